@@ -1,0 +1,2 @@
+//! Placeholder until the controller stands.
+fn main() {}
