@@ -1,0 +1,229 @@
+//! The two CustomResourceDefinitions: the derived schema, made structural the way the API server wants it, plus the
+//! rules that need CEL. `crds/` is written from here by `crdgen`; a test fails when it is stale.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+use serde_json::{Value, json};
+
+use super::{ZohoCredential, ZohoMintLedger};
+
+/// One CEL rule: where it stands in the schema of the version, the expression, and what the user is told.
+struct Rule {
+    path: &'static str,
+    rule: &'static str,
+    message: &'static str,
+}
+
+const RESERVED_KEYS: &str = "self.all(k, !(k == 'owner' || k.startsWith('helm.sh/') || k.startsWith('argocd.argoproj.io/') || k.startsWith('zoho-operator.dev/') || k == 'app.kubernetes.io/managed-by' || k == 'app.kubernetes.io/instance' || (!k.startsWith('app.kubernetes.io/') && k.matches('^([^/]*[.])?(kubernetes|k8s)[.]io/'))))";
+const RESERVED_KEYS_MESSAGE: &str = "uses a reserved key: *.kubernetes.io/ and *.k8s.io/ (but for app.kubernetes.io/ without managed-by and instance), helm.sh/, argocd.argoproj.io/, zoho-operator.dev/ and owner are not allowed";
+
+const CREDENTIAL_RULES: &[Rule] = &[
+    Rule {
+        path: "",
+        rule: "size(self.metadata.name) <= 247 || (has(self.spec.target) && has(self.spec.target.name))",
+        message: "metadata.name is longer than 247 characters: set spec.target.name",
+    },
+    Rule {
+        path: "",
+        rule: "(has(self.spec.target) && has(self.spec.target.name) ? self.spec.target.name : self.metadata.name + '-token') != self.spec.secretRef.name",
+        message: "the target must not be the source: set spec.target.name to another name than spec.secretRef.name",
+    },
+    Rule {
+        path: "/properties/spec",
+        rule: "has(self.dataCenter) != has(self.endpointCentralServer)",
+        message: "set exactly one of dataCenter and endpointCentralServer",
+    },
+    Rule {
+        path: "/properties/spec",
+        rule: "!has(self.dataCenter) || self.dataCenter != 'Other' || has(self.accountsHost)",
+        message: "dataCenter Other needs accountsHost",
+    },
+    Rule {
+        path: "/properties/spec",
+        rule: "!has(self.accountsHost) || has(self.dataCenter)",
+        message: "accountsHost goes with dataCenter only",
+    },
+    Rule {
+        path: "/properties/spec",
+        rule: "!has(self.endpointCentralServer) || !(has(self.secretRef.clientIdKey) || has(self.secretRef.clientSecretKey) || has(self.secretRef.refreshTokenKey) || has(self.secretRef.redirectUriKey) || has(self.renewBefore))",
+        message: "clientIdKey, clientSecretKey, refreshTokenKey, redirectUriKey and renewBefore go with dataCenter only",
+    },
+    Rule {
+        path: "/properties/spec",
+        rule: "!has(self.dataCenter) || !(has(self.secretRef.usernameKey) || has(self.secretRef.passwordKey) || has(self.secretRef.totpSecretKey) || has(self.renewEvery))",
+        message: "usernameKey, passwordKey, totpSecretKey and renewEvery go with endpointCentralServer only",
+    },
+    Rule {
+        path: "/properties/spec",
+        rule: "!has(self.verify) || has(self.product) || has(self.endpointCentralServer)",
+        message: "verify needs product",
+    },
+    Rule {
+        path: "/properties/spec/properties/renewBefore",
+        rule: "duration(self) >= duration('5m') && duration(self) <= duration('30m')",
+        message: "must be from 5m to 30m",
+    },
+    Rule {
+        path: "/properties/spec/properties/renewEvery",
+        rule: "duration(self) >= duration('10m') && duration(self) <= duration('168h')",
+        message: "must be from 10m to 168h",
+    },
+    Rule {
+        path: "/properties/spec/properties/verify/properties/interval",
+        rule: "duration(self) >= duration('1m')",
+        message: "must be at least 1m",
+    },
+    Rule {
+        path: "/properties/spec/properties/verify/properties/path",
+        rule: r"!self.contains('\\') && !self.contains('..') && !self.contains('//')",
+        message: r"must not contain \, .. or //",
+    },
+    Rule {
+        path: "/properties/spec/properties/endpointCentralServer",
+        rule: "has(self.domain) == (has(self.authentication) && self.authentication == 'ActiveDirectory')",
+        message: "authentication ActiveDirectory needs domain, and domain goes with it only",
+    },
+    Rule {
+        path: "/properties/spec/properties/target/properties/labels",
+        rule: RESERVED_KEYS,
+        message: RESERVED_KEYS_MESSAGE,
+    },
+    Rule {
+        path: "/properties/spec/properties/target/properties/annotations",
+        rule: RESERVED_KEYS,
+        message: RESERVED_KEYS_MESSAGE,
+    },
+    Rule {
+        path: "/properties/spec/properties/target/properties/data",
+        rule: "self.all(k, size(k) <= 253 && k.matches('^[-._a-zA-Z0-9]+$'))",
+        message: "keys of a Secret consist of letters, digits, '-', '_' and '.'",
+    },
+];
+
+/// The CustomResourceDefinition of `ZohoCredential`.
+pub fn zoho_credential() -> CustomResourceDefinition {
+    let mut crd = crd_value(&ZohoCredential::crd());
+    let schema = schema_mut(&mut crd);
+    // A new object must not look finished to kstatus, which compares observedGeneration with generation.
+    schema["properties"]["status"]["default"] = json!({ "observedGeneration": -1 });
+    let conditions = &mut schema["properties"]["status"]["properties"]["conditions"];
+    conditions["x-kubernetes-list-type"] = json!("map");
+    conditions["x-kubernetes-list-map-keys"] = json!(["type"]);
+    conditions["maxItems"] = json!(8);
+    schema["properties"]["metadata"] = json!({
+        "type": "object",
+        "properties": { "name": { "type": "string", "maxLength": 253 } },
+    });
+    for (map, max) in [("labels", 63), ("annotations", 4096), ("data", 4096)] {
+        schema["properties"]["spec"]["properties"]["target"]["properties"][map]["additionalProperties"]["maxLength"] =
+            json!(max);
+    }
+    for Rule { path, rule, message } in CREDENTIAL_RULES {
+        let node = schema.pointer_mut(path).expect("every rule's path names a node of the derived schema");
+        let rules = node
+            .as_object_mut()
+            .expect("a schema node is an object")
+            .entry("x-kubernetes-validations")
+            .or_insert_with(|| json!([]));
+        rules.as_array_mut().expect("validations are a list").push(json!({ "rule": rule, "message": message }));
+    }
+    crd_from(crd)
+}
+
+/// The CustomResourceDefinition of `ZohoMintLedger`.
+pub fn zoho_mint_ledger() -> CustomResourceDefinition {
+    let mut crd = crd_value(&ZohoMintLedger::crd());
+    let schema = schema_mut(&mut crd);
+    schema["properties"]["spec"]["properties"]["attempts"]["x-kubernetes-list-type"] = json!("atomic");
+    schema["properties"]["spec"]["properties"]["verdicts"]["x-kubernetes-list-type"] = json!("atomic");
+    crd_from(crd)
+}
+
+/// The files of `crds/`: name and content.
+pub fn files() -> [(&'static str, String); 2] {
+    [("zohocredentials.yaml", yaml(&zoho_credential())), ("zohomintledgers.yaml", yaml(&zoho_mint_ledger()))]
+}
+
+fn yaml(crd: &CustomResourceDefinition) -> String {
+    let body = serde_saphyr::to_string(crd).expect("a CRD is plain data");
+    format!("# Written by `cargo run --bin crdgen`. Do not edit.\n{body}")
+}
+
+fn crd_value(crd: &CustomResourceDefinition) -> Value {
+    let mut value = serde_json::to_value(crd).expect("a derived CRD is plain data");
+    strip_nullable(schema_mut(&mut value));
+    value
+}
+
+fn crd_from(value: Value) -> CustomResourceDefinition {
+    serde_json::from_value(value).expect("the edited CRD is still one")
+}
+
+fn schema_mut(crd: &mut Value) -> &mut Value {
+    &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+}
+
+/// `Option<T>` derives `nullable: true`, and an optional unit enum the member `null`, which the API server would read
+/// as the string "null". We leave absent fields out instead, so neither belongs in the schema.
+fn strip_nullable(schema: &mut Value) {
+    match schema {
+        Value::Object(node) => {
+            if node.get("nullable") == Some(&Value::Bool(true)) {
+                node.remove("nullable");
+            }
+            if let Some(Value::Array(members)) = node.get_mut("enum") {
+                members.retain(|member| !member.is_null());
+            }
+            node.values_mut().for_each(strip_nullable);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip_nullable),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(crd: &CustomResourceDefinition) -> String {
+        serde_json::to_string(crd).unwrap()
+    }
+
+    #[test]
+    fn files_in_crds_are_fresh() {
+        for (name, yaml) in files() {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("crds").join(name);
+            let written = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(written == yaml, "{} is stale: run `cargo run --bin crdgen`", path.display());
+        }
+    }
+
+    #[test]
+    fn schema_has_no_nullable_and_no_null_member() {
+        for crd in [zoho_credential(), zoho_mint_ledger()] {
+            assert!(!text(&crd).contains("nullable"), "{}", text(&crd));
+            assert!(!text(&crd).contains("null,") && !text(&crd).contains(",null"));
+        }
+    }
+
+    #[test]
+    fn every_field_a_user_can_set_is_described() {
+        fn walk(node: &Value, path: &str, missing: &mut Vec<String>) {
+            if let Some(properties) = node["properties"].as_object() {
+                for (name, child) in properties {
+                    let path = format!("{path}.{name}");
+                    if child["description"].as_str().is_none_or(str::is_empty) {
+                        missing.push(path.clone());
+                    }
+                    walk(child, &path, missing);
+                }
+            }
+        }
+        let crd = serde_json::to_value(zoho_credential()).unwrap();
+        let mut missing = Vec::new();
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+        walk(&schema["spec"], "spec", &mut missing);
+        walk(&schema["status"], "status", &mut missing);
+        assert_eq!(missing, Vec::<String>::new());
+    }
+}

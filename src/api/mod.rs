@@ -1,0 +1,50 @@
+//! What users write and read: the two kinds, their conditions and reasons, and the value types in them.
+//!
+//! Imports nothing else of this crate. The schema that the API server enforces is made in [`crd`].
+
+pub mod condition;
+pub mod crd;
+pub mod credential;
+pub mod duration;
+pub mod ledger;
+pub mod time;
+
+pub use condition::{Condition, ConditionStatus, ConditionType, Reason};
+pub use credential::{
+    DataCenter, EndpointCentralServer, Observed, Product, SecretRef, Target, Verify, ZohoCredential,
+    ZohoCredentialSpec, ZohoCredentialStatus,
+};
+pub use ledger::{Attempt, Outcome, Verdict, ZohoMintLedger, ZohoMintLedgerSpec};
+pub use time::Time;
+
+/// The API group of both kinds, and the prefix of our annotations and labels.
+pub const GROUP: &str = "zoho-operator.dev";
+
+/// The field manager of every write.
+pub const FIELD_MANAGER: &str = "zoho-operator";
+
+/// Annotations and labels that the operator reads or writes.
+pub mod keys {
+    /// On a `ZohoCredential`: any new value asks for one mint now.
+    pub const RENEW_REQUESTED: &str = "zoho-operator.dev/renew-requested";
+    /// On a Secret: its owner's consent that the named `ZohoCredential` may take it over.
+    pub const ADOPT: &str = "zoho-operator.dev/adopt";
+    /// Label on a target: uid of the `ZohoCredential` it belongs to.
+    pub const CREDENTIAL_UID: &str = "zoho-operator.dev/credential-uid";
+    /// Annotation on a target: name of the `ZohoCredential` it belongs to.
+    pub const CREDENTIAL: &str = "zoho-operator.dev/credential";
+    /// Annotation on a target: when the token request was sent, RFC 3339.
+    pub const ISSUED_AT: &str = "zoho-operator.dev/issued-at";
+    /// Annotation on a target: when the token dies, RFC 3339.
+    pub const EXPIRES_AT: &str = "zoho-operator.dev/expires-at";
+    /// Annotation on a target: keyed hash of everything that was sent to mint the token.
+    pub const MINTED_FROM: &str = "zoho-operator.dev/minted-from";
+    /// Annotation on a target: id of the ledger entry that the token was minted under.
+    pub const ATTEMPT: &str = "zoho-operator.dev/attempt";
+    /// Annotation on a target: keyed hash of the token and the four annotations above, so that an edit is noticed.
+    pub const SEAL: &str = "zoho-operator.dev/seal";
+    /// Annotation on a target: keeps Stakater's Reloader from restarting workloads at every renewal.
+    pub const RELOADER_IGNORE: &str = "reloader.stakater.com/ignore";
+    /// The usual label that names the managing program.
+    pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+}
