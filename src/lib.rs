@@ -1,6 +1,12 @@
 //! A Kubernetes operator that keeps a valid Zoho OAuth access token in a Secret.
 
 pub mod api;
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod index;
+pub mod mint;
 pub mod plan;
+pub mod secret;
 #[cfg(feature = "testing")]
 pub mod testing;

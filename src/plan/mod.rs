@@ -1,4 +1,7 @@
 //! What one pass should do: a total, pure function of what was observed and the time.
+//!
+//! [`plan`] is an ordered list of checks, first match wins: who wants to know when a token is renewed reads it from top
+//! to bottom. No async, no I/O, no clock, no randomness in this module.
 
 pub mod backoff;
 pub mod budget;
@@ -6,3 +9,213 @@ pub mod budget;
 mod budget_tests;
 pub mod record;
 pub mod renewal;
+
+use std::time::Duration;
+
+use self::budget::{Answer, Hold, Limits, Need};
+use self::renewal::Life;
+use crate::api::{Reason, Time, ZohoMintLedgerSpec};
+
+/// Everything that one pass knows, read before anything is decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The object is being deleted.
+    pub deleting: bool,
+    /// A reason why the object cannot be served as it is written.
+    pub defect: Option<Defect>,
+    /// `spec.suspend`.
+    pub suspended: bool,
+    /// `spec.renewBefore`, with its default.
+    pub renew_before: Duration,
+    /// A renewal that a person asked for and that was not acted on yet.
+    pub renew_requested: bool,
+    /// What a token would be minted from.
+    pub source: Source,
+    /// What stands where the token belongs.
+    pub target: Target,
+    /// The newest token in this process's memory that was minted from the same inputs as `source`.
+    pub at_hand: Option<Life>,
+    /// The ledger of `source`, settled at the same instant as the plan is made.
+    pub ledger: ZohoMintLedgerSpec,
+    /// This process is minting from this ledger right now.
+    pub minting: bool,
+}
+
+/// Why an object cannot be served as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Defect {
+    /// The reason to report.
+    pub reason: Reason,
+    /// A sentence for a person.
+    pub message: String,
+    /// When to look again although nothing that is watched changed.
+    pub again_at: Option<Time>,
+}
+
+/// The source Secret, as far as this pass needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Usable inputs, known by their keyed hashes.
+    Usable {
+        /// Keyed hash of everything that would be sent.
+        inputs: String,
+        /// Name of the ledger of these inputs.
+        ledger: String,
+    },
+    /// Not usable, and why.
+    Unusable(Defect),
+}
+
+/// What stands where the token belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// No such Secret.
+    Absent,
+    /// Ours.
+    Ours {
+        /// The token in it, when its record can be trusted.
+        token: Option<Token>,
+        /// Everything in it is as we would write it.
+        intact: bool,
+    },
+    /// Cannot be written, and why.
+    Blocked(Defect),
+}
+
+/// The record of a token in a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// When it was asked for and when it dies.
+    pub life: Life,
+    /// Keyed hash of what it was minted from.
+    pub inputs: String,
+}
+
+impl Target {
+    /// The token in the target, if its record can be trusted.
+    pub fn token(&self) -> Option<&Token> {
+        match self {
+            Self::Ours { token, .. } => token.as_ref(),
+            Self::Absent | Self::Blocked(_) => None,
+        }
+    }
+}
+
+/// What one pass should do. Total: every [`Observed`] maps to exactly one plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Reserve, ask the token service, and come back when it has answered.
+    Mint {
+        /// Why.
+        why: MintReason,
+    },
+    /// A token that is known already must be written to the target.
+    Store,
+    /// Nothing to do before `until`.
+    Keep {
+        /// When the token is due for renewal.
+        until: Time,
+    },
+    /// A mint is due and must wait.
+    Wait {
+        /// The next instant at which that may change by itself.
+        until: Time,
+        /// What stands in the way.
+        why: Hold,
+    },
+    /// Nothing more can be done until something changes.
+    Refuse(Defect),
+    /// The object is going away.
+    Release,
+}
+
+/// Why a token is minted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MintReason {
+    /// The target holds no token that could be trusted.
+    Absent,
+    /// The token was minted from other inputs than the source has now.
+    InputsChanged,
+    /// The token is due for renewal, or dead.
+    Expiring,
+    /// A person asked for it.
+    Requested,
+}
+
+impl MintReason {
+    /// How much the token is missed.
+    pub fn need(self) -> Need {
+        match self {
+            Self::Absent | Self::InputsChanged | Self::Expiring => Need::Needed,
+            Self::Requested => Need::Wanted,
+        }
+    }
+}
+
+/// What to do now. The checks stand in the order in which they win.
+pub fn plan(observed: &Observed, holder: &str, limits: Limits, now: Time) -> Plan {
+    let Observed { target, source, .. } = observed;
+    if observed.deleting {
+        return Plan::Release;
+    }
+    if let Some(defect) = &observed.defect {
+        return Plan::Refuse(defect.clone());
+    }
+    if let Target::Blocked(defect) = target {
+        return Plan::Refuse(defect.clone());
+    }
+    if must_store(observed, now) {
+        return Plan::Store;
+    }
+    if observed.suspended {
+        return Plan::Refuse(Defect { reason: Reason::Suspended, message: String::new(), again_at: None });
+    }
+    let (inputs, ledger) = match source {
+        Source::Usable { inputs, ledger } => (inputs, ledger),
+        Source::Unusable(defect) => return Plan::Refuse(defect.clone()),
+    };
+    let token = target.token();
+    let why = match token {
+        None => MintReason::Absent,
+        Some(token) if token.inputs != *inputs => MintReason::InputsChanged,
+        Some(token) if renewal_is_due(token.life, observed.renew_before, ledger, now) => MintReason::Expiring,
+        Some(_) if observed.renew_requested => MintReason::Requested,
+        Some(token) => return Plan::Keep { until: token.life.renewal_time(observed.renew_before, ledger) },
+    };
+    if observed.minting {
+        return Plan::Wait { until: now + budget::IN_FLIGHT, why: Hold::InFlight };
+    }
+    let request = budget::Request { inputs, need: why.need(), asked: observed.renew_requested, holder };
+    match (budget::account(&observed.ledger, &request, limits, now), token) {
+        (Answer::Go, _) => Plan::Mint { why },
+        // What a person merely asked for does not stand in the way of a good token.
+        (_, Some(token)) if why == MintReason::Requested => {
+            Plan::Keep { until: token.life.renewal_time(observed.renew_before, ledger) }
+        }
+        (Answer::Wait { until, why }, _) => Plan::Wait { until, why },
+        (Answer::Refuse { verdict, until }, _) => Plan::Refuse(Defect {
+            reason: verdict.reason.parse().unwrap_or(Reason::RequestRejected),
+            message: verdict.code.unwrap_or_default(),
+            again_at: Some(until),
+        }),
+    }
+}
+
+/// Is a token known that the target should hold and does not?
+///
+/// Tokens in memory were minted from the present inputs; a token in the target is worth repairing as long as it lives.
+fn must_store(observed: &Observed, now: Time) -> bool {
+    let held = observed.target.token().map(|token| token.life).filter(|life| life.is_alive(now));
+    let same_inputs = match (&observed.source, observed.target.token()) {
+        (Source::Usable { inputs, .. }, Some(token)) => token.inputs == *inputs,
+        _ => false,
+    };
+    match observed.at_hand.filter(|life| life.is_alive(now)) {
+        Some(at_hand) if held.is_none_or(|held| !same_inputs || at_hand.expires_at > held.expires_at) => true,
+        _ => held.is_some() && matches!(observed.target, Target::Ours { intact: false, .. }),
+    }
+}
+
+fn renewal_is_due(life: Life, renew_before: Duration, ledger: &str, now: Time) -> bool {
+    now >= life.renewal_time(renew_before, ledger) || life.is_from_the_future(now)
+}

@@ -1,0 +1,49 @@
+//! The wall clock: the only reader of it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::api::Time;
+
+/// Tells the time. Everything that decides takes an instant as an argument instead.
+pub trait Clock: Send + Sync {
+    /// Now, in whole seconds.
+    fn now(&self) -> Time;
+}
+
+/// The system's clock. Built for tests, it also follows an offset in a file; see [`system`].
+struct System {
+    #[cfg(feature = "testing")]
+    offset: Option<std::path::PathBuf>,
+}
+
+impl Clock for System {
+    #[expect(clippy::disallowed_methods, reason = "this is the one reader of the wall clock")]
+    fn now(&self) -> Time {
+        let now = Time::from(Timestamp::now());
+        #[cfg(feature = "testing")]
+        let now = self.shifted(now);
+        now
+    }
+}
+
+#[cfg(feature = "testing")]
+impl System {
+    /// Moves the wall clock while monotonic timers stand still, as a suspended machine or a stepped clock does.
+    fn shifted(&self, now: Time) -> Time {
+        let offset = self.offset.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
+        let seconds = offset.and_then(|text| text.trim().parse::<i64>().ok()).unwrap_or(0);
+        Time::from_unix(now.unix() + seconds)
+    }
+}
+
+/// The system's clock.
+///
+/// With feature `testing` the file that `ZOHO_OPERATOR_CLOCK_OFFSET_FILE` names holds seconds to add, read at every look.
+pub fn system() -> Arc<dyn Clock> {
+    Arc::new(System {
+        #[cfg(feature = "testing")]
+        offset: crate::config::clock_offset_file(),
+    })
+}

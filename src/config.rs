@@ -1,0 +1,203 @@
+//! Flags and environment: the only reader of both.
+//!
+//! Every flag can also be given as `ZOHO_OPERATOR_<NAME>`; lists are separated by commas. Unknown `ZOHO_OPERATOR_*`
+//! variables are ignored, since Kubernetes' service links make such names.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use reqwest::Url;
+
+use crate::api::DataCenter;
+use crate::plan::budget::Limits;
+
+/// Keeps valid Zoho OAuth access tokens in Kubernetes Secrets.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "zoho-operator", version, max_term_width = 100)]
+#[expect(clippy::struct_field_names, reason = "the names of the flags")]
+pub struct Config {
+    /// Namespace of ledgers, lease and hash key. Default: the pod's own, else zoho-operator-system.
+    #[arg(long, env = "ZOHO_OPERATOR_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
+    operator_namespace: Option<String>,
+
+    /// Names the hash key Secret, for several installations in one namespace.
+    #[arg(long, env = "ZOHO_OPERATOR_INSTANCE", default_value = "zoho-operator", value_name = "NAME")]
+    pub instance: String,
+
+    /// Labels on everything that the operator creates.
+    #[arg(long, env = "ZOHO_OPERATOR_LABELS", value_delimiter = ',', value_parser = parse_label, value_name = "KEY=VALUE")]
+    labels: Vec<(String, String)>,
+
+    /// Another token service for a data center (tests, gateways): a base URL to which /oauth/v2/token is added. https, or
+    /// http on loopback only.
+    #[arg(long, env = "ZOHO_OPERATOR_ACCOUNTS_URL", value_delimiter = ',', value_parser = parse_accounts_url, value_name = "DC=URL")]
+    accounts_url: Vec<(DataCenter, Url)>,
+
+    /// More hosts that spec.accountsHost may name.
+    #[arg(long, env = "ZOHO_OPERATOR_ACCOUNTS_HOST", value_delimiter = ',', value_name = "HOST")]
+    accounts_host: Vec<String>,
+
+    /// More root certificates (PEM) for the token service; repeatable.
+    #[arg(long, env = "ZOHO_OPERATOR_CA_FILE", value_delimiter = ',', value_name = "PATH")]
+    pub ca_file: Vec<PathBuf>,
+
+    /// Requests in ten minutes for one refresh token; Zoho allows 10. Halve it where two clusters use one refresh token.
+    #[arg(long, env = "ZOHO_OPERATOR_MAX_ATTEMPTS_PER_10M", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=10), value_name = "N")]
+    max_attempts_per_10m: u8,
+
+    /// Living tokens of one refresh token; Zoho keeps 10 and kills the oldest after that.
+    #[arg(long, env = "ZOHO_OPERATOR_MAX_LIVE_TOKENS", default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..=10), value_name = "N")]
+    max_live_tokens: u8,
+
+    /// Reconciles at once.
+    #[arg(long, env = "ZOHO_OPERATOR_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024), value_name = "N")]
+    pub concurrency: u16,
+
+    /// Address of /livez, /readyz and /healthz; ":8081" listens on all addresses.
+    #[arg(long, env = "ZOHO_OPERATOR_HEALTH_PROBE_BIND_ADDRESS", default_value = ":8081", value_name = "ADDRESS")]
+    pub health_probe_bind_address: String,
+
+    /// Form of the log. Default: text on a terminal, else json.
+    #[arg(long, env = "ZOHO_OPERATOR_LOG_FORMAT", value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+
+    /// error, warn, info, debug or trace.
+    #[arg(long, env = "ZOHO_OPERATOR_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
+    pub log_level: tracing::Level,
+
+    /// Full tracing filter, instead of --log-level. Example: info,zoho_operator::mint=debug.
+    #[arg(long, env = "ZOHO_OPERATOR_LOG_FILTER", value_name = "FILTER")]
+    pub log_filter: Option<String>,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+impl Config {
+    /// Namespace of ledgers, lease and hash key.
+    pub fn operator_namespace(&self) -> String {
+        const IN_POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+        let pods = || std::fs::read_to_string(IN_POD).ok().map(|text| text.trim().to_owned());
+        self.operator_namespace.clone().or_else(pods).unwrap_or_else(|| "zoho-operator-system".into())
+    }
+
+    /// Name of the Secret with the hash key.
+    pub fn hash_key_secret(&self) -> String {
+        format!("{}-hash-key", self.instance)
+    }
+
+    /// Labels on everything that the operator creates.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        self.labels.iter().cloned().collect()
+    }
+
+    /// The base URL that replaces a data center's own token service.
+    pub fn accounts_url(&self, data_center: DataCenter) -> Option<&Url> {
+        self.accounts_url.iter().find(|(dc, _)| *dc == data_center).map(|(_, url)| url)
+    }
+
+    /// May `spec.accountsHost` name this host, beyond the known ones?
+    pub fn allows_accounts_host(&self, host: &str) -> bool {
+        self.accounts_host.iter().any(|allowed| allowed == host)
+    }
+
+    /// Our own limits for one refresh token.
+    pub fn limits(&self) -> Limits {
+        Limits { attempts: self.max_attempts_per_10m.into(), live: self.max_live_tokens.into() }
+    }
+
+    /// Form of the log.
+    pub fn log_format(&self) -> LogFormat {
+        let fitting = || if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
+        self.log_format.unwrap_or_else(fitting)
+    }
+
+    /// Name of this process in leases and ledgers: the pod's name, and what makes a restart another holder.
+    #[expect(clippy::disallowed_methods, reason = "the environment is read here only")]
+    pub fn holder() -> String {
+        let pod = std::env::var("HOSTNAME").unwrap_or_else(|_| "local".into());
+        let mut random = [0u8; 4];
+        getrandom::fill(&mut random).expect("the system has a random number generator");
+        format!("{}-{:08x}", pod.chars().take(100).collect::<String>(), u32::from_be_bytes(random))
+    }
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("want KEY=VALUE, for example team=platform")?;
+    Ok((key.into(), value.into()))
+}
+
+fn parse_accounts_url(text: &str) -> Result<(DataCenter, Url), String> {
+    let (data_center, url) = text.split_once('=').ok_or("want DC=URL, for example EU=https://gateway.example")?;
+    let data_center = serde_json::from_value(data_center.into())
+        .map_err(|_| format!("{data_center} is no data center; known are US EU IN AU CN JP CA SA UK AE SG Other"))?;
+    let url: Url = url.parse().map_err(|error| format!("{url} is no URL: {error}"))?;
+    if !is_safe(&url) {
+        return Err(format!("{url}: only https, or http on loopback, keeps secrets safe on their way"));
+    }
+    Ok((data_center, url))
+}
+
+/// https, or http to this machine itself.
+fn is_safe(url: &Url) -> bool {
+    let is_loopback = match url.host_str().map(|host| host.trim_matches(['[', ']'])) {
+        Some("localhost") => true,
+        Some(host) => host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback()),
+        None => false,
+    };
+    url.scheme() == "https" || (url.scheme() == "http" && is_loopback)
+}
+
+/// File with seconds to add to the wall clock.
+#[cfg(feature = "testing")]
+#[expect(clippy::disallowed_methods, reason = "the environment is read here only")]
+pub fn clock_offset_file() -> Option<PathBuf> {
+    std::env::var_os("ZOHO_OPERATOR_CLOCK_OFFSET_FILE").map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Config, clap::Error> {
+        Config::try_parse_from(std::iter::once("zoho-operator").chain(args.iter().copied()))
+    }
+
+    #[test]
+    fn plain_http_is_for_loopback_only() {
+        for url in
+            ["US=http://127.0.0.1:8080", "US=http://[::1]:1", "US=http://localhost", "US=https://gateway.example"]
+        {
+            assert!(parse(&["--accounts-url", url]).is_ok(), "{url}");
+        }
+        for url in [
+            "US=http://gateway.example",
+            "US=http://127.0.0.1.evil.example",
+            "US=ftp://127.0.0.1",
+            "US",
+            "XX=https://a",
+        ] {
+            assert!(parse(&["--accounts-url", url]).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn limits_stay_within_what_zoho_allows() {
+        assert_eq!(parse(&[]).unwrap().limits(), Limits { attempts: 8, live: 7 });
+        assert!(parse(&["--max-live-tokens", "11"]).is_err());
+        assert!(parse(&["--max-attempts-per-10m", "0"]).is_err());
+    }
+
+    #[test]
+    fn two_processes_are_two_holders() {
+        assert_ne!(Config::holder(), Config::holder());
+    }
+}

@@ -1,0 +1,322 @@
+//! The mint ledgers on the API server: what the watch told of them, reservations by compare-and-swap, and what this
+//! process learnt since.
+//!
+//! All rules are in `plan::budget` and `plan::record`; this module only keeps and moves the records.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::core::DeserializeGuard;
+use kube::{Api, Client};
+use tokio::time::Instant;
+
+use crate::api::{Attempt, FIELD_MANAGER, Time, ZohoMintLedger, ZohoMintLedgerSpec};
+use crate::clock::Clock;
+use crate::error::{ApiError, call};
+use crate::index::is_older;
+use crate::plan::budget::{self, Answer, Found, Limits, Request};
+use crate::plan::record::{self, Lesson};
+
+/// A reservation is spent within this time or not at all.
+const SPEND_WITHIN: Duration = Duration::from_secs(10);
+
+/// A ledger as the API server has it.
+#[derive(Clone, Debug)]
+struct Stored {
+    uid: String,
+    version: String,
+    /// `None` when the record cannot be decoded.
+    spec: Option<ZohoMintLedgerSpec>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    stored: Option<Stored>,
+    /// Outcomes that the stored record does not have yet.
+    lessons: Vec<Lesson>,
+}
+
+/// All ledgers of this installation.
+#[derive(Clone)]
+pub struct Ledgers {
+    api: Api<DeserializeGuard<ZohoMintLedger>>,
+    /// Writes go without the guard, which cannot be sent.
+    writes: Api<ZohoMintLedger>,
+    labels: BTreeMap<String, String>,
+    holder: String,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+    entries: Arc<Mutex<HashMap<String, Entry>>>,
+}
+
+/// The right to send one request, for ten seconds.
+#[derive(Debug)]
+pub struct Reservation {
+    /// Id of the entry.
+    pub id: String,
+    /// When the request counts as sent.
+    pub at: Time,
+    /// Tokens that may be alive with this one.
+    pub live_tokens: usize,
+    spend_before: Instant,
+}
+
+impl Reservation {
+    /// May it still be spent? Asked directly before the request is sent: a paused process must not spend an old one.
+    pub fn is_fresh(&self) -> bool {
+        Instant::now() < self.spend_before
+    }
+}
+
+/// Why nothing was reserved.
+#[derive(Debug)]
+pub enum NotReserved {
+    /// The budget says no.
+    Held(Answer),
+    /// Somebody else wrote the ledger: look again at everything.
+    Contended,
+    /// The ledger cannot be written; without it nothing is minted.
+    Unavailable(ApiError),
+}
+
+impl Ledgers {
+    /// The ledgers in `namespace`, known as far as [`Self::observe`] is told.
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        labels: BTreeMap<String, String>,
+        holder: String,
+        limits: Limits,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            api: Api::namespaced(client.clone(), namespace),
+            writes: Api::namespaced(client, namespace),
+            labels,
+            holder,
+            limits,
+            clock,
+            entries: Arc::default(),
+        }
+    }
+
+    /// This process, as it stands in entries.
+    pub fn holder(&self) -> &str {
+        &self.holder
+    }
+
+    /// The limits that are accounted with.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in what a watch or a read told. Older versions than the known one are ignored.
+    pub fn observe(&self, ledger: DeserializeGuard<ZohoMintLedger>) {
+        let (meta, spec) = match ledger.0 {
+            Ok(ledger) => (ledger.metadata, Some(ledger.spec)),
+            Err(unreadable) => (unreadable.metadata, None),
+        };
+        let (Some(name), Some(uid), Some(version)) = (meta.name, meta.uid, meta.resource_version) else { return };
+        let mut entries = self.lock();
+        let entry = entries.entry(name).or_default();
+        let outdated =
+            entry.stored.as_ref().is_some_and(|known| known.uid == uid && is_older(&version, &known.version));
+        if !outdated {
+            entry.stored = Some(Stored { uid, version, spec });
+        }
+    }
+
+    /// The ledger is gone.
+    pub fn forget(&self, name: &str) {
+        if let Some(entry) = self.lock().get_mut(name) {
+            entry.stored = None;
+        }
+    }
+
+    /// Every ledger that is known to be stored.
+    pub fn names(&self) -> Vec<String> {
+        self.lock().iter().filter(|(_, entry)| entry.stored.is_some()).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The ledger as it counts now, outcomes learnt since included. `expected`: something says that it must exist.
+    pub fn view(&self, name: &str, expected: bool, now: Time) -> ZohoMintLedgerSpec {
+        self.lock().get(name).map_or_else(
+            || settle(None, &[], expected, now),
+            |entry| settle(entry.stored.as_ref(), &entry.lessons, expected, now),
+        )
+    }
+
+    /// What this process learnt of an attempt; the next write carries it.
+    pub fn learn(&self, name: &str, lesson: Lesson) {
+        self.lock().entry(name.to_owned()).or_default().lessons.push(lesson);
+    }
+
+    /// Reserves one attempt by compare-and-swap.
+    ///
+    /// # Errors
+    ///
+    /// See [`NotReserved`]. After a lost reply the ledger is read again and searched for the own entry.
+    ///
+    /// # Permissions
+    ///
+    /// get, create and update `zohomintledgers` in the operator's namespace.
+    pub async fn reserve(&self, name: &str, request: &Request<'_>, expected: bool) -> Result<Reservation, NotReserved> {
+        let now = self.clock.now();
+        let spend_before = Instant::now() + SPEND_WITHIN;
+        let stored = self.lock().get(name).and_then(|entry| entry.stored.clone());
+        let mut ledger = self.view(name, expected, now);
+        match budget::account(&ledger, request, self.limits, now) {
+            Answer::Go => {}
+            held => {
+                self.keep_presumption(name, stored.as_ref(), ledger).await?;
+                return Err(NotReserved::Held(held));
+            }
+        }
+        let id = new_id();
+        let attempt = Attempt {
+            id: id.clone(),
+            at: now,
+            holder: self.holder.clone(),
+            inputs: request.inputs.to_owned(),
+            life: None,
+            outcome: None,
+        };
+        record::reserve(&mut ledger, attempt);
+        let live_tokens = budget::live(&ledger, now);
+        let reservation = Reservation { id, at: now, live_tokens, spend_before };
+        match self.write(name, stored.as_ref(), ledger).await {
+            Ok(()) => Ok(reservation),
+            Err(ApiError::Unavailable(cause)) => {
+                if self.reload(name).await.is_ok() && self.holds(name, &reservation.id) {
+                    return Ok(reservation);
+                }
+                // The entry may be there all the same; nothing was sent under it.
+                let outcome = crate::api::Outcome::NotSent;
+                self.learn(name, Lesson { id: reservation.id, outcome, life: None });
+                Err(NotReserved::Unavailable(ApiError::Unavailable(cause)))
+            }
+            Err(ApiError::Conflict | ApiError::AlreadyExists | ApiError::NotFound) => {
+                self.reload(name).await.map_err(NotReserved::Unavailable)?;
+                Err(NotReserved::Contended)
+            }
+            Err(error) => Err(NotReserved::Unavailable(error)),
+        }
+    }
+
+    /// A presumption about a lost record is written down at once: not written, it would start over at every look.
+    async fn keep_presumption(
+        &self,
+        name: &str,
+        stored: Option<&Stored>,
+        ledger: ZohoMintLedgerSpec,
+    ) -> Result<(), NotReserved> {
+        let known = stored.and_then(|stored| stored.spec.as_ref()).and_then(|spec| spec.presumed_full_at);
+        if ledger.presumed_full_at.is_some() && ledger.presumed_full_at != known {
+            self.write(name, stored, ledger).await.map_err(NotReserved::Unavailable)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a throttle or a verdict at once, so that a restart does not forget it. Conflicts are tried again.
+    ///
+    /// # Errors
+    ///
+    /// The last failure; what was learnt is kept in memory by the caller's lesson.
+    pub async fn amend(&self, name: &str, edit: impl Fn(&mut ZohoMintLedgerSpec, Time)) -> Result<(), ApiError> {
+        let mut last = ApiError::Conflict;
+        for _ in 0..5 {
+            let now = self.clock.now();
+            let stored = self.lock().get(name).and_then(|entry| entry.stored.clone());
+            let mut ledger = self.view(name, true, now);
+            edit(&mut ledger, now);
+            match self.write(name, stored.as_ref(), ledger).await {
+                Ok(()) => return Ok(()),
+                Err(error) => last = error,
+            }
+            self.reload(name).await?;
+        }
+        Err(last)
+    }
+
+    /// Deletes a ledger that holds nothing worth keeping, if it is still the version that was looked at.
+    pub async fn delete_if_empty(&self, name: &str) {
+        let now = self.clock.now();
+        let stored = self.lock().get(name).and_then(|entry| entry.stored.clone());
+        let Some(stored) = stored else { return };
+        let ledger = self.view(name, false, now);
+        if !ledger.attempts.is_empty() || ledger.presumed_full_at.is_some() || ledger.throttled_until.is_some() {
+            return;
+        }
+        let preconditions = Preconditions { uid: Some(stored.uid), resource_version: Some(stored.version) };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        if call(self.writes.delete(name, &params)).await.is_ok() {
+            tracing::info!(ledger = name, "ledger that nothing refers to is deleted");
+        }
+    }
+
+    fn holds(&self, name: &str, id: &str) -> bool {
+        let entries = self.lock();
+        let spec = entries.get(name).and_then(|entry| entry.stored.as_ref()?.spec.as_ref());
+        spec.is_some_and(|spec| spec.attempts.iter().any(|attempt| attempt.id == id))
+    }
+
+    async fn write(&self, name: &str, stored: Option<&Stored>, mut ledger: ZohoMintLedgerSpec) -> Result<(), ApiError> {
+        record::summarise(&mut ledger, self.limits, self.clock.now());
+        let carried = self.lock().get(name).map_or(0, |entry| entry.lessons.len());
+        let mut object = ZohoMintLedger::new(name, ledger);
+        object.metadata = ObjectMeta {
+            name: Some(name.to_owned()),
+            labels: (!self.labels.is_empty()).then(|| self.labels.clone()),
+            uid: stored.map(|stored| stored.uid.clone()),
+            resource_version: stored.map(|stored| stored.version.clone()),
+            ..ObjectMeta::default()
+        };
+        let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.into()) };
+        let written = if stored.is_some() {
+            call(self.writes.replace(name, &params, &object)).await?
+        } else {
+            call(self.writes.create(&params, &object)).await?
+        };
+        self.observe(DeserializeGuard(Ok(written)));
+        if let Some(entry) = self.lock().get_mut(name) {
+            entry.lessons.drain(..carried.min(entry.lessons.len()));
+        }
+        Ok(())
+    }
+
+    async fn reload(&self, name: &str) -> Result<(), ApiError> {
+        match call(self.api.get(name)).await {
+            Ok(ledger) => self.observe(ledger),
+            Err(ApiError::NotFound) => self.forget(name),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+fn settle(stored: Option<&Stored>, lessons: &[Lesson], expected: bool, now: Time) -> ZohoMintLedgerSpec {
+    let found = match stored {
+        Some(Stored { spec: Some(spec), .. }) => Found::Present(spec.clone()),
+        Some(Stored { spec: None, .. }) => Found::Lost,
+        None if expected => Found::Lost,
+        None => Found::Absent,
+    };
+    let mut ledger = budget::settle(found, now);
+    for lesson in lessons {
+        record::learn(&mut ledger, lesson);
+    }
+    ledger
+}
+
+fn new_id() -> String {
+    let mut random = [0u8; 8];
+    getrandom::fill(&mut random).expect("the system has a random number generator");
+    format!("{:016x}", u64::from_be_bytes(random))
+}

@@ -1,0 +1,263 @@
+//! Minting: one flight at a time for each ledger, reserved before it is sent, its result held in memory for all who
+//! share the inputs.
+//!
+//! A pass starts a flight and ends; when the flight lands, everybody who waited for it is woken and finds the token, or
+//! why there is none. So a slow token service holds no pass.
+
+pub mod data_centers;
+pub mod ledger;
+pub mod reply;
+pub mod transport;
+pub mod zoho;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use self::ledger::{Ledgers, NotReserved, Reservation};
+use self::reply::{Failed, Reply};
+use self::transport::Transport;
+use self::zoho::TokenService;
+use crate::api::{Outcome, Reason, Time};
+use crate::clock::Clock;
+use crate::error::ApiError;
+use crate::index::Key;
+use crate::plan::budget::{Need, Request};
+use crate::plan::record::{self, Lesson};
+use crate::plan::renewal::Life;
+use crate::secret::{MintedToken, RefreshGrant};
+
+/// One request for a token.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Name of the ledger.
+    pub ledger: String,
+    /// Keyed hash of everything that is sent.
+    pub inputs: String,
+    /// How much the token is missed.
+    pub need: Need,
+    /// A person asked for it.
+    pub asked: bool,
+    /// A target says that this ledger was minted from.
+    pub ledger_expected: bool,
+    /// Where it is asked for.
+    pub service: TokenService,
+    /// What is sent.
+    pub grant: RefreshGrant,
+}
+
+/// How the last flight with some inputs failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The reason to report.
+    pub reason: Reason,
+    /// The server's error code, if it is one of `[a-z_]{1,64}`.
+    pub code: Option<String>,
+    /// When.
+    pub at: Time,
+    /// Look again then; the ledger knows the time where this is `None`.
+    pub again_at: Option<Time>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Waiting objects of each flight, by ledger.
+    flights: HashMap<String, HashSet<Key>>,
+    hands: HashMap<String, Arc<MintedToken>>,
+    failures: HashMap<String, Failure>,
+    live_tokens: HashMap<String, usize>,
+}
+
+/// Mints tokens and holds them.
+#[derive(Clone)]
+pub struct Mints {
+    ledgers: Ledgers,
+    transport: Transport,
+    clock: Arc<dyn Clock>,
+    wake: tokio::sync::mpsc::UnboundedSender<Key>,
+    in_the_air: tokio_util::task::TaskTracker,
+    state: Arc<Mutex<State>>,
+}
+
+impl Mints {
+    /// `wake` is told of every object that waited for a flight that landed.
+    pub fn new(
+        ledgers: Ledgers,
+        transport: Transport,
+        clock: Arc<dyn Clock>,
+        wake: tokio::sync::mpsc::UnboundedSender<Key>,
+    ) -> Self {
+        Self {
+            ledgers,
+            transport,
+            clock,
+            wake,
+            in_the_air: tokio_util::task::TaskTracker::new(),
+            state: Arc::default(),
+        }
+    }
+
+    /// The ledgers that flights are reserved in.
+    pub fn ledgers(&self) -> &Ledgers {
+        &self.ledgers
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest token minted from these inputs by this process, while it lives.
+    pub fn at_hand(&self, inputs: &str) -> Option<Arc<MintedToken>> {
+        let now = self.clock.now();
+        self.lock().hands.get(inputs).filter(|token| token.life.is_alive(now)).cloned()
+    }
+
+    /// How the last flight with these inputs failed, if it did.
+    pub fn failure(&self, inputs: &str) -> Option<Failure> {
+        self.lock().failures.get(inputs).cloned()
+    }
+
+    /// Tokens of the ledger that may have been alive right after its last mint by this process.
+    pub fn live_tokens(&self, ledger: &str) -> Option<usize> {
+        self.lock().live_tokens.get(ledger).copied()
+    }
+
+    /// Is a flight under way? Then `key` is woken when it lands.
+    pub fn joins(&self, ledger: &str, key: &Key) -> bool {
+        let mut state = self.lock();
+        state.flights.get_mut(ledger).map(|waiting| waiting.insert(key.clone())).is_some()
+    }
+
+    /// Starts a flight, or waits for the one under way. Returns at once; `key` is woken when it lands.
+    pub fn start(&self, order: Order, key: Key) {
+        let mut state = self.lock();
+        if let Some(waiting) = state.flights.get_mut(&order.ledger) {
+            waiting.insert(key);
+            return;
+        }
+        state.flights.insert(order.ledger.clone(), HashSet::from([key]));
+        drop(state);
+        let mints = self.clone();
+        self.in_the_air.spawn(async move {
+            // Lands also when the flight panics, or everybody who shares the ledger would wait for ever.
+            let landing = Landing { mints: mints.clone(), ledger: order.ledger.clone() };
+            let result = mints.fly(&order).await;
+            mints.take_in(&order, result);
+            drop(landing);
+        });
+    }
+
+    /// Waits until nothing is in the air.
+    pub async fn drain(&self) {
+        self.in_the_air.close();
+        self.in_the_air.wait().await;
+    }
+
+    async fn fly(&self, order: &Order) -> Result<MintedToken, Option<Failure>> {
+        let request =
+            Request { inputs: &order.inputs, need: order.need, asked: order.asked, holder: self.ledgers.holder() };
+        let reservation = match self.ledgers.reserve(&order.ledger, &request, order.ledger_expected).await {
+            Ok(reservation) => reservation,
+            // The plan looks at the ledger again and says what to wait for.
+            Err(NotReserved::Held(_) | NotReserved::Contended) => return Err(None),
+            Err(NotReserved::Unavailable(error)) => return Err(Some(self.ledger_unavailable(order, &error))),
+        };
+        if !reservation.is_fresh() {
+            self.learn(order, &reservation, Outcome::NotSent, None);
+            return Err(None);
+        }
+        let reply = self.transport.refresh(&order.service.token_url, &order.grant).await;
+        match reply {
+            Reply::Minted { access_token, life, api_domain } => {
+                let seconds = i32::try_from(life.as_secs()).ok();
+                self.learn(order, &reservation, Outcome::Minted, seconds);
+                self.lock().live_tokens.insert(order.ledger.clone(), reservation.live_tokens);
+                tracing::info!(ledger = order.ledger, attempt = reservation.id, life = life.as_secs(), "token minted");
+                let api_domain =
+                    api_domain.and_then(|said| data_centers::checked_api_domain(order.service.data_center, &said));
+                let life = Life { issued_at: reservation.at, expires_at: reservation.at + life };
+                let (inputs, attempt) = (order.inputs.clone(), reservation.id);
+                Ok(MintedToken { access_token, life, api_domain, inputs, attempt })
+            }
+            Reply::Throttled { silence } => {
+                self.learn(order, &reservation, Outcome::NotMinted, None);
+                self.amend(order, |ledger, now| record::throttle(ledger, now + silence)).await;
+                Err(Some(self.failure_now(Reason::Throttled, None)))
+            }
+            Reply::Failed(Failed { reason, code, permanent, outcome }) => {
+                self.learn(order, &reservation, outcome, None);
+                if permanent {
+                    let said = (reason, code.clone());
+                    self.amend(order, |ledger, now| record::refuse(ledger, &order.inputs, said.clone(), false, now))
+                        .await;
+                }
+                Err(Some(self.failure_now(reason, code)))
+            }
+        }
+    }
+
+    fn failure_now(&self, reason: Reason, code: Option<String>) -> Failure {
+        Failure { reason, code, at: self.clock.now(), again_at: None }
+    }
+
+    fn ledger_unavailable(&self, order: &Order, error: &ApiError) -> Failure {
+        tracing::warn!(
+            ledger = order.ledger,
+            error = error as &dyn std::error::Error,
+            "ledger cannot be written: nothing is minted without it"
+        );
+        let again_at = Some(self.clock.now() + std::time::Duration::from_secs(5));
+        Failure { again_at, ..self.failure_now(Reason::WriteRefused, None) }
+    }
+
+    fn learn(&self, order: &Order, reservation: &Reservation, outcome: Outcome, life: Option<i32>) {
+        self.ledgers.learn(&order.ledger, Lesson { id: reservation.id.clone(), outcome, life });
+    }
+
+    async fn amend(&self, order: &Order, edit: impl Fn(&mut crate::api::ZohoMintLedgerSpec, Time)) {
+        if let Err(error) = self.ledgers.amend(&order.ledger, edit).await {
+            tracing::warn!(
+                ledger = order.ledger,
+                error = &error as &dyn std::error::Error,
+                "verdict could not be written to the ledger"
+            );
+        }
+    }
+
+    fn take_in(&self, order: &Order, result: Result<MintedToken, Option<Failure>>) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        match result {
+            Ok(token) => {
+                state.hands.retain(|_, token| token.life.is_alive(now));
+                state.hands.insert(order.inputs.clone(), Arc::new(token));
+                state.failures.remove(&order.inputs);
+            }
+            Err(Some(failure)) => {
+                tracing::warn!(ledger = order.ledger, reason = %failure.reason, code = failure.code, "no token minted");
+                state.failures.insert(order.inputs.clone(), failure);
+            }
+            Err(None) => {}
+        }
+    }
+
+    /// Forgets failures of inputs that nobody has any more.
+    pub fn retain_failures(&self, in_use: impl Fn(&str) -> bool) {
+        self.lock().failures.retain(|inputs, _| in_use(inputs));
+    }
+}
+
+/// Ends a flight, whatever became of it.
+struct Landing {
+    mints: Mints,
+    ledger: String,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        let waiting = self.mints.lock().flights.remove(&self.ledger).unwrap_or_default();
+        for key in waiting {
+            // Without a receiver the process is shutting down.
+            let _ = self.mints.wake.send(key);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! HTTP towards token services: TLS, limits, no redirects. Exposes secret bytes, into the request body only.
+
+use std::error::Error as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use reqwest::{Certificate, Client, Url, header, redirect, retry};
+use secrecy::ExposeSecret;
+use zeroize::Zeroizing;
+
+use super::reply::{self, Failed, Reply};
+use crate::api::{Outcome, Reason};
+use crate::secret::RefreshGrant;
+
+/// From nothing to a connection, TLS included.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// The whole call.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+/// Largest reply that is read, in bytes.
+const LARGEST_REPLY: usize = 64 * 1024;
+
+/// Sends token requests.
+#[derive(Clone, Debug)]
+pub struct Transport {
+    client: Client,
+}
+
+impl Transport {
+    /// A transport that trusts the system's roots and those of the files.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read or holds no certificate.
+    pub fn new(ca_files: &[PathBuf]) -> anyhow::Result<Self> {
+        let mut roots = Vec::new();
+        for path in ca_files {
+            let pem = std::fs::read(path).with_context(|| format!("read --ca-file {}", path.display()))?;
+            let bundle = Certificate::from_pem_bundle(&pem)
+                .with_context(|| format!("parse --ca-file {}: want PEM certificates", path.display()))?;
+            anyhow::ensure!(!bundle.is_empty(), "--ca-file {} holds no certificate", path.display());
+            roots.extend(bundle);
+        }
+        let client = Client::builder()
+            .user_agent(concat!("zoho-operator/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .referer(false)
+            .connect_timeout(CONNECT_WITHIN)
+            .timeout(ANSWER_WITHIN)
+            .tls_certs_merge(roots)
+            .build()
+            .context("build the HTTP client")?;
+        Ok(Self { client })
+    }
+
+    /// Asks for an access token. One request, never repeated here.
+    pub async fn refresh(&self, token_url: &Url, grant: &RefreshGrant) -> Reply {
+        match self.send(token_url, grant).await {
+            Ok(reply) => reply,
+            Err(error) => Reply::Failed(failure(&error)),
+        }
+    }
+
+    async fn send(&self, token_url: &Url, grant: &RefreshGrant) -> Result<Reply, reqwest::Error> {
+        let mut form = vec![
+            ("grant_type", "refresh_token"),
+            ("client_id", grant.client_id.expose_secret()),
+            ("client_secret", grant.client_secret.expose_secret()),
+            ("refresh_token", grant.refresh_token.expose_secret()),
+        ];
+        if let Some(redirect_uri) = &grant.redirect_uri {
+            form.push(("redirect_uri", redirect_uri.expose_secret()));
+        }
+        let mut response = self.client.post(token_url.clone()).form(&form).send().await?;
+        let status = response.status().as_u16();
+        let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.map(str::to_owned);
+        let mut body = Zeroizing::new(Vec::with_capacity(4096));
+        while let Some(chunk) = response.chunk().await? {
+            if body.len() + chunk.len() > LARGEST_REPLY {
+                body.clear();
+                break;
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(reply::classify(status, retry_after.as_deref(), &body))
+    }
+}
+
+/// What a call without a usable answer means. Until a connection stands nothing of ours has left; after that the server
+/// may have minted.
+fn failure(error: &reqwest::Error) -> Failed {
+    let failed = |reason, outcome| Failed { reason, code: None, permanent: false, outcome };
+    if is_tls(error) {
+        failed(Reason::UpstreamTLS, Outcome::NotSent)
+    } else if error.is_connect() {
+        failed(Reason::UpstreamUnavailable, Outcome::NotSent)
+    } else if error.is_builder() {
+        failed(Reason::UpstreamError, Outcome::NotSent)
+    } else if error.is_timeout() {
+        failed(Reason::UpstreamTimeout, Outcome::Unknown)
+    } else {
+        failed(Reason::UpstreamUnavailable, Outcome::Unknown)
+    }
+}
+
+/// A certificate or handshake problem, found while connecting.
+fn is_tls(error: &reqwest::Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let io_tls = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if cause.is::<rustls::Error>() || io_tls.is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return error.is_connect();
+        }
+        source = cause.source();
+    }
+    false
+}
