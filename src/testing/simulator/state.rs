@@ -1,0 +1,332 @@
+//! Zoho as a state machine: a request comes in, a page goes out. Pure: no sockets, no clock, no waiting.
+//!
+//! The HTTP shell calls [`Zoho::begin`] when a request arrives, [`Zoho::act`] when it is to take its ordinary effect,
+//! and [`Zoho::delivered`] when it is over. What lies between them in time is the shell's affair.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::accounts::{Accounts, Limits, Refusal};
+use super::form::{TokenForm, Violation};
+use super::journal::{Delivery, Journal, Outcome};
+use super::script::{Page, Reply, Script, Scripts, Target};
+
+const THROTTLED: &str = "Access Denied";
+const THROTTLED_LOCALISED: &str = "拒绝访问";
+
+/// How this Zoho behaves where Zoho's data centers differ.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Limits for each refresh token.
+    pub limits: Limits,
+    /// Life of an access token; whole seconds of it are told as `expires_in`. Default 1 hour.
+    pub token_life: Duration,
+    /// `api_domain` of the token reply; some products send none. Default `https://www.zohoapis.eu`.
+    pub api_domain: Option<String>,
+    /// HTTP status of a throttled request, 400 or 200. Default 400.
+    pub throttle_status: u16,
+    /// Whether the throttle speaks Chinese. Default no.
+    pub throttle_is_localised: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            token_life: Duration::from_hours(1),
+            api_domain: Some("https://www.zohoapis.eu".to_owned()),
+            throttle_status: 400,
+            throttle_is_localised: false,
+        }
+    }
+}
+
+/// A request to one of Zoho's endpoints, already read.
+#[derive(Clone, Debug)]
+pub enum Visit {
+    /// `POST /oauth/v2/token`, with the form or what is wrong with it.
+    Token(Result<TokenForm, Violation>),
+    /// `POST /oauth/v2/token/revoke`, with the token or what is wrong with the request.
+    Revocation(Result<String, Violation>),
+    /// A call of a product's API with what the `Authorization` header holds.
+    Product(Option<String>),
+}
+
+impl Visit {
+    fn refresh_token(&self) -> Option<&str> {
+        match self {
+            Self::Token(Ok(form)) => form.refresh_token.as_deref(),
+            Self::Token(Err(_)) | Self::Revocation(_) | Self::Product(_) => None,
+        }
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        match self {
+            Self::Token(_) => self
+                .refresh_token()
+                .map(|text| Target::RefreshToken(text.to_owned()))
+                .into_iter()
+                .chain([Target::Token])
+                .collect(),
+            Self::Revocation(_) => vec![Target::Revocation],
+            Self::Product(_) => vec![Target::Product],
+        }
+    }
+}
+
+/// A visit that has begun.
+#[derive(Debug)]
+pub struct Begun {
+    /// Its number in the log; other endpoints than the token endpoint are not logged.
+    pub number: Option<u64>,
+    /// How to answer.
+    pub reply: Reply,
+    /// A wait of its own, where the script has one.
+    pub latency: Option<Duration>,
+}
+
+/// The ordinary effect of a visit.
+#[derive(Debug)]
+pub struct Acted {
+    /// The ordinary answer.
+    pub page: Page,
+    /// The access token that was minted.
+    pub access_token: Option<Arc<str>>,
+}
+
+/// One data center of Zoho.
+#[derive(Debug)]
+pub struct Zoho {
+    settings: Settings,
+    accounts: Accounts,
+    scripts: Scripts,
+    journal: Journal,
+}
+
+impl Zoho {
+    /// A data center without accounts. Equal seeds give equal access tokens.
+    pub fn new(settings: Settings, seed: [u8; 16]) -> Self {
+        Self {
+            accounts: Accounts::new(settings.limits.clone(), settings.token_life, seed),
+            settings,
+            scripts: Scripts::default(),
+            journal: Journal::default(),
+        }
+    }
+
+    /// Clients and tokens.
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// Clients and tokens, to change.
+    pub fn accounts_mut(&mut self) -> &mut Accounts {
+        &mut self.accounts
+    }
+
+    /// Counts and log.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Queues a scripted reply.
+    pub fn script(&mut self, target: Target, script: impl Into<Script>) {
+        self.scripts.push(target, script.into());
+    }
+
+    /// Forgets all scripts.
+    pub fn clear_scripts(&mut self) {
+        self.scripts.clear();
+    }
+
+    /// Notes a request that arrived and says how it is to be answered.
+    pub fn begin(&mut self, visit: &Visit, now: Timestamp) -> Begun {
+        let scripted = self.scripts.next(&visit.targets());
+        let violation = match visit {
+            Visit::Token(Ok(form)) => form.violation(),
+            Visit::Token(Err(violation)) | Visit::Revocation(Err(violation)) => Some(*violation),
+            Visit::Revocation(Ok(_)) | Visit::Product(_) => None,
+        };
+        if let Some(violation) = violation {
+            self.journal.violation(violation);
+        }
+        let number = matches!(visit, Visit::Token(_)).then(|| {
+            let script = scripted.as_ref().map(|(reply, _)| reply.kind());
+            self.journal.arrived(visit.refresh_token(), script, now)
+        });
+        let (reply, latency) = scripted.unwrap_or((Reply::Normal, None));
+        if matches!(reply, Reply::Throttle | Reply::LocalisedThrottle) {
+            self.treated(number, visit, Outcome::Throttled, None);
+        }
+        Begun {
+            number,
+            reply,
+            latency,
+        }
+    }
+
+    /// Lets a visit take its ordinary effect: mint, refuse, revoke.
+    pub fn act(&mut self, number: Option<u64>, visit: &Visit, now: Timestamp) -> Acted {
+        let mut access_token = None;
+        let page = match visit {
+            Visit::Token(Ok(form)) => {
+                let (page, outcome) = self.exchange(form, now, &mut access_token);
+                self.treated(number, visit, outcome, access_token.clone());
+                page
+            }
+            Visit::Token(Err(violation)) => {
+                self.treated(number, visit, Outcome::Unreadable(violation), None);
+                Page::html(400, "<html><body><h1>Bad Request</h1></body></html>")
+            }
+            Visit::Revocation(Ok(token)) => self.revoke(token, now),
+            Visit::Revocation(Err(_)) => {
+                Page::html(400, "<html><body><h1>Bad Request</h1></body></html>")
+            }
+            Visit::Product(authorization) => self.call_product(authorization.as_deref(), now),
+        };
+        Acted { page, access_token }
+    }
+
+    /// The page that `reply` sends; `acted` is there if the visit took its effect before.
+    ///
+    /// Nothing for replies that need no page or more than one.
+    pub fn page(&self, reply: &Reply, visit: &Visit, acted: Option<Acted>) -> Option<Page> {
+        let access_token = acted.as_ref().and_then(|acted| acted.access_token.clone());
+        let page = match reply {
+            Reply::Normal | Reply::HoldThenMint | Reply::MintThenHold | Reply::Drip { .. } => {
+                return acted.map(|acted| acted.page);
+            }
+            Reply::Status(page) | Reply::MintThenStatus(page) => page.clone(),
+            Reply::Body { body } | Reply::MintThenBody { body } => Page::json(200, body.clone()),
+            Reply::Throttle => throttle_page(400, THROTTLED),
+            Reply::LocalisedThrottle => throttle_page(400, THROTTLED_LOCALISED),
+            Reply::Redirect { code, location } => {
+                Page::html(*code, "").with_header("Location", location.clone())
+            }
+            Reply::Swallow
+            | Reply::MintThenSwallow
+            | Reply::Reset
+            | Reply::MintThenReset
+            | Reply::Huge { .. } => return None,
+        };
+        let mut values = vec![("$ACCESS_TOKEN", access_token.as_deref().unwrap_or_default())];
+        if let Visit::Token(Ok(form)) = visit {
+            values.extend([
+                (
+                    "$REFRESH_TOKEN",
+                    form.refresh_token.as_deref().unwrap_or_default(),
+                ),
+                ("$CLIENT_ID", form.client_id.as_deref().unwrap_or_default()),
+                (
+                    "$CLIENT_SECRET",
+                    form.client_secret.as_deref().unwrap_or_default(),
+                ),
+            ]);
+        }
+        Some(page.fill(&values))
+    }
+
+    /// Notes the end of a visit.
+    pub fn delivered(&mut self, number: Option<u64>, visit: &Visit, delivery: Delivery) {
+        if let Some(number) = number {
+            self.journal
+                .delivered(number, visit.refresh_token(), delivery);
+        }
+    }
+
+    /// Notes a request to an address that does not exist.
+    pub fn stray(&mut self) {
+        self.journal.stats.strays += 1;
+    }
+
+    fn treated(
+        &mut self,
+        number: Option<u64>,
+        visit: &Visit,
+        outcome: Outcome,
+        access_token: Option<Arc<str>>,
+    ) {
+        if let Some(number) = number {
+            self.journal
+                .treated(number, visit.refresh_token(), outcome, access_token);
+        }
+    }
+
+    fn exchange(
+        &mut self,
+        form: &TokenForm,
+        now: Timestamp,
+        access_token: &mut Option<Arc<str>>,
+    ) -> (Page, Outcome) {
+        match self.accounts.exchange(form, now) {
+            Ok(minted) => {
+                for refresh_token in &minted.evicted {
+                    self.journal.evicted(refresh_token);
+                }
+                let mut body = json!({
+                    "access_token": &*minted.access_token,
+                    "token_type": "Bearer",
+                    "expires_in": minted.expires_in,
+                });
+                if let Some(api_domain) = &self.settings.api_domain {
+                    body["api_domain"] = json!(api_domain);
+                }
+                *access_token = Some(minted.access_token);
+                (Page::json(200, body.to_string()), Outcome::Minted)
+            }
+            Err(Refusal::Throttled) => {
+                let text = if self.settings.throttle_is_localised {
+                    THROTTLED_LOCALISED
+                } else {
+                    THROTTLED
+                };
+                let page = throttle_page(self.settings.throttle_status, text);
+                (page, Outcome::Throttled)
+            }
+            Err(Refusal::Code(code)) => (
+                Page::json(200, json!({ "error": code }).to_string()),
+                Outcome::Refused(code),
+            ),
+        }
+    }
+
+    fn revoke(&mut self, token: &str, now: Timestamp) -> Page {
+        if self.accounts.revoke(token, now) || self.accounts.revoke_access_token(token, now) {
+            self.journal.stats.revocations += 1;
+            Page::json(200, r#"{"status":"success"}"#)
+        } else {
+            Page::json(400, r#"{"error":"invalid_token"}"#)
+        }
+    }
+
+    fn call_product(&mut self, authorization: Option<&str>, now: Timestamp) -> Page {
+        let token = authorization.and_then(|text| text.strip_prefix("Zoho-oauthtoken "));
+        if token.is_some_and(|token| self.accounts.is_alive(token, now)) {
+            self.journal.stats.product_ok += 1;
+            Page::json(200, r#"{"status":"success","message_response":{}}"#)
+        } else {
+            self.journal.stats.product_refused += 1;
+            Page::json(
+                401,
+                r#"{"status":"error","error_code":"10002","error_description":"Invalid or expired token"}"#,
+            )
+        }
+    }
+}
+
+fn throttle_page(status: u16, error: &str) -> Page {
+    let description = if error == THROTTLED {
+        "You have made too many requests continuously. Please try again after some time."
+    } else {
+        "您在短时间内请求过于频繁，请稍后再试。"
+    };
+    let body = json!({ "error": error, "error_description": description, "status": "failure" });
+    Page::json(status, body.to_string())
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;
