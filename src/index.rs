@@ -130,6 +130,8 @@ struct Inner {
     /// Credentials by the Secrets that they name, as source or as target.
     by_secret: HashMap<Key, BTreeSet<Key>>,
     secrets: HashMap<Key, SecretSeen>,
+    /// Secrets by the uid of their controller.
+    by_controller: HashMap<String, BTreeSet<Key>>,
     /// Keys seen since the watch began to list anew.
     relisted_credentials: Option<HashSet<Key>>,
     relisted_secrets: Option<HashSet<Key>>,
@@ -162,6 +164,13 @@ impl Index {
     /// Other credentials that name the Secret as source or target.
     pub fn named_by(&self, secret: &Key) -> Vec<Key> {
         self.lock().by_secret.get(secret).into_iter().flatten().cloned().collect()
+    }
+
+    /// The Secrets that an object controls.
+    pub fn controlled_by(&self, uid: &str) -> Vec<(Key, SecretSeen)> {
+        let inner = self.lock();
+        let keys = inner.by_controller.get(uid).into_iter().flatten();
+        keys.filter_map(|key| Some((key.clone(), inner.secrets.get(key)?.clone()))).collect()
     }
 
     /// All credentials that could be read.
@@ -227,7 +236,7 @@ impl Index {
         if inner.secrets.get(&key).is_some_and(|known| *known == seen || seen.is_older_than(known)) {
             return Vec::new();
         }
-        inner.secrets.insert(key.clone(), seen);
+        inner.put_secret(&key, Some(seen));
         inner.by_secret.get(&key).into_iter().flatten().cloned().collect()
     }
 
@@ -235,7 +244,7 @@ impl Index {
     pub fn delete_secret(&self, meta: &ObjectMeta) -> Concerned {
         let key = Key::of(meta);
         let mut inner = self.lock();
-        inner.secrets.remove(&key);
+        inner.put_secret(&key, None);
         inner.by_secret.get(&key).into_iter().flatten().cloned().collect()
     }
 
@@ -268,7 +277,7 @@ impl Index {
         let gone: Vec<Key> = inner.secrets.keys().filter(|key| !present.contains(*key)).cloned().collect();
         let mut concerned = Vec::new();
         for key in gone {
-            inner.secrets.remove(&key);
+            inner.put_secret(&key, None);
             concerned.extend(inner.by_secret.get(&key).into_iter().flatten().cloned());
         }
         concerned
@@ -276,6 +285,25 @@ impl Index {
 }
 
 impl Inner {
+    fn put_secret(&mut self, key: &Key, seen: Option<SecretSeen>) {
+        let controller = |seen: &SecretSeen| seen.ours.as_ref()?.controller_uid.clone();
+        if let Some(uid) = self.secrets.get(key).and_then(controller)
+            && let Some(keys) = self.by_controller.get_mut(&uid)
+        {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_controller.remove(&uid);
+            }
+        }
+        if let Some(uid) = seen.as_ref().and_then(controller) {
+            self.by_controller.entry(uid).or_default().insert(key.clone());
+        }
+        match seen {
+            Some(seen) => self.secrets.insert(key.clone(), seen),
+            None => self.secrets.remove(key),
+        };
+    }
+
     fn unlink(&mut self, key: &Key) {
         if let Some(CredentialSeen::Readable(credential)) = self.credentials.get(key) {
             for secret in secrets_of(key, &credential.clone()) {

@@ -7,6 +7,8 @@ pub mod error;
 pub mod index;
 pub mod mint;
 pub mod plan;
+pub mod observe;
 pub mod secret;
+pub mod spec;
 #[cfg(feature = "testing")]
 pub mod testing;

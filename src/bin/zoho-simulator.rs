@@ -45,34 +45,26 @@ fn main() -> anyhow::Result<()> {
     let flags = Flags::parse();
     let simulator = Simulator::try_start(SimulatorConfig {
         listen: flags.listen,
-        settings: Settings {
-            token_life: flags.token_life,
-            ..Settings::default()
-        },
+        settings: Settings { token_life: flags.token_life, ..Settings::default() },
         latency: flags.latency,
         ..SimulatorConfig::default()
     })
     .with_context(|| format!("failed to listen on {}", flags.listen))?;
     simulator.register(&flags.client_id, &flags.client_secret, &flags.refresh_token);
 
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(async {
-            let mut terminate = signal(SignalKind::terminate())?;
-            let mut interrupt = signal(SignalKind::interrupt())?;
-            writeln!(std::io::stdout(), "{}", simulator.url())?;
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            Ok(())
-        })
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        writeln!(std::io::stdout(), "{}", simulator.url())?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    })
 }
 
 fn parse_span(text: &str) -> Result<Duration, String> {
-    let span: SignedDuration = text
-        .parse()
-        .map_err(|error: jiff::Error| error.to_string())?;
+    let span: SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
     Duration::try_from(span).map_err(|_| "must not be negative".to_owned())
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use self::budget::{Answer, Hold, Limits, Need};
 use self::renewal::Life;
-use crate::api::{Reason, Time, ZohoMintLedgerSpec};
+use crate::api::{Reason, Time, Verdict, ZohoMintLedgerSpec};
 
 /// Everything that one pass knows, read before anything is decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,8 +123,17 @@ pub enum Plan {
         /// What stands in the way.
         why: Hold,
     },
-    /// Nothing more can be done until something changes.
+    /// Nothing can be done until something changes.
     Refuse(Defect),
+    /// The server has refused these inputs twice.
+    Park {
+        /// What it said.
+        verdict: Verdict,
+        /// When it is asked once more.
+        until: Time,
+    },
+    /// `spec.suspend` is true.
+    Suspend,
     /// The object is going away.
     Release,
 }
@@ -168,7 +177,7 @@ pub fn plan(observed: &Observed, holder: &str, limits: Limits, now: Time) -> Pla
         return Plan::Store;
     }
     if observed.suspended {
-        return Plan::Refuse(Defect { reason: Reason::Suspended, message: String::new(), again_at: None });
+        return Plan::Suspend;
     }
     let (inputs, ledger) = match source {
         Source::Usable { inputs, ledger } => (inputs, ledger),
@@ -193,11 +202,7 @@ pub fn plan(observed: &Observed, holder: &str, limits: Limits, now: Time) -> Pla
             Plan::Keep { until: token.life.renewal_time(observed.renew_before, ledger) }
         }
         (Answer::Wait { until, why }, _) => Plan::Wait { until, why },
-        (Answer::Refuse { verdict, until }, _) => Plan::Refuse(Defect {
-            reason: verdict.reason.parse().unwrap_or(Reason::RequestRejected),
-            message: verdict.code.unwrap_or_default(),
-            again_at: Some(until),
-        }),
+        (Answer::Refuse { verdict, until }, _) => Plan::Park { verdict, until },
     }
 }
 

@@ -25,12 +25,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            mints: 10,
-            window: Duration::from_mins(10),
-            silence: Duration::from_mins(10),
-            alive: 10,
-        }
+        Self { mints: 10, window: Duration::from_mins(10), silence: Duration::from_mins(10), alive: 10 }
     }
 }
 
@@ -137,21 +132,17 @@ impl Accounts {
     /// A known client takes the new secret. A known refresh token goes to this client and is no longer revoked; what
     /// it minted before still counts.
     pub fn register(&mut self, client_id: &str, client_secret: &str, refresh_token: &str) {
-        self.clients
-            .insert(client_id.to_owned(), client_secret.to_owned());
-        let known = self
-            .refresh_tokens
-            .entry(refresh_token.to_owned())
-            .or_insert_with(|| RefreshToken {
-                text: Arc::from(refresh_token),
-                client_id: String::new(),
-                is_revoked: false,
-                token_life: None,
-                minted_at: VecDeque::new(),
-                blocked_until: None,
-                alive: VecDeque::new(),
-                max_alive: 0,
-            });
+        self.clients.insert(client_id.to_owned(), client_secret.to_owned());
+        let known = self.refresh_tokens.entry(refresh_token.to_owned()).or_insert_with(|| RefreshToken {
+            text: Arc::from(refresh_token),
+            client_id: String::new(),
+            is_revoked: false,
+            token_life: None,
+            minted_at: VecDeque::new(),
+            blocked_until: None,
+            alive: VecDeque::new(),
+            max_alive: 0,
+        });
         client_id.clone_into(&mut known.client_id);
         known.is_revoked = false;
     }
@@ -168,10 +159,7 @@ impl Accounts {
 
     /// Sets the life of access tokens minted from now on with this refresh token. False if it is not known.
     pub fn set_token_life_of(&mut self, refresh_token: &str, life: Duration) -> bool {
-        self.refresh_tokens
-            .get_mut(refresh_token)
-            .map(|known| known.token_life = Some(life))
-            .is_some()
+        self.refresh_tokens.get_mut(refresh_token).map(|known| known.token_life = Some(life)).is_some()
     }
 
     /// Ends a refresh token and its access tokens. False if it was not valid.
@@ -208,8 +196,7 @@ impl Accounts {
 
     /// What became of this access token.
     pub fn token_state(&self, access_token: &str, now: Timestamp) -> TokenState {
-        self.access_token(access_token)
-            .map_or(TokenState::Unknown, |token| token.state(now))
+        self.access_token(access_token).map_or(TokenState::Unknown, |token| token.state(now))
     }
 
     /// An access token that was once minted here.
@@ -230,16 +217,12 @@ impl Accounts {
 
     /// The most access tokens of a refresh token that ever lived at once.
     pub fn max_alive_seen(&self, refresh_token: &str) -> usize {
-        self.refresh_tokens
-            .get(refresh_token)
-            .map_or(0, |known| known.max_alive)
+        self.refresh_tokens.get(refresh_token).map_or(0, |known| known.max_alive)
     }
 
     /// Whether a mint with this refresh token would meet the throttle.
     pub fn is_throttled(&self, refresh_token: &str, now: Timestamp) -> bool {
-        self.refresh_tokens
-            .get(refresh_token)
-            .is_some_and(|known| known.is_throttled(&self.limits, now))
+        self.refresh_tokens.get(refresh_token).is_some_and(|known| known.is_throttled(&self.limits, now))
     }
 
     /// Exchanges a refresh token for an access token, as far as the rules and limits allow.
@@ -250,10 +233,7 @@ impl Accounts {
             None => return Err(Refusal::Code("invalid_request")),
         }
         let client_id = form.client_id.as_deref().unwrap_or_default();
-        let secret = self
-            .clients
-            .get(client_id)
-            .ok_or(Refusal::Code("invalid_client"))?;
+        let secret = self.clients.get(client_id).ok_or(Refusal::Code("invalid_client"))?;
         if form.client_secret.as_ref() != Some(secret) {
             return Err(Refusal::Code("invalid_client_secret"));
         }
@@ -284,11 +264,7 @@ impl Accounts {
             },
         );
         let evicted = self.make_room(form, &access_token, now);
-        Ok(Minted {
-            access_token,
-            expires_in: life.as_secs(),
-            evicted,
-        })
+        Ok(Minted { access_token, expires_in: life.as_secs(), evicted })
     }
 
     /// Adds a new access token to the living ones of its refresh token and lets the oldest die where there is no room.
@@ -298,11 +274,7 @@ impl Accounts {
             return Vec::new();
         };
         let tokens = &self.access_tokens;
-        known.alive.retain(|token| {
-            tokens
-                .get(token)
-                .is_some_and(|token| token.state(now) == TokenState::Alive)
-        });
+        known.alive.retain(|token| tokens.get(token).is_some_and(|token| token.state(now) == TokenState::Alive));
         known.alive.push_back(new.clone());
         let excess = known.alive.len().saturating_sub(self.limits.alive);
         let dying: Vec<Arc<str>> = known.alive.drain(..excess).collect();
@@ -331,10 +303,7 @@ impl RefreshToken {
             return true;
         }
         let in_window = self.minted_at.iter().rev();
-        in_window
-            .take_while(|minted_at| after(**minted_at, limits.window) > now)
-            .count()
-            >= limits.mints
+        in_window.take_while(|minted_at| after(**minted_at, limits.window) > now).count() >= limits.mints
     }
 
     fn note_mint(&mut self, limits: &Limits, now: Timestamp) {
@@ -351,15 +320,10 @@ fn after(instant: Timestamp, span: Duration) -> Timestamp {
 
 /// `1000.<32 hex>.<32 hex>`, different for every `number`.
 fn access_token_text(seed: &[u8; 16], number: u64) -> Arc<str> {
-    let digest = Sha256::new()
-        .chain_update(seed)
-        .chain_update(number.to_be_bytes())
-        .finalize();
+    let digest = Sha256::new().chain_update(seed).chain_update(number.to_be_bytes()).finalize();
     let (left, right) = digest.split_at(16);
     let hex = |bytes: &[u8]| {
-        let number = bytes
-            .iter()
-            .fold(0_u128, |sum, byte| (sum << 8) | u128::from(*byte));
+        let number = bytes.iter().fold(0_u128, |sum, byte| (sum << 8) | u128::from(*byte));
         format!("{number:032x}")
     };
     Arc::from(format!("1000.{}.{}", hex(left), hex(right)))
@@ -390,47 +354,17 @@ mod tests {
     #[test]
     fn refusals_are_those_of_zoho() {
         let good = TokenForm::refresh("client", "secret", "refresh");
-        let with_grant = |grant: Option<&str>| TokenForm {
-            grant_type: grant.map(str::to_owned),
-            ..good.clone()
-        };
+        let with_grant = |grant: Option<&str>| TokenForm { grant_type: grant.map(str::to_owned), ..good.clone() };
         let cases = [
-            (
-                TokenForm::refresh("other", "secret", "refresh"),
-                "invalid_client",
-            ),
-            (
-                TokenForm::refresh("client", "wrong", "refresh"),
-                "invalid_client_secret",
-            ),
-            (
-                TokenForm::refresh("client", "secret", "unknown"),
-                "invalid_code",
-            ),
-            (
-                TokenForm::refresh("client", "secret", "revoked"),
-                "invalid_code",
-            ),
-            (
-                TokenForm::refresh("client", "secret", "of-second"),
-                "invalid_code",
-            ),
+            (TokenForm::refresh("other", "secret", "refresh"), "invalid_client"),
+            (TokenForm::refresh("client", "wrong", "refresh"), "invalid_client_secret"),
+            (TokenForm::refresh("client", "secret", "unknown"), "invalid_code"),
+            (TokenForm::refresh("client", "secret", "revoked"), "invalid_code"),
+            (TokenForm::refresh("client", "secret", "of-second"), "invalid_code"),
             (with_grant(Some("password")), "unsupported_grant_type"),
             (with_grant(None), "invalid_request"),
-            (
-                TokenForm {
-                    client_secret: None,
-                    ..good.clone()
-                },
-                "invalid_client_secret",
-            ),
-            (
-                TokenForm {
-                    refresh_token: None,
-                    ..good.clone()
-                },
-                "invalid_code",
-            ),
+            (TokenForm { client_secret: None, ..good.clone() }, "invalid_client_secret"),
+            (TokenForm { refresh_token: None, ..good.clone() }, "invalid_code"),
         ];
         let mut accounts = accounts();
         accounts.register("second", "secret-2", "of-second");
@@ -507,14 +441,10 @@ mod tests {
     #[test]
     fn eleventh_token_kills_the_oldest() {
         let mut accounts = accounts();
-        let tokens: Vec<Arc<str>> = (0..12)
-            .map(|number| mint(&mut accounts, number * 60).expect("slow enough"))
-            .collect();
+        let tokens: Vec<Arc<str>> =
+            (0..12).map(|number| mint(&mut accounts, number * 60).expect("slow enough")).collect();
         let now = at(11 * 60);
-        let states: Vec<TokenState> = tokens
-            .iter()
-            .map(|token| accounts.token_state(token, now))
-            .collect();
+        let states: Vec<TokenState> = tokens.iter().map(|token| accounts.token_state(token, now)).collect();
         assert_eq!(states[..2], [TokenState::Evicted; 2]);
         assert_eq!(states[2..], [TokenState::Alive; 10]);
         assert_eq!(accounts.live_tokens("refresh", now), tokens[2..]);
@@ -575,10 +505,7 @@ mod tests {
     fn rotated_client_secret_replaces_the_old_one() {
         let mut accounts = accounts();
         accounts.register("client", "rotated", "refresh");
-        assert_eq!(
-            mint(&mut accounts, 0),
-            Err(Refusal::Code("invalid_client_secret"))
-        );
+        assert_eq!(mint(&mut accounts, 0), Err(Refusal::Code("invalid_client_secret")));
         let form = TokenForm::refresh("client", "rotated", "refresh");
         accounts.exchange(&form, at(0)).expect("new secret");
     }

@@ -51,11 +51,7 @@ async fn log(State(shared): State<Arc<Shared>>, uri: Uri) -> Json<Value> {
     let after = query_value(&uri, "after").and_then(|text| text.parse().ok());
     let after: u64 = after.unwrap_or_default();
     Json(shared.read(|zoho, _| {
-        let records: Vec<_> = zoho
-            .journal()
-            .records()
-            .filter(|record| record.number > after)
-            .collect();
+        let records: Vec<_> = zoho.journal().records().filter(|record| record.number > after).collect();
         json!(records)
     }))
 }
@@ -180,17 +176,12 @@ fn every_token_request() -> Target {
     Target::Token
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "a serde default has the field's type"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "a serde default has the field's type")]
 fn once() -> Option<u32> {
     Some(1)
 }
 
 fn query_value(uri: &Uri, name: &str) -> Option<String> {
     let pairs: Vec<(String, String)> = serde_urlencoded::from_str(uri.query()?).ok()?;
-    pairs
-        .into_iter()
-        .find_map(|(key, value)| (key == name).then_some(value))
+    pairs.into_iter().find_map(|(key, value)| (key == name).then_some(value))
 }

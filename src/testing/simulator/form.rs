@@ -39,8 +39,7 @@ impl RawRequest<'_> {
         if self.query.is_some_and(|query| !query.is_empty()) {
             return Err("parameters in the query");
         }
-        let pairs: Vec<(String, String)> =
-            serde_urlencoded::from_bytes(self.body).map_err(|_| "body is not a form")?;
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(self.body).map_err(|_| "body is not a form")?;
         let count = pairs.len();
         let fields: HashMap<String, String> = pairs.into_iter().collect();
         if fields.len() != count {
@@ -142,41 +141,14 @@ mod tests {
     #[test]
     fn unreadable_requests_are_named() {
         let cases = [
+            (RawRequest { method: "GET", ..GOOD }, "method is not POST"),
             (
-                RawRequest {
-                    method: "GET",
-                    ..GOOD
-                },
-                "method is not POST",
-            ),
-            (
-                RawRequest {
-                    content_type: Some("application/json"),
-                    ..GOOD
-                },
+                RawRequest { content_type: Some("application/json"), ..GOOD },
                 "content type is not application/x-www-form-urlencoded",
             ),
-            (
-                RawRequest {
-                    content_type: None,
-                    ..GOOD
-                },
-                "content type is not application/x-www-form-urlencoded",
-            ),
-            (
-                RawRequest {
-                    query: Some("client_id=c"),
-                    ..GOOD
-                },
-                "parameters in the query",
-            ),
-            (
-                RawRequest {
-                    body: b"client_id=c&client_id=d",
-                    ..GOOD
-                },
-                "a field repeats",
-            ),
+            (RawRequest { content_type: None, ..GOOD }, "content type is not application/x-www-form-urlencoded"),
+            (RawRequest { query: Some("client_id=c"), ..GOOD }, "parameters in the query"),
+            (RawRequest { body: b"client_id=c&client_id=d", ..GOOD }, "a field repeats"),
         ];
         for (request, violation) in cases {
             assert_eq!(TokenForm::read(&request), Err(violation));
@@ -187,18 +159,9 @@ mod tests {
     fn missing_and_unexpected_fields_are_violations() {
         let cases: [(&[u8], Option<Violation>); 4] = [
             (b"", Some("no grant_type")),
-            (
-                b"grant_type=g&client_id=c&client_secret=s",
-                Some("no refresh_token"),
-            ),
-            (
-                b"grant_type=g&client_id=c&client_secret=s&refresh_token=r&scope=x",
-                Some("unexpected field"),
-            ),
-            (
-                b"grant_type=g&client_id=c&client_secret=s&refresh_token=r&redirect_uri=x",
-                None,
-            ),
+            (b"grant_type=g&client_id=c&client_secret=s", Some("no refresh_token")),
+            (b"grant_type=g&client_id=c&client_secret=s&refresh_token=r&scope=x", Some("unexpected field")),
+            (b"grant_type=g&client_id=c&client_secret=s&refresh_token=r&redirect_uri=x", None),
         ];
         for (body, violation) in cases {
             let form = TokenForm::read(&RawRequest { body, ..GOOD }).expect("readable");

@@ -69,24 +69,11 @@ async fn product(
 
 async fn stray(State(shared): State<Arc<Shared>>) -> Response {
     shared.with(|zoho, _| zoho.stray());
-    respond(Page::html(
-        404,
-        "<html><body><h1>Not Found</h1></body></html>",
-    ))
+    respond(Page::html(404, "<html><body><h1>Not Found</h1></body></html>"))
 }
 
-fn raw_request<'a>(
-    method: &'a Method,
-    uri: &'a Uri,
-    headers: &'a HeaderMap,
-    body: &'a [u8],
-) -> RawRequest<'a> {
-    RawRequest {
-        method: method.as_str(),
-        content_type: text(headers, &header::CONTENT_TYPE),
-        query: uri.query(),
-        body,
-    }
+fn raw_request<'a>(method: &'a Method, uri: &'a Uri, headers: &'a HeaderMap, body: &'a [u8]) -> RawRequest<'a> {
+    RawRequest { method: method.as_str(), content_type: text(headers, &header::CONTENT_TYPE), query: uri.query(), body }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -103,8 +90,7 @@ struct Ending<'a> {
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        self.shared
-            .with(|zoho, _| zoho.delivered(self.number, &self.visit, self.delivery));
+        self.shared.with(|zoho, _| zoho.delivered(self.number, &self.visit, self.delivery));
     }
 }
 
@@ -116,18 +102,10 @@ async fn play(shared: &Shared, line: &Line, visit: Visit) -> Response {
     // Arrival and ordinary effect are one step, so that whoever sees the request sees its mint as well.
     let (begun, mut acted) = shared.with(|zoho, now| {
         let begun = zoho.begin(&visit, now);
-        let acted = begun
-            .reply
-            .acts_on_arrival()
-            .then(|| zoho.act(begun.number, &visit, now));
+        let acted = begun.reply.acts_on_arrival().then(|| zoho.act(begun.number, &visit, now));
         (begun, acted)
     });
-    let mut ending = Ending {
-        shared,
-        number: begun.number,
-        visit,
-        delivery: Delivery::Abandoned,
-    };
+    let mut ending = Ending { shared, number: begun.number, visit, delivery: Delivery::Abandoned };
     // Even without latency the timer would round up to a millisecond.
     let latency = begun.latency.unwrap_or(general_latency);
     if !latency.is_zero() {
@@ -192,14 +170,11 @@ fn respond(page: Page) -> Response {
 /// Status and headers of a page. What HTTP does not allow in them is left out.
 fn empty_response(page: Page) -> (Response, Vec<u8>) {
     let mut response = Response::new(Body::empty());
-    *response.status_mut() =
-        StatusCode::from_u16(page.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() = StatusCode::from_u16(page.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let content_type = ("content-type".to_owned(), page.content_type);
     for (name, value) in std::iter::once(content_type).chain(page.headers) {
-        if let (Ok(name), Ok(value)) = (
-            HeaderName::try_from(name.as_str()),
-            HeaderValue::from_bytes(value.as_bytes()),
-        ) {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::from_bytes(value.as_bytes()))
+        {
             response.headers_mut().append(name, value);
         }
     }

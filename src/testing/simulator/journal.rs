@@ -117,10 +117,7 @@ impl Journal {
 
     /// The counts of one refresh token, also of one that was never registered.
     pub fn counts(&self, refresh_token: &str) -> Counts {
-        self.by_refresh_token
-            .get(refresh_token)
-            .cloned()
-            .unwrap_or_default()
+        self.by_refresh_token.get(refresh_token).cloned().unwrap_or_default()
     }
 
     /// The requests to the token endpoint in order of arrival; the latest 100 000.
@@ -142,12 +139,7 @@ impl Journal {
     }
 
     /// Notes an arrival and gives its number.
-    pub(super) fn arrived(
-        &mut self,
-        refresh_token: Option<&str>,
-        script: Option<&'static str>,
-        now: Timestamp,
-    ) -> u64 {
+    pub(super) fn arrived(&mut self, refresh_token: Option<&str>, script: Option<&'static str>, now: Timestamp) -> u64 {
         let refresh_token = refresh_token.map(|text| self.shared_text(text));
         let mut attempt = 0;
         self.count(refresh_token.as_ref(), |counts| {
@@ -200,12 +192,7 @@ impl Journal {
     }
 
     /// Notes the end of request `number`.
-    pub(super) fn delivered(
-        &mut self,
-        number: u64,
-        refresh_token: Option<&str>,
-        delivery: Delivery,
-    ) {
+    pub(super) fn delivered(&mut self, number: u64, refresh_token: Option<&str>, delivery: Delivery) {
         let refresh_token = refresh_token.map(|text| self.shared_text(text));
         self.count(refresh_token.as_ref(), |counts| {
             counts.in_flight = counts.in_flight.saturating_sub(1);
@@ -233,9 +220,7 @@ impl Journal {
 
     /// The one copy of a refresh token that the whole log points to.
     fn shared_text(&self, text: &str) -> Arc<str> {
-        self.by_refresh_token
-            .get_key_value(text)
-            .map_or_else(|| Arc::from(text), |(key, _)| key.clone())
+        self.by_refresh_token.get_key_value(text).map_or_else(|| Arc::from(text), |(key, _)| key.clone())
     }
 }
 
@@ -252,10 +237,7 @@ mod tests {
             let number = journal.arrived(Some("r"), None, now);
             journal.delivered(number, Some("r"), Delivery::Answered(200));
         }
-        assert_eq!(
-            journal.records().next().map(|record| record.number),
-            Some(3)
-        );
+        assert_eq!(journal.records().next().map(|record| record.number), Some(3));
         assert_eq!(journal.counts("r").posts, count);
         assert_eq!(journal.stats().token.in_flight, 0);
         journal.delivered(1, Some("r"), Delivery::Cut);

@@ -125,33 +125,24 @@ impl Simulator {
         let listener = std::net::TcpListener::bind(config.listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = {
             let _guard = runtime.enter();
             tokio::net::TcpListener::from_std(listener)?
         };
         let service = http::router(shared.clone()).into_make_service_with_connect_info::<Line>();
         let (stop, stopped) = oneshot::channel::<()>();
-        let thread = thread::Builder::new()
-            .name("zoho-simulator".to_owned())
-            .spawn(move || {
-                runtime.block_on(async move {
-                    tokio::select! {
-                        _ = axum::serve(CuttableListener(listener), service) => {}
-                        _ = stopped => {}
-                    }
-                });
-                // Requests that are never answered would keep an orderly shutdown waiting.
-                runtime.shutdown_background();
-            })?;
-        Ok(Self {
-            shared,
-            address,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        let thread = thread::Builder::new().name("zoho-simulator".to_owned()).spawn(move || {
+            runtime.block_on(async move {
+                tokio::select! {
+                    _ = axum::serve(CuttableListener(listener), service) => {}
+                    _ = stopped => {}
+                }
+            });
+            // Requests that are never answered would keep an orderly shutdown waiting.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { shared, address, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Base URL without a slash at the end, such as `http://127.0.0.1:40001`.
@@ -172,8 +163,7 @@ impl Simulator {
     /// Makes a client and a refresh token of it known; see [`accounts::Accounts::register`].
     pub fn register(&self, client_id: &str, client_secret: &str, refresh_token: &str) {
         self.with(|zoho, _| {
-            zoho.accounts_mut()
-                .register(client_id, client_secret, refresh_token);
+            zoho.accounts_mut().register(client_id, client_secret, refresh_token);
         });
     }
 
@@ -270,22 +260,18 @@ impl Simulator {
 
     /// What became of this access token.
     pub fn token_state(&self, access_token: &str) -> TokenState {
-        self.shared
-            .read(|zoho, now| zoho.accounts().token_state(access_token, now))
+        self.shared.read(|zoho, now| zoho.accounts().token_state(access_token, now))
     }
 
     /// The living access tokens of a refresh token, oldest first.
     pub fn live_tokens(&self, refresh_token: &str) -> Vec<String> {
-        let tokens = self
-            .shared
-            .read(|zoho, now| zoho.accounts().live_tokens(refresh_token, now));
+        let tokens = self.shared.read(|zoho, now| zoho.accounts().live_tokens(refresh_token, now));
         tokens.iter().map(ToString::to_string).collect()
     }
 
     /// The most access tokens of a refresh token that ever lived at once.
     pub fn max_alive_seen(&self, refresh_token: &str) -> usize {
-        self.shared
-            .read(|zoho, _| zoho.accounts().max_alive_seen(refresh_token))
+        self.shared.read(|zoho, _| zoho.accounts().max_alive_seen(refresh_token))
     }
 
     /// All counts.
@@ -295,20 +281,17 @@ impl Simulator {
 
     /// The counts of one refresh token.
     pub fn counts(&self, refresh_token: &str) -> Counts {
-        self.shared
-            .read(|zoho, _| zoho.journal().counts(refresh_token))
+        self.shared.read(|zoho, _| zoho.journal().counts(refresh_token))
     }
 
     /// The requests to the token endpoint in order of arrival; the latest 100 000.
     pub fn log(&self) -> Vec<Record> {
-        self.shared
-            .read(|zoho, _| zoho.journal().records().cloned().collect())
+        self.shared.read(|zoho, _| zoho.journal().records().cloned().collect())
     }
 
     /// Breaches of the protocol's rules by clients, in order.
     pub fn violations(&self) -> Vec<&'static str> {
-        self.shared
-            .read(|zoho, _| zoho.journal().violations().to_vec())
+        self.shared.read(|zoho, _| zoho.journal().violations().to_vec())
     }
 
     /// Waits until at least `count` requests came to the token endpoint.
@@ -316,24 +299,13 @@ impl Simulator {
     /// A mint that goes with a request is done when this returns. Needs a runtime whose time is not paused.
     pub async fn wait_for_posts(&self, count: u64, within: Duration) -> Result<(), WaitError> {
         let what = format!("{count} requests");
-        self.wait_until(&what, within, |zoho, _| {
-            zoho.journal().stats().token.posts >= count
-        })
-        .await
+        self.wait_until(&what, within, |zoho, _| zoho.journal().stats().token.posts >= count).await
     }
 
     /// Waits until at least `count` requests came with one refresh token.
-    pub async fn wait_for_posts_of(
-        &self,
-        refresh_token: &str,
-        count: u64,
-        within: Duration,
-    ) -> Result<(), WaitError> {
+    pub async fn wait_for_posts_of(&self, refresh_token: &str, count: u64, within: Duration) -> Result<(), WaitError> {
         let what = format!("{count} requests with {refresh_token}");
-        self.wait_until(&what, within, |zoho, _| {
-            zoho.journal().counts(refresh_token).posts >= count
-        })
-        .await
+        self.wait_until(&what, within, |zoho, _| zoho.journal().counts(refresh_token).posts >= count).await
     }
 
     /// Waits until `is_so`, which is asked at each request, answer, and change by a test; not as time passes.

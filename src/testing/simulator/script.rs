@@ -29,20 +29,12 @@ pub struct Page {
 impl Page {
     /// A page with `application/json;charset=UTF-8`, the content type of Zoho's own replies.
     pub fn json(code: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self {
-            code,
-            content_type: json_type(),
-            headers: Vec::new(),
-            body: body.into(),
-        }
+        Self { code, content_type: json_type(), headers: Vec::new(), body: body.into() }
     }
 
     /// A page with `text/html;charset=UTF-8`, as proxies and firewalls send.
     pub fn html(code: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self {
-            content_type: "text/html;charset=UTF-8".to_owned(),
-            ..Self::json(code, body)
-        }
+        Self { content_type: "text/html;charset=UTF-8".to_owned(), ..Self::json(code, body) }
     }
 
     /// The same page with one more header.
@@ -58,9 +50,7 @@ impl Page {
             return self;
         }
         if let Ok(text) = std::str::from_utf8(&self.body) {
-            let filled = values.iter().fold(text.to_owned(), |text, (word, value)| {
-                text.replace(word, value)
-            });
+            let filled = values.iter().fold(text.to_owned(), |text, (word, value)| text.replace(word, value));
             self.body = filled.into_bytes();
         }
         self
@@ -146,10 +136,7 @@ impl Reply {
 
     /// `429` with `Retry-After` in seconds.
     pub fn too_many_requests(retry_after_seconds: u64) -> Self {
-        Self::Status(
-            Page::html(429, "Too Many Requests")
-                .with_header("Retry-After", retry_after_seconds.to_string()),
-        )
+        Self::Status(Page::html(429, "Too Many Requests").with_header("Retry-After", retry_after_seconds.to_string()))
     }
 
     /// `200` with these bytes; does not mint.
@@ -235,20 +222,12 @@ impl Script {
 
     /// The reply for the next `count` requests.
     pub fn times(reply: Reply, count: u32) -> Self {
-        Self {
-            reply,
-            times: Times::Next(count),
-            latency: None,
-        }
+        Self { reply, times: Times::Next(count), latency: None }
     }
 
     /// The reply for every request until scripts are cleared.
     pub fn until_cleared(reply: Reply) -> Self {
-        Self {
-            reply,
-            times: Times::UntilCleared,
-            latency: None,
-        }
+        Self { reply, times: Times::UntilCleared, latency: None }
     }
 
     /// The same script with its own latency.
@@ -338,9 +317,7 @@ mod text {
         serializer.serialize_str(&String::from_utf8_lossy(bytes))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<u8>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         String::deserialize(deserializer).map(String::into_bytes)
     }
 }
@@ -350,9 +327,7 @@ mod tests {
     use super::*;
 
     fn kinds(scripts: &mut Scripts, targets: &[Target], count: usize) -> Vec<Option<&'static str>> {
-        (0..count)
-            .map(|_| scripts.next(targets).map(|(reply, _)| reply.kind()))
-            .collect()
+        (0..count).map(|_| scripts.next(targets).map(|(reply, _)| reply.kind())).collect()
     }
 
     #[test]
@@ -361,10 +336,7 @@ mod tests {
         scripts.push(Target::Token, Script::times(Reply::Swallow, 2));
         scripts.push(Target::Token, Script::times(Reply::Drip { every_ms: 1 }, 0));
         scripts.push(Target::Token, Script::once(Reply::Reset));
-        assert_eq!(
-            kinds(&mut scripts, &[Target::Token], 4),
-            [Some("swallow"), Some("swallow"), Some("reset"), None]
-        );
+        assert_eq!(kinds(&mut scripts, &[Target::Token], 4), [Some("swallow"), Some("swallow"), Some("reset"), None]);
     }
 
     #[test]
@@ -373,10 +345,7 @@ mod tests {
         let mine = Target::RefreshToken("a".to_owned());
         scripts.push(Target::Token, Script::until_cleared(Reply::Reset));
         scripts.push(mine.clone(), Script::once(Reply::Throttle));
-        assert_eq!(
-            kinds(&mut scripts, &[mine, Target::Token], 3),
-            [Some("throttle"), Some("reset"), Some("reset")]
-        );
+        assert_eq!(kinds(&mut scripts, &[mine, Target::Token], 3), [Some("throttle"), Some("reset"), Some("reset")]);
         scripts.clear();
         assert_eq!(kinds(&mut scripts, &[Target::Token], 1), [None]);
     }
@@ -385,16 +354,10 @@ mod tests {
     fn replies_can_be_written_as_json() {
         let cases = [
             (r#"{"kind":"mint_then_swallow"}"#, Reply::MintThenSwallow),
-            (
-                r#"{"kind":"status","code":503,"body":"down"}"#,
-                Reply::json(503, "down"),
-            ),
+            (r#"{"kind":"status","code":503,"body":"down"}"#, Reply::json(503, "down")),
             (
                 r#"{"kind":"redirect","code":302,"location":"http://x/"}"#,
-                Reply::Redirect {
-                    code: 302,
-                    location: "http://x/".to_owned(),
-                },
+                Reply::Redirect { code: 302, location: "http://x/".to_owned() },
             ),
             (r#"{"kind":"drip"}"#, Reply::Drip { every_ms: 1000 }),
             (r#"{"kind":"body","body":"{"}"#, Reply::body("{")),

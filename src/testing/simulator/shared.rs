@@ -31,11 +31,7 @@ struct Inner {
 impl Shared {
     pub(super) fn new(zoho: Zoho, clock: Clock, latency: Duration) -> Self {
         Self {
-            inner: Mutex::new(Inner {
-                zoho,
-                clock_offset: SignedDuration::ZERO,
-                latency,
-            }),
+            inner: Mutex::new(Inner { zoho, clock_offset: SignedDuration::ZERO, latency }),
             clock,
             changed: watch::Sender::new(()),
             released: watch::Sender::new(()),
@@ -107,10 +103,7 @@ pub(super) fn system_clock() -> Clock {
     Arc::new(system_time)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the simulator is a service of its own with its own clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "the simulator is a service of its own with its own clock")]
 fn system_time() -> Timestamp {
     Timestamp::now()
 }

@@ -161,11 +161,7 @@ impl Zoho {
         if matches!(reply, Reply::Throttle | Reply::LocalisedThrottle) {
             self.treated(number, visit, Outcome::Throttled, None);
         }
-        Begun {
-            number,
-            reply,
-            latency,
-        }
+        Begun { number, reply, latency }
     }
 
     /// Lets a visit take its ordinary effect: mint, refuse, revoke.
@@ -182,9 +178,7 @@ impl Zoho {
                 Page::html(400, "<html><body><h1>Bad Request</h1></body></html>")
             }
             Visit::Revocation(Ok(token)) => self.revoke(token, now),
-            Visit::Revocation(Err(_)) => {
-                Page::html(400, "<html><body><h1>Bad Request</h1></body></html>")
-            }
+            Visit::Revocation(Err(_)) => Page::html(400, "<html><body><h1>Bad Request</h1></body></html>"),
             Visit::Product(authorization) => self.call_product(authorization.as_deref(), now),
         };
         Acted { page, access_token }
@@ -203,27 +197,17 @@ impl Zoho {
             Reply::Body { body } | Reply::MintThenBody { body } => Page::json(200, body.clone()),
             Reply::Throttle => throttle_page(400, THROTTLED),
             Reply::LocalisedThrottle => throttle_page(400, THROTTLED_LOCALISED),
-            Reply::Redirect { code, location } => {
-                Page::html(*code, "").with_header("Location", location.clone())
+            Reply::Redirect { code, location } => Page::html(*code, "").with_header("Location", location.clone()),
+            Reply::Swallow | Reply::MintThenSwallow | Reply::Reset | Reply::MintThenReset | Reply::Huge { .. } => {
+                return None;
             }
-            Reply::Swallow
-            | Reply::MintThenSwallow
-            | Reply::Reset
-            | Reply::MintThenReset
-            | Reply::Huge { .. } => return None,
         };
         let mut values = vec![("$ACCESS_TOKEN", access_token.as_deref().unwrap_or_default())];
         if let Visit::Token(Ok(form)) = visit {
             values.extend([
-                (
-                    "$REFRESH_TOKEN",
-                    form.refresh_token.as_deref().unwrap_or_default(),
-                ),
+                ("$REFRESH_TOKEN", form.refresh_token.as_deref().unwrap_or_default()),
                 ("$CLIENT_ID", form.client_id.as_deref().unwrap_or_default()),
-                (
-                    "$CLIENT_SECRET",
-                    form.client_secret.as_deref().unwrap_or_default(),
-                ),
+                ("$CLIENT_SECRET", form.client_secret.as_deref().unwrap_or_default()),
             ]);
         }
         Some(page.fill(&values))
@@ -232,8 +216,7 @@ impl Zoho {
     /// Notes the end of a visit.
     pub fn delivered(&mut self, number: Option<u64>, visit: &Visit, delivery: Delivery) {
         if let Some(number) = number {
-            self.journal
-                .delivered(number, visit.refresh_token(), delivery);
+            self.journal.delivered(number, visit.refresh_token(), delivery);
         }
     }
 
@@ -242,25 +225,13 @@ impl Zoho {
         self.journal.stats.strays += 1;
     }
 
-    fn treated(
-        &mut self,
-        number: Option<u64>,
-        visit: &Visit,
-        outcome: Outcome,
-        access_token: Option<Arc<str>>,
-    ) {
+    fn treated(&mut self, number: Option<u64>, visit: &Visit, outcome: Outcome, access_token: Option<Arc<str>>) {
         if let Some(number) = number {
-            self.journal
-                .treated(number, visit.refresh_token(), outcome, access_token);
+            self.journal.treated(number, visit.refresh_token(), outcome, access_token);
         }
     }
 
-    fn exchange(
-        &mut self,
-        form: &TokenForm,
-        now: Timestamp,
-        access_token: &mut Option<Arc<str>>,
-    ) -> (Page, Outcome) {
+    fn exchange(&mut self, form: &TokenForm, now: Timestamp, access_token: &mut Option<Arc<str>>) -> (Page, Outcome) {
         match self.accounts.exchange(form, now) {
             Ok(minted) => {
                 for refresh_token in &minted.evicted {
@@ -278,18 +249,11 @@ impl Zoho {
                 (Page::json(200, body.to_string()), Outcome::Minted)
             }
             Err(Refusal::Throttled) => {
-                let text = if self.settings.throttle_is_localised {
-                    THROTTLED_LOCALISED
-                } else {
-                    THROTTLED
-                };
+                let text = if self.settings.throttle_is_localised { THROTTLED_LOCALISED } else { THROTTLED };
                 let page = throttle_page(self.settings.throttle_status, text);
                 (page, Outcome::Throttled)
             }
-            Err(Refusal::Code(code)) => (
-                Page::json(200, json!({ "error": code }).to_string()),
-                Outcome::Refused(code),
-            ),
+            Err(Refusal::Code(code)) => (Page::json(200, json!({ "error": code }).to_string()), Outcome::Refused(code)),
         }
     }
 
@@ -309,10 +273,7 @@ impl Zoho {
             Page::json(200, r#"{"status":"success","message_response":{}}"#)
         } else {
             self.journal.stats.product_refused += 1;
-            Page::json(
-                401,
-                r#"{"status":"error","error_code":"10002","error_description":"Invalid or expired token"}"#,
-            )
+            Page::json(401, r#"{"status":"error","error_code":"10002","error_description":"Invalid or expired token"}"#)
         }
     }
 }

@@ -24,9 +24,7 @@ fn play(zoho: &mut Zoho, visit: &Visit, now: Timestamp) -> Option<Page> {
     let acts = begun.reply.acts_on_arrival() || begun.reply == Reply::HoldThenMint;
     let acted = acts.then(|| zoho.act(begun.number, visit, now));
     let page = zoho.page(&begun.reply, visit, acted);
-    let delivery = page
-        .as_ref()
-        .map_or(Delivery::Cut, |page| Delivery::Answered(page.code));
+    let delivery = page.as_ref().map_or(Delivery::Cut, |page| Delivery::Answered(page.code));
     zoho.delivered(begun.number, visit, delivery);
     page
 }
@@ -80,17 +78,9 @@ fn unreadable_request_meets_html_and_is_a_violation() {
 
 #[test]
 fn throttle_speaks_as_configured() {
-    let cases = [
-        (400, false, "Access Denied"),
-        (200, false, "Access Denied"),
-        (400, true, "拒绝访问"),
-    ];
+    let cases = [(400, false, "Access Denied"), (200, false, "Access Denied"), (400, true, "拒绝访问")];
     for (throttle_status, throttle_is_localised, error) in cases {
-        let settings = Settings {
-            throttle_status,
-            throttle_is_localised,
-            ..Settings::default()
-        };
+        let settings = Settings { throttle_status, throttle_is_localised, ..Settings::default() };
         let mut zoho = Zoho::new(settings, [7; 16]);
         zoho.accounts_mut().register("client", "secret", "refresh");
         for _ in 0..10 {
@@ -133,14 +123,7 @@ fn each_reply_mints_and_answers_as_it_says() {
         (Reply::MintThenHold, mints, Some(200)),
         (Reply::Throttle, does_not, Some(400)),
         (Reply::LocalisedThrottle, does_not, Some(400)),
-        (
-            Reply::Redirect {
-                code: 302,
-                location: "http://evil.example/".to_owned(),
-            },
-            does_not,
-            Some(302),
-        ),
+        (Reply::Redirect { code: 302, location: "http://evil.example/".to_owned() }, does_not, Some(302)),
         (Reply::Drip { every_ms: 1000 }, mints, Some(200)),
         (Reply::Huge { size: 1 << 30 }, does_not, None),
     ];
@@ -202,11 +185,7 @@ fn attempts_are_numbered_for_each_refresh_token() {
     for visit in [&refresh(), &other, &refresh()] {
         play(&mut zoho, visit, at(0));
     }
-    let attempts: Vec<(u64, u64)> = zoho
-        .journal()
-        .records()
-        .map(|record| (record.number, record.attempt))
-        .collect();
+    let attempts: Vec<(u64, u64)> = zoho.journal().records().map(|record| (record.number, record.attempt)).collect();
     assert_eq!(attempts, [(1, 1), (2, 1), (3, 2)]);
 }
 
@@ -214,10 +193,7 @@ fn attempts_are_numbered_for_each_refresh_token() {
 fn revocation_ends_refresh_and_access_tokens() {
     let mut zoho = zoho();
     let page = play(&mut zoho, &refresh(), at(0)).expect("answered");
-    let token = body(&page)["access_token"]
-        .as_str()
-        .expect("text")
-        .to_owned();
+    let token = body(&page)["access_token"].as_str().expect("text").to_owned();
     let rows = [
         (token.clone(), 200),
         (token, 400),
@@ -236,10 +212,7 @@ fn revocation_ends_refresh_and_access_tokens() {
 fn product_takes_living_tokens_with_the_documented_header_only() {
     let mut zoho = zoho();
     let page = play(&mut zoho, &refresh(), at(0)).expect("answered");
-    let token = body(&page)["access_token"]
-        .as_str()
-        .expect("text")
-        .to_owned();
+    let token = body(&page)["access_token"].as_str().expect("text").to_owned();
     let rows = [
         (Some(format!("Zoho-oauthtoken {token}")), 1, 200),
         (Some(format!("Zoho-oauthtoken {token}")), 3600, 401),

@@ -25,14 +25,12 @@ fn client() -> reqwest::Client {
 }
 
 fn refresh(simulator: &Simulator, refresh_token: &str) -> reqwest::RequestBuilder {
-    client()
-        .post(format!("{}/oauth/v2/token", simulator.url()))
-        .form(&[
-            ("grant_type", "refresh_token"),
-            ("client_id", "client"),
-            ("client_secret", "secret"),
-            ("refresh_token", refresh_token),
-        ])
+    client().post(format!("{}/oauth/v2/token", simulator.url())).form(&[
+        ("grant_type", "refresh_token"),
+        ("client_id", "client"),
+        ("client_secret", "secret"),
+        ("refresh_token", refresh_token),
+    ])
 }
 
 async fn body(response: reqwest::Response) -> Value {
@@ -66,11 +64,7 @@ async fn get(simulator: &Simulator, path: &str) -> Value {
 async fn minted_token_is_taken_by_products_until_it_expires() {
     let simulator = simulator();
     let token = mint(&simulator).await;
-    for path in [
-        "/api/1.4/patch/summary",
-        "/api/1.4/som/summary",
-        "/api/v3/requests?input_data=%7B%7D",
-    ] {
+    for path in ["/api/1.4/patch/summary", "/api/1.4/som/summary", "/api/v3/requests?input_data=%7B%7D"] {
         for (offset, status) in [(0, 200), (3600, 401)] {
             simulator.set_clock_offset(SignedDuration::from_secs(offset));
             let response = client()
@@ -93,19 +87,13 @@ async fn wrong_shape_of_request_meets_html_and_is_recorded() {
     let good = || refresh(&simulator, "refresh");
     let requests = [
         client().get(&url),
-        client()
-            .post(&url)
-            .header("Content-Type", "application/json")
-            .body("{}"),
+        client().post(&url).header("Content-Type", "application/json").body("{}"),
         good().query_pairs("client_id", "client"),
     ];
     for request in requests {
         let response = request.send().await.expect("reply");
         assert_eq!(response.status().as_u16(), 400);
-        assert_eq!(
-            response.headers()["content-type"],
-            "text/html;charset=UTF-8"
-        );
+        assert_eq!(response.headers()["content-type"], "text/html;charset=UTF-8");
     }
     assert_eq!(simulator.violations().len(), 3);
     assert_eq!(simulator.stats().token.mints, 0);
@@ -130,22 +118,12 @@ async fn cut_connections_are_errors_to_the_client_with_or_without_a_mint() {
     let simulator = simulator();
     for (reply, mints) in [(Reply::Reset, 0), (Reply::MintThenReset, 1)] {
         simulator.script(Target::Token, reply);
-        refresh(&simulator, "refresh")
-            .send()
-            .await
-            .expect_err("connection reset");
+        refresh(&simulator, "refresh").send().await.expect_err("connection reset");
         assert_eq!(simulator.counts("refresh").mints, mints);
     }
     mint(&simulator).await;
-    let deliveries: Vec<Delivery> = simulator
-        .log()
-        .into_iter()
-        .map(|record| record.delivery)
-        .collect();
-    assert_eq!(
-        deliveries,
-        [Delivery::Cut, Delivery::Cut, Delivery::Answered(200)]
-    );
+    let deliveries: Vec<Delivery> = simulator.log().into_iter().map(|record| record.delivery).collect();
+    assert_eq!(deliveries, [Delivery::Cut, Delivery::Cut, Delivery::Answered(200)]);
 }
 
 #[tokio::test]
@@ -165,15 +143,9 @@ async fn swallowed_request_ends_when_scripts_are_cleared() {
 async fn client_that_gives_up_is_recorded_as_gone() {
     let simulator = simulator();
     simulator.script(Target::Token, Reply::Swallow);
-    refresh(&simulator, "refresh")
-        .timeout(Duration::from_millis(50))
-        .send()
-        .await
-        .expect_err("timeout");
+    refresh(&simulator, "refresh").timeout(Duration::from_millis(50)).send().await.expect_err("timeout");
     simulator
-        .wait_until("the client to be gone", SOON, |zoho, _| {
-            zoho.journal().stats().token.abandoned == 1
-        })
+        .wait_until("the client to be gone", SOON, |zoho, _| zoho.journal().stats().token.abandoned == 1)
         .await
         .expect("noticed");
     assert_eq!(simulator.log()[0].delivery, Delivery::Abandoned);
@@ -212,13 +184,7 @@ async fn scripted_headers_and_redirects_reach_the_client() {
     let simulator = simulator();
     let page = Page::json(429, "{}").with_header("Retry-After", "7");
     simulator.script(Target::Token, Reply::Status(page));
-    simulator.script_for(
-        "refresh",
-        Reply::Redirect {
-            code: 307,
-            location: "http://127.0.0.1:9/".to_owned(),
-        },
-    );
+    simulator.script_for("refresh", Reply::Redirect { code: 307, location: "http://127.0.0.1:9/".to_owned() });
     let redirect = refresh(&simulator, "refresh").send().await.expect("reply");
     assert_eq!(redirect.status().as_u16(), 307);
     assert_eq!(redirect.headers()["location"], "http://127.0.0.1:9/");
@@ -237,14 +203,12 @@ async fn many_clients_are_served_at_once() {
         .iter()
         .take(64)
         .map(|credential| {
-            let request = client
-                .post(format!("{}/oauth/v2/token", simulator.url()))
-                .form(&[
-                    ("grant_type", "refresh_token"),
-                    ("client_id", &credential.client_id),
-                    ("client_secret", &credential.client_secret),
-                    ("refresh_token", &credential.refresh_token),
-                ]);
+            let request = client.post(format!("{}/oauth/v2/token", simulator.url())).form(&[
+                ("grant_type", "refresh_token"),
+                ("client_id", &credential.client_id),
+                ("client_secret", &credential.client_secret),
+                ("refresh_token", &credential.refresh_token),
+            ]);
             tokio::spawn(request.send())
         })
         .collect();
@@ -256,12 +220,7 @@ async fn many_clients_are_served_at_once() {
     }
     assert_eq!(simulator.stats().token.max_in_flight, 64);
     assert_eq!(simulator.stats().token.mints, 64);
-    assert_eq!(
-        simulator
-            .counts(&credentials[0].refresh_token)
-            .max_in_flight,
-        1
-    );
+    assert_eq!(simulator.counts(&credentials[0].refresh_token).max_in_flight, 1);
 }
 
 #[tokio::test]
@@ -282,18 +241,12 @@ async fn simulator_can_be_driven_over_http() {
     let state = get(&simulator, &format!("tokens/{token}")).await;
     assert_eq!(state["alive"], true);
     assert_eq!(state["token"]["refresh_token"], "refresh");
-    assert_eq!(
-        get(&simulator, "live?refresh_token=refresh").await,
-        json!([token])
-    );
+    assert_eq!(get(&simulator, "live?refresh_token=refresh").await, json!([token]));
     let log = get(&simulator, "log?after=1").await;
     assert_eq!(log[0]["outcome"], "minted");
     assert_eq!(log[0]["attempt"], 2);
 
-    assert_eq!(
-        post(&simulator, "clock", json!({ "advance_seconds": 60 })).await,
-        204
-    );
+    assert_eq!(post(&simulator, "clock", json!({ "advance_seconds": 60 })).await, 204);
     let state = get(&simulator, &format!("tokens/{token}")).await;
     assert_eq!(state["state"], "expired");
     let counts = get(&simulator, "stats").await;
@@ -301,10 +254,7 @@ async fn simulator_can_be_driven_over_http() {
     let revoke = json!({ "refresh_token": "refresh" });
     assert_eq!(post(&simulator, "revoke", revoke.clone()).await, 204);
     assert_eq!(post(&simulator, "revoke", revoke).await, 404);
-    assert_eq!(
-        post(&simulator, "script", json!({ "reply": {} })).await,
-        422
-    );
+    assert_eq!(post(&simulator, "script", json!({ "reply": {} })).await, 422);
 }
 
 #[tokio::test]
@@ -323,10 +273,7 @@ async fn stopped_simulator_ends_its_connections_and_others_go_on() {
 async fn wait_that_is_in_vain_says_what_was_seen() {
     let simulator = simulator();
     mint(&simulator).await;
-    let error = simulator
-        .wait_for_posts(2, Duration::from_millis(10))
-        .await
-        .expect_err("only one came");
+    let error = simulator.wait_for_posts(2, Duration::from_millis(10)).await.expect_err("only one came");
     assert!(error.to_string().contains("posts: 1"), "{error}");
     assert_eq!(simulator.log()[0].outcome, Outcome::Minted);
 }

@@ -23,10 +23,7 @@ impl Listener for CuttableListener {
         let (stream, address) = Listener::accept(&mut self.0).await;
         // The body's last byte must not wait for an acknowledgement.
         let _ = stream.set_nodelay(true);
-        let stream = CuttableStream {
-            stream,
-            line: Line::default(),
-        };
+        let stream = CuttableStream { stream, line: Line::default() };
         (stream, address)
     }
 
@@ -83,11 +80,7 @@ impl AsyncRead for CuttableStream {
 }
 
 impl AsyncWrite for CuttableStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check()?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }

@@ -1,0 +1,435 @@
+//! All reads of one pass: what the watches told, and a call only where something changed since it was last looked at.
+//!
+//! Absence and malformation are values. After `observe` nobody asks the cluster again, but for the quorum read of the
+//! source directly before a mint.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client};
+
+use crate::api::{ConditionStatus, ConditionType, Reason, Time, ZohoCredential, ZohoCredentialStatus, keys};
+use crate::config::Config;
+use crate::error::{ApiError, call};
+use crate::index::{Index, Key, OursSeen, SecretSeen, version};
+use crate::mint::Mints;
+use crate::plan::{Defect, Observed, Source, Target, Token};
+use crate::secret::{self, HashKey, MintedToken, RefreshGrant, Stamp};
+use crate::spec::{self, Served};
+
+/// What passes of one object remember between them. Lost at a restart, without loss.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// uid of the object it is about: a recreated one starts over.
+    pub uid: Option<String>,
+    /// The source as last read, and the version and generation it was read at.
+    pub source: Option<(String, i64, Source)>,
+    /// Version and generation at which the target was last seen to be as we would write it.
+    pub intact: Option<(String, i64)>,
+    /// Version and generation at which a dry run of the target's write last passed.
+    pub rehearsed: Option<(Option<String>, i64)>,
+    /// The renewal request that a flight was started with.
+    pub asked: Option<String>,
+    /// Repairs of what somebody else changed in the target.
+    pub repairs: Vec<Time>,
+    /// The last refusal of a write, until one succeeds.
+    pub refused: Option<Defect>,
+    /// When the present flight was first waited for.
+    pub minting_since: Option<Time>,
+}
+
+/// What a pass sees: the facts for `plan`, and the values that effects need.
+pub struct View {
+    /// The facts.
+    pub observed: Observed,
+    /// The spec, if it can be served.
+    pub served: Option<Served>,
+    /// The source's content, where this pass has read it.
+    pub grant: Option<RefreshGrant>,
+    /// The token that is worth writing: from memory, from the target itself, or from a former target.
+    pub token: Option<Arc<MintedToken>>,
+    /// The target as read in this pass.
+    pub target: Option<Secret>,
+    /// `uid/resourceVersion` of the source.
+    pub source_version: Option<String>,
+    /// `uid/resourceVersion` of the target.
+    pub target_version: Option<String>,
+}
+
+/// Reads for passes.
+pub struct Observer<'a> {
+    /// Client of the reads.
+    pub client: &'a Client,
+    /// What the watches told.
+    pub index: &'a Index,
+    /// Tokens and ledgers.
+    pub mints: &'a Mints,
+    /// Flags.
+    pub config: &'a Config,
+    /// Key of the hashes.
+    pub hash_key: &'a HashKey,
+}
+
+/// A read failed, so nothing can be decided.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The source Secret.
+    #[error("read source Secret {name}")]
+    Source {
+        /// Namespace and name.
+        name: Key,
+        /// Why.
+        source: ApiError,
+    },
+    /// A target Secret.
+    #[error("read target Secret {name}")]
+    Target {
+        /// Namespace and name.
+        name: Key,
+        /// Why.
+        source: ApiError,
+    },
+}
+
+impl Observer<'_> {
+    /// Looks at one object. Makes no call when nothing changed since the last pass or, after a restart, since the status
+    /// was written.
+    ///
+    /// # Errors
+    ///
+    /// A read that failed for another reason than absence.
+    ///
+    /// # Permissions
+    ///
+    /// get on the source and the target Secret.
+    pub async fn observe(
+        &self,
+        credential: &ZohoCredential,
+        key: &Key,
+        memory: &mut Memory,
+        now: Time,
+    ) -> Result<View, ReadError> {
+        let served = spec::check(credential, self.config);
+        let mut view = View {
+            observed: Observed {
+                deleting: credential.metadata.deletion_timestamp.is_some(),
+                defect: None,
+                suspended: credential.spec.suspend,
+                renew_before: served.as_ref().map(|served| served.renew_before).unwrap_or_default(),
+                renew_requested: renew_request(credential).is_some_and(|request| memory.asked.as_ref() != Some(request)),
+                source: Source::Unusable(unread()),
+                target: Target::Absent,
+                at_hand: None,
+                ledger: Default::default(),
+                minting: false,
+            },
+            served: None,
+            grant: None,
+            token: None,
+            target: None,
+            source_version: None,
+            target_version: None,
+        };
+        match served {
+            Ok(served) => view.served = Some(served),
+            Err(defect) => view.observed.defect = Some(defect),
+        }
+        if view.observed.deleting {
+            return Ok(view);
+        }
+        self.look_at_target(credential, key, memory, &mut view).await?;
+        if view.served.is_some() {
+            self.look_at_source(credential, key, memory, &mut view).await?;
+        }
+        if let Source::Usable { inputs, ledger } = &view.observed.source {
+            let newest = match self.mints.at_hand(inputs) {
+                Some(token) => Some(token),
+                None => self.former_token(credential, key, inputs, now).await?,
+            };
+            view.observed.at_hand = newest.as_ref().map(|token| token.life);
+            let held = view.observed.target.token().map(|token| token.life.expires_at);
+            if newest.as_ref().is_some_and(|newest| view.token.is_none() || Some(newest.life.expires_at) > held) {
+                view.token = newest;
+            }
+            let expected = view.observed.target.token().is_some_and(|token| token.inputs == *inputs);
+            view.observed.ledger = self.mints.ledgers().view(ledger, expected, now);
+            view.observed.minting = self.mints.joins(ledger, key);
+        }
+        Ok(view)
+    }
+
+    async fn look_at_target(
+        &self,
+        credential: &ZohoCredential,
+        key: &Key,
+        memory: &mut Memory,
+        view: &mut View,
+    ) -> Result<(), ReadError> {
+        let name = Key::new(&key.namespace, &credential.target_name());
+        let Some(seen) = self.index.secret(&name) else { return Ok(()) };
+        let generation = credential.metadata.generation.unwrap_or_default();
+        view.target_version = Some(seen.version.clone());
+        view.observed.target = match ownership(credential, &seen) {
+            Ownership::Foreign(owner) => Target::Blocked(not_owned(credential, &name, owner.as_deref())),
+            Ownership::Ours(stamp) if is_verified(credential, memory, &seen.version, generation) => {
+                let token = stamp.map(|stamp| Token { life: stamp.life, inputs: stamp.inputs });
+                Target::Ours { token, intact: true }
+            }
+            Ownership::Ours(_) | Ownership::Adoptable => {
+                return self.read_target(credential, &name, memory, view).await;
+            }
+        };
+        Ok(())
+    }
+
+    async fn read_target(
+        &self,
+        credential: &ZohoCredential,
+        name: &Key,
+        memory: &mut Memory,
+        view: &mut View,
+    ) -> Result<(), ReadError> {
+        let Some(target) = self.get(name).await.map_err(|source| ReadError::Target { name: name.clone(), source })?
+        else {
+            view.target_version = None;
+            view.observed.target = Target::Absent;
+            return Ok(());
+        };
+        self.index.apply_secret(&target.metadata);
+        view.target_version = Some(version(&target.metadata));
+        let seen = SecretSeen::of(&target.metadata);
+        let ownership = ownership(credential, &seen);
+        let token = secret::recover(&target, credential, self.hash_key).map(Arc::new);
+        view.observed.target = match ownership {
+            Ownership::Foreign(owner) => Target::Blocked(not_owned(credential, name, owner.as_deref())),
+            Ownership::Adoptable if token.is_none() && !is_adopted(credential, &seen) => {
+                Target::Blocked(not_owned(credential, name, None))
+            }
+            _ if target.immutable == Some(true) => Target::Blocked(Defect {
+                reason: Reason::TargetImmutable,
+                message: format!(
+                    "Secret {name} is immutable, so its token cannot be renewed. Delete it (kubectl delete secret -n {} {}); the operator makes it anew.",
+                    name.namespace, name.name
+                ),
+                again_at: None,
+            }),
+            Ownership::Ours(_) | Ownership::Adoptable => {
+                let wanted = token.as_ref().map(|token| self.render(credential, token, view.served.as_ref()));
+                let intact = wanted.is_some_and(|wanted| secret::is_intact(&target, &wanted));
+                if intact {
+                    let generation = credential.metadata.generation.unwrap_or_default();
+                    memory.intact = view.target_version.clone().map(|version| (version, generation));
+                }
+                let record = token.as_ref().map(|token| Token { life: token.life, inputs: token.inputs.clone() });
+                Target::Ours { token: record, intact }
+            }
+        };
+        view.token = token;
+        view.target = Some(target);
+        Ok(())
+    }
+
+    /// The target as it should be with this token.
+    pub fn render(&self, credential: &ZohoCredential, token: &MintedToken, served: Option<&Served>) -> Secret {
+        let api_url = served.and_then(|served| served.api_url.as_deref());
+        secret::render_target(credential, token, api_url, &self.config.labels(), self.hash_key)
+    }
+
+    async fn look_at_source(
+        &self,
+        credential: &ZohoCredential,
+        key: &Key,
+        memory: &mut Memory,
+        view: &mut View,
+    ) -> Result<(), ReadError> {
+        let name = Key::new(&key.namespace, &credential.spec.secret_ref.name);
+        let generation = credential.metadata.generation.unwrap_or_default();
+        let Some(seen) = self.index.secret(&name) else {
+            view.observed.source = Source::Unusable(not_found(credential, &name));
+            return Ok(());
+        };
+        view.source_version = Some(seen.version.clone());
+        if let Some((read_at, of, source)) = &memory.source
+            && (read_at, *of) == (&seen.version, generation)
+        {
+            view.observed.source = source.clone();
+            return Ok(());
+        }
+        if let Some(source) = remembered(credential, &seen.version, &view.observed.target) {
+            view.observed.source = source;
+            return Ok(());
+        }
+        self.read_source(credential, key, memory, view).await
+    }
+
+    /// A quorum read of the source: what a mint rests on.
+    ///
+    /// # Errors
+    ///
+    /// A read that failed for another reason than absence.
+    pub async fn read_source(
+        &self,
+        credential: &ZohoCredential,
+        key: &Key,
+        memory: &mut Memory,
+        view: &mut View,
+    ) -> Result<(), ReadError> {
+        let name = Key::new(&key.namespace, &credential.spec.secret_ref.name);
+        let secret = self.get(&name).await.map_err(|source| ReadError::Source { name: name.clone(), source })?;
+        memory.source = None;
+        view.grant = None;
+        let (Some(secret), Some(served)) = (secret, &view.served) else {
+            view.observed.source = Source::Unusable(not_found(credential, &name));
+            return Ok(());
+        };
+        self.index.apply_secret(&secret.metadata);
+        let read_at = version(&secret.metadata);
+        view.source_version = Some(read_at.clone());
+        view.observed.source = if is_target(&secret) {
+            Source::Unusable(Defect {
+                reason: Reason::InvalidSpec,
+                message: format!("spec.secretRef names {name}, which is itself the target of a ZohoCredential. Name the Secret with client id, client secret and refresh token."),
+                again_at: None,
+            })
+        } else {
+            match RefreshGrant::from_secret(&secret, &credential.spec.secret_ref, &key.namespace) {
+                Ok(grant) => {
+                    let inputs = grant.inputs(self.hash_key, served.service.token_url.as_str());
+                    let ledger = grant.ledger_name(self.hash_key);
+                    view.grant = Some(grant);
+                    Source::Usable { inputs, ledger }
+                }
+                Err(defect) => Source::Unusable(defect),
+            }
+        };
+        let generation = credential.metadata.generation.unwrap_or_default();
+        memory.source = Some((read_at, generation, view.observed.source.clone()));
+        Ok(())
+    }
+
+    /// The living token of a former target of the same object, so that a rename costs no mint.
+    async fn former_token(
+        &self,
+        credential: &ZohoCredential,
+        key: &Key,
+        inputs: &str,
+        now: Time,
+    ) -> Result<Option<Arc<MintedToken>>, ReadError> {
+        let target = credential.target_name();
+        if self.index.secret(&Key::new(&key.namespace, &target)).is_some() {
+            return Ok(None);
+        }
+        let Some(uid) = credential.metadata.uid.as_deref() else { return Ok(None) };
+        for (name, seen) in self.index.controlled_by(uid) {
+            let stamp = seen.ours.and_then(|ours| ours.stamp);
+            if name.namespace != key.namespace
+                || !stamp.is_some_and(|stamp| stamp.inputs == inputs && stamp.life.is_alive(now))
+            {
+                continue;
+            }
+            let former = self.get(&name).await.map_err(|source| ReadError::Target { name: name.clone(), source })?;
+            if let Some(token) = former.and_then(|former| secret::recover(&former, credential, self.hash_key)) {
+                return Ok(Some(Arc::new(token)));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn get(&self, name: &Key) -> Result<Option<Secret>, ApiError> {
+        let api = Api::<Secret>::namespaced(self.client.clone(), &name.namespace);
+        match call(api.get(&name.name)).await {
+            Ok(secret) => Ok(Some(secret)),
+            Err(ApiError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A renewal that a person asked for and that the status does not call handled.
+pub fn renew_request(credential: &ZohoCredential) -> Option<&String> {
+    let asked = credential.metadata.annotations.as_ref()?.get(keys::RENEW_REQUESTED)?;
+    let handled = credential.status.as_ref().and_then(|status| status.last_handled_renew_request.as_ref());
+    (Some(asked) != handled && asked.len() <= 64 && !asked.is_empty()).then_some(asked)
+}
+
+enum Ownership {
+    Ours(Option<Stamp>),
+    /// Nobody controls it, and its owner or its seal may say that it is ours.
+    Adoptable,
+    Foreign(Option<String>),
+}
+
+fn ownership(credential: &ZohoCredential, seen: &SecretSeen) -> Ownership {
+    let Some(ours) = &seen.ours else { return Ownership::Foreign(None) };
+    let OursSeen { controller_uid, controller, stamp, .. } = &**ours;
+    match controller_uid {
+        Some(uid) if Some(uid) == credential.metadata.uid.as_ref() => Ownership::Ours(stamp.clone()),
+        Some(_) => Ownership::Foreign(controller.clone()),
+        None if stamp.is_some() || is_adopted(credential, seen) => Ownership::Adoptable,
+        None => Ownership::Foreign(None),
+    }
+}
+
+fn is_adopted(credential: &ZohoCredential, seen: &SecretSeen) -> bool {
+    seen.ours.as_ref().is_some_and(|ours| ours.adopt.is_some() && ours.adopt == credential.metadata.name)
+}
+
+/// Was the target seen to be intact in this version: by this process, or by the one that wrote the status?
+fn is_verified(credential: &ZohoCredential, memory: &Memory, version: &str, generation: i64) -> bool {
+    if let Some((intact, of)) = &memory.intact
+        && (intact.as_str(), *of) == (version, generation)
+    {
+        return true;
+    }
+    let observed = |status: &ZohoCredentialStatus| status.observed.as_ref()?.target.clone();
+    credential.status.as_ref().is_some_and(|status| {
+        status.observed_generation == Some(generation) && observed(status).as_deref() == Some(version)
+    })
+}
+
+/// The source as the status tells of it: its version is the one that the token in the target was minted from, and
+/// nothing was wrong then.
+fn remembered(credential: &ZohoCredential, seen: &str, target: &Target) -> Option<Source> {
+    let status = credential.status.as_ref()?;
+    let observed = status.observed.as_ref()?;
+    let renewable = status.condition(ConditionType::Renewable)?;
+    let nothing_wrong =
+        renewable.status == ConditionStatus::True || renewable.reason == Reason::Suspended.as_str();
+    let same = observed.source.as_deref() == Some(seen) && status.observed_generation == credential.metadata.generation;
+    let token = target.token().filter(|_| nothing_wrong && same)?;
+    Some(Source::Usable { inputs: token.inputs.clone(), ledger: status.ledger.clone()? })
+}
+
+fn is_target(secret: &Secret) -> bool {
+    secret.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(keys::CREDENTIAL_UID))
+}
+
+fn unread() -> Defect {
+    Defect { reason: Reason::InvalidSpec, message: String::new(), again_at: None }
+}
+
+fn not_found(credential: &ZohoCredential, name: &Key) -> Defect {
+    let source = &credential.spec.secret_ref;
+    Defect {
+        reason: Reason::SourceSecretNotFound,
+        message: format!(
+            "Secret {name} does not exist. Create it with the keys {}, {} and {}; the operator goes on by itself.",
+            source.client_id_key(),
+            source.client_secret_key(),
+            source.refresh_token_key(),
+        ),
+        again_at: None,
+    }
+}
+
+fn not_owned(credential: &ZohoCredential, name: &Key, owner: Option<&str>) -> Defect {
+    let credential = credential.metadata.name.as_deref().unwrap_or_default();
+    let message = match owner {
+        Some(owner) => format!("Secret {name} belongs to {owner} and is left as it is. Set spec.target.name to another name."),
+        None => format!(
+            "Secret {name} exists, was not made for this ZohoCredential and is left as it is. Set spec.target.name to another name, or let it be taken over: kubectl annotate secret -n {} {} {}={credential}",
+            name.namespace, name.name, keys::ADOPT,
+        ),
+    };
+    Defect { reason: Reason::TargetNotOwned, message, again_at: None }
+}

@@ -1,0 +1,167 @@
+//! The rules of the CRD, checked again in code: an older or edited CRD may let pass what this version cannot serve. Pure.
+
+use std::time::Duration;
+
+use crate::api::{Reason, ZohoCredential, ZohoCredentialSpec};
+use crate::config::Config;
+use crate::mint::zoho::{self, TokenService};
+use crate::plan::Defect;
+
+/// Default of `spec.renewBefore`.
+const RENEW_BEFORE: Duration = Duration::from_secs(30 * 60);
+/// Longest name of a Secret.
+const LONGEST_NAME: usize = 253;
+
+/// What a spec that can be served asks for.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// Where tokens are asked for.
+    pub service: TokenService,
+    /// The product's base URL.
+    pub api_url: Option<String>,
+    /// How long before expiry to renew.
+    pub renew_before: Duration,
+}
+
+/// Checks a spec.
+///
+/// # Errors
+///
+/// `InvalidSpec`, or `AccountsHostNotAllowed`, with a sentence that names the field.
+pub fn check(credential: &ZohoCredential, config: &Config) -> Result<Served, Defect> {
+    let spec = &credential.spec;
+    issuer(spec)?;
+    if credential.metadata.namespace.as_deref() == Some(config.operator_namespace().as_str()) {
+        return Err(invalid(
+            "A ZohoCredential in the operator's own namespace is not served: its Secrets would stand beside the operator's. Create it in the namespace of its workloads.",
+        ));
+    }
+    let target = credential.target_name();
+    if target.len() > LONGEST_NAME {
+        return Err(invalid("The target's name is longer than 253 characters: set spec.target.name."));
+    }
+    if target == spec.secret_ref.name {
+        return Err(invalid(&format!(
+            "The target {target} is the source itself: set spec.target.name to another name than spec.secretRef.name."
+        )));
+    }
+    let renew_before = spec.renew_before.map_or(RENEW_BEFORE, |span| span.0);
+    if !(Duration::from_secs(300)..=RENEW_BEFORE).contains(&renew_before) {
+        return Err(invalid("spec.renewBefore must be from 5m to 30m."));
+    }
+    if let Some(target) = &spec.target {
+        for (field, map) in [("labels", &target.labels), ("annotations", &target.annotations)] {
+            if let Some(key) = map.keys().find(|key| is_reserved(key)) {
+                return Err(invalid(&format!("spec.target.{field} uses the reserved key {key}: choose another one.")));
+            }
+        }
+        if !target.data.is_empty() || target.include_default_keys == Some(false) {
+            return Err(unsupported("spec.target.data and spec.target.includeDefaultKeys"));
+        }
+    }
+    if spec.verify.is_some() {
+        return Err(unsupported("spec.verify"));
+    }
+    let service = TokenService::of(spec, config)?;
+    Ok(Served { service, api_url: zoho::api_url(spec)?, renew_before })
+}
+
+fn issuer(spec: &ZohoCredentialSpec) -> Result<(), Defect> {
+    let source = &spec.secret_ref;
+    match (&spec.data_center, &spec.endpoint_central_server) {
+        (Some(_), None) => {}
+        (None, Some(_)) => return Err(unsupported("spec.endpointCentralServer")),
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(invalid("Set exactly one of spec.dataCenter and spec.endpointCentralServer."));
+        }
+    }
+    let foreign = source.username_key.is_some() || source.password_key.is_some() || source.totp_secret_key.is_some();
+    if foreign || spec.renew_every.is_some() {
+        return Err(invalid(
+            "usernameKey, passwordKey, totpSecretKey and renewEvery go with spec.endpointCentralServer only.",
+        ));
+    }
+    Ok(())
+}
+
+fn invalid(message: &str) -> Defect {
+    Defect { reason: Reason::InvalidSpec, message: message.into(), again_at: None }
+}
+
+fn unsupported(fields: &str) -> Defect {
+    invalid(&format!("{fields}: not supported yet by this version of the operator. Remove it, or upgrade the operator."))
+}
+
+/// Keys that belong to Kubernetes, to its tools, or to us.
+fn is_reserved(key: &str) -> bool {
+    let Some((prefix, name)) = key.split_once('/') else { return key == "owner" };
+    match prefix {
+        "helm.sh" | "argocd.argoproj.io" | "zoho-operator.dev" => true,
+        "app.kubernetes.io" => matches!(name, "managed-by" | "instance"),
+        _ => ["kubernetes.io", "k8s.io"].iter().any(|domain| {
+            prefix.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn problem(namespace: &str, edit: &Value) -> Option<String> {
+        let mut object = json!({
+            "metadata": { "name": "c", "namespace": namespace },
+            "spec": { "dataCenter": "EU", "secretRef": { "name": "source" } },
+        });
+        for (path, value) in edit.as_object().unwrap() {
+            let (parent, field) = path.rsplit_once('/').unwrap();
+            if object.pointer(parent).is_none() {
+                object["spec"][parent.rsplit_once('/').unwrap().1] = json!({});
+            }
+            object.pointer_mut(parent).unwrap()[field] = value.clone();
+        }
+        let config = Config::parse_from(["zoho-operator", "--operator-namespace", "operator"]);
+        check(&serde_json::from_value(object).unwrap(), &config).err().map(|defect| defect.message)
+    }
+
+    #[test]
+    fn every_broken_rule_is_named() {
+        let table = [
+            (json!({ "/spec/dataCenter": null }), "exactly one"),
+            (json!({ "/spec/endpointCentralServer": { "url": "https://ec" } }), "exactly one"),
+            (json!({ "/spec/dataCenter": null, "/spec/endpointCentralServer": { "url": "https://ec" } }), "not supported yet"),
+            (json!({ "/spec/target/name": "source" }), "is the source itself"),
+            (json!({ "/spec/renewBefore": "4m" }), "from 5m to 30m"),
+            (json!({ "/spec/renewBefore": "31m" }), "from 5m to 30m"),
+            (json!({ "/spec/renewEvery": "8h" }), "endpointCentralServer only"),
+            (json!({ "/spec/secretRef/passwordKey": "p" }), "endpointCentralServer only"),
+            (json!({ "/spec/target/labels": { "app.kubernetes.io/managed-by": "me" } }), "reserved key app.kubernetes.io/managed-by"),
+            (json!({ "/spec/target/annotations": { "x.k8s.io/a": "b" } }), "reserved key x.k8s.io/a"),
+            (json!({ "/spec/target/annotations": { "kubectl.kubernetes.io/a": "b" } }), "reserved key"),
+            (json!({ "/spec/target/data": { "k": "{{ access_token }}" } }), "not supported yet"),
+            (json!({ "/spec/verify": { "interval": "5m" } }), "not supported yet"),
+            (json!({ "/spec/accountsHost": "evil.example" }), "not on the operator's list"),
+        ];
+        for (edit, expected) in table {
+            let message = problem("ns", &edit).unwrap_or_default();
+            assert!(message.contains(expected), "{edit}: {message}");
+        }
+        assert!(problem("operator", &json!({})).unwrap().contains("operator's own namespace"));
+    }
+
+    #[test]
+    fn allowed_specs_are_served() {
+        for edit in [
+            json!({}),
+            json!({ "/spec/renewBefore": "5m" }),
+            json!({ "/spec/target/labels": { "app.kubernetes.io/name": "x", "team": "a" } }),
+            json!({ "/spec/target/annotations": { "reloader.stakater.com/ignore": "false" } }),
+            json!({ "/spec/product": "PatchManagerPlus" }),
+        ] {
+            assert_eq!(problem("ns", &edit), None, "{edit}");
+        }
+    }
+}
