@@ -129,7 +129,7 @@ async fn kubectl_and_helm_run() {
     let cluster = cluster().await;
     let namespace = cluster.namespace("kubectl_and_helm_run").await;
     let manifest = format!(
-        "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: a, namespace: {namespace}}}}}"
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  namespace: {namespace}\n"
     );
     cluster.apply_yaml(&manifest).await.expect("applied");
 
@@ -139,7 +139,7 @@ async fn kubectl_and_helm_run() {
         .expect("runs");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "configmap/a\n");
     let error = cluster
-        .apply_yaml("{apiVersion: v1, kind: Nonsense, metadata: {name: a}}")
+        .apply_yaml("apiVersion: v1\nkind: Nonsense\nmetadata:\n  name: a\n")
         .await
         .expect_err("unknown");
     assert!(error.to_string().contains("Nonsense"), "{error}");

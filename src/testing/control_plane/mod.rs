@@ -11,8 +11,10 @@ mod local;
 mod process;
 
 use std::ffi::OsStr;
+use std::fs::Permissions;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
@@ -193,10 +195,7 @@ impl ControlPlane {
 
     /// Runs kubectl as admin and returns what came of it, whether it succeeded or not.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<Output> {
-        self.command(&self.binaries.kubectl, arguments)
-            .output()
-            .await
-            .context("run kubectl")
+        run(self.command(&self.binaries.kubectl, arguments)).await
     }
 
     /// Like [`ControlPlane::kubectl`], with something on its standard input.
@@ -218,10 +217,7 @@ impl ControlPlane {
 
     /// Runs helm as admin and returns what came of it, whether it succeeded or not.
     pub async fn helm(&self, arguments: &[&str]) -> Result<Output> {
-        self.command(&self.binaries.helm, arguments)
-            .output()
-            .await
-            .context("run helm")
+        run(self.command(&self.binaries.helm, arguments)).await
     }
 
     /// Applies manifests by server-side apply as admin, and fails with kubectl's message.
@@ -289,6 +285,16 @@ impl ControlPlane {
     }
 }
 
+async fn run(mut command: Command) -> Result<Output> {
+    let output = command.output().await;
+    output.with_context(|| {
+        let program = command.as_std().get_program().to_string_lossy();
+        format!(
+            "run {program}, which is looked for in KUBEBUILDER_ASSETS and PATH when those are used"
+        )
+    })
+}
+
 async fn client_from(kubeconfig: &Path) -> Result<Client> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).context("read the kubeconfig")?;
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
@@ -301,6 +307,8 @@ async fn client_from(kubeconfig: &Path) -> Result<Client> {
 fn new_folder() -> Result<(TempDir, Remover)> {
     let folder = tempfile::Builder::new()
         .prefix("zoho-operator-control-plane-")
+        // It holds tokens, in the case of an existing cluster real ones.
+        .permissions(Permissions::from_mode(0o700))
         .tempdir()
         .context("create the control plane's folder")?;
     let remover = Remover::start(folder.path())?;
