@@ -116,7 +116,8 @@ impl Observer<'_> {
                 defect: None,
                 suspended: credential.spec.suspend,
                 renew_before: served.as_ref().map(|served| served.renew_before).unwrap_or_default(),
-                renew_requested: renew_request(credential).is_some_and(|request| memory.asked.as_ref() != Some(request)),
+                renew_requested: renew_request(credential)
+                    .is_some_and(|request| memory.asked.as_ref() != Some(request)),
                 source: Source::Unusable(unread()),
                 target: Target::Absent,
                 at_hand: None,
@@ -288,7 +289,9 @@ impl Observer<'_> {
         view.observed.source = if is_target(&secret) {
             Source::Unusable(Defect {
                 reason: Reason::InvalidSpec,
-                message: format!("spec.secretRef names {name}, which is itself the target of a ZohoCredential. Name the Secret with client id, client secret and refresh token."),
+                message: format!(
+                    "spec.secretRef names {name}, which is itself the target of a ZohoCredential. Name the Secret with client id, client secret and refresh token."
+                ),
                 again_at: None,
             })
         } else {
@@ -393,8 +396,7 @@ fn remembered(credential: &ZohoCredential, seen: &str, target: &Target) -> Optio
     let status = credential.status.as_ref()?;
     let observed = status.observed.as_ref()?;
     let renewable = status.condition(ConditionType::Renewable)?;
-    let nothing_wrong =
-        renewable.status == ConditionStatus::True || renewable.reason == Reason::Suspended.as_str();
+    let nothing_wrong = renewable.status == ConditionStatus::True || renewable.reason == Reason::Suspended.as_str();
     let same = observed.source.as_deref() == Some(seen) && status.observed_generation == credential.metadata.generation;
     let token = target.token().filter(|_| nothing_wrong && same)?;
     Some(Source::Usable { inputs: token.inputs.clone(), ledger: status.ledger.clone()? })
@@ -425,10 +427,14 @@ fn not_found(credential: &ZohoCredential, name: &Key) -> Defect {
 fn not_owned(credential: &ZohoCredential, name: &Key, owner: Option<&str>) -> Defect {
     let credential = credential.metadata.name.as_deref().unwrap_or_default();
     let message = match owner {
-        Some(owner) => format!("Secret {name} belongs to {owner} and is left as it is. Set spec.target.name to another name."),
+        Some(owner) => {
+            format!("Secret {name} belongs to {owner} and is left as it is. Set spec.target.name to another name.")
+        }
         None => format!(
             "Secret {name} exists, was not made for this ZohoCredential and is left as it is. Set spec.target.name to another name, or let it be taken over: kubectl annotate secret -n {} {} {}={credential}",
-            name.namespace, name.name, keys::ADOPT,
+            name.namespace,
+            name.name,
+            keys::ADOPT,
         ),
     };
     Defect { reason: Reason::TargetNotOwned, message, again_at: None }

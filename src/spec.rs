@@ -89,7 +89,9 @@ fn invalid(message: &str) -> Defect {
 }
 
 fn unsupported(fields: &str) -> Defect {
-    invalid(&format!("{fields}: not supported yet by this version of the operator. Remove it, or upgrade the operator."))
+    invalid(&format!(
+        "{fields}: not supported yet by this version of the operator. Remove it, or upgrade the operator."
+    ))
 }
 
 /// Keys that belong to Kubernetes, to its tools, or to us.
@@ -98,9 +100,9 @@ fn is_reserved(key: &str) -> bool {
     match prefix {
         "helm.sh" | "argocd.argoproj.io" | "zoho-operator.dev" => true,
         "app.kubernetes.io" => matches!(name, "managed-by" | "instance"),
-        _ => ["kubernetes.io", "k8s.io"].iter().any(|domain| {
-            prefix.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        }),
+        _ => ["kubernetes.io", "k8s.io"]
+            .iter()
+            .any(|domain| prefix.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))),
     }
 }
 
@@ -132,13 +134,19 @@ mod tests {
         let table = [
             (json!({ "/spec/dataCenter": null }), "exactly one"),
             (json!({ "/spec/endpointCentralServer": { "url": "https://ec" } }), "exactly one"),
-            (json!({ "/spec/dataCenter": null, "/spec/endpointCentralServer": { "url": "https://ec" } }), "not supported yet"),
+            (
+                json!({ "/spec/dataCenter": null, "/spec/endpointCentralServer": { "url": "https://ec" } }),
+                "not supported yet",
+            ),
             (json!({ "/spec/target/name": "source" }), "is the source itself"),
             (json!({ "/spec/renewBefore": "4m" }), "from 5m to 30m"),
             (json!({ "/spec/renewBefore": "31m" }), "from 5m to 30m"),
             (json!({ "/spec/renewEvery": "8h" }), "endpointCentralServer only"),
             (json!({ "/spec/secretRef/passwordKey": "p" }), "endpointCentralServer only"),
-            (json!({ "/spec/target/labels": { "app.kubernetes.io/managed-by": "me" } }), "reserved key app.kubernetes.io/managed-by"),
+            (
+                json!({ "/spec/target/labels": { "app.kubernetes.io/managed-by": "me" } }),
+                "reserved key app.kubernetes.io/managed-by",
+            ),
             (json!({ "/spec/target/annotations": { "x.k8s.io/a": "b" } }), "reserved key x.k8s.io/a"),
             (json!({ "/spec/target/annotations": { "kubectl.kubernetes.io/a": "b" } }), "reserved key"),
             (json!({ "/spec/target/data": { "k": "{{ access_token }}" } }), "not supported yet"),

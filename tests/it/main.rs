@@ -1,0 +1,4 @@
+//! Everything that needs more than pure functions: tests against a real API server.
+
+mod control_plane;
+mod support;
