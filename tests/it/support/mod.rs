@@ -1,5 +1,7 @@
 //! What the tests share: one control plane for the whole run, a namespace for each test, waiting with a deadline.
 
+pub(crate) mod world;
+
 use std::ops::Deref;
 use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +12,8 @@ use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
 use tokio::sync::OnceCell;
 use tokio::time::sleep;
-use zoho_operator::testing::control_plane::{ControlPlane, Options};
+use zoho_operator::api::crd;
+use zoho_operator::testing::control_plane::{ControlPlane, OPERATOR_NAMESPACE, OPERATOR_SERVICE_ACCOUNT, Options};
 
 /// Far more than anything takes, so that it holds on a busy machine; a test that waits this long has failed.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
@@ -27,9 +30,24 @@ pub(crate) async fn cluster() -> &'static Cluster {
     CLUSTER
         .get_or_init(|| async {
             let control_plane = ControlPlane::start(Options::from_env()).await.expect("a control plane");
+            install(&control_plane).await;
             Cluster { control_plane, namespaces: AtomicUsize::new(0) }
         })
         .await
+}
+
+/// Installs the CRDs and the operator's rights.
+async fn install(control_plane: &ControlPlane) {
+    for (name, yaml) in crd::files() {
+        control_plane.apply_yaml(&yaml).await.unwrap_or_else(|error| panic!("{name}: {error:#}"));
+    }
+    let established = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"];
+    let output = control_plane.kubectl(&established).await.expect("kubectl runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let account = format!("{OPERATOR_NAMESPACE}:{OPERATOR_SERVICE_ACCOUNT}");
+    let bind =
+        ["create", "clusterrolebinding", "operator", "--clusterrole=cluster-admin", "--serviceaccount", &account];
+    control_plane.kubectl(&bind).await.expect("kubectl runs");
 }
 
 impl Deref for Cluster {
