@@ -1,4 +1,5 @@
 //! Everything that needs more than pure functions: tests against a real API server.
 
 mod control_plane;
+mod schema;
 mod support;
