@@ -3,9 +3,11 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use super::{ZohoCredential, ZohoMintLedger};
+use super::{ZohoCredential, ZohoCredentialSpec, ZohoCredentialStatus, ZohoMintLedger, ZohoMintLedgerSpec};
 
 /// One CEL rule: where it stands in the schema of the version, the expression, and what the user is told.
 struct Rule {
@@ -104,6 +106,8 @@ const CREDENTIAL_RULES: &[Rule] = &[
 pub fn zoho_credential() -> CustomResourceDefinition {
     let mut crd = crd_value(&ZohoCredential::crd());
     let schema = schema_mut(&mut crd);
+    restore_descriptions::<ZohoCredentialSpec>(&mut schema["properties"]["spec"]);
+    restore_descriptions::<ZohoCredentialStatus>(&mut schema["properties"]["status"]);
     // A new object must not look finished to kstatus, which compares observedGeneration with generation.
     schema["properties"]["status"]["default"] = json!({ "observedGeneration": -1 });
     let conditions = &mut schema["properties"]["status"]["properties"]["conditions"];
@@ -134,6 +138,7 @@ pub fn zoho_credential() -> CustomResourceDefinition {
 pub fn zoho_mint_ledger() -> CustomResourceDefinition {
     let mut crd = crd_value(&ZohoMintLedger::crd());
     let schema = schema_mut(&mut crd);
+    restore_descriptions::<ZohoMintLedgerSpec>(&mut schema["properties"]["spec"]);
     schema["properties"]["spec"]["properties"]["attempts"]["x-kubernetes-list-type"] = json!("atomic");
     schema["properties"]["spec"]["properties"]["verdicts"]["x-kubernetes-list-type"] = json!("atomic");
     crd_from(crd)
@@ -181,6 +186,29 @@ fn strip_nullable(schema: &mut Value) {
     }
 }
 
+/// kube's schema rewriting puts the description of an enum in the place of that of the optional field which holds it;
+/// the field's is the one with the default and the example.
+fn restore_descriptions<T: JsonSchema>(schema: &mut Value) {
+    let settings = SchemaSettings::openapi3().with(|settings| settings.inline_subschemas = true);
+    let derived = settings.into_generator().into_root_schema_for::<T>();
+    copy_descriptions(derived.as_value(), schema);
+}
+
+fn copy_descriptions(from: &Value, to: &mut Value) {
+    // An optional field is its own type or null.
+    let from = if from["anyOf"].is_array() { &from["anyOf"][0] } else { from };
+    for (name, field) in from["properties"].as_object().into_iter().flatten() {
+        let Some(node) = to["properties"].get_mut(name) else { continue };
+        if let Some(description) = field.get("description") {
+            node["description"] = description.clone();
+        }
+        copy_descriptions(field, node);
+    }
+    if from["items"].is_object() {
+        copy_descriptions(&from["items"], &mut to["items"]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,6 +231,18 @@ mod tests {
         for crd in [zoho_credential(), zoho_mint_ledger()] {
             assert!(!text(&crd).contains("nullable"), "{}", text(&crd));
             assert!(!text(&crd).contains("null,") && !text(&crd).contains(",null"));
+        }
+    }
+
+    #[test]
+    fn optional_enums_keep_the_description_of_their_field() {
+        let crd = serde_json::to_value(zoho_credential()).unwrap();
+        let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+        let authentication = &spec["endpointCentralServer"]["properties"]["authentication"];
+        for (field, expected) in
+            [(&spec["dataCenter"], "Example: EU."), (&spec["product"], "Default: none."), (authentication, "(default)")]
+        {
+            assert!(field["description"].as_str().unwrap().contains(expected), "{field}");
         }
     }
 
