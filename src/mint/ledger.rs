@@ -13,10 +13,11 @@ use kube::core::DeserializeGuard;
 use kube::{Api, Client};
 use tokio::time::Instant;
 
-use crate::api::{Attempt, FIELD_MANAGER, Time, ZohoMintLedger, ZohoMintLedgerSpec};
+use crate::api::{Attempt, FIELD_MANAGER, Outcome, Time, ZohoMintLedger, ZohoMintLedgerSpec};
 use crate::clock::Clock;
 use crate::error::{ApiError, call};
 use crate::index::is_older;
+use crate::plan::Token;
 use crate::plan::budget::{self, Answer, Found, Limits, Request};
 use crate::plan::record::{self, Lesson};
 
@@ -171,6 +172,20 @@ impl Ledgers {
         lessons.push(lesson);
     }
 
+    /// A token that stands in a target proves what became of its attempt, also where the process that made it is gone.
+    pub fn witness(&self, name: &str, token: &Token) {
+        let mut entries = self.lock();
+        let Some(entry) = entries.get_mut(name) else { return };
+        let recorded = entry.stored.as_ref().and_then(|stored| stored.spec.as_ref()).map(|spec| &spec.attempts);
+        let open = |attempt: &Attempt| attempt.id == token.attempt && attempt.outcome.is_none();
+        if recorded.is_some_and(|attempts| attempts.iter().any(open))
+            && entry.lessons.iter().all(|lesson| lesson.id != token.attempt)
+        {
+            let life = i32::try_from(token.life.expires_at.since(token.life.issued_at).as_secs()).ok();
+            entry.lessons.push(Lesson { id: token.attempt.clone(), outcome: Outcome::Minted, life });
+        }
+    }
+
     /// Reserves one attempt by compare-and-swap.
     ///
     /// # Errors
@@ -211,7 +226,7 @@ impl Ledgers {
                     return Ok(reservation);
                 }
                 // The entry may be there all the same; nothing was sent under it.
-                let outcome = crate::api::Outcome::NotSent;
+                let outcome = Outcome::NotSent;
                 self.learn(name, Lesson { id: reservation.id, outcome, life: None });
                 Err(NotReserved::Unavailable(ApiError::Unavailable(cause)))
             }

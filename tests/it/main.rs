@@ -1,8 +1,11 @@
 //! Everything that needs more than pure functions: tests against a real API server.
 
 mod control_plane;
+mod crash;
 mod healing;
+mod inputs;
 mod journey;
 mod quiet;
+mod refusals;
 mod schema;
 mod support;
