@@ -87,6 +87,14 @@ pub enum PassError {
         /// Why.
         source: ApiError,
     },
+    /// The ledger.
+    #[error("write ledger {name}")]
+    Ledger {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: ApiError,
+    },
     /// The status.
     #[error("write the status")]
     Status(#[source] ApiError),
@@ -291,6 +299,15 @@ impl Pass<'_> {
         }
     }
 
+    /// Waiting needs no effect, unless the ledger is presumed full and that is not written yet.
+    async fn wait(&self, view: &View) -> Result<Effect, PassError> {
+        if let Source::Usable { ledger, .. } = &view.observed.source {
+            let kept = self.context.mints.ledgers().keep_presumption(ledger, &view.observed.ledger).await;
+            kept.map_err(|source| PassError::Ledger { name: ledger.clone(), source })?;
+        }
+        Ok(Effect::Done)
+    }
+
     /// Brings the token that is known to the target.
     async fn store(&mut self, view: &View, now: Time) -> Result<Effect, PassError> {
         let Some(token) = &view.token else { return Ok(Effect::LookAgain) };
@@ -423,7 +440,7 @@ impl Pass<'_> {
                     target: if verified { view.target_version.clone() } else { intact },
                 },
                 live_tokens,
-                handled: self.handled(plan),
+                handled: self.handled(plan).filter(|_| !view.observed.minting),
             },
             now,
         );

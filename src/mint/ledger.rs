@@ -202,10 +202,7 @@ impl Ledgers {
         let mut ledger = self.view(name, expected, now);
         match budget::account(&ledger, request, self.limits, now) {
             Answer::Go => {}
-            held => {
-                self.keep_presumption(name, stored.as_ref(), ledger).await?;
-                return Err(NotReserved::Held(held));
-            }
+            held => return Err(NotReserved::Held(held)),
         }
         let id = new_id();
         let attempt = Attempt {
@@ -238,18 +235,22 @@ impl Ledgers {
         }
     }
 
-    /// A presumption about a lost record is written down at once: not written, it would start over at every look.
-    async fn keep_presumption(
-        &self,
-        name: &str,
-        stored: Option<&Stored>,
-        ledger: ZohoMintLedgerSpec,
-    ) -> Result<(), NotReserved> {
-        let known = stored.and_then(|stored| stored.spec.as_ref()).and_then(|spec| spec.presumed_full_at);
-        if ledger.presumed_full_at.is_some() && ledger.presumed_full_at != known {
-            self.write(name, stored, ledger).await.map_err(NotReserved::Unavailable)?;
+    /// Writes down that a lost record is presumed full, if that is not written yet: unwritten, the presumption would
+    /// start over at every look.
+    ///
+    /// # Errors
+    ///
+    /// The ledger could not be written; somebody else's write of it is no error.
+    pub async fn keep_presumption(&self, name: &str, ledger: &ZohoMintLedgerSpec) -> Result<(), ApiError> {
+        let stored = self.lock().get(name).and_then(|entry| entry.stored.clone());
+        let known = stored.as_ref().and_then(|stored| stored.spec.as_ref()).and_then(|spec| spec.presumed_full_at);
+        if ledger.presumed_full_at.is_none() || ledger.presumed_full_at == known {
+            return Ok(());
         }
-        Ok(())
+        match self.write(name, stored.as_ref(), ledger.clone()).await {
+            Err(ApiError::Conflict | ApiError::AlreadyExists | ApiError::NotFound) => self.reload(name).await,
+            done => done,
+        }
     }
 
     /// Writes a throttle or a verdict at once, so that a restart does not forget it. Conflicts are tried again.

@@ -70,6 +70,8 @@ fn rows() -> Vec<Row> {
     let row = |name, reply, reason, next_in| Row { name, reply, reason, next_in };
     let throttled = r#"{"error":"Access Denied","error_description":"You have made too many requests continuously. Please try again after some time.","status":"failure"}"#;
     vec![
+        // First, since it is asked again after ten seconds already; the one that takes longest comes last.
+        row("unknown-error", Reply::error("general_error"), "UpstreamError", 10..=10),
         row("server-error", Reply::html(500, "<h1>sorry</h1>"), "UpstreamUnavailable", 60..=60),
         row(
             "server-error-that-mints",
@@ -78,7 +80,6 @@ fn rows() -> Vec<Row> {
             60..=60,
         ),
         row("reset", Reply::Reset, "UpstreamUnavailable", 60..=60),
-        row("swallowed", Reply::MintThenSwallow, "UpstreamTimeout", 60..=60),
         row("html", Reply::html(200, "<html>login</html>"), "UpstreamReplyInvalid", 60..=60),
         row("cut-json", Reply::json(200, r#"{"access_token":"1000"#), "UpstreamReplyInvalid", 60..=60),
         row("huge", Reply::Huge { size: 10_000_000 }, "UpstreamReplyInvalid", 60..=60),
@@ -88,7 +89,6 @@ fn rows() -> Vec<Row> {
             "UpstreamRedirect",
             60..=60,
         ),
-        row("unknown-error", Reply::error("general_error"), "UpstreamError", 10..=10),
         row("client", Reply::error("invalid_client"), "ClientRejected", 60..=60),
         row("client-secret", Reply::error("invalid_client_secret"), "ClientRejected", 60..=60),
         row("scope", Reply::error("invalid_scope"), "RequestRejected", 60..=60),
@@ -96,6 +96,7 @@ fn rows() -> Vec<Row> {
         row("throttle-with-200", Reply::json(200, throttled), "Throttled", 600..=600),
         row("throttle-localised", Reply::LocalisedThrottle, "Throttled", 600..=600),
         row("throttle-429", Reply::too_many_requests(1200), "Throttled", 1200..=1200),
+        row("swallowed", Reply::MintThenSwallow, "UpstreamTimeout", 60..=60),
     ]
 }
 
