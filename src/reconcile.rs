@@ -211,9 +211,8 @@ impl Pass<'_> {
                     Effect::Done => Effect::LookAgain,
                     other => other,
                 },
-                Plan::Keep { .. } | Plan::Wait { .. } | Plan::Refuse(_) | Plan::Park { .. } | Plan::Suspend => {
-                    Effect::Done
-                }
+                Plan::Wait { .. } => self.wait(&view).await?,
+                Plan::Keep { .. } | Plan::Refuse(_) | Plan::Park { .. } | Plan::Suspend => Effect::Done,
             };
             match effect {
                 Effect::Done => {}
