@@ -258,6 +258,10 @@ impl Operator {
         self.end();
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     fn end(&mut self) {
         // It may be gone already.
         let _ = self.child.kill();
