@@ -1,4 +1,4 @@
-//! What the API server makes of the CustomResourceDefinitions: every rule refuses what it should and says so.
+//! What the API server makes of the `CustomResourceDefinition`s: every rule refuses what it should and says so.
 
 use std::collections::BTreeSet;
 
