@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, Client};
 
 use crate::api::{ConditionStatus, ConditionType, Reason, Time, ZohoCredential, ZohoCredentialStatus, keys};
@@ -34,8 +35,10 @@ pub struct Memory {
     pub repairs: Vec<Time>,
     /// The last refusal of a write, until one succeeds.
     pub refused: Option<Defect>,
-    /// When the present flight was first waited for.
+    /// When the first token was first waited for.
     pub minting_since: Option<Time>,
+    /// Generation of which it was reported that it cannot be read.
+    pub unreadable: Option<i64>,
 }
 
 /// What a pass sees: the facts for `plan`, and the values that effects need.
@@ -123,6 +126,7 @@ impl Observer<'_> {
                 at_hand: None,
                 ledger: Default::default(),
                 minting: false,
+                grounded_until: None,
             },
             served: None,
             grant: None,
@@ -155,6 +159,7 @@ impl Observer<'_> {
             let expected = view.observed.target.token().is_some_and(|token| token.inputs == *inputs);
             view.observed.ledger = self.mints.ledgers().view(ledger, expected, now);
             view.observed.minting = self.mints.joins(ledger, key);
+            view.observed.grounded_until = self.mints.failure(inputs).and_then(|failure| failure.again_at);
         }
         Ok(view)
     }
@@ -336,6 +341,24 @@ impl Observer<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Reads a Secret that the watch has not told of yet, or of whose version it was wrong.
+    ///
+    /// # Errors
+    ///
+    /// A read that failed for another reason than absence.
+    pub async fn refresh(&self, name: &Key) -> Result<(), ReadError> {
+        let secret = self.get(name).await.map_err(|source| ReadError::Target { name: name.clone(), source })?;
+        match secret {
+            Some(secret) => self.index.apply_secret(&secret.metadata),
+            None => self.index.delete_secret(&ObjectMeta {
+                namespace: Some(name.namespace.to_string()),
+                name: Some(name.name.to_string()),
+                ..ObjectMeta::default()
+            }),
+        };
+        Ok(())
     }
 
     async fn get(&self, name: &Key) -> Result<Option<Secret>, ApiError> {

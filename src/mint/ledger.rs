@@ -23,6 +23,9 @@ use crate::plan::record::{self, Lesson};
 /// A reservation is spent within this time or not at all.
 const SPEND_WITHIN: Duration = Duration::from_secs(10);
 
+/// Outcomes kept for a ledger that cannot be written. One that is dropped counts as unknown.
+const MOST_LESSONS: usize = 64;
+
 /// A ledger as the API server has it.
 #[derive(Clone, Debug)]
 struct Stored {
@@ -118,19 +121,24 @@ impl Ledgers {
     }
 
     /// Takes in what a watch or a read told. Older versions than the known one are ignored.
-    pub fn observe(&self, ledger: DeserializeGuard<ZohoMintLedger>) {
+    ///
+    /// Says whether it was news.
+    pub fn observe(&self, ledger: DeserializeGuard<ZohoMintLedger>) -> bool {
         let (meta, spec) = match ledger.0 {
             Ok(ledger) => (ledger.metadata, Some(ledger.spec)),
             Err(unreadable) => (unreadable.metadata, None),
         };
-        let (Some(name), Some(uid), Some(version)) = (meta.name, meta.uid, meta.resource_version) else { return };
+        let (Some(name), Some(uid), Some(version)) = (meta.name, meta.uid, meta.resource_version) else {
+            return false;
+        };
         let mut entries = self.lock();
         let entry = entries.entry(name).or_default();
-        let outdated =
-            entry.stored.as_ref().is_some_and(|known| known.uid == uid && is_older(&version, &known.version));
-        if !outdated {
+        let known = entry.stored.as_ref().filter(|known| known.uid == uid);
+        let is_news = known.is_none_or(|known| version != known.version && !is_older(&version, &known.version));
+        if is_news {
             entry.stored = Some(Stored { uid, version, spec });
         }
+        is_news
     }
 
     /// The ledger is gone.
@@ -155,7 +163,12 @@ impl Ledgers {
 
     /// What this process learnt of an attempt; the next write carries it.
     pub fn learn(&self, name: &str, lesson: Lesson) {
-        self.lock().entry(name.to_owned()).or_default().lessons.push(lesson);
+        let mut entries = self.lock();
+        let lessons = &mut entries.entry(name.to_owned()).or_default().lessons;
+        if lessons.len() >= MOST_LESSONS {
+            lessons.remove(0);
+        }
+        lessons.push(lesson);
     }
 
     /// Reserves one attempt by compare-and-swap.
@@ -293,7 +306,7 @@ impl Ledgers {
 
     async fn reload(&self, name: &str) -> Result<(), ApiError> {
         match call(self.api.get(name)).await {
-            Ok(ledger) => self.observe(ledger),
+            Ok(ledger) => drop(self.observe(ledger)),
             Err(ApiError::NotFound) => self.forget(name),
             Err(error) => return Err(error),
         }

@@ -39,6 +39,8 @@ pub struct Observed {
     pub ledger: ZohoMintLedgerSpec,
     /// This process is minting from this ledger right now.
     pub minting: bool,
+    /// The last flight failed for a reason that the ledger does not know (it could not be written).
+    pub grounded_until: Option<Time>,
 }
 
 /// Why an object cannot be served as it is written.
@@ -193,6 +195,9 @@ pub fn plan(observed: &Observed, holder: &str, limits: Limits, now: Time) -> Pla
     };
     if observed.minting {
         return Plan::Wait { until: now + budget::IN_FLIGHT, why: Hold::InFlight };
+    }
+    if let Some(until) = observed.grounded_until.filter(|until| *until > now) {
+        return Plan::Wait { until, why: Hold::BackOff };
     }
     let request = budget::Request { inputs, need: why.need(), asked: observed.renew_requested, holder };
     match (budget::account(&observed.ledger, &request, limits, now), token) {
