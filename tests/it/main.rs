@@ -2,6 +2,7 @@
 
 mod chart;
 mod control_plane;
+mod install;
 mod journey;
 mod schema;
 mod support;
