@@ -103,9 +103,9 @@ impl Config {
         self.labels.iter().cloned().collect()
     }
 
-    /// The base URL that replaces a data center's own token service.
+    /// The base URL that replaces a data center's own token service; the last one given counts.
     pub fn accounts_url(&self, data_center: DataCenter) -> Option<&Url> {
-        self.accounts_url.iter().find(|(dc, _)| *dc == data_center).map(|(_, url)| url)
+        self.accounts_url.iter().rfind(|(dc, _)| *dc == data_center).map(|(_, url)| url)
     }
 
     /// May `spec.accountsHost` name this host, beyond the known ones?

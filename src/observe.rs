@@ -151,10 +151,14 @@ impl Observer<'_> {
                 Some(token) => Some(token),
                 None => self.former_token(credential, key, inputs, now).await?,
             };
-            view.observed.at_hand = newest.as_ref().map(|token| token.life);
-            let held = view.observed.target.token().map(|token| token.life.expires_at);
-            if newest.as_ref().is_some_and(|newest| view.token.is_none() || Some(newest.life.expires_at) > held) {
-                view.token = newest;
+            view.observed.at_hand = newest.as_ref().map(|token| record(token));
+            let held = view.observed.target.token();
+            let is_better = |newest: &Token| held.is_none_or(|held| held.inputs != *inputs || newest.supersedes(held));
+            if view.token.is_none() || view.observed.at_hand.as_ref().is_some_and(is_better) {
+                view.token = newest.or(view.token.take());
+            }
+            if let Some(held) = held.filter(|held| held.inputs == *inputs) {
+                self.mints.ledgers().witness(ledger, held);
             }
             let expected = view.observed.target.token().is_some_and(|token| token.inputs == *inputs);
             view.observed.ledger = self.mints.ledgers().view(ledger, expected, now);
@@ -178,7 +182,7 @@ impl Observer<'_> {
         view.observed.target = match ownership(credential, &seen) {
             Ownership::Foreign(owner) => Target::Blocked(not_owned(credential, &name, owner.as_deref())),
             Ownership::Ours(stamp) if is_verified(credential, memory, &seen.version, generation) => {
-                let token = stamp.map(|stamp| Token { life: stamp.life, inputs: stamp.inputs });
+                let token = stamp.map(|Stamp { life, inputs, attempt }| Token { life, inputs, attempt });
                 Target::Ours { token, intact: true }
             }
             Ownership::Ours(_) | Ownership::Adoptable => {
@@ -226,8 +230,7 @@ impl Observer<'_> {
                     let generation = credential.metadata.generation.unwrap_or_default();
                     memory.intact = view.target_version.clone().map(|version| (version, generation));
                 }
-                let record = token.as_ref().map(|token| Token { life: token.life, inputs: token.inputs.clone() });
-                Target::Ours { token: record, intact }
+                Target::Ours { token: token.as_deref().map(record), intact }
             }
         };
         view.token = token;
@@ -369,6 +372,10 @@ impl Observer<'_> {
             Err(error) => Err(error),
         }
     }
+}
+
+fn record(token: &MintedToken) -> Token {
+    Token { life: token.life, inputs: token.inputs.clone(), attempt: token.attempt.clone() }
 }
 
 /// A renewal that a person asked for and that the status does not call handled.

@@ -87,6 +87,14 @@ pub enum PassError {
         /// Why.
         source: ApiError,
     },
+    /// The ledger.
+    #[error("write ledger {name}")]
+    Ledger {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: ApiError,
+    },
     /// The status.
     #[error("write the status")]
     Status(#[source] ApiError),
@@ -203,9 +211,8 @@ impl Pass<'_> {
                     Effect::Done => Effect::LookAgain,
                     other => other,
                 },
-                Plan::Keep { .. } | Plan::Wait { .. } | Plan::Refuse(_) | Plan::Park { .. } | Plan::Suspend => {
-                    Effect::Done
-                }
+                Plan::Wait { .. } => self.wait(&view).await?,
+                Plan::Keep { .. } | Plan::Refuse(_) | Plan::Park { .. } | Plan::Suspend => Effect::Done,
             };
             match effect {
                 Effect::Done => {}
@@ -289,6 +296,15 @@ impl Pass<'_> {
             Err(ApiError::NotFound) => Ok(Effect::Blocked(self.refuse("the namespace or the Secret is gone", now))),
             Err(source) => Err(PassError::Rehearse { name, source }),
         }
+    }
+
+    /// Waiting needs no effect, unless the ledger is presumed full and that is not written yet.
+    async fn wait(&self, view: &View) -> Result<Effect, PassError> {
+        if let Source::Usable { ledger, .. } = &view.observed.source {
+            let kept = self.context.mints.ledgers().keep_presumption(ledger, &view.observed.ledger).await;
+            kept.map_err(|source| PassError::Ledger { name: ledger.clone(), source })?;
+        }
+        Ok(Effect::Done)
     }
 
     /// Brings the token that is known to the target.
@@ -423,7 +439,7 @@ impl Pass<'_> {
                     target: if verified { view.target_version.clone() } else { intact },
                 },
                 live_tokens,
-                handled: self.handled(plan),
+                handled: self.handled(plan).filter(|_| !view.observed.minting),
             },
             now,
         );

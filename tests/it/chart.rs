@@ -146,6 +146,7 @@ async fn a_namespaced_installation_has_no_cluster_scoped_object() {
 #[tokio::test]
 async fn examples_are_accepted_and_served() {
     let cluster = cluster().await;
+    cluster.install_crds().await;
     let namespace = cluster.namespace("examples_are_accepted").await;
     let config = Config::parse_from(["zoho-operator", "--accounts-host", "accounts.corp.example"]);
     let mut seen = Vec::new();

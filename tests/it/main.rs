@@ -2,7 +2,12 @@
 
 mod chart;
 mod control_plane;
+mod crash;
+mod healing;
+mod inputs;
 mod install;
 mod journey;
+mod quiet;
+mod refusals;
 mod schema;
 mod support;

@@ -78,6 +78,7 @@ async fn a_new_object_does_not_look_finished() {
 #[tokio::test]
 async fn fields_explain_themselves() {
     let cluster = cluster().await;
+    cluster.install_crds().await;
     for (field, expected) in [
         ("zohocredential.spec.renewBefore", "5m to 30m, default 30m"),
         ("zohocredential.spec.dataCenter", "Example: EU."),
@@ -368,6 +369,7 @@ fn rules_of_the_credential() -> BTreeSet<(String, String)> {
 
 async fn credentials(test: &str) -> Api<DynamicObject> {
     let cluster = cluster().await;
+    cluster.install_crds().await;
     let namespace = cluster.namespace(test).await;
     let client: Client = cluster.client().await.expect("a client");
     Api::namespaced_with(client, &namespace, &ApiResource::erase::<ZohoCredential>(&()))

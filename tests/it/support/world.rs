@@ -38,6 +38,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn new(test: &str) -> Self {
         let cluster = cluster().await;
+        cluster.install_crds().await;
         let zoho = Simulator::start(SimulatorConfig::default());
         zoho.register(CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN);
         zoho.set_latency(Duration::from_millis(50));
