@@ -1,9 +1,11 @@
 //! Everything that needs more than pure functions: tests against a real API server.
 
+mod chart;
 mod control_plane;
 mod crash;
 mod healing;
 mod inputs;
+mod install;
 mod journey;
 mod layers;
 mod quiet;

@@ -1,4 +1,4 @@
-//! What the API server makes of the CustomResourceDefinitions: every rule refuses what it should and says so.
+//! What the API server makes of the `CustomResourceDefinition`s: every rule refuses what it should and says so.
 
 use std::collections::BTreeSet;
 
@@ -98,14 +98,14 @@ async fn fields_explain_themselves() {
 }
 
 fn refused() -> Vec<Refused> {
-    let server = json!({ "url": "https://ec.corp.example:8383" });
-    let on_server = |spec: Value| {
-        let mut edit = json!({ "spec": { "dataCenter": null, "endpointCentralServer": server } });
-        merge(&mut edit, &json!({ "spec": spec }));
-        edit
-    };
-    let reserved = |field: &'static str, key: &str| json!({ "spec": { "target": { field: { key: "x" } } } });
-    let mut table = vec![
+    let mut table = refused_by_rules();
+    table.extend(refused_by_bounds());
+    table.extend(refused_keys());
+    table
+}
+
+fn refused_by_rules() -> Vec<Refused> {
+    vec![
         ("a long name", json!({ "metadata": { "name": "n".repeat(248) } }), "<nil>", TOO_LONG),
         ("the target is the source", spec(&json!({ "target": { "name": "source" } })), "<nil>", NOT_THE_SOURCE),
         (
@@ -115,10 +115,15 @@ fn refused() -> Vec<Refused> {
             NOT_THE_SOURCE,
         ),
         ("no issuer", spec(&json!({ "dataCenter": null })), "spec", EXACTLY_ONE),
-        ("two issuers", spec(&json!({ "endpointCentralServer": server })), "spec", EXACTLY_ONE),
+        ("two issuers", spec(&json!({ "endpointCentralServer": server() })), "spec", EXACTLY_ONE),
         ("Other without host", spec(&json!({ "dataCenter": "Other" })), "spec", OTHER_NEEDS_HOST),
-        ("host for a server", on_server(json!({ "accountsHost": "accounts.zoho.eu" })), "spec", HOST_NEEDS_DATA_CENTER),
-        ("renewBefore for a server", on_server(json!({ "renewBefore": "30m" })), "spec", CLOUD_ONLY),
+        (
+            "host for a server",
+            on_server(&json!({ "accountsHost": "accounts.zoho.eu" })),
+            "spec",
+            HOST_NEEDS_DATA_CENTER,
+        ),
+        ("renewBefore for a server", on_server(&json!({ "renewBefore": "30m" })), "spec", CLOUD_ONLY),
         ("renewEvery for a data center", spec(&json!({ "renewEvery": "8h" })), "spec", SERVER_ONLY),
         ("verify without product", spec(&json!({ "verify": { "interval": "5m" } })), "spec", "verify needs product"),
         ("renewBefore short", spec(&json!({ "renewBefore": "4m59s" })), "spec.renewBefore", "must be from 5m to 30m"),
@@ -129,10 +134,10 @@ fn refused() -> Vec<Refused> {
             "spec.renewBefore",
             "must be from 5m to 30m",
         ),
-        ("renewEvery short", on_server(json!({ "renewEvery": "9m" })), "spec.renewEvery", "must be from 10m to 168h"),
+        ("renewEvery short", on_server(&json!({ "renewEvery": "9m" })), "spec.renewEvery", "must be from 10m to 168h"),
         (
             "renewEvery long",
-            on_server(json!({ "renewEvery": "168h1s" })),
+            on_server(&json!({ "renewEvery": "168h1s" })),
             "spec.renewEvery",
             "must be from 10m to 168h",
         ),
@@ -140,22 +145,21 @@ fn refused() -> Vec<Refused> {
         ("path up", verify(&json!({ "path": "/a/../b" })), "spec.verify.path", PATH),
         ("path with two slashes", verify(&json!({ "path": "/a//b" })), "spec.verify.path", PATH),
         ("path with a backslash", verify(&json!({ "path": r"/a\b" })), "spec.verify.path", PATH),
-        ("path to a host", verify(&json!({ "path": "//evil.example" })), "spec.verify.path", "should match"),
         (
             "directory without domain",
-            on_server(json!({ "endpointCentralServer": { "authentication": "ActiveDirectory" } })),
+            on_server(&json!({ "endpointCentralServer": { "authentication": "ActiveDirectory" } })),
             "spec.endpointCentralServer",
             DOMAIN,
         ),
         (
             "domain without directory",
-            on_server(json!({ "endpointCentralServer": { "domain": "CORP" } })),
+            on_server(&json!({ "endpointCentralServer": { "domain": "CORP" } })),
             "spec.endpointCentralServer",
             DOMAIN,
         ),
         (
             "domain with local users",
-            on_server(json!({ "endpointCentralServer": { "domain": "CORP", "authentication": "Local" } })),
+            on_server(&json!({ "endpointCentralServer": { "domain": "CORP", "authentication": "Local" } })),
             "spec.endpointCentralServer",
             DOMAIN,
         ),
@@ -171,6 +175,12 @@ fn refused() -> Vec<Refused> {
             "spec.target.data",
             DATA_KEYS,
         ),
+    ]
+}
+
+fn refused_by_bounds() -> Vec<Refused> {
+    vec![
+        ("path to a host", verify(&json!({ "path": "//evil.example" })), "spec.verify.path", "should match"),
         (
             "too many keys",
             spec(&json!({ "target": { "data": many(33) } })),
@@ -194,9 +204,14 @@ fn refused() -> Vec<Refused> {
         ("a member called null", spec(&json!({ "dataCenter": "null" })), "spec.dataCenter", "supported values"),
         ("a span without unit", spec(&json!({ "renewBefore": "1800" })), "spec.renewBefore", "should match"),
         ("no source", spec(&json!({ "secretRef": null })), "spec.secretRef", "Required value"),
-    ];
+    ]
+}
+
+fn refused_keys() -> Vec<Refused> {
+    let reserved = |field: &'static str, key: &str| json!({ "spec": { "target": { field: { key: "x" } } } });
+    let mut table = Vec::new();
     for key in ["clientIdKey", "clientSecretKey", "refreshTokenKey", "redirectUriKey"] {
-        table.push((key, on_server(json!({ "secretRef": { key: "k" } })), "spec", CLOUD_ONLY));
+        table.push((key, on_server(&json!({ "secretRef": { key: "k" } })), "spec", CLOUD_ONLY));
     }
     for key in ["usernameKey", "passwordKey", "totpSecretKey"] {
         table.push((key, spec(&json!({ "secretRef": { key: "k" } })), "spec", SERVER_ONLY));
@@ -220,11 +235,6 @@ fn refused() -> Vec<Refused> {
 }
 
 fn accepted() -> Vec<(&'static str, Value)> {
-    let on_server = |rest: Value| {
-        let mut edit = json!({ "spec": { "dataCenter": null, "endpointCentralServer": { "url": "https://ec.corp.example:8383" } } });
-        merge(&mut edit, &json!({ "spec": rest }));
-        edit
-    };
     let labels = json!({ "team": "a", "app.kubernetes.io/name": "x", "notkubernetes.io/a": "b", "owner2": "c" });
     vec![
         ("the least", json!({})),
@@ -266,24 +276,37 @@ fn accepted() -> Vec<(&'static str, Value)> {
         (
             "a server",
             on_server(
-                json!({ "renewEvery": "8h", "secretRef": { "usernameKey": "a", "passwordKey": "b", "totpSecretKey": "c" } }),
+                &json!({ "renewEvery": "8h", "secretRef": { "usernameKey": "a", "passwordKey": "b", "totpSecretKey": "c" } }),
             ),
         ),
         (
             "a server with a directory",
             on_server(
-                json!({ "endpointCentralServer": { "authentication": "ActiveDirectory", "domain": "CORP", "apiVersion": "1.3" } }),
+                &json!({ "endpointCentralServer": { "authentication": "ActiveDirectory", "domain": "CORP", "apiVersion": "1.3" } }),
             ),
         ),
-        ("a server with local users", on_server(json!({ "endpointCentralServer": { "authentication": "Local" } }))),
-        ("a server that is verified", on_server(json!({ "verify": { "interval": "5m" } }))),
-        ("the bounds of renewEvery", on_server(json!({ "renewEvery": "168h" }))),
+        ("a server with local users", on_server(&json!({ "endpointCentralServer": { "authentication": "Local" } }))),
+        ("a server that is verified", on_server(&json!({ "verify": { "interval": "5m" } }))),
+        ("the bounds of renewEvery", on_server(&json!({ "renewEvery": "168h" }))),
     ]
 }
 
 /// A change of the spec.
 fn spec(edit: &Value) -> Value {
     json!({ "spec": edit })
+}
+
+/// The issuer of objects for an on-premises server.
+fn server() -> Value {
+    json!({ "url": "https://ec.corp.example:8383" })
+}
+
+/// A change of the spec to one for an on-premises server, and more of it.
+fn on_server(edit: &Value) -> Value {
+    let mut spec = json!({ "endpointCentralServer": server() });
+    merge(&mut spec, edit);
+    spec["dataCenter"] = Value::Null;
+    json!({ "spec": spec })
 }
 
 fn verify(edit: &Value) -> Value {

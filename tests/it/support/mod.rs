@@ -49,7 +49,7 @@ impl Deref for Cluster {
 }
 
 impl Cluster {
-    /// Installs the CustomResourceDefinitions, as `crds/` has them, unless another test did; returns once objects of
+    /// Installs the `CustomResourceDefinition`s, as `crds/` has them, unless another test did; returns once objects of
     /// these kinds are served.
     pub(crate) async fn install_crds(&self) {
         self.crds
