@@ -123,6 +123,22 @@ pub async fn patch_status(
     call(api.patch_status(&key.name, &params, &Patch::Merge(patch))).await
 }
 
+/// Writes a status on an object that does not fit our types.
+///
+/// # Errors
+///
+/// See [`ApiError`].
+///
+/// # Permissions
+///
+/// patch on `zohocredentials/status` in the namespace.
+pub async fn patch_status_of_unreadable(client: &Client, key: &Key, status: &Value) -> Result<(), ApiError> {
+    let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(client.clone(), &key.namespace);
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    call(api.patch_status(&key.name, &params, &Patch::Merge(json!({ "status": status })))).await?;
+    Ok(())
+}
+
 /// The JSON merge patch (RFC 7396) that turns `from` into `to`.
 fn merge_patch(from: &Value, to: &Value) -> Value {
     let (Value::Object(from), Value::Object(to)) = (from, to) else { return to.clone() };

@@ -18,6 +18,10 @@ use crate::plan::budget::Limits;
 #[command(name = "zoho-operator", version, max_term_width = 100)]
 #[expect(clippy::struct_field_names, reason = "the names of the flags")]
 pub struct Config {
+    /// Serve only these namespaces; Roles in them suffice then. Default: all.
+    #[arg(long, env = "ZOHO_OPERATOR_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
+    pub watch_namespaces: Vec<String>,
+
     /// Namespace of ledgers, lease and hash key. Default: the pod's own, else zoho-operator-system.
     #[arg(long, env = "ZOHO_OPERATOR_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
     operator_namespace: Option<String>,
@@ -99,9 +103,9 @@ impl Config {
         self.labels.iter().cloned().collect()
     }
 
-    /// The base URL that replaces a data center's own token service.
+    /// The base URL that replaces a data center's own token service; the last one given counts.
     pub fn accounts_url(&self, data_center: DataCenter) -> Option<&Url> {
-        self.accounts_url.iter().find(|(dc, _)| *dc == data_center).map(|(_, url)| url)
+        self.accounts_url.iter().rfind(|(dc, _)| *dc == data_center).map(|(_, url)| url)
     }
 
     /// May `spec.accountsHost` name this host, beyond the known ones?

@@ -28,7 +28,8 @@ impl Key {
         Self { namespace: namespace.into(), name: name.into() }
     }
 
-    fn of(meta: &ObjectMeta) -> Self {
+    /// The key of the object with this metadata.
+    pub fn of(meta: &ObjectMeta) -> Self {
         Self::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
     }
 }
@@ -132,9 +133,6 @@ struct Inner {
     secrets: HashMap<Key, SecretSeen>,
     /// Secrets by the uid of their controller.
     by_controller: HashMap<String, BTreeSet<Key>>,
-    /// Keys seen since the watch began to list anew.
-    relisted_credentials: Option<HashSet<Key>>,
-    relisted_secrets: Option<HashSet<Key>>,
 }
 
 /// See the module.
@@ -196,9 +194,6 @@ impl Index {
         };
         let key = Key::of(seen.meta());
         let mut inner = self.lock();
-        if let Some(relisted) = &mut inner.relisted_credentials {
-            relisted.insert(key.clone());
-        }
         if let Some(known) = inner.credentials.get(&key) {
             let (new, old) = (seen.meta(), known.meta());
             let versions = new.resource_version.as_deref().zip(old.resource_version.as_deref());
@@ -230,9 +225,6 @@ impl Index {
         let key = Key::of(meta);
         let seen = SecretSeen::of(meta);
         let mut inner = self.lock();
-        if let Some(relisted) = &mut inner.relisted_secrets {
-            relisted.insert(key.clone());
-        }
         if inner.secrets.get(&key).is_some_and(|known| *known == seen || seen.is_older_than(known)) {
             return Vec::new();
         }
@@ -248,16 +240,10 @@ impl Index {
         inner.by_secret.get(&key).into_iter().flatten().cloned().collect()
     }
 
-    /// The watch of credentials lists anew.
-    pub fn relist_credentials(&self) {
-        self.lock().relisted_credentials = Some(HashSet::new());
-    }
-
-    /// It has listed all: what it did not name is gone.
-    pub fn relisted_credentials(&self) -> Concerned {
+    /// The watch of a namespace (`None`: of all) has listed all credentials there are: others are gone.
+    pub fn retain_credentials(&self, namespace: Option<&str>, present: &HashSet<Key>) -> Concerned {
         let mut inner = self.lock();
-        let Some(present) = inner.relisted_credentials.take() else { return Vec::new() };
-        let gone: Vec<Key> = inner.credentials.keys().filter(|key| !present.contains(*key)).cloned().collect();
+        let gone = absent(inner.credentials.keys(), namespace, present);
         for key in &gone {
             inner.unlink(key);
             inner.credentials.remove(key);
@@ -265,23 +251,21 @@ impl Index {
         gone
     }
 
-    /// The watch of Secrets lists anew.
-    pub fn relist_secrets(&self) {
-        self.lock().relisted_secrets = Some(HashSet::new());
-    }
-
-    /// It has listed all: what it did not name is gone.
-    pub fn relisted_secrets(&self) -> Concerned {
+    /// The watch of a namespace (`None`: of all) has listed all Secrets there are: others are gone.
+    pub fn retain_secrets(&self, namespace: Option<&str>, present: &HashSet<Key>) -> Concerned {
         let mut inner = self.lock();
-        let Some(present) = inner.relisted_secrets.take() else { return Vec::new() };
-        let gone: Vec<Key> = inner.secrets.keys().filter(|key| !present.contains(*key)).cloned().collect();
         let mut concerned = Vec::new();
-        for key in gone {
+        for key in absent(inner.secrets.keys(), namespace, present) {
             inner.put_secret(&key, None);
             concerned.extend(inner.by_secret.get(&key).into_iter().flatten().cloned());
         }
         concerned
     }
+}
+
+fn absent<'a>(known: impl Iterator<Item = &'a Key>, namespace: Option<&str>, present: &HashSet<Key>) -> Vec<Key> {
+    let in_scope = |key: &&Key| namespace.is_none_or(|namespace| *key.namespace == *namespace);
+    known.filter(in_scope).filter(|key| !present.contains(*key)).cloned().collect()
 }
 
 impl Inner {
@@ -381,11 +365,11 @@ mod tests {
         let cred = Key::new("ns", "cred");
         index.apply_credential(credential("1", "source"));
         index.apply_secret(&secret("source", "2"));
-        index.relist_secrets();
-        assert_eq!(index.relisted_secrets(), [cred.clone()]);
+        let nothing = HashSet::new();
+        assert_eq!(index.retain_secrets(Some("another"), &nothing), []);
+        assert_eq!(index.retain_secrets(Some("ns"), &nothing), [cred.clone()]);
         assert!(index.secret(&Key::new("ns", "source")).is_none());
-        index.relist_credentials();
-        assert_eq!(index.relisted_credentials(), [cred.clone()]);
+        assert_eq!(index.retain_credentials(None, &nothing), [cred.clone()]);
         assert!(index.credential(&cred).is_none());
     }
 }

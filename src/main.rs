@@ -1,2 +1,98 @@
-//! Placeholder until the controller stands.
-fn main() {}
+//! `zoho-operator`: flags to log to client to controller to exit code.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Parser;
+use kube::Client;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use zoho_operator::config::Config;
+use zoho_operator::controller;
+use zoho_operator::events::Events;
+use zoho_operator::mint::Mints;
+use zoho_operator::mint::ledger::Ledgers;
+use zoho_operator::mint::transport::Transport;
+use zoho_operator::reconcile::Context;
+use zoho_operator::server::{self, Health};
+use zoho_operator::{clock, hash_key, telemetry};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let config = Config::parse();
+    match run(config).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "the last word goes to the person who started the program")]
+            {
+                eprintln!("zoho-operator: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    telemetry::start(&config)?;
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let shutdown = CancellationToken::new();
+    stop_on_signals(shutdown.clone())?;
+
+    let transport = Transport::new(&config.ca_file)?;
+    let client = client().await?;
+    controller::check_kinds(&client, &config).await?;
+    let hash_key = hash_key::load_or_create(&client, &config).await?;
+    let health = Health::default();
+    server::serve(&config.health_probe_bind_address, health.clone()).await?;
+
+    let clock = clock::system();
+    let holder = Config::holder();
+    let namespace = config.operator_namespace();
+    let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
+    let ledgers =
+        Ledgers::new(client.clone(), &namespace, config.labels(), holder.clone(), config.limits(), clock.clone());
+    let mints = Mints::new(ledgers, transport, clock.clone(), wake.clone());
+    tracing::info!(holder, namespace, version = env!("CARGO_PKG_VERSION"), "starting");
+    let context = Arc::new(Context {
+        events: Events::start(client.clone(), &holder),
+        client,
+        index: Arc::default(),
+        mints,
+        config,
+        hash_key,
+        clock,
+        wake,
+        memories: std::sync::Mutex::default(),
+    });
+    controller::run(context, woken, health, shutdown).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// A client without kube's retry layer, which would repeat POSTs; every call has a deadline of its own.
+async fn client() -> anyhow::Result<Client> {
+    let mut config = kube::Config::infer().await.context("find a cluster: set KUBECONFIG, or run in a pod")?;
+    config.default_retry = false;
+    Client::try_from(config).context("make a Kubernetes client")
+}
+
+/// The first signal finishes what is in flight, the second one ends at once.
+fn stop_on_signals(shutdown: CancellationToken) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if shutdown.is_cancelled() {
+                #[expect(clippy::exit, reason = "asked twice to stop")]
+                std::process::exit(1);
+            }
+            shutdown.cancel();
+        }
+    });
+    Ok(())
+}

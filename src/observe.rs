@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, Client};
 
 use crate::api::{ConditionStatus, ConditionType, Reason, Time, ZohoCredential, ZohoCredentialStatus, keys};
@@ -34,8 +35,10 @@ pub struct Memory {
     pub repairs: Vec<Time>,
     /// The last refusal of a write, until one succeeds.
     pub refused: Option<Defect>,
-    /// When the present flight was first waited for.
+    /// When the first token was first waited for.
     pub minting_since: Option<Time>,
+    /// Generation of which it was reported that it cannot be read.
+    pub unreadable: Option<i64>,
 }
 
 /// What a pass sees: the facts for `plan`, and the values that effects need.
@@ -123,6 +126,7 @@ impl Observer<'_> {
                 at_hand: None,
                 ledger: Default::default(),
                 minting: false,
+                grounded_until: None,
             },
             served: None,
             grant: None,
@@ -147,14 +151,19 @@ impl Observer<'_> {
                 Some(token) => Some(token),
                 None => self.former_token(credential, key, inputs, now).await?,
             };
-            view.observed.at_hand = newest.as_ref().map(|token| token.life);
-            let held = view.observed.target.token().map(|token| token.life.expires_at);
-            if newest.as_ref().is_some_and(|newest| view.token.is_none() || Some(newest.life.expires_at) > held) {
-                view.token = newest;
+            view.observed.at_hand = newest.as_ref().map(|token| record(token));
+            let held = view.observed.target.token();
+            let is_better = |newest: &Token| held.is_none_or(|held| held.inputs != *inputs || newest.supersedes(held));
+            if view.token.is_none() || view.observed.at_hand.as_ref().is_some_and(is_better) {
+                view.token = newest.or(view.token.take());
+            }
+            if let Some(held) = held.filter(|held| held.inputs == *inputs) {
+                self.mints.ledgers().witness(ledger, held);
             }
             let expected = view.observed.target.token().is_some_and(|token| token.inputs == *inputs);
             view.observed.ledger = self.mints.ledgers().view(ledger, expected, now);
             view.observed.minting = self.mints.joins(ledger, key);
+            view.observed.grounded_until = self.mints.failure(inputs).and_then(|failure| failure.again_at);
         }
         Ok(view)
     }
@@ -173,7 +182,7 @@ impl Observer<'_> {
         view.observed.target = match ownership(credential, &seen) {
             Ownership::Foreign(owner) => Target::Blocked(not_owned(credential, &name, owner.as_deref())),
             Ownership::Ours(stamp) if is_verified(credential, memory, &seen.version, generation) => {
-                let token = stamp.map(|stamp| Token { life: stamp.life, inputs: stamp.inputs });
+                let token = stamp.map(|Stamp { life, inputs, attempt }| Token { life, inputs, attempt });
                 Target::Ours { token, intact: true }
             }
             Ownership::Ours(_) | Ownership::Adoptable => {
@@ -221,8 +230,7 @@ impl Observer<'_> {
                     let generation = credential.metadata.generation.unwrap_or_default();
                     memory.intact = view.target_version.clone().map(|version| (version, generation));
                 }
-                let record = token.as_ref().map(|token| Token { life: token.life, inputs: token.inputs.clone() });
-                Target::Ours { token: record, intact }
+                Target::Ours { token: token.as_deref().map(record), intact }
             }
         };
         view.token = token;
@@ -338,6 +346,24 @@ impl Observer<'_> {
         Ok(None)
     }
 
+    /// Reads a Secret that the watch has not told of yet, or of whose version it was wrong.
+    ///
+    /// # Errors
+    ///
+    /// A read that failed for another reason than absence.
+    pub async fn refresh(&self, name: &Key) -> Result<(), ReadError> {
+        let secret = self.get(name).await.map_err(|source| ReadError::Target { name: name.clone(), source })?;
+        match secret {
+            Some(secret) => self.index.apply_secret(&secret.metadata),
+            None => self.index.delete_secret(&ObjectMeta {
+                namespace: Some(name.namespace.to_string()),
+                name: Some(name.name.to_string()),
+                ..ObjectMeta::default()
+            }),
+        };
+        Ok(())
+    }
+
     async fn get(&self, name: &Key) -> Result<Option<Secret>, ApiError> {
         let api = Api::<Secret>::namespaced(self.client.clone(), &name.namespace);
         match call(api.get(&name.name)).await {
@@ -346,6 +372,10 @@ impl Observer<'_> {
             Err(error) => Err(error),
         }
     }
+}
+
+fn record(token: &MintedToken) -> Token {
+    Token { life: token.life, inputs: token.inputs.clone(), attempt: token.attempt.clone() }
 }
 
 /// A renewal that a person asked for and that the status does not call handled.

@@ -13,15 +13,19 @@ use kube::core::DeserializeGuard;
 use kube::{Api, Client};
 use tokio::time::Instant;
 
-use crate::api::{Attempt, FIELD_MANAGER, Time, ZohoMintLedger, ZohoMintLedgerSpec};
+use crate::api::{Attempt, FIELD_MANAGER, Outcome, Time, ZohoMintLedger, ZohoMintLedgerSpec};
 use crate::clock::Clock;
 use crate::error::{ApiError, call};
 use crate::index::is_older;
+use crate::plan::Token;
 use crate::plan::budget::{self, Answer, Found, Limits, Request};
 use crate::plan::record::{self, Lesson};
 
 /// A reservation is spent within this time or not at all.
 const SPEND_WITHIN: Duration = Duration::from_secs(10);
+
+/// Outcomes kept for a ledger that cannot be written. One that is dropped counts as unknown.
+const MOST_LESSONS: usize = 64;
 
 /// A ledger as the API server has it.
 #[derive(Clone, Debug)]
@@ -118,19 +122,24 @@ impl Ledgers {
     }
 
     /// Takes in what a watch or a read told. Older versions than the known one are ignored.
-    pub fn observe(&self, ledger: DeserializeGuard<ZohoMintLedger>) {
+    ///
+    /// Says whether it was news.
+    pub fn observe(&self, ledger: DeserializeGuard<ZohoMintLedger>) -> bool {
         let (meta, spec) = match ledger.0 {
             Ok(ledger) => (ledger.metadata, Some(ledger.spec)),
             Err(unreadable) => (unreadable.metadata, None),
         };
-        let (Some(name), Some(uid), Some(version)) = (meta.name, meta.uid, meta.resource_version) else { return };
+        let (Some(name), Some(uid), Some(version)) = (meta.name, meta.uid, meta.resource_version) else {
+            return false;
+        };
         let mut entries = self.lock();
         let entry = entries.entry(name).or_default();
-        let outdated =
-            entry.stored.as_ref().is_some_and(|known| known.uid == uid && is_older(&version, &known.version));
-        if !outdated {
+        let known = entry.stored.as_ref().filter(|known| known.uid == uid);
+        let is_news = known.is_none_or(|known| version != known.version && !is_older(&version, &known.version));
+        if is_news {
             entry.stored = Some(Stored { uid, version, spec });
         }
+        is_news
     }
 
     /// The ledger is gone.
@@ -155,7 +164,26 @@ impl Ledgers {
 
     /// What this process learnt of an attempt; the next write carries it.
     pub fn learn(&self, name: &str, lesson: Lesson) {
-        self.lock().entry(name.to_owned()).or_default().lessons.push(lesson);
+        let mut entries = self.lock();
+        let lessons = &mut entries.entry(name.to_owned()).or_default().lessons;
+        if lessons.len() >= MOST_LESSONS {
+            lessons.remove(0);
+        }
+        lessons.push(lesson);
+    }
+
+    /// A token that stands in a target proves what became of its attempt, also where the process that made it is gone.
+    pub fn witness(&self, name: &str, token: &Token) {
+        let mut entries = self.lock();
+        let Some(entry) = entries.get_mut(name) else { return };
+        let recorded = entry.stored.as_ref().and_then(|stored| stored.spec.as_ref()).map(|spec| &spec.attempts);
+        let open = |attempt: &Attempt| attempt.id == token.attempt && attempt.outcome.is_none();
+        if recorded.is_some_and(|attempts| attempts.iter().any(open))
+            && entry.lessons.iter().all(|lesson| lesson.id != token.attempt)
+        {
+            let life = i32::try_from(token.life.expires_at.since(token.life.issued_at).as_secs()).ok();
+            entry.lessons.push(Lesson { id: token.attempt.clone(), outcome: Outcome::Minted, life });
+        }
     }
 
     /// Reserves one attempt by compare-and-swap.
@@ -174,10 +202,7 @@ impl Ledgers {
         let mut ledger = self.view(name, expected, now);
         match budget::account(&ledger, request, self.limits, now) {
             Answer::Go => {}
-            held => {
-                self.keep_presumption(name, stored.as_ref(), ledger).await?;
-                return Err(NotReserved::Held(held));
-            }
+            held => return Err(NotReserved::Held(held)),
         }
         let id = new_id();
         let attempt = Attempt {
@@ -198,7 +223,7 @@ impl Ledgers {
                     return Ok(reservation);
                 }
                 // The entry may be there all the same; nothing was sent under it.
-                let outcome = crate::api::Outcome::NotSent;
+                let outcome = Outcome::NotSent;
                 self.learn(name, Lesson { id: reservation.id, outcome, life: None });
                 Err(NotReserved::Unavailable(ApiError::Unavailable(cause)))
             }
@@ -210,18 +235,22 @@ impl Ledgers {
         }
     }
 
-    /// A presumption about a lost record is written down at once: not written, it would start over at every look.
-    async fn keep_presumption(
-        &self,
-        name: &str,
-        stored: Option<&Stored>,
-        ledger: ZohoMintLedgerSpec,
-    ) -> Result<(), NotReserved> {
-        let known = stored.and_then(|stored| stored.spec.as_ref()).and_then(|spec| spec.presumed_full_at);
-        if ledger.presumed_full_at.is_some() && ledger.presumed_full_at != known {
-            self.write(name, stored, ledger).await.map_err(NotReserved::Unavailable)?;
+    /// Writes down that a lost record is presumed full, if that is not written yet: unwritten, the presumption would
+    /// start over at every look.
+    ///
+    /// # Errors
+    ///
+    /// The ledger could not be written; somebody else's write of it is no error.
+    pub async fn keep_presumption(&self, name: &str, ledger: &ZohoMintLedgerSpec) -> Result<(), ApiError> {
+        let stored = self.lock().get(name).and_then(|entry| entry.stored.clone());
+        let known = stored.as_ref().and_then(|stored| stored.spec.as_ref()).and_then(|spec| spec.presumed_full_at);
+        if ledger.presumed_full_at.is_none() || ledger.presumed_full_at == known {
+            return Ok(());
         }
-        Ok(())
+        match self.write(name, stored.as_ref(), ledger.clone()).await {
+            Err(ApiError::Conflict | ApiError::AlreadyExists | ApiError::NotFound) => self.reload(name).await,
+            done => done,
+        }
     }
 
     /// Writes a throttle or a verdict at once, so that a restart does not forget it. Conflicts are tried again.
@@ -293,7 +322,7 @@ impl Ledgers {
 
     async fn reload(&self, name: &str) -> Result<(), ApiError> {
         match call(self.api.get(name)).await {
-            Ok(ledger) => self.observe(ledger),
+            Ok(ledger) => drop(self.observe(ledger)),
             Err(ApiError::NotFound) => self.forget(name),
             Err(error) => return Err(error),
         }

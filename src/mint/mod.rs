@@ -146,10 +146,12 @@ impl Mints {
         });
     }
 
-    /// Waits until nothing is in the air.
-    pub async fn drain(&self) {
+    /// Waits until nothing is in the air. Returns the objects that waited for something.
+    pub async fn drain(&self) -> HashSet<Key> {
+        let waiting = self.lock().flights.values().flatten().cloned().collect();
         self.in_the_air.close();
         self.in_the_air.wait().await;
+        waiting
     }
 
     async fn fly(&self, order: &Order) -> Result<MintedToken, Option<Failure>> {

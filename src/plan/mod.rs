@@ -7,6 +7,8 @@ pub mod backoff;
 pub mod budget;
 #[cfg(test)]
 mod budget_tests;
+#[cfg(test)]
+mod plan_tests;
 pub mod record;
 pub mod renewal;
 
@@ -34,11 +36,13 @@ pub struct Observed {
     /// What stands where the token belongs.
     pub target: Target,
     /// The newest token in this process's memory that was minted from the same inputs as `source`.
-    pub at_hand: Option<Life>,
+    pub at_hand: Option<Token>,
     /// The ledger of `source`, settled at the same instant as the plan is made.
     pub ledger: ZohoMintLedgerSpec,
     /// This process is minting from this ledger right now.
     pub minting: bool,
+    /// The last flight failed for a reason that the ledger does not know (it could not be written).
+    pub grounded_until: Option<Time>,
 }
 
 /// Why an object cannot be served as it is written.
@@ -82,13 +86,23 @@ pub enum Target {
     Blocked(Defect),
 }
 
-/// The record of a token in a target.
+/// The record of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     /// When it was asked for and when it dies.
     pub life: Life,
     /// Keyed hash of what it was minted from.
     pub inputs: String,
+    /// Id of the ledger entry it was minted under.
+    pub attempt: String,
+}
+
+impl Token {
+    /// Is this one to be preferred over `other`? Times have whole seconds, so two tokens may die at the same one; the
+    /// attempt tells them apart.
+    pub fn supersedes(&self, other: &Self) -> bool {
+        self.attempt != other.attempt && self.life.expires_at >= other.life.expires_at
+    }
 }
 
 impl Target {
@@ -194,6 +208,9 @@ pub fn plan(observed: &Observed, holder: &str, limits: Limits, now: Time) -> Pla
     if observed.minting {
         return Plan::Wait { until: now + budget::IN_FLIGHT, why: Hold::InFlight };
     }
+    if let Some(until) = observed.grounded_until.filter(|until| *until > now) {
+        return Plan::Wait { until, why: Hold::BackOff };
+    }
     let request = budget::Request { inputs, need: why.need(), asked: observed.renew_requested, holder };
     match (budget::account(&observed.ledger, &request, limits, now), token) {
         (Answer::Go, _) => Plan::Mint { why },
@@ -210,15 +227,17 @@ pub fn plan(observed: &Observed, holder: &str, limits: Limits, now: Time) -> Pla
 ///
 /// Tokens in memory were minted from the present inputs; a token in the target is worth repairing as long as it lives.
 fn must_store(observed: &Observed, now: Time) -> bool {
-    let held = observed.target.token().map(|token| token.life).filter(|life| life.is_alive(now));
-    let same_inputs = match (&observed.source, observed.target.token()) {
-        (Source::Usable { inputs, .. }, Some(token)) => token.inputs == *inputs,
-        _ => false,
+    let alive = |token: &&Token| token.life.is_alive(now);
+    let held = observed.target.token().filter(alive);
+    let inputs = match &observed.source {
+        Source::Usable { inputs, .. } => Some(inputs),
+        Source::Unusable(_) => None,
     };
-    match observed.at_hand.filter(|life| life.is_alive(now)) {
-        Some(at_hand) if held.is_none_or(|held| !same_inputs || at_hand.expires_at > held.expires_at) => true,
-        _ => held.is_some() && matches!(observed.target, Target::Ours { intact: false, .. }),
-    }
+    let is_better = |at_hand: &Token| {
+        held.is_none_or(|held| inputs.is_some_and(|inputs| held.inputs != *inputs) || at_hand.supersedes(held))
+    };
+    observed.at_hand.as_ref().filter(alive).is_some_and(is_better)
+        || (held.is_some() && matches!(observed.target, Target::Ours { intact: false, .. }))
 }
 
 fn renewal_is_due(life: Life, renew_before: Duration, ledger: &str, now: Time) -> bool {

@@ -51,10 +51,9 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The defaults, but with an existing cluster if the environment asks for one: `USE_EXISTING_CLUSTER=true` beside
-    /// `KUBECONFIG`. The latter alone is not enough, since many shells have it set to a cluster somebody cares about.
+    /// The defaults, but with the cluster that `KUBECONFIG` names where it is set.
     pub fn from_env() -> Self {
-        let use_existing = binaries::variable("USE_EXISTING_CLUSTER").is_some_and(|value| value == "true");
+        let use_existing = binaries::variable("KUBECONFIG").is_some_and(|value| !value.is_empty());
         Self { use_existing, ..Self::default() }
     }
 }

@@ -1,16 +1,21 @@
 //! What the tests share: one control plane for the whole run, a namespace for each test, waiting with a deadline.
 
+pub(crate) mod world;
+
 use std::ops::Deref;
 use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
+use kube::runtime::wait::{Condition, conditions};
 use tokio::sync::OnceCell;
 use tokio::time::sleep;
-use zoho_operator::testing::control_plane::{ControlPlane, Options};
+use zoho_operator::api::crd;
+use zoho_operator::testing::control_plane::{ControlPlane, OPERATOR_NAMESPACE, OPERATOR_SERVICE_ACCOUNT, Options};
 
 /// Far more than anything takes, so that it holds on a busy machine; a test that waits this long has failed.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
@@ -19,6 +24,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 pub(crate) struct Cluster {
     control_plane: ControlPlane,
     namespaces: AtomicUsize,
+    crds: OnceCell<()>,
 }
 
 /// The control plane of this run, started by whoever asks first. Make a client of your own, in your test's runtime.
@@ -27,7 +33,9 @@ pub(crate) async fn cluster() -> &'static Cluster {
     CLUSTER
         .get_or_init(|| async {
             let control_plane = ControlPlane::start(Options::from_env()).await.expect("a control plane");
-            Cluster { control_plane, namespaces: AtomicUsize::new(0) }
+            let cluster = Cluster { control_plane, namespaces: AtomicUsize::new(0), crds: OnceCell::new() };
+            cluster.grant_rights().await;
+            cluster
         })
         .await
 }
@@ -41,6 +49,34 @@ impl Deref for Cluster {
 }
 
 impl Cluster {
+    /// Installs the `CustomResourceDefinition`s, as `crds/` has them, unless another test did; returns once objects of
+    /// these kinds are served.
+    pub(crate) async fn install_crds(&self) {
+        self.crds
+            .get_or_init(|| async {
+                for (name, yaml) in crd::files() {
+                    self.apply_yaml(&yaml).await.expect(name);
+                }
+                let crds: Api<CustomResourceDefinition> = Api::all(self.client().await.expect("a client"));
+                for crd in [crd::zoho_credential(), crd::zoho_mint_ledger()] {
+                    let name = crd.metadata.name.expect("it has one");
+                    eventually("the CustomResourceDefinition is Established", async || {
+                        let crd = crds.get(&name).await.expect("it was created");
+                        conditions::is_crd_established().matches_object(Some(&crd)).then_some(())
+                    })
+                    .await;
+                }
+            })
+            .await;
+    }
+
+    async fn grant_rights(&self) {
+        let account = format!("{OPERATOR_NAMESPACE}:{OPERATOR_SERVICE_ACCOUNT}");
+        let bind =
+            ["create", "clusterrolebinding", "operator", "--clusterrole=cluster-admin", "--serviceaccount", &account];
+        self.kubectl(&bind).await.expect("kubectl runs");
+    }
+
     /// Creates a namespace that nobody else uses, named after the test (underscores allowed), and returns its name.
     pub(crate) async fn namespace(&self, test: &str) -> String {
         let number = self.namespaces.fetch_add(1, Ordering::Relaxed);

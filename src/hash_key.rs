@@ -1,0 +1,75 @@
+//! The key of all hashes: made once for an installation, kept in an immutable Secret in the operator's namespace.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, bail};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{ListParams, PostParams};
+use kube::{Api, Client};
+use zeroize::Zeroizing;
+
+use crate::api::{FIELD_MANAGER, ZohoMintLedger};
+use crate::config::Config;
+use crate::error::{ApiError, call};
+use crate::secret::HashKey;
+
+/// Key of the Secret.
+const DATA_KEY: &str = "key";
+
+/// Reads the hash key, or makes it where nothing depends on one yet.
+///
+/// # Errors
+///
+/// A key is missing although ledgers exist: made anew, every ledger would be unknown and every credential minted again.
+///
+/// # Permissions
+///
+/// get and create on Secrets, list on `zohomintledgers`, all in the operator's namespace.
+pub async fn load_or_create(client: &Client, config: &Config) -> anyhow::Result<HashKey> {
+    let namespace = config.operator_namespace();
+    let name = config.hash_key_secret();
+    let secrets = Api::<Secret>::namespaced(client.clone(), &namespace);
+    let read = || format!("read Secret {namespace}/{name}");
+    match call(secrets.get(&name)).await {
+        Ok(secret) => return parse(&secret, &namespace, &name),
+        Err(ApiError::NotFound) => {}
+        Err(error) => return Err(error).with_context(read),
+    }
+    let ledgers = Api::<ZohoMintLedger>::namespaced(client.clone(), &namespace);
+    let present = call(ledgers.list_metadata(&ListParams::default().limit(1)))
+        .await
+        .with_context(|| format!("list zohomintledgers in namespace {namespace}"))?;
+    if !present.items.is_empty() {
+        bail!(
+            "Secret {namespace}/{name} is missing although mint ledgers exist: restore it from a backup. Without it every credential would be minted anew; to accept that, delete the ledgers: kubectl delete zledger -n {namespace} --all"
+        );
+    }
+    let mut key = Zeroizing::new(vec![0u8; HashKey::BYTES]);
+    getrandom::fill(&mut key).context("draw a random key")?;
+    let secret = Secret {
+        metadata: ObjectMeta { name: Some(name.clone()), labels: Some(config.labels()), ..ObjectMeta::default() },
+        immutable: Some(true),
+        type_: Some("Opaque".into()),
+        data: Some(BTreeMap::from([(DATA_KEY.to_owned(), ByteString(key.to_vec()))])),
+        ..Secret::default()
+    };
+    let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.into()) };
+    match call(secrets.create(&params, &secret)).await {
+        Ok(secret) => parse(&secret, &namespace, &name),
+        // Another replica was faster.
+        Err(ApiError::AlreadyExists) => parse(&call(secrets.get(&name)).await.with_context(read)?, &namespace, &name),
+        Err(ApiError::NotFound) => {
+            bail!("namespace {namespace} does not exist: create it, or name another one with --operator-namespace")
+        }
+        Err(error) => Err(error).with_context(|| format!("create Secret {namespace}/{name}")),
+    }
+}
+
+fn parse(secret: &Secret, namespace: &str, name: &str) -> anyhow::Result<HashKey> {
+    let key = secret.data.as_ref().and_then(|data| data.get(DATA_KEY)).and_then(|key| HashKey::new(&key.0));
+    key.with_context(|| {
+        format!("Secret {namespace}/{name} has no key {DATA_KEY} of 32 bytes: restore it from a backup")
+    })
+}

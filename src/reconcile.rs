@@ -1,0 +1,512 @@
+//! One pass over one object: observe, plan, act, report. One match on the plan.
+//!
+//! Order of effects: reserve in the ledger, POST, Secret, status, Event. Every prefix of it is repaired by the next pass
+//! without a needless mint.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::Client;
+use serde_json::json;
+
+use crate::api::{ConditionType, Observed as Versions, Reason, Time, ZohoCredential, ZohoCredentialStatus};
+use crate::apply::{self, Mode};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::ApiError;
+use crate::events::Events;
+use crate::index::{CredentialSeen, Index, Key, version};
+use crate::mint::{Mints, Order};
+use crate::observe::{Memory, Observer, ReadError, View, renew_request};
+use crate::plan::budget::Hold;
+use crate::plan::{self, Defect, MintReason, Plan, Source, Target};
+use crate::secret::{self, HashKey};
+use crate::status::{self, Names, Report};
+
+/// A pass that has to look again this often leaves the rest to the next one.
+const MOST_TURNS: usize = 5;
+/// A first mint that takes longer than this is reported; a faster one saves the write.
+const SILENT_FOR: Duration = Duration::from_secs(2);
+/// A refused write is tried again after this.
+const REFUSED_FOR: Duration = Duration::from_secs(30);
+/// Repairs within `CONFLICT_FOR` after which somebody else is taken to want the target otherwise.
+const MOST_REPAIRS: usize = 5;
+/// How long such a target is left alone.
+const CONFLICT_FOR: Duration = Duration::from_secs(600);
+
+/// What passes share.
+pub struct Context {
+    /// Client of all calls.
+    pub client: Client,
+    /// What the watches told.
+    pub index: Arc<Index>,
+    /// Tokens and ledgers.
+    pub mints: Mints,
+    /// Flags.
+    pub config: Config,
+    /// Key of the hashes.
+    pub hash_key: HashKey,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where Events go.
+    pub events: Events,
+    /// Wakes other objects.
+    pub wake: tokio::sync::mpsc::UnboundedSender<Key>,
+    /// What passes remember.
+    pub memories: Mutex<HashMap<Key, Memory>>,
+}
+
+/// Why a pass could not be finished. It is tried again after a pause.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// A read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The dry run of a target's write.
+    #[error("rehearse the write of target Secret {name}")]
+    Rehearse {
+        /// Namespace and name.
+        name: Key,
+        /// Why.
+        source: ApiError,
+    },
+    /// The write of a target.
+    #[error("write target Secret {name}")]
+    Write {
+        /// Namespace and name.
+        name: Key,
+        /// Why.
+        source: ApiError,
+    },
+    /// The deletion of a former target.
+    #[error("delete former target Secret {name}")]
+    Delete {
+        /// Namespace and name.
+        name: Key,
+        /// Why.
+        source: ApiError,
+    },
+    /// The ledger.
+    #[error("write ledger {name}")]
+    Ledger {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: ApiError,
+    },
+    /// The status.
+    #[error("write the status")]
+    Status(#[source] ApiError),
+    /// The cluster changed faster than the pass could look.
+    #[error("settle: the objects change faster than they can be read")]
+    Unsettled,
+}
+
+/// What came of preparing or carrying out an effect.
+enum Effect {
+    Done,
+    LookAgain,
+    Blocked(Defect),
+}
+
+/// Makes one pass. Returns when the next one is due if nothing happens before; `None` when only a change can make one
+/// necessary.
+///
+/// # Errors
+///
+/// See [`PassError`]; everything done so far stands and the next pass goes on from it.
+pub async fn reconcile(context: &Context, key: &Key) -> Result<Option<Time>, PassError> {
+    let mut memory = context.recall(key);
+    let outcome = match context.index.credential(key) {
+        None => {
+            context.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+            return Ok(None);
+        }
+        Some(CredentialSeen::Unreadable(meta, error)) => {
+            let generation = meta.generation.unwrap_or_default();
+            if memory.unreadable == Some(generation) {
+                return Ok(None);
+            }
+            let done = context.report_unreadable(key, generation, &error).await;
+            memory.unreadable = Some(generation);
+            done.map(|()| None)
+        }
+        Some(CredentialSeen::Readable(credential)) => {
+            if memory.uid != credential.metadata.uid {
+                memory = Memory { uid: credential.metadata.uid.clone(), ..Memory::default() };
+            }
+            Pass { context, credential: &credential, key, memory: &mut memory }.run().await
+        }
+    };
+    context.memories.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), memory);
+    outcome
+}
+
+impl Context {
+    fn recall(&self, key: &Key) -> Memory {
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned().unwrap_or_default()
+    }
+
+    fn observer(&self) -> Observer<'_> {
+        Observer {
+            client: &self.client,
+            index: &self.index,
+            mints: &self.mints,
+            config: &self.config,
+            hash_key: &self.hash_key,
+        }
+    }
+
+    fn wake_others(&self, key: &Key, concerned: Vec<Key>) {
+        for other in concerned.into_iter().filter(|other| other != key) {
+            // Without a receiver the process is shutting down.
+            let _ = self.wake.send(other);
+        }
+    }
+
+    /// Says of an object that does not fit our types what is wrong with it; everything else goes on.
+    async fn report_unreadable(&self, key: &Key, generation: i64, error: &str) -> Result<(), PassError> {
+        let now = self.clock.now();
+        let error: String = error.chars().filter(|c| !c.is_control()).take(256).collect();
+        let message = format!(
+            "The object does not fit this version of the operator: {error}. Correct it, or bring CRDs and operator to the same version."
+        );
+        let condition = |type_: ConditionType, status: &str| {
+            json!({ "type": type_.as_str(), "status": status, "reason": Reason::InvalidSpec.as_str(), "message": message,
+                "observedGeneration": generation, "lastTransitionTime": now })
+        };
+        let conditions = [
+            condition(ConditionType::Ready, "False"),
+            condition(ConditionType::Renewable, "False"),
+            condition(ConditionType::Stalled, "True"),
+        ];
+        let status = json!({ "observedGeneration": generation, "conditions": conditions });
+        match apply::patch_status_of_unreadable(&self.client, key, &status).await {
+            Ok(()) | Err(ApiError::NotFound | ApiError::Conflict) => Ok(()),
+            Err(error) => Err(PassError::Status(error)),
+        }
+    }
+}
+
+struct Pass<'a> {
+    context: &'a Context,
+    credential: &'a ZohoCredential,
+    key: &'a Key,
+    memory: &'a mut Memory,
+}
+
+impl Pass<'_> {
+    async fn run(&mut self) -> Result<Option<Time>, PassError> {
+        let ledgers = self.context.mints.ledgers();
+        for _ in 0..MOST_TURNS {
+            let now = self.context.clock.now();
+            let observer = self.context.observer();
+            let mut view = observer.observe(self.credential, self.key, self.memory, now).await?;
+            let mut plan = plan::plan(&view.observed, ledgers.holder(), ledgers.limits(), now);
+            let effect = match &plan {
+                Plan::Release => return Ok(None),
+                Plan::Mint { why } => self.mint(&mut view, *why, now).await?,
+                Plan::Store => match self.store(&view, now).await? {
+                    Effect::Done => Effect::LookAgain,
+                    other => other,
+                },
+                Plan::Wait { .. } => self.wait(&view).await?,
+                Plan::Keep { .. } | Plan::Refuse(_) | Plan::Park { .. } | Plan::Suspend => Effect::Done,
+            };
+            match effect {
+                Effect::Done => {}
+                Effect::LookAgain => continue,
+                Effect::Blocked(defect) => plan = Plan::Refuse(defect),
+            }
+            let former = self.sweep_former_targets(now).await?;
+            let status = self.report(&view, &plan, now).await?;
+            return Ok(self.next(&view, &plan, &status, former, now));
+        }
+        Err(PassError::Unsettled)
+    }
+
+    fn generation(&self) -> i64 {
+        self.credential.metadata.generation.unwrap_or_default()
+    }
+
+    fn target(&self) -> Key {
+        Key::new(&self.key.namespace, &self.credential.target_name())
+    }
+
+    /// Everything that must hold before a token is asked for: the source as it is now, and a target that can be written.
+    async fn mint(&mut self, view: &mut View, why: MintReason, now: Time) -> Result<Effect, PassError> {
+        if view.grant.is_none() {
+            let assumed = view.observed.source.clone();
+            self.context.observer().read_source(self.credential, self.key, self.memory, view).await?;
+            if view.observed.source != assumed {
+                return Ok(Effect::LookAgain);
+            }
+        }
+        let (Some(grant), Some(served), Source::Usable { inputs, ledger }) =
+            (view.grant.clone(), view.served.clone(), &view.observed.source)
+        else {
+            return Ok(Effect::LookAgain);
+        };
+        if let Effect::LookAgain | Effect::Blocked(_) = self.rehearse(view, now).await? {
+            return Ok(self.memory.refused.clone().map_or(Effect::LookAgain, Effect::Blocked));
+        }
+        let order = Order {
+            ledger: ledger.clone(),
+            inputs: inputs.clone(),
+            need: why.need(),
+            asked: view.observed.renew_requested,
+            ledger_expected: view.observed.target.token().is_some_and(|token| token.inputs == *inputs),
+            service: served.service,
+            grant,
+        };
+        tracing::debug!(credential = %self.key, uid = self.credential.metadata.uid, generation = self.generation(), ?why, ledger = order.ledger, "mint");
+        self.memory.asked = renew_request(self.credential).cloned().or(self.memory.asked.take());
+        self.memory.minting_since.get_or_insert(now);
+        self.context.mints.start(order, self.key.clone());
+        Ok(Effect::Done)
+    }
+
+    /// A dry run of the target's write where it is new, changed, or was refused before: what cannot be stored must not
+    /// be minted.
+    async fn rehearse(&mut self, view: &View, now: Time) -> Result<Effect, PassError> {
+        if let Some(refused) = self.still_refused(now) {
+            return Ok(Effect::Blocked(refused));
+        }
+        let occasion = (view.target_version.clone(), self.generation());
+        let verified =
+            matches!(view.observed.target, Target::Ours { intact: true, .. }) && self.memory.refused.is_none();
+        if verified || self.memory.rehearsed.as_ref() == Some(&occasion) {
+            return Ok(Effect::Done);
+        }
+        let observer = self.context.observer();
+        let dummy = observer.render(self.credential, &secret::dummy_token(now), view.served.as_ref());
+        let name = self.target();
+        match self.write(&dummy, view, Mode::DryRun).await {
+            Ok(_) | Err(ApiError::NoDryRun) => {
+                self.memory.rehearsed = Some(occasion);
+                self.memory.refused = None;
+                Ok(Effect::Done)
+            }
+            Err(ApiError::AlreadyExists | ApiError::Conflict) => {
+                observer.refresh(&name).await?;
+                Ok(Effect::LookAgain)
+            }
+            Err(ApiError::Refused { message }) => Ok(Effect::Blocked(self.refuse(&message, now))),
+            Err(ApiError::NotFound) => Ok(Effect::Blocked(self.refuse("the namespace or the Secret is gone", now))),
+            Err(source) => Err(PassError::Rehearse { name, source }),
+        }
+    }
+
+    /// Waiting needs no effect, unless the ledger is presumed full and that is not written yet.
+    async fn wait(&self, view: &View) -> Result<Effect, PassError> {
+        if let Source::Usable { ledger, .. } = &view.observed.source {
+            let kept = self.context.mints.ledgers().keep_presumption(ledger, &view.observed.ledger).await;
+            kept.map_err(|source| PassError::Ledger { name: ledger.clone(), source })?;
+        }
+        Ok(Effect::Done)
+    }
+
+    /// Brings the token that is known to the target.
+    async fn store(&mut self, view: &View, now: Time) -> Result<Effect, PassError> {
+        let Some(token) = &view.token else { return Ok(Effect::LookAgain) };
+        if let Some(refused) = self.still_refused(now) {
+            return Ok(Effect::Blocked(refused));
+        }
+        if let Some(conflict) = self.conflict(view, token.life.expires_at, now) {
+            return Ok(Effect::Blocked(conflict));
+        }
+        let wanted = self.context.observer().render(self.credential, token, view.served.as_ref());
+        let name = self.target();
+        match self.write(&wanted, view, Mode::Real).await {
+            Ok(written) => {
+                let concerned = self.context.index.apply_secret(&written.metadata);
+                self.context.wake_others(self.key, concerned);
+                self.memory.intact = Some((version(&written.metadata), self.generation()));
+                self.memory.refused = None;
+                self.memory.minting_since = None;
+                tracing::info!(credential = %self.key, target = %name, attempt = token.attempt, expires_at = %token.life.expires_at, "token stored");
+                Ok(Effect::Done)
+            }
+            Err(ApiError::AlreadyExists | ApiError::Conflict | ApiError::NotFound) => {
+                self.context.observer().refresh(&name).await?;
+                Ok(Effect::LookAgain)
+            }
+            Err(ApiError::Refused { message }) => Ok(Effect::Blocked(self.refuse(&message, now))),
+            Err(source) => Err(PassError::Write { name, source }),
+        }
+    }
+
+    async fn write(
+        &self,
+        wanted: &k8s_openapi::api::core::v1::Secret,
+        view: &View,
+        mode: Mode,
+    ) -> Result<k8s_openapi::api::core::v1::Secret, ApiError> {
+        match (&view.observed.target, &view.target_version) {
+            (Target::Ours { .. }, Some(at)) => {
+                apply::update_target(&self.context.client, wanted, at, view.target.as_ref(), mode).await
+            }
+            _ => apply::create_target(&self.context.client, wanted, mode).await,
+        }
+    }
+
+    fn still_refused(&self, now: Time) -> Option<Defect> {
+        self.memory.refused.clone().filter(|defect| defect.again_at.is_some_and(|again_at| again_at > now))
+    }
+
+    fn refuse(&mut self, words: &str, now: Time) -> Defect {
+        let message = format!("The API server refuses to write Secret {}: {words}.", self.target());
+        let defect = Defect { reason: Reason::WriteRefused, message, again_at: Some(now + REFUSED_FOR) };
+        self.memory.refused = Some(defect.clone());
+        defect
+    }
+
+    /// Does somebody keep changing the target? A renewal is no repair.
+    fn conflict(&mut self, view: &View, new_expiry: Time, now: Time) -> Option<Defect> {
+        let Target::Ours { token, intact: false } = &view.observed.target else { return None };
+        let by_us = self.memory.intact.as_ref().is_none_or(|(_, generation)| *generation != self.generation());
+        if by_us || token.as_ref().is_some_and(|token| token.life.expires_at < new_expiry) {
+            return None;
+        }
+        self.memory.repairs.retain(|repair| *repair + CONFLICT_FOR > now);
+        if self.memory.repairs.len() < MOST_REPAIRS {
+            self.memory.repairs.push(now);
+            return None;
+        }
+        let managers = view.target.iter().flat_map(|target| target.metadata.managed_fields.iter().flatten());
+        let manager = managers.filter_map(|entry| entry.manager.clone()).find(|manager| manager != "zoho-operator");
+        let manager = manager.unwrap_or_else(|| "another client".into());
+        let message = format!(
+            "{manager} keeps changing Secret {}, which this ZohoCredential owns: it was put back {MOST_REPAIRS} times. Stop it from writing that Secret, or set spec.target.name to another name.",
+            self.target()
+        );
+        let again_at = self.memory.repairs.first().map(|first| *first + CONFLICT_FOR);
+        Some(Defect { reason: Reason::TargetConflict, message, again_at })
+    }
+
+    /// Deletes targets of former names once their token has died: pods that still mount them go on working until then.
+    /// Returns when the next one is due.
+    async fn sweep_former_targets(&self, now: Time) -> Result<Option<Time>, PassError> {
+        let Some(uid) = self.credential.metadata.uid.as_deref() else { return Ok(None) };
+        let mut next: Option<Time> = None;
+        for (name, seen) in self.context.index.controlled_by(uid) {
+            let Some(stamp) = seen.ours.and_then(|ours| ours.stamp) else { continue };
+            if name.namespace != self.key.namespace || name == self.target() {
+                continue;
+            }
+            if stamp.life.expires_at > now {
+                next = [next, Some(stamp.life.expires_at)].into_iter().flatten().min();
+                continue;
+            }
+            match apply::delete_target(&self.context.client, &name, &seen.version).await {
+                Ok(()) => tracing::info!(credential = %self.key, target = %name, "former target deleted"),
+                // It changed meanwhile; the watch tells, and the next pass looks again.
+                Err(ApiError::NotFound | ApiError::Conflict) => {}
+                Err(source) => return Err(PassError::Delete { name, source }),
+            }
+        }
+        Ok(next)
+    }
+
+    /// Writes the status if it says something new, and publishes what changed.
+    async fn report(&mut self, view: &View, plan: &Plan, now: Time) -> Result<ZohoCredentialStatus, PassError> {
+        let before = self.credential.status.clone().unwrap_or_default();
+        let in_flight = matches!(plan, Plan::Mint { .. } | Plan::Wait { why: Hold::InFlight, .. });
+        if in_flight && before.conditions.is_empty() && self.silent_until(now) > now {
+            return Ok(before);
+        }
+        let failure = match &view.observed.source {
+            Source::Usable { inputs, .. } => self.context.mints.failure(inputs),
+            Source::Unusable(_) => None,
+        };
+        let live_tokens = match &view.observed.source {
+            Source::Usable { ledger, .. } => self.context.mints.live_tokens(ledger),
+            Source::Unusable(_) => None,
+        };
+        let intact = self.memory.intact.as_ref().map(|(version, _)| version.clone());
+        let verified = matches!(view.observed.target, Target::Ours { intact: true, .. });
+        let after = status::report(
+            &Report {
+                previous: &before,
+                generation: self.generation(),
+                observed: &view.observed,
+                plan,
+                failure: failure.as_ref(),
+                names: &self.names(view),
+                versions: Versions {
+                    source: view.source_version.clone(),
+                    target: if verified { view.target_version.clone() } else { intact },
+                },
+                live_tokens,
+                handled: self.handled(plan).filter(|_| !view.observed.minting),
+            },
+            now,
+        );
+        if status::says_the_same(&before, &after) {
+            return Ok(before);
+        }
+        match apply::patch_status(&self.context.client, self.credential, self.key, &after).await {
+            Ok(written) => {
+                self.context.index.apply_credential(written);
+                for announcement in status::announcements(&before, &after) {
+                    self.context.events.publish(self.credential, announcement);
+                }
+                Ok(after)
+            }
+            // Gone, or made anew under the same name: the watch tells.
+            Err(ApiError::NotFound | ApiError::Conflict) => Ok(before),
+            Err(error) => Err(PassError::Status(error)),
+        }
+    }
+
+    fn silent_until(&self, now: Time) -> Time {
+        self.memory.minting_since.unwrap_or(now) + SILENT_FOR
+    }
+
+    /// A renewal request that is done, or that nothing will come of.
+    fn handled(&self, plan: &Plan) -> Option<String> {
+        match plan {
+            Plan::Mint { .. } | Plan::Store | Plan::Wait { .. } | Plan::Release => None,
+            Plan::Keep { .. } | Plan::Refuse(_) | Plan::Park { .. } | Plan::Suspend => {
+                renew_request(self.credential).cloned()
+            }
+        }
+    }
+
+    fn names(&self, view: &View) -> Names {
+        let source = &self.credential.spec.secret_ref;
+        Names {
+            source: Key::new(&self.key.namespace, &source.name),
+            target: self.target(),
+            refresh_token_key: source.refresh_token_key().to_owned(),
+            data_center: self.credential.spec.data_center,
+            console: view.served.as_ref().map(|served| served.service.console()).unwrap_or_default(),
+        }
+    }
+
+    /// The next instant at which there may be something to do.
+    fn next(
+        &self,
+        view: &View,
+        plan: &Plan,
+        status: &ZohoCredentialStatus,
+        former: Option<Time>,
+        now: Time,
+    ) -> Option<Time> {
+        let planned = match plan {
+            Plan::Keep { until } | Plan::Park { until, .. } => Some(*until),
+            // The flight's landing wakes the object; until then only its report may be due.
+            Plan::Mint { .. } => Some(self.silent_until(now)),
+            Plan::Wait { until, why: Hold::InFlight } if status.conditions.is_empty() => {
+                Some(self.silent_until(now).min(*until))
+            }
+            Plan::Wait { until, .. } => Some(*until),
+            Plan::Refuse(defect) => defect.again_at,
+            Plan::Store | Plan::Suspend | Plan::Release => None,
+        };
+        let life = view.observed.target.token().map(|token| token.life);
+        let changes = status::changes_at(status, life, now);
+        [planned, changes, former].into_iter().flatten().filter(|at| *at > now).min()
+    }
+}

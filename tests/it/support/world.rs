@@ -1,0 +1,329 @@
+//! One test's world: two namespaces, a Zoho of its own, and operator processes that are killed and started at will.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use jiff::SignedDuration;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use zoho_operator::api::{ConditionStatus, ConditionType, ZohoCredential, ZohoMintLedger};
+use zoho_operator::testing::simulator::{Simulator, SimulatorConfig};
+
+use super::{Cluster, DEADLINE, cluster};
+
+/// The three secrets of one credential. Long and strange enough to be found in a log.
+pub(crate) const CLIENT_ID: &str = "1000.CANARYCLIENTID";
+pub(crate) const CLIENT_SECRET: &str = "canary0client0secret0f00ba4";
+pub(crate) const REFRESH_TOKEN: &str = "1000.canary0refresh0token.c0ffee";
+
+pub(crate) struct World {
+    pub(crate) cluster: &'static Cluster,
+    pub(crate) client: Client,
+    /// Where the credentials are.
+    pub(crate) namespace: String,
+    /// Where ledgers and hash key are.
+    pub(crate) operator_namespace: String,
+    pub(crate) zoho: Simulator,
+    folder: tempfile::TempDir,
+    offset: std::cell::Cell<i64>,
+}
+
+impl World {
+    pub(crate) async fn new(test: &str) -> Self {
+        let cluster = cluster().await;
+        cluster.install_crds().await;
+        let zoho = Simulator::start(SimulatorConfig::default());
+        zoho.register(CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN);
+        zoho.set_latency(Duration::from_millis(50));
+        Self {
+            cluster,
+            client: cluster.observer_client().await.expect("a client"),
+            namespace: cluster.namespace(test).await,
+            operator_namespace: cluster.namespace(&format!("op-{test}")).await,
+            zoho,
+            folder: tempfile::tempdir().expect("a folder"),
+            offset: std::cell::Cell::new(0),
+        }
+    }
+
+    /// Moves the wall clock of operators and Zoho; timers do not notice.
+    pub(crate) fn advance(&self, seconds: i64) {
+        self.offset.set(self.offset.get() + seconds);
+        self.zoho.set_clock_offset(SignedDuration::from_secs(self.offset.get()));
+        // Renamed into place: an operator must not read half a number.
+        let next = self.folder.path().join("clock.next");
+        std::fs::write(&next, self.offset.get().to_string()).expect("the clock is written");
+        std::fs::rename(next, self.clock()).expect("the clock is moved");
+    }
+
+    fn clock(&self) -> PathBuf {
+        self.folder.path().join("clock")
+    }
+
+    pub(crate) fn operator(&self) -> Operator {
+        self.operator_with(&[])
+    }
+
+    /// Starts an operator for this world's namespace, logging everything.
+    pub(crate) fn operator_with(&self, args: &[&str]) -> Operator {
+        let number = std::fs::read_dir(self.folder.path()).expect("the folder").count();
+        let log = self.folder.path().join(format!("operator-{number}.log"));
+        let file = File::create(&log).expect("a log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zoho-operator"));
+        command
+            .args(["--watch-namespaces", &self.namespace, "--operator-namespace", &self.operator_namespace])
+            .args(["--health-probe-bind-address", "127.0.0.1:0", "--log-format", "json", "--log-level", "trace"])
+            .args(["--accounts-url", &format!("US={}", self.zoho.url())])
+            .args(args)
+            .env("KUBECONFIG", self.cluster.operator_kubeconfig_path())
+            .env("ZOHO_OPERATOR_CLOCK_OFFSET_FILE", self.clock())
+            .env("HOSTNAME", format!("operator-{number}"))
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("the log"))
+            .stderr(file);
+        Operator { child: command.spawn().expect("the operator starts"), log }
+    }
+
+    pub(crate) fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub(crate) fn credentials(&self) -> Api<ZohoCredential> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub(crate) fn ledgers(&self) -> Api<ZohoMintLedger> {
+        Api::namespaced(self.client.clone(), &self.operator_namespace)
+    }
+
+    /// Creates or replaces a source Secret.
+    pub(crate) async fn source(&self, name: &str, pairs: &[(&str, &str)]) -> Secret {
+        let data: Value = pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), json!(value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+        let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": data });
+        let params = PatchParams::apply("test").force();
+        self.secrets().patch(name, &params, &Patch::Apply(&secret)).await.expect("the source is written")
+    }
+
+    /// The source that works.
+    pub(crate) async fn good_source(&self, name: &str) -> Secret {
+        let pairs = [("client_id", CLIENT_ID), ("client_secret", CLIENT_SECRET), ("refresh_token", REFRESH_TOKEN)];
+        self.source(name, &pairs).await
+    }
+
+    /// Creates a credential in data center US that reads `source`; `edit` is merged into its spec.
+    pub(crate) async fn credential(&self, name: &str, source: &str, edit: Value) -> ZohoCredential {
+        let mut spec = json!({ "dataCenter": "US", "secretRef": { "name": source } });
+        for (field, value) in edit.as_object().into_iter().flatten() {
+            spec[field] = value.clone();
+        }
+        let object = json!({
+            "apiVersion": "zoho-operator.dev/v1alpha1", "kind": "ZohoCredential",
+            "metadata": { "name": name }, "spec": spec,
+        });
+        let object = serde_json::from_value(object).expect("a credential");
+        self.credentials().create(&PostParams::default(), &object).await.expect("the credential is created")
+    }
+
+    /// Merges a patch into a credential.
+    pub(crate) async fn patch(&self, name: &str, patch: Value) {
+        let patch = Patch::Merge(patch);
+        self.credentials().patch(name, &PatchParams::default(), &patch).await.expect("the credential is patched");
+    }
+
+    pub(crate) async fn get(&self, name: &str) -> ZohoCredential {
+        self.credentials().get(name).await.expect("the credential is there")
+    }
+
+    pub(crate) async fn secret(&self, name: &str) -> Option<Secret> {
+        self.secrets().get_opt(name).await.expect("Secrets can be read")
+    }
+
+    pub(crate) async fn delete_secret(&self, name: &str) {
+        self.secrets().delete(name, &DeleteParams::default()).await.expect("the Secret is deleted");
+    }
+
+    /// The token in a target.
+    pub(crate) async fn token(&self, target: &str) -> Option<String> {
+        self.secret(target).await.as_ref().map(|secret| text(secret, "access_token"))
+    }
+
+    /// Waits until a credential is as it should be, and shows what it was when it is not in time.
+    pub(crate) async fn wait(&self, name: &str, what: &str, is_so: impl Fn(&ZohoCredential) -> bool) -> ZohoCredential {
+        self.wait_within(name, what, DEADLINE, is_so).await
+    }
+
+    pub(crate) async fn wait_within(
+        &self,
+        name: &str,
+        what: &str,
+        within: Duration,
+        is_so: impl Fn(&ZohoCredential) -> bool,
+    ) -> ZohoCredential {
+        let started = Instant::now();
+        loop {
+            let seen = self.get(name).await;
+            if is_so(&seen) {
+                return seen;
+            }
+            assert!(started.elapsed() < within, "{name} not within {within:?}: {what}\n{}", self.scene(&seen).await);
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+
+    /// Waits for a reason of `Renewable` and returns the credential.
+    pub(crate) async fn wait_for_reason(&self, name: &str, reason: &str) -> ZohoCredential {
+        self.wait(name, &format!("Renewable with reason {reason}"), |seen| is(seen, ConditionType::Renewable, reason))
+            .await
+    }
+
+    pub(crate) async fn wait_ready(&self, name: &str) -> ZohoCredential {
+        self.wait(name, "Ready", |seen| {
+            is_ready(seen) && is(seen, ConditionType::Renewable, "TokenValid") && observed(seen)
+        })
+        .await
+    }
+
+    async fn scene(&self, seen: &ZohoCredential) -> String {
+        let mut scene = format!("{seen:#?}\n{:#?}\n", self.zoho.stats());
+        for ledger in self.ledgers().list(&Default::default()).await.map(|list| list.items).unwrap_or_default() {
+            let _ = writeln!(scene, "ledger {:#?}", ledger.spec);
+        }
+        let mut logs: Vec<_> =
+            std::fs::read_dir(self.folder.path()).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        logs.sort();
+        for log in logs.iter().rev().filter(|path| path.extension().is_some_and(|extension| extension == "log")).take(2)
+        {
+            let text = std::fs::read_to_string(log).unwrap_or_default();
+            let ours: Vec<&str> = text.lines().filter(|line| line.contains("zoho_operator")).collect();
+            let _ = writeln!(scene, "{}:\n{}", log.display(), ours[ours.len().saturating_sub(25)..].join("\n"));
+        }
+        scene
+    }
+
+    /// Every secret that there was in this world: none may stand in a log, an Event, a status or a ledger.
+    pub(crate) fn canaries(&self) -> Vec<String> {
+        let minted =
+            self.zoho.log().into_iter().filter_map(|record| record.access_token.map(|token| token.to_string()));
+        let plain = [CLIENT_SECRET, REFRESH_TOKEN].map(str::to_owned).into_iter().chain(minted);
+        plain
+            .flat_map(|secret| {
+                let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+                let standard = base64::engine::general_purpose::STANDARD_NO_PAD.encode(&secret);
+                let url = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&secret);
+                let fragment = secret[secret.len() - 12..].to_owned();
+                [secret, hex, standard, url, fragment]
+            })
+            .collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let canaries = self.canaries();
+        for entry in std::fs::read_dir(self.folder.path()).expect("the folder").flatten() {
+            let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+            for canary in &canaries {
+                let found = text.lines().find(|line| line.contains(canary.as_str()));
+                assert_eq!(found, None, "a secret stands in {}", entry.path().display());
+            }
+            assert!(!text.contains("panicked"), "a panic stands in {}", entry.path().display());
+        }
+        assert_eq!(self.zoho.violations(), Vec::<&str>::new(), "requests that Zoho does not document");
+    }
+}
+
+/// An operator process; killed when dropped.
+pub(crate) struct Operator {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Operator {
+    /// SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.end();
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn end(&mut self) {
+        // It may be gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// SIGTERM; returns the exit code and how long it took.
+    pub(crate) async fn terminate(mut self) -> (Option<i32>, Duration) {
+        let started = Instant::now();
+        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(status.success());
+        while started.elapsed() < DEADLINE {
+            if let Some(status) = self.child.try_wait().expect("the child can be asked") {
+                return (status.code(), started.elapsed());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("not stopped by SIGTERM within {DEADLINE:?}\n{}", self.log());
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("the log can be read")
+    }
+
+    /// Waits until it has started and listed everything.
+    pub(crate) async fn synced(&self) -> &Self {
+        super::eventually("the operator has listed", async || self.log().contains("watches have listed").then_some(()))
+            .await;
+        self
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+pub(crate) fn text(secret: &Secret, key: &str) -> String {
+    let value = secret.data.as_ref().and_then(|data| data.get(key));
+    value.map(|ByteString(bytes)| String::from_utf8(bytes.clone()).expect("text")).unwrap_or_default()
+}
+
+/// Has the condition that reason?
+pub(crate) fn is(credential: &ZohoCredential, type_: ConditionType, reason: &str) -> bool {
+    let condition = credential.status.as_ref().and_then(|status| status.condition(type_));
+    condition.is_some_and(|condition| condition.reason == reason)
+}
+
+pub(crate) fn condition(credential: &ZohoCredential, type_: ConditionType) -> Option<ConditionStatus> {
+    credential.status.as_ref()?.condition(type_).map(|condition| condition.status)
+}
+
+pub(crate) fn is_ready(credential: &ZohoCredential) -> bool {
+    condition(credential, ConditionType::Ready) == Some(ConditionStatus::True)
+}
+
+pub(crate) fn message(credential: &ZohoCredential, type_: ConditionType) -> String {
+    let condition = credential.status.as_ref().and_then(|status| status.condition(type_));
+    condition.map(|condition| condition.message.clone()).unwrap_or_default()
+}
+
+fn observed(credential: &ZohoCredential) -> bool {
+    credential.status.as_ref().and_then(|status| status.observed_generation) == credential.metadata.generation
+}
