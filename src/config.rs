@@ -16,7 +16,6 @@ use crate::plan::budget::Limits;
 /// Keeps valid Zoho OAuth access tokens in Kubernetes Secrets.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "zoho-operator", version, max_term_width = 100)]
-#[expect(clippy::struct_field_names, reason = "the names of the flags")]
 pub struct Config {
     /// Serve only these namespaces; Roles in them suffice then. Default: all.
     #[arg(long, env = "ZOHO_OPERATOR_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
@@ -71,7 +70,7 @@ pub struct Config {
     #[arg(long, env = "ZOHO_OPERATOR_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
     pub log_level: tracing::Level,
 
-    /// Full tracing filter, instead of --log-level. Example: info,zoho_operator::mint=debug.
+    /// Full tracing filter, instead of --log-level. Example: `info,zoho_operator::mint=debug`.
     #[arg(long, env = "ZOHO_OPERATOR_LOG_FILTER", value_name = "FILTER")]
     pub log_filter: Option<String>,
 }

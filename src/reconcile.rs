@@ -209,7 +209,7 @@ impl Pass<'_> {
                 Plan::Mint { why } => self.mint(&mut view, *why, now).await?,
                 Plan::Store => match self.store(&view, now).await? {
                     Effect::Done => Effect::LookAgain,
-                    other => other,
+                    other @ (Effect::LookAgain | Effect::Blocked(_)) => other,
                 },
                 Plan::Wait { .. } => self.wait(&view).await?,
                 Plan::Keep { .. } | Plan::Refuse(_) | Plan::Park { .. } | Plan::Suspend => Effect::Done,
@@ -495,13 +495,12 @@ impl Pass<'_> {
         now: Time,
     ) -> Option<Time> {
         let planned = match plan {
-            Plan::Keep { until } | Plan::Park { until, .. } => Some(*until),
             // The flight's landing wakes the object; until then only its report may be due.
             Plan::Mint { .. } => Some(self.silent_until(now)),
             Plan::Wait { until, why: Hold::InFlight } if status.conditions.is_empty() => {
                 Some(self.silent_until(now).min(*until))
             }
-            Plan::Wait { until, .. } => Some(*until),
+            Plan::Keep { until } | Plan::Park { until, .. } | Plan::Wait { until, .. } => Some(*until),
             Plan::Refuse(defect) => defect.again_at,
             Plan::Store | Plan::Suspend | Plan::Release => None,
         };

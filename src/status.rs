@@ -16,7 +16,7 @@ use crate::plan::budget::Hold;
 use crate::plan::renewal::Life;
 use crate::plan::{Observed, Plan, Source};
 
-/// GitOps tools apply in any order: for this long a missing part is work going on, not a person's turn.
+/// `GitOps` tools apply in any order: for this long a missing part is work going on, not a person's turn.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Longest message, in characters.
 const LONGEST_MESSAGE: usize = 1024;
@@ -134,8 +134,7 @@ fn renewal_time(report: &Report<'_>, life: Life) -> Time {
 
 fn next_attempt(report: &Report<'_>, cause: Option<&Cause>, life: Option<Life>) -> Option<Time> {
     match report.plan {
-        Plan::Mint { .. } | Plan::Store => report.previous.next_attempt_time,
-        Plan::Wait { why: Hold::InFlight, .. } => report.previous.next_attempt_time,
+        Plan::Mint { .. } | Plan::Store | Plan::Wait { why: Hold::InFlight, .. } => report.previous.next_attempt_time,
         Plan::Keep { .. } => life.map(|life| renewal_time(report, life)),
         Plan::Wait { .. } | Plan::Refuse(_) | Plan::Park { .. } | Plan::Suspend | Plan::Release => {
             cause.and_then(|cause| cause.next)
@@ -229,6 +228,7 @@ fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
 }
 
 /// What a permanent refusal means and what to do about it.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other refusals have one text")]
 fn refusal(names: &Names, reason: Reason, code: Option<&str>) -> String {
     let Names { source, console, refresh_token_key, .. } = names;
     let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
@@ -245,6 +245,7 @@ fn refusal(names: &Names, reason: Reason, code: Option<&str>) -> String {
 }
 
 /// What a failed call to the token service means.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other failures have one text")]
 fn upstream(names: &Names, failure: &Failure) -> String {
     let code = failure.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
     let service = names

@@ -202,7 +202,7 @@ impl Ledgers {
         let mut ledger = self.view(name, expected, now);
         match budget::account(&ledger, request, self.limits, now) {
             Answer::Go => {}
-            held => return Err(NotReserved::Held(held)),
+            held @ (Answer::Wait { .. } | Answer::Refuse { .. }) => return Err(NotReserved::Held(held)),
         }
         let id = new_id();
         let attempt = Attempt {

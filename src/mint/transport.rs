@@ -110,7 +110,9 @@ fn is_tls(error: &reqwest::Error) -> bool {
     let mut source = error.source();
     while let Some(cause) = source {
         let io_tls = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if cause.is::<rustls::Error>() || io_tls.is_some_and(|inner| inner.is::<rustls::Error>()) {
+        if cause.is::<rustls::Error>()
+            || io_tls.is_some_and(<dyn std::error::Error + Send + Sync + 'static>::is::<rustls::Error>)
+        {
             return error.is_connect();
         }
         source = cause.source();

@@ -127,3 +127,9 @@ pub(crate) async fn eventually<T>(what: &str, mut observe: impl AsyncFnMut() -> 
         sleep(Duration::from_millis(50)).await;
     }
 }
+
+/// Says something measured, past the test harness.
+#[expect(clippy::print_stdout, reason = "this is what it is for")]
+pub(crate) fn tell(what: &str) {
+    println!("{what}");
+}
