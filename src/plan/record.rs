@@ -7,7 +7,7 @@ use crate::api::{Attempt, Outcome, Reason, Time, Verdict, ZohoMintLedgerSpec};
 const MOST_ATTEMPTS: usize = 256;
 
 /// What became of an attempt, as its process learnt it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Lesson {
     /// Id of the attempt.
     pub id: String,
@@ -43,8 +43,11 @@ pub fn throttle(ledger: &mut ZohoMintLedgerSpec, until: Time) {
     ledger.throttled_until = ledger.throttled_until.max(Some(until));
 }
 
-/// Writes down a permanent refusal of these inputs. Said again at least a minute later, it is confirmed; where
-/// `final_at_once` (wrong passwords lock accounts) it is at the first time.
+/// Writes down a permanent refusal of these inputs. Said again at least a minute later, it is confirmed, unless an
+/// attempt in between may have minted; where `final_at_once` (wrong passwords lock accounts) it is at the first time.
+///
+/// A mint ends a verdict only in the memory of its process until the next reservation carries it: another process finds
+/// the old verdict, and an entry without an outcome.
 pub fn refuse(
     ledger: &mut ZohoMintLedgerSpec,
     inputs: &str,
@@ -53,7 +56,15 @@ pub fn refuse(
     now: Time,
 ) {
     let before = ledger.verdicts.iter().find(|verdict| verdict.inputs == inputs && verdict.reason == reason.as_str());
-    let confirmed = final_at_once || before.is_some_and(|before| before.confirmed || now >= before.at + CONFIRM_AFTER);
+    let may_have_minted_since = |before: &Verdict| {
+        ledger.attempts.iter().any(|attempt| {
+            let minted_nothing = matches!(attempt.outcome, Some(Outcome::NotMinted | Outcome::NotSent));
+            attempt.inputs == inputs && attempt.at >= before.at && !minted_nothing
+        })
+    };
+    let is_confirmed =
+        |before: &Verdict| before.confirmed || (now >= before.at + CONFIRM_AFTER && !may_have_minted_since(before));
+    let confirmed = final_at_once || before.is_some_and(is_confirmed);
     ledger.verdicts.retain(|verdict| verdict.inputs != inputs);
     if ledger.verdicts.len() >= VERDICTS {
         ledger.verdicts.remove(0);
@@ -125,6 +136,33 @@ mod tests {
         summarise(&mut ledger, Limits::default(), after(61));
         assert_eq!(ledger.counts.as_deref(), Some("1/8 1/7"));
         assert_eq!(ledger.last_mint_time, Some(after(60)));
+    }
+
+    #[test]
+    fn refusal_after_an_attempt_that_may_have_minted_starts_over() {
+        let attempt = |seconds: u64, outcome| Attempt {
+            id: seconds.to_string(),
+            at: after(seconds),
+            holder: "h".into(),
+            inputs: "a".into(),
+            life: None,
+            outcome,
+        };
+        let table = [
+            ("minted and forgotten by a crash", None, false),
+            ("minted", Some(Outcome::Minted), false),
+            ("swallowed", Some(Outcome::Unknown), false),
+            ("refused for another reason", Some(Outcome::NotMinted), true),
+            ("never sent", Some(Outcome::NotSent), true),
+        ];
+        for (name, outcome, confirmed) in table {
+            let mut ledger = ZohoMintLedgerSpec::default();
+            refused_at(&mut ledger, "a", Reason::RefreshTokenRejected, 0);
+            reserve(&mut ledger, attempt(60, outcome));
+            reserve(&mut ledger, attempt(1860, Some(Outcome::NotMinted)));
+            refused_at(&mut ledger, "a", Reason::RefreshTokenRejected, 1860);
+            assert_eq!(ledger.verdicts[0].confirmed, confirmed, "{name}");
+        }
     }
 
     #[test]
