@@ -3,7 +3,7 @@
 //! Order of effects: reserve in the ledger, POST, Secret, status, Event. Every prefix of it is repaired by the next pass
 //! without a needless mint.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -144,6 +144,16 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<Option<Time>, Pas
 }
 
 impl Context {
+    /// Keyed hashes of all inputs that a pass has seen and may ask about again.
+    pub fn inputs_in_use(&self) -> HashSet<String> {
+        let memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        let inputs = |memory: &Memory| match &memory.source {
+            Some((_, _, Source::Usable { inputs, .. })) => Some(inputs.clone()),
+            _ => None,
+        };
+        memories.values().filter_map(inputs).collect()
+    }
+
     fn recall(&self, key: &Key) -> Memory {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned().unwrap_or_default()
     }

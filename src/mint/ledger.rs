@@ -3,7 +3,7 @@
 //!
 //! All rules are in `plan::budget` and `plan::record`; this module only keeps and moves the records.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -147,6 +147,11 @@ impl Ledgers {
         if let Some(entry) = self.lock().get_mut(name) {
             entry.stored = None;
         }
+    }
+
+    /// Forgets ledgers that are not stored and that nobody uses.
+    pub fn forget_unused(&self, in_use: &HashSet<String>) {
+        self.lock().retain(|name, entry| entry.stored.is_some() || in_use.contains(name));
     }
 
     /// Every ledger that is known to be stored.

@@ -242,9 +242,15 @@ impl Mints {
         }
     }
 
-    /// Forgets failures of inputs that nobody has any more.
-    pub fn retain_failures(&self, in_use: impl Fn(&str) -> bool) {
-        self.lock().failures.retain(|inputs, _| in_use(inputs));
+    /// Forgets dead tokens, and what is known of ledgers and inputs that nobody uses any more.
+    pub fn forget_unused(&self, ledgers: &HashSet<String>, inputs: &HashSet<String>) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        state.hands.retain(|_, token| token.life.is_alive(now));
+        state.failures.retain(|of, _| inputs.contains(of));
+        state.live_tokens.retain(|of, _| ledgers.contains(of));
+        drop(state);
+        self.ledgers.forget_unused(ledgers);
     }
 }
 

@@ -12,4 +12,5 @@ mod quiet;
 mod refusals;
 mod schema;
 mod secrecy;
+mod startup;
 mod support;
