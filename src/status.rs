@@ -393,3 +393,7 @@ pub fn announcements(before: &ZohoCredentialStatus, after: &ZohoCredentialStatus
     }
     events
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

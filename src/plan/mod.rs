@@ -7,6 +7,8 @@ pub mod backoff;
 pub mod budget;
 #[cfg(test)]
 mod budget_tests;
+#[cfg(test)]
+mod plan_tests;
 pub mod record;
 pub mod renewal;
 

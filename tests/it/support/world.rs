@@ -42,11 +42,13 @@ impl World {
         let zoho = Simulator::start(SimulatorConfig::default());
         zoho.register(CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN);
         zoho.set_latency(Duration::from_millis(50));
+        let operator_namespace = cluster.namespace(&format!("op-{test}")).await;
+        cluster.grant_own_rights(&operator_namespace).await;
         Self {
             cluster,
             client: cluster.observer_client().await.expect("a client"),
             namespace: cluster.namespace(test).await,
-            operator_namespace: cluster.namespace(&format!("op-{test}")).await,
+            operator_namespace,
             zoho,
             folder: tempfile::tempdir().expect("a folder"),
             offset: std::cell::Cell::new(0),
@@ -256,6 +258,10 @@ impl Operator {
     /// SIGKILL.
     pub(crate) fn kill(mut self) {
         self.end();
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     fn end(&mut self) {
