@@ -9,11 +9,14 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, Client};
 
-use crate::api::{ConditionStatus, ConditionType, Reason, Time, ZohoCredential, ZohoCredentialStatus, keys};
+use crate::api::{
+    ConditionStatus, ConditionType, Reason, Time, ZohoCredential, ZohoCredentialStatus, ZohoMintLedgerSpec, keys,
+};
 use crate::config::Config;
 use crate::error::{ApiError, call};
 use crate::index::{Index, Key, OursSeen, SecretSeen, version};
 use crate::mint::Mints;
+use crate::plan::record;
 use crate::plan::{Defect, Observed, Source, Target, Token};
 use crate::secret::{self, HashKey, MintedToken, RefreshGrant, Stamp};
 use crate::spec::{self, Served};
@@ -57,6 +60,8 @@ pub struct View {
     pub source_version: Option<String>,
     /// `uid/resourceVersion` of the target.
     pub target_version: Option<String>,
+    /// Id of the ledger entry that the target's token was minted under.
+    pub minted_under: Option<String>,
 }
 
 /// Reads for passes.
@@ -134,6 +139,7 @@ impl Observer<'_> {
             target: None,
             source_version: None,
             target_version: None,
+            minted_under: None,
         };
         match served {
             Ok(served) => view.served = Some(served),
@@ -157,11 +163,29 @@ impl Observer<'_> {
                 view.token = newest;
             }
             let expected = view.observed.target.token().is_some_and(|token| token.inputs == *inputs);
-            view.observed.ledger = self.mints.ledgers().view(ledger, expected, now);
+            view.observed.ledger = self.settled(ledger, &view, expected, now);
             view.observed.minting = self.mints.joins(ledger, key);
             view.observed.grounded_until = self.mints.failure(inputs).and_then(|failure| failure.again_at);
         }
         Ok(view)
+    }
+
+    /// The ledger, told what the target says of the attempt that its token came from. The process that made the attempt
+    /// may have died before it could write down what became of it.
+    fn settled(&self, name: &str, view: &View, expected: bool, now: Time) -> ZohoMintLedgerSpec {
+        let ledgers = self.mints.ledgers();
+        let ledger = ledgers.view(name, expected, now);
+        let lesson = match (&view.minted_under, view.observed.target.token()) {
+            (Some(attempt), Some(token)) => record::told_by_target(&ledger, attempt, token.life),
+            _ => None,
+        };
+        match lesson {
+            Some(lesson) => {
+                ledgers.learn(name, lesson);
+                ledgers.view(name, expected, now)
+            }
+            None => ledger,
+        }
     }
 
     async fn look_at_target(
@@ -178,6 +202,7 @@ impl Observer<'_> {
         view.observed.target = match ownership(credential, &seen) {
             Ownership::Foreign(owner) => Target::Blocked(not_owned(credential, &name, owner.as_deref())),
             Ownership::Ours(stamp) if is_verified(credential, memory, &seen.version, generation) => {
+                view.minted_under = stamp.as_ref().map(|stamp| stamp.attempt.clone());
                 let token = stamp.map(|stamp| Token { life: stamp.life, inputs: stamp.inputs });
                 Target::Ours { token, intact: true }
             }
@@ -230,6 +255,7 @@ impl Observer<'_> {
                 Target::Ours { token: record, intact }
             }
         };
+        view.minted_under = token.as_ref().map(|token| token.attempt.clone());
         view.token = token;
         view.target = Some(target);
         Ok(())

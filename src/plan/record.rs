@@ -1,6 +1,7 @@
 //! What a ledger remembers: the pure edits that reservation, outcome, throttle and verdict make to it.
 
 use super::budget::{self, CONFIRM_AFTER, Limits, VERDICTS};
+use super::renewal::Life;
 use crate::api::{Attempt, Outcome, Reason, Time, Verdict, ZohoMintLedgerSpec};
 
 /// Attempts kept at most. Those that reached the server are limited by the budget; this bounds the ones that did not.
@@ -27,6 +28,14 @@ pub fn learn(ledger: &mut ZohoMintLedgerSpec, lesson: &Lesson) {
             ledger.verdicts.retain(|verdict| verdict.inputs != inputs);
         }
     }
+}
+
+/// What a target's token says of the attempt that it came from, where the ledger does not know what became of that: it
+/// minted. A successful mint is written down with the next reservation only, and its process may not live to make one.
+pub fn told_by_target(ledger: &ZohoMintLedgerSpec, attempt: &str, life: Life) -> Option<Lesson> {
+    let entry = ledger.attempts.iter().find(|entry| entry.id == attempt)?;
+    let seconds = i32::try_from(life.expires_at.since(life.issued_at).as_secs()).ok();
+    entry.outcome.is_none().then(|| Lesson { id: entry.id.clone(), outcome: Outcome::Minted, life: seconds })
 }
 
 /// Adds the entry that a request is sent under.
@@ -125,6 +134,23 @@ mod tests {
         summarise(&mut ledger, Limits::default(), after(61));
         assert_eq!(ledger.counts.as_deref(), Some("1/8 1/7"));
         assert_eq!(ledger.last_mint_time, Some(after(60)));
+    }
+
+    #[test]
+    fn target_tells_what_became_of_an_attempt_that_nobody_wrote_down() {
+        let life = Life { issued_at: after(0), expires_at: after(3600) };
+        let lesson = Lesson { id: "1".into(), outcome: Outcome::Minted, life: Some(3600) };
+        for (name, outcome, expected) in [
+            ("its process died", None, Some(lesson)),
+            ("written down already", Some(Outcome::Minted), None),
+            ("written down to be something else", Some(Outcome::NotMinted), None),
+        ] {
+            let mut ledger = ZohoMintLedgerSpec::default();
+            let (id, holder, inputs) = ("1".into(), "dead".into(), "a".into());
+            reserve(&mut ledger, Attempt { id, at: after(0), holder, inputs, life: None, outcome });
+            assert_eq!(told_by_target(&ledger, "1", life), expected, "{name}");
+            assert_eq!(told_by_target(&ledger, "2", life), None, "{name}: another attempt");
+        }
     }
 
     #[test]
