@@ -174,8 +174,10 @@ fn cause(report: &Report<'_>, alive: bool) -> Option<Cause> {
         }),
         Plan::Wait { until, why } => {
             let (reason, message) = held(report, why);
-            let message =
-                if alive { format!("{message} The present token goes on working meanwhile.") } else { message };
+            // Zoho ends the access tokens together with their refresh token.
+            let ended = matches!(why, Hold::Confirming(_)) && reason == Reason::RefreshTokenRejected;
+            let goes_on = if alive && !ended { " The present token goes on working meanwhile." } else { "" };
+            let message = format!("{message}{goes_on}");
             Some(Cause { reason, message: retry(&message, *until, false), next: Some(*until), person: false })
         }
         Plan::Keep { .. } | Plan::Mint { .. } | Plan::Store | Plan::Release => None,

@@ -302,7 +302,11 @@ pub(super) async fn until<T>(
     }
 }
 
-/// `0.6 s`.
+/// `60 ms` or `2.4 s`.
 pub(super) fn seconds(span: Duration) -> String {
-    format!("{:.1} s", span.as_secs_f32())
+    if span < Duration::from_secs(1) {
+        format!("{} ms", span.as_millis())
+    } else {
+        format!("{:.1} s", span.as_secs_f32())
+    }
 }
