@@ -71,7 +71,7 @@ struct State {
 #[derive(Clone)]
 pub struct Mints {
     ledgers: Ledgers,
-    transport: Transport,
+    transport: Arc<Transport>,
     clock: Arc<dyn Clock>,
     wake: tokio::sync::mpsc::UnboundedSender<Key>,
     in_the_air: tokio_util::task::TaskTracker,
@@ -88,7 +88,7 @@ impl Mints {
     ) -> Self {
         Self {
             ledgers,
-            transport,
+            transport: Arc::new(transport),
             clock,
             wake,
             in_the_air: tokio_util::task::TaskTracker::new(),
