@@ -3,6 +3,7 @@
 mod chart;
 mod control_plane;
 mod crash;
+mod demo;
 mod healing;
 mod inputs;
 mod install;
