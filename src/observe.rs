@@ -9,7 +9,9 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, Client};
 
-use crate::api::{ConditionStatus, ConditionType, Reason, Time, ZohoCredential, ZohoCredentialStatus, keys};
+use crate::api::{
+    ConditionStatus, ConditionType, Reason, Time, ZohoCredential, ZohoCredentialStatus, ZohoMintLedgerSpec, keys,
+};
 use crate::config::Config;
 use crate::error::{ApiError, call};
 use crate::index::{Index, Key, OursSeen, SecretSeen, version};
@@ -124,7 +126,7 @@ impl Observer<'_> {
                 source: Source::Unusable(unread()),
                 target: Target::Absent,
                 at_hand: None,
-                ledger: Default::default(),
+                ledger: ZohoMintLedgerSpec::default(),
                 minting: false,
                 grounded_until: None,
             },

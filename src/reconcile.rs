@@ -3,7 +3,7 @@
 //! Order of effects: reserve in the ledger, POST, Secret, status, Event. Every prefix of it is repaired by the next pass
 //! without a needless mint.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -144,6 +144,16 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<Option<Time>, Pas
 }
 
 impl Context {
+    /// Keyed hashes of all inputs that a pass has seen and may ask about again.
+    pub fn inputs_in_use(&self) -> HashSet<String> {
+        let memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        let inputs = |memory: &Memory| match &memory.source {
+            Some((_, _, Source::Usable { inputs, .. })) => Some(inputs.clone()),
+            _ => None,
+        };
+        memories.values().filter_map(inputs).collect()
+    }
+
     fn recall(&self, key: &Key) -> Memory {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned().unwrap_or_default()
     }
@@ -209,7 +219,7 @@ impl Pass<'_> {
                 Plan::Mint { why } => self.mint(&mut view, *why, now).await?,
                 Plan::Store => match self.store(&view, now).await? {
                     Effect::Done => Effect::LookAgain,
-                    other => other,
+                    other @ (Effect::LookAgain | Effect::Blocked(_)) => other,
                 },
                 Plan::Wait { .. } => self.wait(&view).await?,
                 Plan::Keep { .. } | Plan::Refuse(_) | Plan::Park { .. } | Plan::Suspend => Effect::Done,
@@ -495,13 +505,12 @@ impl Pass<'_> {
         now: Time,
     ) -> Option<Time> {
         let planned = match plan {
-            Plan::Keep { until } | Plan::Park { until, .. } => Some(*until),
             // The flight's landing wakes the object; until then only its report may be due.
             Plan::Mint { .. } => Some(self.silent_until(now)),
             Plan::Wait { until, why: Hold::InFlight } if status.conditions.is_empty() => {
                 Some(self.silent_until(now).min(*until))
             }
-            Plan::Wait { until, .. } => Some(*until),
+            Plan::Keep { until } | Plan::Park { until, .. } | Plan::Wait { until, .. } => Some(*until),
             Plan::Refuse(defect) => defect.again_at,
             Plan::Store | Plan::Suspend | Plan::Release => None,
         };

@@ -3,7 +3,7 @@
 //!
 //! All rules are in `plan::budget` and `plan::record`; this module only keeps and moves the records.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -149,6 +149,11 @@ impl Ledgers {
         }
     }
 
+    /// Forgets ledgers that are not stored and that nobody uses.
+    pub fn forget_unused(&self, in_use: &HashSet<String>) {
+        self.lock().retain(|name, entry| entry.stored.is_some() || in_use.contains(name));
+    }
+
     /// Every ledger that is known to be stored.
     pub fn names(&self) -> Vec<String> {
         self.lock().iter().filter(|(_, entry)| entry.stored.is_some()).map(|(name, _)| name.clone()).collect()
@@ -202,7 +207,7 @@ impl Ledgers {
         let mut ledger = self.view(name, expected, now);
         match budget::account(&ledger, request, self.limits, now) {
             Answer::Go => {}
-            held => return Err(NotReserved::Held(held)),
+            held @ (Answer::Wait { .. } | Answer::Refuse { .. }) => return Err(NotReserved::Held(held)),
         }
         let id = new_id();
         let attempt = Attempt {

@@ -151,7 +151,9 @@ fn answers_follow_the_ledger() {
 
 fn short(seconds: &[i64]) -> Vec<Attempt> {
     let mut attempts = minted(seconds);
-    attempts.iter_mut().for_each(|attempt| attempt.life = Some(60));
+    for attempt in &mut attempts {
+        attempt.life = Some(60);
+    }
     attempts
 }
 

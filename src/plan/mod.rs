@@ -20,6 +20,7 @@ use crate::api::{Reason, Time, Verdict, ZohoMintLedgerSpec};
 
 /// Everything that one pass knows, read before anything is decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each read by one check")]
 pub struct Observed {
     /// The object is being deleted.
     pub deleting: bool,

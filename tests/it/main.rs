@@ -3,6 +3,7 @@
 mod chart;
 mod control_plane;
 mod crash;
+mod demo;
 mod healing;
 mod inputs;
 mod install;
@@ -12,4 +13,5 @@ mod quiet;
 mod refusals;
 mod schema;
 mod secrecy;
+mod startup;
 mod support;

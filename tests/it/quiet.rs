@@ -109,6 +109,7 @@ async fn hundred_credentials_are_served_by_exactly_a_hundred_posts_and_a_restart
     assert_eq!(world.zoho.stats().token.posts, 100);
 
     let last = calls(&world, 0).len();
+    let listed = lists_of_secrets(&world);
     operator.kill();
     let restarted = world.operator();
     restarted.synced().await;
@@ -117,5 +118,16 @@ async fn hundred_credentials_are_served_by_exactly_a_hundred_posts_and_a_restart
     let since = summary(&calls(&world, last));
     let own_events: Vec<&String> = since.iter().filter(|call| call.contains("events")).collect();
     assert_eq!(since.len(), own_events.len(), "a restart reads, writes and mints nothing: {since:?}");
+    assert_eq!(lists_of_secrets(&world) - listed, 1, "one page of metadata");
     assert_eq!(world.zoho.stats().token.posts, 100);
+}
+
+fn lists_of_secrets(world: &World) -> usize {
+    let entries = world.cluster.audit_entries().expect("the audit log is readable").expect("our own control plane");
+    let lists = |entry: &&AuditEntry| {
+        entry.user == Identity::Operator.user()
+            && (entry.namespace.as_str(), entry.resource.as_str(), entry.verb.as_str())
+                == (&world.namespace, "secrets", "list")
+    };
+    entries.iter().filter(lists).count()
 }

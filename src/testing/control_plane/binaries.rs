@@ -4,10 +4,12 @@ use std::env;
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
+
+use super::process::{Remover, mortal};
 
 /// The names under which the Go program is linked; each behaves as the program it is named after.
 const PARTS: [&str; 8] =
@@ -128,14 +130,21 @@ fn build(progress: impl Fn(&str)) -> Result<PathBuf> {
         .prefix(&format!("{hash}.unfinished-"))
         .tempdir_in(&cache)
         .context("create a folder to build in")?;
-    let output = Command::new("go")
+    // Whoever interrupts this process wants neither a build that goes on in the background nor its remains.
+    let _remover = Remover::start(unfinished.path())?;
+    let mut go = mortal(Path::new("go"))
         .args(["build", "-trimpath", "-buildvcs=false", "-ldflags", &go_mod.linker_flags(), "-o"])
         .arg(unfinished.path().join("controlplane"))
         .arg(".")
         .current_dir(&sources)
         .env("GOWORK", "off")
-        .output()
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .context("run go build")?;
+    let stdin = go.stdin.take();
+    let output = go.wait_with_output().context("wait for go build")?;
+    drop(stdin);
     ensure!(
         output.status.success(),
         "go build in {} failed:\n{}",

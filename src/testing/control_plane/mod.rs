@@ -8,7 +8,7 @@ mod audit;
 mod binaries;
 mod identity;
 mod local;
-mod process;
+pub(in crate::testing) mod process;
 
 use std::ffi::OsStr;
 use std::fs::Permissions;

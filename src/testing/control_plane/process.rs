@@ -5,23 +5,33 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use super::binaries::last_lines;
 
 /// Becomes the program in `$@`, leaving a subshell behind that kills it when standard input ends.
-const KILL_WITH_STDIN: &str = r#"exec 3<&0; (cat <&3 >/dev/null; kill -KILL $$) & exec "$@" 3<&- </dev/null"#;
+const KILL_WITH_STDIN: &str =
+    r#"exec 3<&0; (exec >/dev/null 2>&1; cat <&3; kill -KILL $$) & exec "$@" 3<&- </dev/null"#;
 
 /// Waits for standard input to end and removes the folder `$1`. More than one try, since those who write in it are
 /// about to end at the same moment.
 const REMOVE_WITH_STDIN: &str =
     r#"cat >/dev/null; for i in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$1"; sleep 0.2; [ -e "$1" ] || exit 0; done"#;
 
+/// A command that becomes `program` and is killed when its standard input ends, as [`Process`] lets it when it is dropped
+/// and the kernel when this process ends, in whichever way.
+pub(in crate::testing) fn mortal(program: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", KILL_WITH_STDIN, "sh"]).arg(program);
+    command
+}
+
 /// A running program whose output goes to a file. Dropping it kills it.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(in crate::testing) struct Process {
     name: &'static str,
     log: PathBuf,
     child: Child,
@@ -39,19 +49,22 @@ impl Process {
         arguments: &[String],
         folder: &Path,
     ) -> Result<Self> {
-        let log = folder.join(format!("{name}.log"));
-        let output = File::options().create(true).append(true).open(&log).context("open the log")?;
         let mut command = if exits_with_stdin {
             let mut command = Command::new(program);
             command.env("EXIT_WITH_STDIN", "1");
             command
         } else {
-            let mut command = Command::new("sh");
-            command.args(["-c", KILL_WITH_STDIN, "sh"]).arg(program);
-            command
+            mortal(program)
         };
+        command.args(arguments);
+        Self::spawn(name, command, folder)
+    }
+
+    /// Starts a command that ends with its standard input, see [`mortal`], with its log in `folder`.
+    pub(in crate::testing) fn spawn(name: &'static str, mut command: Command, folder: &Path) -> Result<Self> {
+        let log = folder.join(format!("{name}.log"));
+        let output = File::options().create(true).append(true).open(&log).context("open the log")?;
         let mut child = command
-            .args(arguments)
             .current_dir(folder)
             .stdin(Stdio::piped())
             .stdout(output.try_clone().context("share the log")?)
@@ -59,23 +72,47 @@ impl Process {
             // Ctrl-C in the terminal is for the parent, which may still need the API server to finish.
             .process_group(0)
             .spawn()
-            .with_context(|| format!("start {}", program.display()))?;
+            .with_context(|| format!("start {name}: {command:?}"))?;
         let stdin = child.stdin.take();
         Ok(Self { name, log, child, stdin })
     }
 
     /// Fails with the end of the log if the process is no longer running.
-    pub(super) fn check_running(&mut self) -> Result<()> {
+    pub(in crate::testing) fn check_running(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait().with_context(|| format!("ask for the state of {}", self.name))? {
             bail!("{} ended with {status}; its log ends with\n{}", self.name, self.log_tail());
         }
         Ok(())
     }
 
-    /// The last lines the process wrote.
-    pub(super) fn log_tail(&self) -> String {
+    /// Asks the process to end (SIGTERM) and waits until it has; `None` when it has not `within`.
+    pub(in crate::testing) async fn terminate(&mut self, within: Duration) -> Result<Option<ExitStatus>> {
+        let ask_state = || format!("ask for the state of {}", self.name);
+        if let Some(status) = self.child.try_wait().with_context(ask_state)? {
+            return Ok(Some(status));
+        }
+        // The shell's own kill: not every machine has it as a program.
+        let asked = Command::new("sh").args(["-c", r#"kill -TERM "$1""#, "sh", &self.child.id().to_string()]).status();
+        asked.context("run kill")?;
+        let deadline = Instant::now() + within;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().with_context(ask_state)? {
+                return Ok(Some(status));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(None)
+    }
+
+    /// Everything the process wrote.
+    pub(in crate::testing) fn log(&self) -> String {
         let log = fs::read(&self.log).unwrap_or_default();
-        last_lines(&String::from_utf8_lossy(&log), 20)
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// The last lines the process wrote.
+    pub(in crate::testing) fn log_tail(&self) -> String {
+        last_lines(&self.log(), 20)
     }
 }
 
@@ -83,8 +120,9 @@ impl Drop for Process {
     fn drop(&mut self) {
         // Nothing to do about failures here: they mean that the process is gone already.
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Before the process id is given back by waiting: the shell beside a foreign program kills by that id.
         drop(self.stdin.take());
+        let _ = self.child.wait();
     }
 }
 

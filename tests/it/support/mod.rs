@@ -25,6 +25,8 @@ pub(crate) struct Cluster {
     control_plane: ControlPlane,
     namespaces: AtomicUsize,
     crds: OnceCell<()>,
+    /// The chart's role in the operator's own namespace.
+    role: OnceCell<String>,
 }
 
 /// The control plane of this run, started by whoever asks first. Make a client of your own, in your test's runtime.
@@ -33,7 +35,12 @@ pub(crate) async fn cluster() -> &'static Cluster {
     CLUSTER
         .get_or_init(|| async {
             let control_plane = ControlPlane::start(Options::from_env()).await.expect("a control plane");
-            let cluster = Cluster { control_plane, namespaces: AtomicUsize::new(0), crds: OnceCell::new() };
+            let cluster = Cluster {
+                control_plane,
+                namespaces: AtomicUsize::new(0),
+                crds: OnceCell::new(),
+                role: OnceCell::new(),
+            };
             cluster.grant_rights().await;
             cluster
         })
@@ -70,11 +77,28 @@ impl Cluster {
             .await;
     }
 
+    /// Grants the operator what the chart grants it in all namespaces; see [`Self::grant_own_rights`] for the rest.
     async fn grant_rights(&self) {
-        let account = format!("{OPERATOR_NAMESPACE}:{OPERATOR_SERVICE_ACCOUNT}");
-        let bind =
-            ["create", "clusterrolebinding", "operator", "--clusterrole=cluster-admin", "--serviceaccount", &account];
-        self.kubectl(&bind).await.expect("kubectl runs");
+        self.apply_yaml(&self.rendered("templates/clusterrole.yaml").await).await.expect("applied");
+    }
+
+    /// Grants the operator what the chart grants it in its own namespace: here, each test has one.
+    pub(crate) async fn grant_own_rights(&self, namespace: &str) {
+        let rendered = self.role.get_or_init(|| self.rendered("templates/role.yaml")).await;
+        let subjects = format!("namespace: {OPERATOR_NAMESPACE}");
+        let (role, binding) = rendered.split_once("kind: RoleBinding").expect("a role and its binding");
+        let role = role.replace(&subjects, &format!("namespace: {namespace}"));
+        let binding = binding.replacen(&subjects, &format!("namespace: {namespace}"), 1);
+        self.apply_yaml(&format!("{role}kind: RoleBinding{binding}")).await.expect("applied");
+    }
+
+    async fn rendered(&self, template: &str) -> String {
+        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/zoho-operator");
+        let arguments =
+            ["template", OPERATOR_SERVICE_ACCOUNT, chart, "-n", OPERATOR_NAMESPACE, "--show-only", template];
+        let output = self.helm(&arguments).await.expect("helm runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
     }
 
     /// Creates a namespace that nobody else uses, named after the test (underscores allowed), and returns its name.
@@ -102,4 +126,10 @@ pub(crate) async fn eventually<T>(what: &str, mut observe: impl AsyncFnMut() -> 
         assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
         sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Says something measured, past the test harness.
+#[expect(clippy::print_stdout, reason = "this is what it is for")]
+pub(crate) fn tell(what: &str) {
+    println!("{what}");
 }
