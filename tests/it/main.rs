@@ -9,6 +9,7 @@ mod inputs;
 mod install;
 mod journey;
 mod layers;
+mod model;
 mod quiet;
 mod refusals;
 mod schema;

@@ -1,0 +1,290 @@
+//! A model of the mint ledger's protocol that runs the product's own decisions: all that can happen to a few writers
+//! within a few faults is played, and the promises are looked at in every state.
+//!
+//! **What is played.** Two or three writers that each believe to lead; one ledger and one target with optimistic
+//! locking; a token service that refuses too many requests and kills the oldest of too many tokens. A pass is
+//! `plan::plan` over what was seen, counting is `plan::budget`, edits are `plan::record`, with their real constants and,
+//! but for one setting, the real limits. Reading, composing, writing the ledger, looking at the deadline, sending, writing
+//! the target are steps of their own, so a writer can stand still or die between any two of them. The clock jumps to the
+//! next instant at which a decision can change, so a pause is as long as it likes. Pasts that take too long to reach
+//! (a full window, an outage that swallowed every answer) are where some plays begin.
+//!
+//! **Faults**, each kind with a number and all together with one: see [`Fault`].
+//!
+//! **What is not played.** Clocks that differ or step; several sets of inputs on one ledger; changes of the source; a
+//! target that others delete or edit; a ledger lost while no target points to it; a request that travels on for long
+//! after its process has died; a second permanent refusal (that parks for hours, as it should). Two writers interleave
+//! within an instant only where one of them is paused.
+
+mod coverage;
+mod setting;
+mod steps;
+mod world;
+
+use std::fmt::Write as _;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::Instant;
+
+use stateright::{Checker, HasDiscoveries, Model};
+use zoho_operator::api::Outcome;
+use zoho_operator::plan::budget::Limits;
+
+use self::coverage::{Coverage, Met};
+use self::setting::{EVICTION, HEALS, MONOTONE, Protocol, RATE, RESERVE, Setting};
+use self::world::Fault::{Crash, Failure, Login, Loss, LostReply, LostWrite, Pause, Refusal, Request, Stale};
+use self::world::{Fault, Faults, Past, start};
+
+/// What Zoho allows.
+const ZOHO: Limits = Limits { attempts: 10, live: 10 };
+
+/// Every kind of fault that may hit a credential in a quiet hour.
+const ALL: [(Fault, u8); 9] = [
+    (Crash, 2),
+    (LostReply, 2),
+    (Failure, 1),
+    (Refusal, 1),
+    (LostWrite, 1),
+    (Stale, 1),
+    (Pause, 1),
+    (Request, 1),
+    (Loss, 1),
+];
+
+/// Tokens of an hour, two writers, from nothing until the first token would die.
+fn first_hour() -> Setting {
+    Setting {
+        protocol: Protocol::Ledger,
+        writers: 2,
+        own: Limits::default(),
+        server: ZOHO,
+        life: 3600,
+        horizon: 3600,
+        faults: Faults::new(0, &[]),
+        past: Vec::new(),
+        heals_within: None,
+        has_no_gap: true,
+        met: Arc::new(Coverage::default()),
+    }
+}
+
+/// From right before a renewal until the old token would die.
+fn quiet_hour() -> Setting {
+    Setting { past: vec![past(1790, 3600, Some(Outcome::Minted))], horizon: 1900, ..first_hour() }
+}
+
+/// Twenty minutes in which every request minted and every answer was lost, on top of a living token; and one writer has
+/// stood still for more than an hour, right before it sends a request.
+fn crowded_hour() -> Setting {
+    let swallowed = [1200, 1140, 960, 660, 300].map(|ago| past(ago, 3600, Some(Outcome::Unknown)));
+    let before = [past(3700, 3600, None), past(3000, 3600, Some(Outcome::Minted))];
+    let past = before.into_iter().chain(swallowed).collect();
+    Setting { past, has_no_gap: false, horizon: 700, ..first_hour() }
+}
+
+/// Tokens of a minute, minted as often as the window allows; and one writer has stood still for ten minutes, right before
+/// it sends a request. With that one there are so many entries in the ledger.
+fn full_window(entries: u64) -> Setting {
+    let sent = (1..entries).map(|number| past(595 - 60 * number, 60, Some(Outcome::Minted)));
+    let past = [past(595, 60, None)].into_iter().chain(sent).collect();
+    Setting { past, has_no_gap: false, life: 60, horizon: 70, ..first_hour() }
+}
+
+/// An hour of lost answers under smaller limits with the same headroom, so that they are reached from nothing.
+fn small_limits() -> Setting {
+    Setting {
+        own: Limits { attempts: 3, live: 3 },
+        server: Limits { attempts: 5, live: 6 },
+        faults: Faults::new(6, &[(LostReply, 6)]),
+        has_no_gap: false,
+        ..first_hour()
+    }
+}
+
+const fn past(ago: u64, life: u64, outcome: Option<Outcome>) -> Past {
+    Past { ago, life, outcome }
+}
+
+#[expect(clippy::print_stderr, reason = "the figures of a check are worth reading")]
+fn report(name: &str, checker: &impl Checker<Setting>, since: Instant) {
+    let (states, depth, took) = (checker.unique_state_count(), checker.max_depth(), since.elapsed());
+    eprintln!("model: {name}: {states} states, depth {depth}, {:.1} s", took.as_secs_f32());
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// Plays everything that can happen in this setting, and wants every promise kept. A change that leaves fewer than
+/// `least_states`, or does not come upon all of `met`, checks less than it seems to.
+fn holds(name: &str, setting: Setting, least_states: usize, met: &[Met]) {
+    let since = Instant::now();
+    let coverage = Arc::clone(&setting.met);
+    let checker = setting.checker().threads(threads()).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    report(name, &checker, since);
+    let broken = broken_promises(&checker);
+    assert!(broken.is_empty(), "{name}:{broken}");
+    assert!(checker.unique_state_count() >= least_states, "{name}: only {} states", checker.unique_state_count());
+    for met in met {
+        assert!(coverage.has(*met), "{name} never came upon {met:?}");
+    }
+}
+
+/// Plays until this promise is broken.
+fn breaks(promise: &'static str, name: &str, setting: Setting) {
+    let since = Instant::now();
+    let wanted = HasDiscoveries::AnyOf([promise].into());
+    let checker = setting.checker().threads(threads()).finish_when(wanted).spawn_bfs().join();
+    report(name, &checker, since);
+    assert!(checker.discovery(promise).is_some(), "{name} keeps \"{promise}\"");
+}
+
+/// What broke, and the steps that led there.
+fn broken_promises(checker: &impl Checker<Setting>) -> String {
+    let mut story = String::new();
+    for (property, path) in checker.discoveries() {
+        write!(story, "\n{property}").expect("writing to a string works");
+        for (world, action) in path.into_vec() {
+            let seconds = world.now.since(start()).as_secs();
+            write!(story, "\n  {seconds:>6} s {action:?}").expect("writing to a string works");
+        }
+    }
+    story
+}
+
+#[test]
+fn ledger_protocol_keeps_every_limit_under_crashes_stale_reads_and_two_leaders() {
+    let met = [
+        Met::LedgerConflict,
+        Met::TargetConflict,
+        Met::DeadlinePassed,
+        Met::SentAfterPause,
+        Met::CrashBetweenRequestAndTarget,
+        Met::CrashWithReservation,
+        Met::PresumptionKept,
+        Met::LateWriteArrived,
+        Met::HeldInFlight,
+        Met::HeldByWindow,
+        Met::HeldByThrottle,
+        Met::HeldForConfirmation,
+        Met::Wanted,
+        Met::ValidAfterAllFaults,
+    ];
+    holds("quiet hour", Setting { faults: Faults::new(2, &ALL), ..quiet_hour() }, 150_000, &met);
+}
+
+#[test]
+fn first_token_comes_and_is_renewed_whatever_goes_wrong_once() {
+    holds("first hour", Setting { faults: Faults::new(1, &ALL), ..first_hour() }, 9_000, &[Met::ValidAfterAllFaults]);
+}
+
+#[test]
+fn three_leaders_keep_every_limit() {
+    holds(
+        "three leaders",
+        Setting { writers: 3, faults: Faults::new(1, &ALL), ..quiet_hour() },
+        25_000,
+        &[Met::ValidAfterAllFaults],
+    );
+}
+
+#[test]
+fn crowded_hour_has_room_for_a_late_writer_and_a_login() {
+    let faults = Faults::new(2, &[(Crash, 2), (LostReply, 2), (Pause, 2), (Login, 1), (Request, 1)]);
+    holds(
+        "crowded hour",
+        Setting { faults, ..crowded_hour() },
+        50_000,
+        &[Met::SentAfterPause, Met::HeldByLiveTokens, Met::ValidAfterAllFaults],
+    );
+}
+
+#[test]
+fn full_window_has_room_for_a_late_writer_and_a_login() {
+    let faults = Faults::new(2, &[(LostReply, 1), (Pause, 1), (Login, 1)]);
+    holds(
+        "full window",
+        Setting { faults, ..full_window(8) },
+        20_000,
+        &[Met::SentAfterPause, Met::HeldByWindow, Met::ValidAfterAllFaults],
+    );
+}
+
+#[test]
+fn target_heals_within_an_hour_of_the_last_fault_also_where_the_record_is_lost() {
+    let faults = Faults::new(2, &[(Crash, 1), (LostReply, 1), (Loss, 1), (Login, 1)]);
+    let setting = Setting { faults, heals_within: Some(3700), horizon: 4500, ..crowded_hour() };
+    holds(
+        "lost record",
+        setting,
+        150_000,
+        &[Met::PresumptionKept, Met::HeldByWindow, Met::HeldByLiveTokens, Met::ValidAfterAllFaults],
+    );
+}
+
+#[test]
+fn small_limits_keep_their_headroom_through_an_hour_of_lost_answers() {
+    holds("small limits", small_limits(), 700, &[Met::HeldByLiveTokens]);
+}
+
+#[test]
+#[ignore = "large: run by make test-long"]
+fn ledger_protocol_keeps_every_limit_under_three_faults() {
+    holds(
+        "quiet hour, three faults",
+        Setting { faults: Faults::new(3, &ALL), ..quiet_hour() },
+        5_000_000,
+        &[Met::ValidAfterAllFaults],
+    );
+}
+
+#[test]
+fn minting_before_reserving_breaks_every_limit() {
+    let broken = |setting| Setting { protocol: Protocol::MintFirst, ..setting };
+    let faults = Faults::new(2, &ALL);
+    breaks(RESERVE, "mint first, quiet hour", broken(Setting { faults, ..quiet_hour() }));
+    breaks(MONOTONE, "mint first, quiet hour", broken(Setting { faults, ..quiet_hour() }));
+    let faults = Faults::new(2, &[(LostReply, 1), (Login, 1)]);
+    breaks(RATE, "mint first, full window", broken(Setting { faults, ..full_window(8) }));
+    let faults = Faults::new(4, &[(LostReply, 3), (Crash, 2)]);
+    breaks(EVICTION, "mint first, crowded hour", broken(Setting { faults, ..crowded_hour() }));
+}
+
+#[test]
+fn compare_and_swap_on_the_target_alone_breaks_the_limits() {
+    let broken = |setting| Setting { protocol: Protocol::SecretOnly, ..setting };
+    let faults = Faults::new(2, &[(LostReply, 1), (Login, 1)]);
+    breaks(RATE, "target only, full window", broken(Setting { faults, ..full_window(8) }));
+    let faults = Faults::new(4, &[(LostReply, 3), (Crash, 2)]);
+    breaks(EVICTION, "target only, crowded hour", broken(Setting { faults, ..crowded_hour() }));
+}
+
+#[test]
+fn reserving_without_deadline_headroom_and_live_count_breaks_the_limits() {
+    let broken = |setting| Setting { protocol: Protocol::ReserveOnly, ..setting };
+    let faults = Faults::new(1, &[(LostReply, 1)]);
+    breaks(RATE, "reserve only, full window", broken(Setting { faults, ..full_window(10) }));
+    breaks(EVICTION, "reserve only, small limits", broken(small_limits()));
+}
+
+#[test]
+fn backing_off_without_a_budget_breaks_the_limits() {
+    let broken = |setting| Setting { protocol: Protocol::BackOffOnly, ..setting };
+    let faults = Faults::new(2, &[(LostReply, 1), (Login, 1)]);
+    breaks(RATE, "back-off only, full window", broken(Setting { faults, ..full_window(8) }));
+    breaks(EVICTION, "back-off only, small limits", broken(small_limits()));
+}
+
+#[test]
+fn limits_of_our_own_as_high_as_the_servers_break_them() {
+    let faults = Faults::new(1, &[(Pause, 1)]);
+    breaks(RATE, "no headroom", Setting { server: Limits::default(), faults, ..full_window(8) });
+}
+
+#[test]
+fn presumption_that_is_not_written_down_never_ends() {
+    let faults = Faults::new(1, &[(Loss, 1)]);
+    let forgets = |protocol| Setting { protocol, faults, heals_within: Some(3700), horizon: 7500, ..quiet_hour() };
+    breaks(HEALS, "forgetful", forgets(Protocol::ForgetfulPresumption));
+    holds("not forgetful", forgets(Protocol::Ledger), 1_000, &[Met::PresumptionKept, Met::ValidAfterAllFaults]);
+}
