@@ -7,7 +7,7 @@ use kube::core::DeserializeGuard;
 use kube::{Api, Client};
 use serde_json::{Map, Value, json};
 
-use crate::api::{FIELD_MANAGER, ZohoCredential, ZohoCredentialStatus};
+use crate::api::{FIELD_MANAGER, ZohoCredential, ZohoCredentialStatus, keys};
 use crate::error::{ApiError, call};
 use crate::index::Key;
 
@@ -58,6 +58,8 @@ pub async fn update_target(
     for key in present.and_then(|present| present.data.as_ref()).into_iter().flatten().map(|(key, _)| key) {
         data.insert(key.clone(), Value::Null);
     }
+    // One of our own that is no longer there, such as an API domain that Zoho does not name any more.
+    data.extend(keys::VALUES.map(|key| (key.to_owned(), Value::Null)));
     for (key, value) in wanted.data.iter().flatten() {
         data.insert(key.clone(), json!(value));
     }

@@ -23,5 +23,6 @@ pub mod server;
 pub mod spec;
 pub mod status;
 pub mod telemetry;
+pub mod template;
 #[cfg(feature = "testing")]
 pub mod testing;

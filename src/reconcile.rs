@@ -258,8 +258,9 @@ impl Pass<'_> {
         else {
             return Ok(Effect::LookAgain);
         };
-        if let Effect::LookAgain | Effect::Blocked(_) = self.rehearse(view, now).await? {
-            return Ok(self.memory.refused.clone().map_or(Effect::LookAgain, Effect::Blocked));
+        match self.rehearse(view, now).await? {
+            Effect::Done => {}
+            hindrance @ (Effect::LookAgain | Effect::Blocked(_)) => return Ok(hindrance),
         }
         let order = Order {
             ledger: ledger.clone(),
@@ -290,7 +291,10 @@ impl Pass<'_> {
             return Ok(Effect::Done);
         }
         let observer = self.context.observer();
-        let dummy = observer.render(self.credential, &secret::dummy_token(now), view.served.as_ref());
+        let dummy = match observer.render(self.credential, &secret::dummy_token(now), view.served.as_ref()) {
+            Ok(dummy) => dummy,
+            Err(defect) => return Ok(Effect::Blocked(defect)),
+        };
         let name = self.target();
         match self.write(&dummy, view, Mode::DryRun).await {
             Ok(_) | Err(ApiError::NoDryRun) => {
@@ -326,7 +330,10 @@ impl Pass<'_> {
         if let Some(conflict) = self.conflict(view, token.life.expires_at, now) {
             return Ok(Effect::Blocked(conflict));
         }
-        let wanted = self.context.observer().render(self.credential, token, view.served.as_ref());
+        let wanted = match self.context.observer().render(self.credential, token, view.served.as_ref()) {
+            Ok(wanted) => wanted,
+            Err(defect) => return Ok(Effect::Blocked(defect)),
+        };
         let name = self.target();
         match self.write(&wanted, view, Mode::Real).await {
             Ok(written) => {

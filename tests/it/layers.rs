@@ -11,10 +11,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["api", "plan"]),
     ("error", &[]),
     ("plan", &["api"]),
-    ("secret", &["api", "plan"]),
+    ("template", &["api", "plan"]),
+    ("secret", &["api", "plan", "template"]),
     ("index", &["api", "secret"]),
-    ("mint", &["api", "clock", "config", "error", "index", "plan", "secret"]),
-    ("spec", &["api", "config", "mint", "plan"]),
+    ("mint", &["api", "clock", "config", "error", "index", "plan", "secret", "template"]),
+    ("spec", &["api", "config", "mint", "plan", "template"]),
     ("status", &["api", "index", "mint", "plan"]),
     ("queue", &["api", "index"]),
     ("apply", &["api", "error", "index"]),
@@ -31,7 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that decide or convert, and so must not be able to do anything.
-const PURE: &[&str] = &["api", "plan", "secret", "spec", "status", "queue"];
+const PURE: &[&str] = &["api", "plan", "template", "secret", "spec", "status", "queue"];
 
 /// What pure modules must not name.
 const EFFECTS: &[&str] = &[

@@ -1,6 +1,7 @@
 //! Everything that needs more than pure functions: tests against a real API server.
 
 mod chart;
+mod clients;
 mod control_plane;
 mod crash;
 mod healing;
@@ -14,3 +15,4 @@ mod schema;
 mod secrecy;
 mod startup;
 mod support;
+mod templates;
