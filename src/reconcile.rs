@@ -464,7 +464,7 @@ impl Pass<'_> {
                 }
                 Ok(after)
             }
-            // Gone, or made anew under the same name: the watch tells.
+            // Gone, made anew or edited meanwhile: the watch tells, and the next pass looks again.
             Err(ApiError::NotFound | ApiError::Conflict) => Ok(before),
             Err(error) => Err(PassError::Status(error)),
         }

@@ -9,6 +9,7 @@ mod inputs;
 mod install;
 mod journey;
 mod layers;
+mod preconditions;
 mod quiet;
 mod refusals;
 mod schema;
