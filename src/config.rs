@@ -10,13 +10,12 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use reqwest::Url;
 
-use crate::api::DataCenter;
+use crate::api::{DataCenter, Product};
 use crate::plan::budget::Limits;
 
 /// Keeps valid Zoho OAuth access tokens in Kubernetes Secrets.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "zoho-operator", version, max_term_width = 100)]
-#[expect(clippy::struct_field_names, reason = "the names of the flags")]
 pub struct Config {
     /// Serve only these namespaces; Roles in them suffice then. Default: all.
     #[arg(long, env = "ZOHO_OPERATOR_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
@@ -42,6 +41,11 @@ pub struct Config {
     /// More hosts that spec.accountsHost may name.
     #[arg(long, env = "ZOHO_OPERATOR_ACCOUNTS_HOST", value_delimiter = ',', value_name = "HOST")]
     accounts_host: Vec<String>,
+
+    /// Another API host for a product in a data center: the base URL that becomes api_url. https, or http on loopback
+    /// only.
+    #[arg(long, env = "ZOHO_OPERATOR_API_URL", value_delimiter = ',', value_parser = parse_api_url, value_name = "PRODUCT:DC=URL")]
+    api_url: Vec<(Product, DataCenter, Url)>,
 
     /// More root certificates (PEM) for the token service; repeatable.
     #[arg(long, env = "ZOHO_OPERATOR_CA_FILE", value_delimiter = ',', value_name = "PATH")]
@@ -71,7 +75,7 @@ pub struct Config {
     #[arg(long, env = "ZOHO_OPERATOR_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
     pub log_level: tracing::Level,
 
-    /// Full tracing filter, instead of --log-level. Example: info,zoho_operator::mint=debug.
+    /// Full tracing filter, instead of --log-level. Example: `info,zoho_operator::mint=debug`.
     #[arg(long, env = "ZOHO_OPERATOR_LOG_FILTER", value_name = "FILTER")]
     pub log_filter: Option<String>,
 }
@@ -103,9 +107,15 @@ impl Config {
         self.labels.iter().cloned().collect()
     }
 
-    /// The base URL that replaces a data center's own token service.
+    /// The base URL that replaces a data center's own token service; the last one given counts.
     pub fn accounts_url(&self, data_center: DataCenter) -> Option<&Url> {
-        self.accounts_url.iter().find(|(dc, _)| *dc == data_center).map(|(_, url)| url)
+        self.accounts_url.iter().rfind(|(dc, _)| *dc == data_center).map(|(_, url)| url)
+    }
+
+    /// The base URL that replaces a product's own API host in a data center; the last one given counts.
+    pub fn api_url(&self, product: Product, data_center: DataCenter) -> Option<&Url> {
+        let of = |(p, dc, _): &&(Product, DataCenter, Url)| (*p, *dc) == (product, data_center);
+        self.api_url.iter().rfind(of).map(|(_, _, url)| url)
     }
 
     /// May `spec.accountsHost` name this host, beyond the known ones?
@@ -141,13 +151,29 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
 
 fn parse_accounts_url(text: &str) -> Result<(DataCenter, Url), String> {
     let (data_center, url) = text.split_once('=').ok_or("want DC=URL, for example EU=https://gateway.example")?;
-    let data_center = serde_json::from_value(data_center.into())
-        .map_err(|_| format!("{data_center} is no data center; known are US EU IN AU CN JP CA SA UK AE SG Other"))?;
-    let url: Url = url.parse().map_err(|error| format!("{url} is no URL: {error}"))?;
+    Ok((parse_data_center(data_center)?, parse_url(url)?))
+}
+
+fn parse_api_url(text: &str) -> Result<(Product, DataCenter, Url), String> {
+    let want = "want PRODUCT:DC=URL, for example PatchManagerPlus:EU=https://gateway.example";
+    let (product, rest) = text.split_once(':').ok_or(want)?;
+    let (data_center, url) = rest.split_once('=').ok_or(want)?;
+    let product = serde_json::from_value(product.into())
+        .map_err(|_| format!("{product} is no product; known are PatchManagerPlus EndpointCentral ServiceDeskPlus"))?;
+    Ok((product, parse_data_center(data_center)?, parse_url(url)?))
+}
+
+fn parse_data_center(text: &str) -> Result<DataCenter, String> {
+    serde_json::from_value(text.into())
+        .map_err(|_| format!("{text} is no data center; known are US EU IN AU CN JP CA SA UK AE SG Other"))
+}
+
+fn parse_url(text: &str) -> Result<Url, String> {
+    let url: Url = text.parse().map_err(|error| format!("{text} is no URL: {error}"))?;
     if !is_safe(&url) {
         return Err(format!("{url}: only https, or http on loopback, keeps secrets safe on their way"));
     }
-    Ok((data_center, url))
+    Ok(url)
 }
 
 /// https, or http to this machine itself.
@@ -190,6 +216,17 @@ mod tests {
             "XX=https://a",
         ] {
             assert!(parse(&["--accounts-url", url]).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn api_url_is_for_one_product_in_one_data_center() {
+        let config = parse(&["--api-url", "PatchManagerPlus:EU=https://gateway.example/p"]).unwrap();
+        let url = config.api_url(Product::PatchManagerPlus, DataCenter::EU).map(Url::as_str);
+        assert_eq!(url, Some("https://gateway.example/p"));
+        assert_eq!(config.api_url(Product::PatchManagerPlus, DataCenter::US), None);
+        for wrong in ["EU=https://a", "PatchManagerPlus:EU", "Mail:EU=https://a", "PatchManagerPlus:EU=http://a"] {
+            assert!(parse(&["--api-url", wrong]).is_err(), "{wrong}");
         }
     }
 

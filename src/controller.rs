@@ -81,7 +81,7 @@ pub async fn run(
             Some(done) = passes.join_next_with_id(), if !passes.is_empty() => {
                 finish(&mut queue, &mut running, done, context.clock.now());
             }
-            () = tokio::time::sleep(sleep.min(HEARTBEAT)), if ready => {}
+            () = tokio::time::sleep(sleep.min(HEARTBEAT)) => {}
         }
         while let Ok(key) = woken.try_recv() {
             queue.add(key, context.clock.now());
@@ -127,7 +127,7 @@ async fn drain(context: &Arc<Context>, mut passes: JoinSet<Result<Option<Time>, 
     }
 }
 
-/// Deletes ledgers that nothing refers to, and forgets failures of inputs that nobody has any more.
+/// Deletes ledgers that nothing refers to, and forgets what is kept in memory of inputs that nobody has any more.
 async fn tidy(context: Arc<Context>) {
     let credentials = context.index.credentials();
     let in_use: HashSet<String> =
@@ -136,6 +136,7 @@ async fn tidy(context: Arc<Context>) {
     for name in ledgers.names().into_iter().filter(|name| !in_use.contains(name)) {
         ledgers.delete_if_empty(&name).await;
     }
+    context.mints.forget_unused(&in_use, &context.inputs_in_use());
 }
 
 /// Starts the watches: credentials and Secrets of each namespace that is served, and the ledgers. Each tells when it has

@@ -2,7 +2,7 @@
 //!
 //! Answers without a call which objects a Secret concerns and whether it changed. A few hundred bytes a Secret.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -87,7 +87,7 @@ impl SecretSeen {
     /// The digest of a Secret's metadata.
     pub fn of(meta: &ObjectMeta) -> Self {
         let controller = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
-        let none = Default::default();
+        let none = BTreeMap::default();
         let annotations = meta.annotations.as_ref().unwrap_or(&none);
         let ours = OursSeen {
             controller_uid: controller.map(|owner| owner.uid.clone()),
@@ -339,9 +339,9 @@ mod tests {
     fn secret_concerns_those_who_name_it() {
         let index = Index::default();
         let cred = Key::new("ns", "cred");
-        assert_eq!(index.apply_credential(credential("1", "source")), [cred.clone()]);
-        assert_eq!(index.apply_secret(&secret("source", "2")), [cred.clone()]);
-        assert_eq!(index.apply_secret(&secret("cred-token", "3")), [cred.clone()]);
+        assert_eq!(index.apply_credential(credential("1", "source")), std::slice::from_ref(&cred));
+        assert_eq!(index.apply_secret(&secret("source", "2")), std::slice::from_ref(&cred));
+        assert_eq!(index.apply_secret(&secret("cred-token", "3")), std::slice::from_ref(&cred));
         assert_eq!(index.apply_secret(&secret("other", "4")), []);
         index.apply_credential(credential("5", "other"));
         assert_eq!(index.apply_secret(&secret("source", "6")), []);
@@ -367,9 +367,9 @@ mod tests {
         index.apply_secret(&secret("source", "2"));
         let nothing = HashSet::new();
         assert_eq!(index.retain_secrets(Some("another"), &nothing), []);
-        assert_eq!(index.retain_secrets(Some("ns"), &nothing), [cred.clone()]);
+        assert_eq!(index.retain_secrets(Some("ns"), &nothing), std::slice::from_ref(&cred));
         assert!(index.secret(&Key::new("ns", "source")).is_none());
-        assert_eq!(index.retain_credentials(None, &nothing), [cred.clone()]);
+        assert_eq!(index.retain_credentials(None, &nothing), std::slice::from_ref(&cred));
         assert!(index.credential(&cred).is_none());
     }
 }

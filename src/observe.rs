@@ -16,7 +16,6 @@ use crate::config::Config;
 use crate::error::{ApiError, call};
 use crate::index::{Index, Key, OursSeen, SecretSeen, version};
 use crate::mint::Mints;
-use crate::plan::record;
 use crate::plan::{Defect, Observed, Source, Target, Token};
 use crate::secret::{self, HashKey, MintedToken, RefreshGrant, Stamp};
 use crate::spec::{self, Served};
@@ -60,8 +59,6 @@ pub struct View {
     pub source_version: Option<String>,
     /// `uid/resourceVersion` of the target.
     pub target_version: Option<String>,
-    /// Id of the ledger entry that the target's token was minted under.
-    pub minted_under: Option<String>,
 }
 
 /// Reads for passes.
@@ -129,7 +126,7 @@ impl Observer<'_> {
                 source: Source::Unusable(unread()),
                 target: Target::Absent,
                 at_hand: None,
-                ledger: Default::default(),
+                ledger: ZohoMintLedgerSpec::default(),
                 minting: false,
                 grounded_until: None,
             },
@@ -139,7 +136,6 @@ impl Observer<'_> {
             target: None,
             source_version: None,
             target_version: None,
-            minted_under: None,
         };
         match served {
             Ok(served) => view.served = Some(served),
@@ -157,35 +153,21 @@ impl Observer<'_> {
                 Some(token) => Some(token),
                 None => self.former_token(credential, key, inputs, now).await?,
             };
-            view.observed.at_hand = newest.as_ref().map(|token| token.life);
-            let held = view.observed.target.token().map(|token| token.life.expires_at);
-            if newest.as_ref().is_some_and(|newest| view.token.is_none() || Some(newest.life.expires_at) > held) {
-                view.token = newest;
+            view.observed.at_hand = newest.as_ref().map(|token| record(token));
+            let held = view.observed.target.token();
+            let is_better = |newest: &Token| held.is_none_or(|held| held.inputs != *inputs || newest.supersedes(held));
+            if view.token.is_none() || view.observed.at_hand.as_ref().is_some_and(is_better) {
+                view.token = newest.or(view.token.take());
+            }
+            if let Some(held) = held.filter(|held| held.inputs == *inputs) {
+                self.mints.ledgers().witness(ledger, held);
             }
             let expected = view.observed.target.token().is_some_and(|token| token.inputs == *inputs);
-            view.observed.ledger = self.settled(ledger, &view, expected, now);
+            view.observed.ledger = self.mints.ledgers().view(ledger, expected, now);
             view.observed.minting = self.mints.joins(ledger, key);
             view.observed.grounded_until = self.mints.failure(inputs).and_then(|failure| failure.again_at);
         }
         Ok(view)
-    }
-
-    /// The ledger, told what the target says of the attempt that its token came from. The process that made the attempt
-    /// may have died before it could write down what became of it.
-    fn settled(&self, name: &str, view: &View, expected: bool, now: Time) -> ZohoMintLedgerSpec {
-        let ledgers = self.mints.ledgers();
-        let ledger = ledgers.view(name, expected, now);
-        let lesson = match (&view.minted_under, view.observed.target.token()) {
-            (Some(attempt), Some(token)) => record::told_by_target(&ledger, attempt, token.life),
-            _ => None,
-        };
-        match lesson {
-            Some(lesson) => {
-                ledgers.learn(name, lesson);
-                ledgers.view(name, expected, now)
-            }
-            None => ledger,
-        }
     }
 
     async fn look_at_target(
@@ -202,8 +184,7 @@ impl Observer<'_> {
         view.observed.target = match ownership(credential, &seen) {
             Ownership::Foreign(owner) => Target::Blocked(not_owned(credential, &name, owner.as_deref())),
             Ownership::Ours(stamp) if is_verified(credential, memory, &seen.version, generation) => {
-                view.minted_under = stamp.as_ref().map(|stamp| stamp.attempt.clone());
-                let token = stamp.map(|stamp| Token { life: stamp.life, inputs: stamp.inputs });
+                let token = stamp.map(|Stamp { life, inputs, attempt }| Token { life, inputs, attempt });
                 Target::Ours { token, intact: true }
             }
             Ownership::Ours(_) | Ownership::Adoptable => {
@@ -251,11 +232,9 @@ impl Observer<'_> {
                     let generation = credential.metadata.generation.unwrap_or_default();
                     memory.intact = view.target_version.clone().map(|version| (version, generation));
                 }
-                let record = token.as_ref().map(|token| Token { life: token.life, inputs: token.inputs.clone() });
-                Target::Ours { token: record, intact }
+                Target::Ours { token: token.as_deref().map(record), intact }
             }
         };
-        view.minted_under = token.as_ref().map(|token| token.attempt.clone());
         view.token = token;
         view.target = Some(target);
         Ok(())
@@ -395,6 +374,10 @@ impl Observer<'_> {
             Err(error) => Err(error),
         }
     }
+}
+
+fn record(token: &MintedToken) -> Token {
+    Token { life: token.life, inputs: token.inputs.clone(), attempt: token.attempt.clone() }
 }
 
 /// A renewal that a person asked for and that the status does not call handled.

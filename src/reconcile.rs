@@ -3,7 +3,7 @@
 //! Order of effects: reserve in the ledger, POST, Secret, status, Event. Every prefix of it is repaired by the next pass
 //! without a needless mint.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -87,6 +87,14 @@ pub enum PassError {
         /// Why.
         source: ApiError,
     },
+    /// The ledger.
+    #[error("write ledger {name}")]
+    Ledger {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: ApiError,
+    },
     /// The status.
     #[error("write the status")]
     Status(#[source] ApiError),
@@ -136,6 +144,16 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<Option<Time>, Pas
 }
 
 impl Context {
+    /// Keyed hashes of all inputs that a pass has seen and may ask about again.
+    pub fn inputs_in_use(&self) -> HashSet<String> {
+        let memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        let inputs = |memory: &Memory| match &memory.source {
+            Some((_, _, Source::Usable { inputs, .. })) => Some(inputs.clone()),
+            _ => None,
+        };
+        memories.values().filter_map(inputs).collect()
+    }
+
     fn recall(&self, key: &Key) -> Memory {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned().unwrap_or_default()
     }
@@ -201,11 +219,10 @@ impl Pass<'_> {
                 Plan::Mint { why } => self.mint(&mut view, *why, now).await?,
                 Plan::Store => match self.store(&view, now).await? {
                     Effect::Done => Effect::LookAgain,
-                    other => other,
+                    other @ (Effect::LookAgain | Effect::Blocked(_)) => other,
                 },
-                Plan::Keep { .. } | Plan::Wait { .. } | Plan::Refuse(_) | Plan::Park { .. } | Plan::Suspend => {
-                    Effect::Done
-                }
+                Plan::Wait { .. } => self.wait(&view).await?,
+                Plan::Keep { .. } | Plan::Refuse(_) | Plan::Park { .. } | Plan::Suspend => Effect::Done,
             };
             match effect {
                 Effect::Done => {}
@@ -289,6 +306,15 @@ impl Pass<'_> {
             Err(ApiError::NotFound) => Ok(Effect::Blocked(self.refuse("the namespace or the Secret is gone", now))),
             Err(source) => Err(PassError::Rehearse { name, source }),
         }
+    }
+
+    /// Waiting needs no effect, unless the ledger is presumed full and that is not written yet.
+    async fn wait(&self, view: &View) -> Result<Effect, PassError> {
+        if let Source::Usable { ledger, .. } = &view.observed.source {
+            let kept = self.context.mints.ledgers().keep_presumption(ledger, &view.observed.ledger).await;
+            kept.map_err(|source| PassError::Ledger { name: ledger.clone(), source })?;
+        }
+        Ok(Effect::Done)
     }
 
     /// Brings the token that is known to the target.
@@ -423,7 +449,7 @@ impl Pass<'_> {
                     target: if verified { view.target_version.clone() } else { intact },
                 },
                 live_tokens,
-                handled: self.handled(plan),
+                handled: self.handled(plan).filter(|_| !view.observed.minting),
             },
             now,
         );
@@ -479,13 +505,12 @@ impl Pass<'_> {
         now: Time,
     ) -> Option<Time> {
         let planned = match plan {
-            Plan::Keep { until } | Plan::Park { until, .. } => Some(*until),
             // The flight's landing wakes the object; until then only its report may be due.
             Plan::Mint { .. } => Some(self.silent_until(now)),
             Plan::Wait { until, why: Hold::InFlight } if status.conditions.is_empty() => {
                 Some(self.silent_until(now).min(*until))
             }
-            Plan::Wait { until, .. } => Some(*until),
+            Plan::Keep { until } | Plan::Park { until, .. } | Plan::Wait { until, .. } => Some(*until),
             Plan::Refuse(defect) => defect.again_at,
             Plan::Store | Plan::Suspend | Plan::Release => None,
         };

@@ -4,7 +4,7 @@
 //! `Debug` is redacted and which are wiped on drop, or knows them by keyed hashes only.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use hmac::{Hmac, Mac};
 use k8s_openapi::ByteString;
@@ -70,7 +70,10 @@ impl HashKey {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
+        text
+    })
 }
 
 /// What a refresh needs from the source Secret (RFC 6749 section 6, with the client's credentials in the body).
@@ -98,7 +101,7 @@ impl RefreshGrant {
         let take = |key: &str| take(secret, key, namespace, &reference.name);
         let required = |key: &str| {
             take(key)?.ok_or_else(|| {
-                invalid(namespace, &reference.name, format!("has no key {key}; it has {}", listed_keys(secret)))
+                invalid(namespace, &reference.name, &format!("has no key {key}; it has {}", listed_keys(secret)))
             })
         };
         Ok(Self {
@@ -131,7 +134,7 @@ impl RefreshGrant {
     }
 }
 
-fn invalid(namespace: &str, name: &str, what: String) -> Defect {
+fn invalid(namespace: &str, name: &str, what: &str) -> Defect {
     let message = format!("Secret {namespace}/{name} {what}. Correct it; the operator goes on by itself.");
     Defect { reason: Reason::SourceSecretInvalid, message, again_at: None }
 }
@@ -155,7 +158,7 @@ fn take(secret: &Secret, key: &str, namespace: &str, name: &str) -> Result<Optio
         let text = String::from_utf8(bytes.to_vec()).expect("printable ASCII is UTF-8");
         return Ok(Some(SecretString::from(text)));
     };
-    Err(invalid(namespace, name, format!("has a key {key} that {wrong}")))
+    Err(invalid(namespace, name, &format!("has a key {key} that {wrong}")))
 }
 
 /// An access token and what is known of it.

@@ -63,7 +63,7 @@ pub fn check(credential: &ZohoCredential, config: &Config) -> Result<Served, Def
         return Err(unsupported("spec.verify"));
     }
     let service = TokenService::of(spec, config)?;
-    Ok(Served { service, api_url: zoho::api_url(spec)?, renew_before })
+    Ok(Served { service, api_url: zoho::api_url(spec, config)?, renew_before })
 }
 
 fn issuer(spec: &ZohoCredentialSpec) -> Result<(), Defect> {

@@ -16,7 +16,7 @@ use crate::plan::budget::Hold;
 use crate::plan::renewal::Life;
 use crate::plan::{Observed, Plan, Source};
 
-/// GitOps tools apply in any order: for this long a missing part is work going on, not a person's turn.
+/// `GitOps` tools apply in any order: for this long a missing part is work going on, not a person's turn.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Longest message, in characters.
 const LONGEST_MESSAGE: usize = 1024;
@@ -134,8 +134,7 @@ fn renewal_time(report: &Report<'_>, life: Life) -> Time {
 
 fn next_attempt(report: &Report<'_>, cause: Option<&Cause>, life: Option<Life>) -> Option<Time> {
     match report.plan {
-        Plan::Mint { .. } | Plan::Store => report.previous.next_attempt_time,
-        Plan::Wait { why: Hold::InFlight, .. } => report.previous.next_attempt_time,
+        Plan::Mint { .. } | Plan::Store | Plan::Wait { why: Hold::InFlight, .. } => report.previous.next_attempt_time,
         Plan::Keep { .. } => life.map(|life| renewal_time(report, life)),
         Plan::Wait { .. } | Plan::Refuse(_) | Plan::Park { .. } | Plan::Suspend | Plan::Release => {
             cause.and_then(|cause| cause.next)
@@ -164,7 +163,7 @@ fn cause(report: &Report<'_>, alive: bool) -> Option<Cause> {
         Plan::Refuse(found) => Some(defect(found)),
         Plan::Park { verdict, until } => {
             let reason = verdict.reason.parse().unwrap_or(Reason::RequestRejected);
-            let message = refusal(report.names, reason, verdict.code.as_deref());
+            let message = refusal(report.names, reason, verdict.code.as_deref(), true);
             Some(Cause { reason, message: retry(&message, *until, true), next: Some(*until), person: true })
         }
         Plan::Suspend => Some(Cause {
@@ -201,7 +200,7 @@ fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
         ),
         Hold::Confirming(verdict) => {
             let reason = verdict.reason.parse().unwrap_or(Reason::RequestRejected);
-            (reason, format!("{} It is asked once more to be sure.", refusal(names, reason, verdict.code.as_deref())))
+            (reason, format!("{} It is asked once more to be sure.", refusal(names, reason, verdict.code.as_deref(), false)))
         }
         Hold::WindowFull => (
             Reason::MintBudgetExhausted,
@@ -231,14 +230,18 @@ fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
 }
 
 /// What a permanent refusal means and what to do about it.
-fn refusal(names: &Names, reason: Reason, code: Option<&str>) -> String {
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other refusals have one text")]
+fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: bool) -> String {
     let Names { source, console, refresh_token_key, .. } = names;
     let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
     let data_center = names.data_center.map_or_else(|| "the data center".into(), |dc| format!("data center {dc}"));
     match reason {
-        Reason::RefreshTokenRejected => format!(
-            "Zoho refused the refresh token{code}; tokens made from it no longer work. Make a new one at {console} and put it into key {refresh_token_key} of Secret {source}."
-        ),
+        Reason::RefreshTokenRejected => {
+            let ended = if confirmed { "; tokens made from it no longer work" } else { "" };
+            format!(
+                "Zoho refused the refresh token{code}{ended}. Make a new one at {console} and put it into key {refresh_token_key} of Secret {source}."
+            )
+        }
         Reason::ClientRejected => format!(
             "Zoho refused the client{code}: the client id or secret in Secret {source} is wrong, or the client belongs to another data center than {data_center}. Compare both at {console}; if the client is not listed there, correct spec.dataCenter."
         ),
@@ -247,6 +250,7 @@ fn refusal(names: &Names, reason: Reason, code: Option<&str>) -> String {
 }
 
 /// What a failed call to the token service means.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other failures have one text")]
 fn upstream(names: &Names, failure: &Failure) -> String {
     let code = failure.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
     let service = names
@@ -384,7 +388,7 @@ pub fn announcements(before: &ZohoCredentialStatus, after: &ZohoCredentialStatus
         status.condition(type_).map(|condition| (condition.status, condition.reason.clone(), condition.message.clone()))
     };
     let mut events: Vec<Announcement> = Vec::new();
-    for type_ in [ConditionType::Renewable, ConditionType::Ready] {
+    for type_ in [ConditionType::Ready, ConditionType::Renewable] {
         let Some((status, reason, note)) = said(after, type_) else { continue };
         let changed = said(before, type_).is_none_or(|(was, why, _)| (was, &why) != (status, &reason));
         let told = events.iter().any(|event| event.reason == reason);
@@ -395,3 +399,7 @@ pub fn announcements(before: &ZohoCredentialStatus, after: &ZohoCredentialStatus
     }
     events
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

@@ -97,7 +97,6 @@ fn is_false(value: &bool) -> bool {
 
 /// A Zoho data center; accounts live in exactly one, and so do clients and refresh tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[expect(clippy::upper_case_acronyms, reason = "the names as users write them")]
 pub enum DataCenter {
     /// United States: accounts.zoho.com.
     US,

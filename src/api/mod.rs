@@ -4,8 +4,15 @@
 
 pub mod condition;
 pub mod crd;
+#[expect(
+    clippy::doc_markdown,
+    clippy::duplicated_attributes,
+    rustdoc::bare_urls,
+    reason = "field docs become `kubectl explain`, which shows Markdown as it is; kube's attributes repeat words"
+)]
 pub mod credential;
 pub mod duration;
+#[expect(clippy::duplicated_attributes, reason = "kube's attributes repeat words")]
 pub mod ledger;
 pub mod time;
 

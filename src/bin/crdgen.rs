@@ -1,4 +1,5 @@
-//! Writes the CustomResourceDefinitions as YAML: `crdgen [FOLDER]`, by default `crds`.
+//! Writes the `CustomResourceDefinition`s as YAML: `crdgen [FOLDER]`, by default to every folder of the repository that
+//! holds them.
 
 use std::path::PathBuf;
 use std::{env, fs};
@@ -7,11 +8,13 @@ use anyhow::Context;
 use zoho_operator::api::crd;
 
 fn main() -> anyhow::Result<()> {
-    let folder = PathBuf::from(env::args().nth(1).unwrap_or_else(|| "crds".into()));
-    fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
-    for (name, yaml) in crd::files() {
-        let path = folder.join(name);
-        fs::write(&path, yaml).with_context(|| format!("write {}", path.display()))?;
+    let folders = env::args().nth(1).map_or_else(|| crd::FOLDERS.map(PathBuf::from).to_vec(), |one| vec![one.into()]);
+    for folder in folders {
+        fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        for (name, yaml) in crd::files() {
+            let path = folder.join(name);
+            fs::write(&path, yaml).with_context(|| format!("write {}", path.display()))?;
+        }
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //!
 //! All rules are in `plan::budget` and `plan::record`; this module only keeps and moves the records.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,10 +13,11 @@ use kube::core::DeserializeGuard;
 use kube::{Api, Client};
 use tokio::time::Instant;
 
-use crate::api::{Attempt, FIELD_MANAGER, Time, ZohoMintLedger, ZohoMintLedgerSpec};
+use crate::api::{Attempt, FIELD_MANAGER, Outcome, Time, ZohoMintLedger, ZohoMintLedgerSpec};
 use crate::clock::Clock;
 use crate::error::{ApiError, call};
 use crate::index::is_older;
+use crate::plan::Token;
 use crate::plan::budget::{self, Answer, Found, Limits, Request};
 use crate::plan::record::{self, Lesson};
 
@@ -148,6 +149,11 @@ impl Ledgers {
         }
     }
 
+    /// Forgets ledgers that are not stored and that nobody uses.
+    pub fn forget_unused(&self, in_use: &HashSet<String>) {
+        self.lock().retain(|name, entry| entry.stored.is_some() || in_use.contains(name));
+    }
+
     /// Every ledger that is known to be stored.
     pub fn names(&self) -> Vec<String> {
         self.lock().iter().filter(|(_, entry)| entry.stored.is_some()).map(|(name, _)| name.clone()).collect()
@@ -171,6 +177,20 @@ impl Ledgers {
         lessons.push(lesson);
     }
 
+    /// A token that stands in a target proves what became of its attempt, also where the process that made it is gone.
+    pub fn witness(&self, name: &str, token: &Token) {
+        let mut entries = self.lock();
+        let Some(entry) = entries.get_mut(name) else { return };
+        let recorded = entry.stored.as_ref().and_then(|stored| stored.spec.as_ref()).map(|spec| &spec.attempts);
+        let open = |attempt: &Attempt| attempt.id == token.attempt && attempt.outcome.is_none();
+        if recorded.is_some_and(|attempts| attempts.iter().any(open))
+            && entry.lessons.iter().all(|lesson| lesson.id != token.attempt)
+        {
+            let life = i32::try_from(token.life.expires_at.since(token.life.issued_at).as_secs()).ok();
+            entry.lessons.push(Lesson { id: token.attempt.clone(), outcome: Outcome::Minted, life });
+        }
+    }
+
     /// Reserves one attempt by compare-and-swap.
     ///
     /// # Errors
@@ -187,10 +207,7 @@ impl Ledgers {
         let mut ledger = self.view(name, expected, now);
         match budget::account(&ledger, request, self.limits, now) {
             Answer::Go => {}
-            held => {
-                self.keep_presumption(name, stored.as_ref(), ledger).await?;
-                return Err(NotReserved::Held(held));
-            }
+            held @ (Answer::Wait { .. } | Answer::Refuse { .. }) => return Err(NotReserved::Held(held)),
         }
         let id = new_id();
         let attempt = Attempt {
@@ -211,7 +228,7 @@ impl Ledgers {
                     return Ok(reservation);
                 }
                 // The entry may be there all the same; nothing was sent under it.
-                let outcome = crate::api::Outcome::NotSent;
+                let outcome = Outcome::NotSent;
                 self.learn(name, Lesson { id: reservation.id, outcome, life: None });
                 Err(NotReserved::Unavailable(ApiError::Unavailable(cause)))
             }
@@ -223,18 +240,22 @@ impl Ledgers {
         }
     }
 
-    /// A presumption about a lost record is written down at once: not written, it would start over at every look.
-    async fn keep_presumption(
-        &self,
-        name: &str,
-        stored: Option<&Stored>,
-        ledger: ZohoMintLedgerSpec,
-    ) -> Result<(), NotReserved> {
-        let known = stored.and_then(|stored| stored.spec.as_ref()).and_then(|spec| spec.presumed_full_at);
-        if ledger.presumed_full_at.is_some() && ledger.presumed_full_at != known {
-            self.write(name, stored, ledger).await.map_err(NotReserved::Unavailable)?;
+    /// Writes down that a lost record is presumed full, if that is not written yet: unwritten, the presumption would
+    /// start over at every look.
+    ///
+    /// # Errors
+    ///
+    /// The ledger could not be written; somebody else's write of it is no error.
+    pub async fn keep_presumption(&self, name: &str, ledger: &ZohoMintLedgerSpec) -> Result<(), ApiError> {
+        let stored = self.lock().get(name).and_then(|entry| entry.stored.clone());
+        let known = stored.as_ref().and_then(|stored| stored.spec.as_ref()).and_then(|spec| spec.presumed_full_at);
+        if ledger.presumed_full_at.is_none() || ledger.presumed_full_at == known {
+            return Ok(());
         }
-        Ok(())
+        match self.write(name, stored.as_ref(), ledger.clone()).await {
+            Err(ApiError::Conflict | ApiError::AlreadyExists | ApiError::NotFound) => self.reload(name).await,
+            done => done,
+        }
     }
 
     /// Writes a throttle or a verdict at once, so that a restart does not forget it. Conflicts are tried again.

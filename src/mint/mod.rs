@@ -71,7 +71,7 @@ struct State {
 #[derive(Clone)]
 pub struct Mints {
     ledgers: Ledgers,
-    transport: Transport,
+    transport: Arc<Transport>,
     clock: Arc<dyn Clock>,
     wake: tokio::sync::mpsc::UnboundedSender<Key>,
     in_the_air: tokio_util::task::TaskTracker,
@@ -88,7 +88,7 @@ impl Mints {
     ) -> Self {
         Self {
             ledgers,
-            transport,
+            transport: Arc::new(transport),
             clock,
             wake,
             in_the_air: tokio_util::task::TaskTracker::new(),
@@ -242,9 +242,15 @@ impl Mints {
         }
     }
 
-    /// Forgets failures of inputs that nobody has any more.
-    pub fn retain_failures(&self, in_use: impl Fn(&str) -> bool) {
-        self.lock().failures.retain(|inputs, _| in_use(inputs));
+    /// Forgets dead tokens, and what is known of ledgers and inputs that nobody uses any more.
+    pub fn forget_unused(&self, ledgers: &HashSet<String>, inputs: &HashSet<String>) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        state.hands.retain(|_, token| token.life.is_alive(now));
+        state.failures.retain(|of, _| inputs.contains(of));
+        state.live_tokens.retain(|of, _| ledgers.contains(of));
+        drop(state);
+        self.ledgers.forget_unused(ledgers);
     }
 }
 

@@ -67,7 +67,8 @@ mod tests {
     #[test]
     fn wait_follows_what_the_attempts_may_have_done() {
         use Outcome::{Minted, NotMinted, NotSent, Unknown};
-        let table: &[(&str, &[(i64, Option<Outcome>)], Option<i64>)] = &[
+        type Tried<'a> = &'a [(i64, Option<Outcome>)];
+        let table: &[(&str, Tried<'_>, Option<i64>)] = &[
             ("nothing tried", &[], None),
             ("last one minted", &[(0, None), (60, Some(Minted))], None),
             ("refused once", &[(0, Some(NotSent))], Some(10)),

@@ -151,7 +151,9 @@ fn answers_follow_the_ledger() {
 
 fn short(seconds: &[i64]) -> Vec<Attempt> {
     let mut attempts = minted(seconds);
-    attempts.iter_mut().for_each(|attempt| attempt.life = Some(60));
+    for attempt in &mut attempts {
+        attempt.life = Some(60);
+    }
     attempts
 }
 
@@ -224,48 +226,54 @@ struct Story {
 fn play(life: i64, kind: Outage, outage: i64, phase: i64, manual_at: Option<i64>, jitter: &str) -> Story {
     let mut ledger = ZohoMintLedgerSpec::default();
     let mut born: Vec<i64> = Vec::new();
-    let mut token: Option<Life> = None;
     let mut story = Story { expired_for: 0, most_alive: 0, most_in_window: 0, healed_after: 0 };
+    let (mut renew_at, mut expires_at) = (0, None);
+    let mut ask_at = 0;
     let mut start = None;
     let mut healed = None;
     for second in 0..(3 * life + outage + 3600) {
-        let now = at(second);
-        let due = token.is_none_or(|token| now >= token.renewal_time(Duration::from_secs(1800), jitter));
-        if due && token.is_some() && start.is_none() {
-            start = Some(second + phase);
+        let due = second >= renew_at;
+        if due && expires_at.is_some() {
+            start.get_or_insert(second + phase);
         }
-        let out = start.is_some_and(|start| (start..start + outage).contains(&second));
+        story.expired_for += i64::from(expires_at.is_some_and(|expires_at| expires_at <= second));
         let asked = manual_at == Some(second);
-        if due || asked {
-            ledger = settle(Found::Present(ledger), now);
-            let need = if due { Need::Needed } else { Need::Wanted };
-            let request = Request { inputs: MINE, need, asked, holder: ME };
-            if account(&ledger, &request, LIMITS, now) == Answer::Go {
-                let id = second.to_string();
-                record::reserve(&mut ledger, Attempt { id: id.clone(), ..attempt(second, None) });
-                let mints = !out || matches!(kind, Outage::ServerErrorThatMints | Outage::SwallowedReplies);
-                if mints {
-                    born.push(second);
-                }
-                let (outcome, known) = match (out, kind) {
-                    (false, _) => (Outcome::Minted, i32::try_from(life).ok()),
-                    (true, Outage::Refused) => (Outcome::NotSent, None),
-                    (true, _) => (Outcome::Unknown, None),
-                };
-                record::learn(&mut ledger, &Lesson { id, outcome, life: known });
-                if outcome == Outcome::Minted {
-                    token = Some(Life { issued_at: now, expires_at: now + Duration::from_secs(life.unsigned_abs()) });
-                    if start.is_some_and(|start| second >= start + outage) {
-                        healed.get_or_insert(second);
-                    }
-                }
+        if !(due && second >= ask_at || asked) {
+            continue;
+        }
+        let now = at(second);
+        ledger = settle(Found::Present(ledger), now);
+        let need = if due { Need::Needed } else { Need::Wanted };
+        match account(&ledger, &Request { inputs: MINE, need, asked, holder: ME }, LIMITS, now) {
+            Answer::Go => {}
+            Answer::Wait { until, .. } | Answer::Refuse { until, .. } => {
+                ask_at = until.unix() - at(0).unix();
+                continue;
             }
         }
-        story.expired_for += i64::from(token.is_some_and(|token| token.expires_at <= now));
-        let alive = born.iter().filter(|born| **born + life > second).count();
-        let recent = born.iter().filter(|born| **born + 600 > second).count();
-        story.most_alive = story.most_alive.max(alive);
-        story.most_in_window = story.most_in_window.max(recent);
+        let id = second.to_string();
+        record::reserve(&mut ledger, Attempt { id: id.clone(), ..attempt(second, None) });
+        let out = start.is_some_and(|start| (start..start + outage).contains(&second));
+        if !out || matches!(kind, Outage::ServerErrorThatMints | Outage::SwallowedReplies) {
+            born.push(second);
+            let since = |span: i64| born.iter().filter(|born| **born + span > second).count();
+            story.most_alive = story.most_alive.max(since(life));
+            story.most_in_window = story.most_in_window.max(since(600));
+        }
+        let (outcome, known) = match (out, kind) {
+            (false, _) => (Outcome::Minted, i32::try_from(life).ok()),
+            (true, Outage::Refused) => (Outcome::NotSent, None),
+            (true, _) => (Outcome::Unknown, None),
+        };
+        record::learn(&mut ledger, &Lesson { id, outcome, life: known });
+        if outcome == Outcome::Minted {
+            let token = Life { issued_at: now, expires_at: now + Duration::from_secs(life.unsigned_abs()) };
+            expires_at = Some(second + life);
+            renew_at = token.renewal_time(Duration::from_secs(1800), jitter).unix() - at(0).unix();
+            if start.is_some_and(|start| second >= start + outage) {
+                healed.get_or_insert(second);
+            }
+        }
     }
     story.healed_after = healed.unwrap_or(i64::MAX) - start.unwrap_or(0) - outage;
     story

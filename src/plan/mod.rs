@@ -7,6 +7,8 @@ pub mod backoff;
 pub mod budget;
 #[cfg(test)]
 mod budget_tests;
+#[cfg(test)]
+mod plan_tests;
 pub mod record;
 pub mod renewal;
 
@@ -18,6 +20,7 @@ use crate::api::{Reason, Time, Verdict, ZohoMintLedgerSpec};
 
 /// Everything that one pass knows, read before anything is decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each read by one check")]
 pub struct Observed {
     /// The object is being deleted.
     pub deleting: bool,
@@ -34,7 +37,7 @@ pub struct Observed {
     /// What stands where the token belongs.
     pub target: Target,
     /// The newest token in this process's memory that was minted from the same inputs as `source`.
-    pub at_hand: Option<Life>,
+    pub at_hand: Option<Token>,
     /// The ledger of `source`, settled at the same instant as the plan is made.
     pub ledger: ZohoMintLedgerSpec,
     /// This process is minting from this ledger right now.
@@ -84,13 +87,23 @@ pub enum Target {
     Blocked(Defect),
 }
 
-/// The record of a token in a target.
+/// The record of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     /// When it was asked for and when it dies.
     pub life: Life,
     /// Keyed hash of what it was minted from.
     pub inputs: String,
+    /// Id of the ledger entry it was minted under.
+    pub attempt: String,
+}
+
+impl Token {
+    /// Is this one to be preferred over `other`? Times have whole seconds, so two tokens may die at the same one; the
+    /// attempt tells them apart.
+    pub fn supersedes(&self, other: &Self) -> bool {
+        self.attempt != other.attempt && self.life.expires_at >= other.life.expires_at
+    }
 }
 
 impl Target {
@@ -215,15 +228,17 @@ pub fn plan(observed: &Observed, holder: &str, limits: Limits, now: Time) -> Pla
 ///
 /// Tokens in memory were minted from the present inputs; a token in the target is worth repairing as long as it lives.
 fn must_store(observed: &Observed, now: Time) -> bool {
-    let held = observed.target.token().map(|token| token.life).filter(|life| life.is_alive(now));
-    let same_inputs = match (&observed.source, observed.target.token()) {
-        (Source::Usable { inputs, .. }, Some(token)) => token.inputs == *inputs,
-        _ => false,
+    let alive = |token: &&Token| token.life.is_alive(now);
+    let held = observed.target.token().filter(alive);
+    let inputs = match &observed.source {
+        Source::Usable { inputs, .. } => Some(inputs),
+        Source::Unusable(_) => None,
     };
-    match observed.at_hand.filter(|life| life.is_alive(now)) {
-        Some(at_hand) if held.is_none_or(|held| !same_inputs || at_hand.expires_at > held.expires_at) => true,
-        _ => held.is_some() && matches!(observed.target, Target::Ours { intact: false, .. }),
-    }
+    let is_better = |at_hand: &Token| {
+        held.is_none_or(|held| inputs.is_some_and(|inputs| held.inputs != *inputs) || at_hand.supersedes(held))
+    };
+    observed.at_hand.as_ref().filter(alive).is_some_and(is_better)
+        || (held.is_some() && matches!(observed.target, Target::Ours { intact: false, .. }))
 }
 
 fn renewal_is_due(life: Life, renew_before: Duration, ledger: &str, now: Time) -> bool {

@@ -1,14 +1,13 @@
 //! What a ledger remembers: the pure edits that reservation, outcome, throttle and verdict make to it.
 
 use super::budget::{self, CONFIRM_AFTER, Limits, VERDICTS};
-use super::renewal::Life;
 use crate::api::{Attempt, Outcome, Reason, Time, Verdict, ZohoMintLedgerSpec};
 
 /// Attempts kept at most. Those that reached the server are limited by the budget; this bounds the ones that did not.
 const MOST_ATTEMPTS: usize = 256;
 
 /// What became of an attempt, as its process learnt it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Lesson {
     /// Id of the attempt.
     pub id: String,
@@ -30,14 +29,6 @@ pub fn learn(ledger: &mut ZohoMintLedgerSpec, lesson: &Lesson) {
     }
 }
 
-/// What a target's token says of the attempt that it came from, where the ledger does not know what became of that: it
-/// minted. A successful mint is written down with the next reservation only, and its process may not live to make one.
-pub fn told_by_target(ledger: &ZohoMintLedgerSpec, attempt: &str, life: Life) -> Option<Lesson> {
-    let entry = ledger.attempts.iter().find(|entry| entry.id == attempt)?;
-    let seconds = i32::try_from(life.expires_at.since(life.issued_at).as_secs()).ok();
-    entry.outcome.is_none().then(|| Lesson { id: entry.id.clone(), outcome: Outcome::Minted, life: seconds })
-}
-
 /// Adds the entry that a request is sent under.
 pub fn reserve(ledger: &mut ZohoMintLedgerSpec, attempt: Attempt) {
     if ledger.attempts.len() >= MOST_ATTEMPTS {
@@ -52,8 +43,11 @@ pub fn throttle(ledger: &mut ZohoMintLedgerSpec, until: Time) {
     ledger.throttled_until = ledger.throttled_until.max(Some(until));
 }
 
-/// Writes down a permanent refusal of these inputs. Said again at least a minute later, it is confirmed; where
-/// `final_at_once` (wrong passwords lock accounts) it is at the first time.
+/// Writes down a permanent refusal of these inputs. Said again at least a minute later, it is confirmed, unless an
+/// attempt in between may have minted; where `final_at_once` (wrong passwords lock accounts) it is at the first time.
+///
+/// A mint ends a verdict only in the memory of its process until the next reservation carries it: another process finds
+/// the old verdict, and an entry without an outcome.
 pub fn refuse(
     ledger: &mut ZohoMintLedgerSpec,
     inputs: &str,
@@ -62,7 +56,15 @@ pub fn refuse(
     now: Time,
 ) {
     let before = ledger.verdicts.iter().find(|verdict| verdict.inputs == inputs && verdict.reason == reason.as_str());
-    let confirmed = final_at_once || before.is_some_and(|before| before.confirmed || now >= before.at + CONFIRM_AFTER);
+    let may_have_minted_since = |before: &Verdict| {
+        ledger.attempts.iter().any(|attempt| {
+            let minted_nothing = matches!(attempt.outcome, Some(Outcome::NotMinted | Outcome::NotSent));
+            attempt.inputs == inputs && attempt.at >= before.at && !minted_nothing
+        })
+    };
+    let is_confirmed =
+        |before: &Verdict| before.confirmed || (now >= before.at + CONFIRM_AFTER && !may_have_minted_since(before));
+    let confirmed = final_at_once || before.is_some_and(is_confirmed);
     ledger.verdicts.retain(|verdict| verdict.inputs != inputs);
     if ledger.verdicts.len() >= VERDICTS {
         ledger.verdicts.remove(0);
@@ -137,19 +139,29 @@ mod tests {
     }
 
     #[test]
-    fn target_tells_what_became_of_an_attempt_that_nobody_wrote_down() {
-        let life = Life { issued_at: after(0), expires_at: after(3600) };
-        let lesson = Lesson { id: "1".into(), outcome: Outcome::Minted, life: Some(3600) };
-        for (name, outcome, expected) in [
-            ("its process died", None, Some(lesson)),
-            ("written down already", Some(Outcome::Minted), None),
-            ("written down to be something else", Some(Outcome::NotMinted), None),
-        ] {
+    fn refusal_after_an_attempt_that_may_have_minted_starts_over() {
+        let attempt = |seconds: u64, outcome| Attempt {
+            id: seconds.to_string(),
+            at: after(seconds),
+            holder: "h".into(),
+            inputs: "a".into(),
+            life: None,
+            outcome,
+        };
+        let table = [
+            ("minted and forgotten by a crash", None, false),
+            ("minted", Some(Outcome::Minted), false),
+            ("swallowed", Some(Outcome::Unknown), false),
+            ("refused for another reason", Some(Outcome::NotMinted), true),
+            ("never sent", Some(Outcome::NotSent), true),
+        ];
+        for (name, outcome, confirmed) in table {
             let mut ledger = ZohoMintLedgerSpec::default();
-            let (id, holder, inputs) = ("1".into(), "dead".into(), "a".into());
-            reserve(&mut ledger, Attempt { id, at: after(0), holder, inputs, life: None, outcome });
-            assert_eq!(told_by_target(&ledger, "1", life), expected, "{name}");
-            assert_eq!(told_by_target(&ledger, "2", life), None, "{name}: another attempt");
+            refused_at(&mut ledger, "a", Reason::RefreshTokenRejected, 0);
+            reserve(&mut ledger, attempt(60, outcome));
+            reserve(&mut ledger, attempt(1860, Some(Outcome::NotMinted)));
+            refused_at(&mut ledger, "a", Reason::RefreshTokenRejected, 1860);
+            assert_eq!(ledger.verdicts[0].confirmed, confirmed, "{name}");
         }
     }
 

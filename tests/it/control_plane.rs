@@ -52,13 +52,13 @@ async fn controllers_run() {
 async fn requests_are_counted_by_user() {
     let cluster = cluster().await;
     let namespace = cluster.namespace("requests_are_counted_by_user").await;
-    list_secrets(cluster.observer_client().await.expect("a client"), &namespace).await.expect("may do anything");
-    let refused = list_secrets(cluster.operator_client().await.expect("a client"), &namespace).await;
-    assert!(matches!(refused, Err(Error::Api(status)) if status.code == 403), "no rule grants the operator anything");
+    list_config_maps(cluster.observer_client().await.expect("a client"), &namespace).await.expect("may do anything");
+    let refused = list_config_maps(cluster.operator_client().await.expect("a client"), &namespace).await;
+    assert!(matches!(refused, Err(Error::Api(status)) if status.code == 403), "no rule grants the operator this");
 
     let entries = eventually("both requests are in the audit log", async || {
         let mut entries = cluster.audit_entries().expect("readable").expect("a control plane of our own");
-        entries.retain(|entry| entry.namespace == namespace && entry.resource == "secrets");
+        entries.retain(|entry| entry.namespace == namespace && entry.resource == "configmaps");
         (entries.len() >= 2).then_some(entries)
     })
     .await;
@@ -69,7 +69,7 @@ async fn requests_are_counted_by_user() {
         found,
         [("observer", "list", 200), ("system:serviceaccount:zoho-operator-system:zoho-operator", "list", 403)]
     );
-    assert!(entries[0].uri.starts_with(&format!("/api/v1/namespaces/{namespace}/secrets")), "{}", entries[0].uri);
+    assert!(entries[0].uri.starts_with(&format!("/api/v1/namespaces/{namespace}/configmaps")), "{}", entries[0].uri);
 }
 
 #[tokio::test]
@@ -179,9 +179,9 @@ fn is_named_by_a_process(folder: &str) -> bool {
         .any(|command_line| command_line.windows(folder.len()).any(|window| window == folder))
 }
 
-async fn list_secrets(client: Client, namespace: &str) -> Result<usize, Error> {
-    let secrets: Api<Secret> = Api::namespaced(client, namespace);
-    Ok(secrets.list(&ListParams::default()).await?.items.len())
+async fn list_config_maps(client: Client, namespace: &str) -> Result<usize, Error> {
+    let config_maps: Api<ConfigMap> = Api::namespaced(client, namespace);
+    Ok(config_maps.list(&ListParams::default()).await?.items.len())
 }
 
 fn named(name: &str) -> ObjectMeta {

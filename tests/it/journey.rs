@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use zoho_operator::api::{ConditionType, Time};
 
+use crate::support::tell;
 use crate::support::world::{World, is, is_ready, text};
 
 #[tokio::test]
@@ -16,7 +17,7 @@ async fn new_credential_gets_its_secret_and_renewal_replaces_it_before_expiry() 
     let started = std::time::Instant::now();
     world.credential("patch", "zoho-oauth", json!({ "product": "PatchManagerPlus" })).await;
     let seen = world.wait_ready("patch").await;
-    println!("Ready after {:?}", started.elapsed());
+    tell(&format!("new credential: Ready after {:?}", started.elapsed()));
 
     let secret = world.secret("patch-token").await.expect("the target");
     let first = text(&secret, "access_token");

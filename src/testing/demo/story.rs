@@ -90,9 +90,11 @@ async fn apply(stage: &Stage, screen: &Screen) -> Result<()> {
     ));
     screen.output(&example::credential(&example));
     screen.say("The simulator's values take the places of its placeholders.");
-    screen.command("kubectl apply --server-side -f examples/quickstart.yaml");
+    screen.command(&format!("kubectl apply --server-side -n {NAMESPACE} -f examples/quickstart.yaml"));
     let manifests = example::filled_in(&example)?;
-    screen.output(&stage.cluster().kubectl_stdin(&["apply", "--server-side", "-f", "-"], &manifests).await?);
+    screen.output(
+        &stage.cluster().kubectl_stdin(&["apply", "--server-side", "-n", NAMESPACE, "-f", "-"], &manifests).await?,
+    );
     let applied = Instant::now();
     when(stage, "Ready is True and Renewable is True", SOON, is_well).await?;
     screen.done(&format!("Ready {} later.", seconds(applied.elapsed())));

@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
+use kube::runtime::wait::{Condition, conditions};
 use tokio::sync::OnceCell;
 use tokio::time::sleep;
 use zoho_operator::api::crd;
@@ -22,6 +24,9 @@ pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 pub(crate) struct Cluster {
     control_plane: ControlPlane,
     namespaces: AtomicUsize,
+    crds: OnceCell<()>,
+    /// The chart's role in the operator's own namespace.
+    role: OnceCell<String>,
 }
 
 /// The control plane of this run, started by whoever asks first. Make a client of your own, in your test's runtime.
@@ -30,24 +35,16 @@ pub(crate) async fn cluster() -> &'static Cluster {
     CLUSTER
         .get_or_init(|| async {
             let control_plane = ControlPlane::start(Options::from_env()).await.expect("a control plane");
-            install(&control_plane).await;
-            Cluster { control_plane, namespaces: AtomicUsize::new(0) }
+            let cluster = Cluster {
+                control_plane,
+                namespaces: AtomicUsize::new(0),
+                crds: OnceCell::new(),
+                role: OnceCell::new(),
+            };
+            cluster.grant_rights().await;
+            cluster
         })
         .await
-}
-
-/// Installs the CRDs and the operator's rights.
-async fn install(control_plane: &ControlPlane) {
-    for (name, yaml) in crd::files() {
-        control_plane.apply_yaml(&yaml).await.unwrap_or_else(|error| panic!("{name}: {error:#}"));
-    }
-    let established = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"];
-    let output = control_plane.kubectl(&established).await.expect("kubectl runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let account = format!("{OPERATOR_NAMESPACE}:{OPERATOR_SERVICE_ACCOUNT}");
-    let bind =
-        ["create", "clusterrolebinding", "operator", "--clusterrole=cluster-admin", "--serviceaccount", &account];
-    control_plane.kubectl(&bind).await.expect("kubectl runs");
 }
 
 impl Deref for Cluster {
@@ -59,6 +56,51 @@ impl Deref for Cluster {
 }
 
 impl Cluster {
+    /// Installs the `CustomResourceDefinition`s, as `crds/` has them, unless another test did; returns once objects of
+    /// these kinds are served.
+    pub(crate) async fn install_crds(&self) {
+        self.crds
+            .get_or_init(|| async {
+                for (name, yaml) in crd::files() {
+                    self.apply_yaml(&yaml).await.expect(name);
+                }
+                let crds: Api<CustomResourceDefinition> = Api::all(self.client().await.expect("a client"));
+                for crd in [crd::zoho_credential(), crd::zoho_mint_ledger()] {
+                    let name = crd.metadata.name.expect("it has one");
+                    eventually("the CustomResourceDefinition is Established", async || {
+                        let crd = crds.get(&name).await.expect("it was created");
+                        conditions::is_crd_established().matches_object(Some(&crd)).then_some(())
+                    })
+                    .await;
+                }
+            })
+            .await;
+    }
+
+    /// Grants the operator what the chart grants it in all namespaces; see [`Self::grant_own_rights`] for the rest.
+    async fn grant_rights(&self) {
+        self.apply_yaml(&self.rendered("templates/clusterrole.yaml").await).await.expect("applied");
+    }
+
+    /// Grants the operator what the chart grants it in its own namespace: here, each test has one.
+    pub(crate) async fn grant_own_rights(&self, namespace: &str) {
+        let rendered = self.role.get_or_init(|| self.rendered("templates/role.yaml")).await;
+        let subjects = format!("namespace: {OPERATOR_NAMESPACE}");
+        let (role, binding) = rendered.split_once("kind: RoleBinding").expect("a role and its binding");
+        let role = role.replace(&subjects, &format!("namespace: {namespace}"));
+        let binding = binding.replacen(&subjects, &format!("namespace: {namespace}"), 1);
+        self.apply_yaml(&format!("{role}kind: RoleBinding{binding}")).await.expect("applied");
+    }
+
+    async fn rendered(&self, template: &str) -> String {
+        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/zoho-operator");
+        let arguments =
+            ["template", OPERATOR_SERVICE_ACCOUNT, chart, "-n", OPERATOR_NAMESPACE, "--show-only", template];
+        let output = self.helm(&arguments).await.expect("helm runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
     /// Creates a namespace that nobody else uses, named after the test (underscores allowed), and returns its name.
     pub(crate) async fn namespace(&self, test: &str) -> String {
         let number = self.namespaces.fetch_add(1, Ordering::Relaxed);
@@ -84,4 +126,10 @@ pub(crate) async fn eventually<T>(what: &str, mut observe: impl AsyncFnMut() -> 
         assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
         sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Says something measured, past the test harness.
+#[expect(clippy::print_stdout, reason = "this is what it is for")]
+pub(crate) fn tell(what: &str) {
+    println!("{what}");
 }

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use jiff::SignedDuration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use zoho_operator::api::{ConditionStatus, ConditionType, ZohoCredential, ZohoMintLedger};
@@ -38,14 +38,17 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn new(test: &str) -> Self {
         let cluster = cluster().await;
+        cluster.install_crds().await;
         let zoho = Simulator::start(SimulatorConfig::default());
         zoho.register(CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN);
         zoho.set_latency(Duration::from_millis(50));
+        let operator_namespace = cluster.namespace(&format!("op-{test}")).await;
+        cluster.grant_own_rights(&operator_namespace).await;
         Self {
             cluster,
             client: cluster.observer_client().await.expect("a client"),
             namespace: cluster.namespace(test).await,
-            operator_namespace: cluster.namespace(&format!("op-{test}")).await,
+            operator_namespace,
             zoho,
             folder: tempfile::tempdir().expect("a folder"),
             offset: std::cell::Cell::new(0),
@@ -195,7 +198,7 @@ impl World {
 
     async fn scene(&self, seen: &ZohoCredential) -> String {
         let mut scene = format!("{seen:#?}\n{:#?}\n", self.zoho.stats());
-        for ledger in self.ledgers().list(&Default::default()).await.map(|list| list.items).unwrap_or_default() {
+        for ledger in self.ledgers().list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default() {
             let _ = writeln!(scene, "ledger {:#?}", ledger.spec);
         }
         let mut logs: Vec<_> =
@@ -217,7 +220,7 @@ impl World {
         let plain = [CLIENT_SECRET, REFRESH_TOKEN].map(str::to_owned).into_iter().chain(minted);
         plain
             .flat_map(|secret| {
-                let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+                let hex = secret.bytes().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
                 let standard = base64::engine::general_purpose::STANDARD_NO_PAD.encode(&secret);
                 let url = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&secret);
                 let fragment = secret[secret.len() - 12..].to_owned();
@@ -255,6 +258,10 @@ impl Operator {
     /// SIGKILL.
     pub(crate) fn kill(mut self) {
         self.end();
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     fn end(&mut self) {

@@ -1,0 +1,166 @@
+{{/* Name of the chart in names and labels. */}}
+{{- define "zoho-operator.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* Name of all objects. Room is left for suffixes: the names of Services and labels end at 63 characters. */}}
+{{- define "zoho-operator.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
+{{- else }}
+{{- $name := include "zoho-operator.name" . }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name | trunc 52 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Name of this installation, as the operator knows it. */}}
+{{- define "zoho-operator.instance" -}}
+{{- default (include "zoho-operator.fullname" .) .Values.config.instance }}
+{{- end }}
+
+{{/* Labels that select the operator's pods; they cannot change in an upgrade. */}}
+{{- define "zoho-operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "zoho-operator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* Labels of everything the chart installs. The chart's own win over commonLabels. */}}
+{{- define "zoho-operator.labels" -}}
+{{- $own := include "zoho-operator.selectorLabels" . | fromYaml }}
+{{- $_ := set $own "app.kubernetes.io/version" (.Chart.AppVersion | replace "+" "_" | trunc 63) }}
+{{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service }}
+{{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") }}
+{{- toYaml (merge $own .Values.commonLabels) }}
+{{- end }}
+
+{{/* Labels of the pod: what selects it wins over podLabels, and these over commonLabels. */}}
+{{- define "zoho-operator.podLabels" -}}
+{{- $own := include "zoho-operator.labels" . | fromYaml }}
+{{- toYaml (merge (include "zoho-operator.selectorLabels" . | fromYaml) .Values.podLabels $own) }}
+{{- end }}
+
+{{- define "zoho-operator.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "zoho-operator.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "zoho-operator.image" -}}
+{{- $registry := default .Values.image.registry .Values.global.imageRegistry }}
+{{- $name := .Values.image.repository }}
+{{- if $registry }}
+{{- $name = printf "%s/%s" (trimSuffix "/" $registry) $name }}
+{{- end }}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" $name .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" $name (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
+{{/* Pull secrets of the release and of the chart, each once, as objects with a name. */}}
+{{- define "zoho-operator.imagePullSecrets" -}}
+{{- $names := list }}
+{{- range concat .Values.global.imagePullSecrets .Values.imagePullSecrets }}
+{{- $names = append $names (kindIs "map" . | ternary (get (kindIs "map" . | ternary . dict) "name") .) }}
+{{- end }}
+{{- range uniq $names }}
+- name: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/*
+What the operator may do with users' objects. The same rules stand in one ClusterRole, or in a Role of every namespace
+of watchNamespaces.
+*/}}
+{{- define "zoho-operator.rules" -}}
+# What to keep valid.
+- apiGroups: [zoho-operator.dev]
+  resources: [zohocredentials]
+  verbs: [list, watch]
+# What became of it. The spec is never written.
+- apiGroups: [zoho-operator.dev]
+  resources: [zohocredentials/status]
+  verbs: [patch]
+# list, watch: the metadata of Secrets, to notice when a source or a target changes. Kubernetes knows no smaller right:
+#   who may list Secrets may read them all.
+# get: the content of the sources and targets that ZohoCredentials name.
+# create, patch: targets.
+# delete: targets whose name was changed, once their token has expired. OwnerReferencesPermissionEnforcement also asks
+#   for it before an owner is entered in a Secret that is taken over.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, watch, create, patch, delete]
+# One Event for each transition; patch, since repeated ones are counted up.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
+
+{{- define "zoho-operator.env" -}}
+{{- with .Values.proxy }}
+{{- if .existingSecret }}
+- name: HTTPS_PROXY
+  valueFrom:
+    secretKeyRef:
+      name: {{ .existingSecret }}
+      key: HTTPS_PROXY
+{{- else if .httpsProxy }}
+- name: HTTPS_PROXY
+  value: {{ .httpsProxy | quote }}
+{{- end }}
+{{- if .noProxy }}
+- name: NO_PROXY
+  value: {{ .noProxy | quote }}
+{{- else if .existingSecret }}
+- name: NO_PROXY
+  valueFrom:
+    secretKeyRef:
+      name: {{ .existingSecret }}
+      key: NO_PROXY
+      optional: true
+{{- end }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Mounted as folders: files mounted by subPath never change. */}}
+{{- define "zoho-operator.volumeMounts" -}}
+{{- if .Values.caBundle.configMap }}
+- name: ca-configmap
+  mountPath: /etc/zoho-operator/ca-configmap
+  readOnly: true
+{{- end }}
+{{- if .Values.caBundle.secret }}
+- name: ca-secret
+  mountPath: /etc/zoho-operator/ca-secret
+  readOnly: true
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "zoho-operator.volumes" -}}
+{{- if .Values.caBundle.configMap }}
+- name: ca-configmap
+  configMap:
+    name: {{ .Values.caBundle.configMap }}
+{{- end }}
+{{- if .Values.caBundle.secret }}
+- name: ca-secret
+  secret:
+    secretName: {{ .Values.caBundle.secret }}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,243 @@
+//! The chart and the examples: what Helm renders, and what the API server and the operator's own flags say to it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{CommandFactory, Parser};
+use serde_json::{Value, json};
+use zoho_operator::api::{ZohoCredential, crd};
+use zoho_operator::config::Config;
+use zoho_operator::spec;
+
+use crate::support::{Cluster, cluster};
+
+#[tokio::test]
+async fn lint_finds_nothing() {
+    let cluster = cluster().await;
+    for values in values_files() {
+        let mut arguments = vec!["lint", "--strict", CHART];
+        arguments.extend(values.iter().flat_map(|path| ["--values", path.as_str()]));
+        let output = cluster.helm(&arguments).await.expect("runs");
+        assert!(output.status.success(), "{values:?}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_rendered_is_accepted() {
+    let cluster = cluster().await;
+    let namespace = cluster.namespace("whatever_is_rendered").await;
+    // The namespaces that ci/namespaced-values.yaml names.
+    for name in ["team-a", "team-b"] {
+        let yaml = format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n");
+        cluster.apply_yaml(&yaml).await.expect("created");
+    }
+    for values in values_files() {
+        let manifest = render(cluster, &namespace, values.as_deref(), &[]).await;
+        dry_run(cluster, None, &manifest).await;
+    }
+}
+
+#[tokio::test]
+async fn pods_pass_the_restricted_level() {
+    let cluster = cluster().await;
+    let namespace = cluster.namespace("pods_pass_the_restricted_level").await;
+    let label = ["label", "namespace", &namespace, "pod-security.kubernetes.io/enforce=restricted"];
+    assert!(cluster.kubectl(&label).await.expect("runs").status.success());
+    let account =
+        format!("apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: zoho-operator\n  namespace: {namespace}\n");
+    cluster.apply_yaml(&account).await.expect("created");
+    let default = async || {
+        let output = cluster.kubectl(&["get", "serviceaccount", "default", "-n", &namespace]).await.expect("runs");
+        output.status.success().then_some(())
+    };
+    crate::support::eventually("the default ServiceAccount exists", default).await;
+
+    let chart = dry_run(cluster, None, &render(cluster, &namespace, None, &[]).await).await;
+    let workload = fs::read_to_string(root().join("examples/workload.yaml")).expect("readable");
+    let workload = dry_run(cluster, Some(&namespace), &workload).await;
+    let deployments: Vec<_> = chart.iter().chain(&workload).filter(|object| object["kind"] == "Deployment").collect();
+    assert_eq!(deployments.len(), 2);
+    for deployment in deployments {
+        let name = deployment["metadata"]["name"].as_str().expect("it has one");
+        let mut pod = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": { "name": name, "namespace": namespace },
+            "spec": deployment["spec"]["template"]["spec"],
+        });
+        // Deployments are let in with a warning; only pods are refused.
+        let create = ["create", "--dry-run=server", "-f", "-"];
+        let output = cluster.kubectl_stdin(&create, &pod.to_string()).await.expect("runs");
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        pod["spec"]["containers"][0]["securityContext"] = json!({});
+        let output = cluster.kubectl_stdin(&create, &pod.to_string()).await.expect("runs");
+        assert!(!output.status.success(), "the level is not enforced");
+    }
+}
+
+#[tokio::test]
+async fn wrong_values_are_refused_with_their_place() {
+    let cluster = cluster().await;
+    for (set, place, message) in [
+        ("replicaCount=2", "/replicaCount", "maximum: got 2, want 1"),
+        ("replicas=1", "''", "additional properties 'replicas' not allowed"),
+        ("image.name=x", "/image", "additional properties 'name' not allowed"),
+        ("config.maxLiveTokens=11", "/config/maxLiveTokens", "maximum: got 11, want 10"),
+        ("config.concurrency=many", "/config/concurrency", "got string, want integer"),
+        ("config.accountsUrls.MARS=https://a.example", "US", "invalid propertyName 'MARS'"),
+        ("config.accountsUrls.EU=http://a.example", "/config/accountsUrls/EU", "does not match pattern"),
+        ("config.logLevel=loud", "/config/logLevel", "value must be one of"),
+        ("image.digest=sha256:1", "/image/digest", "does not match pattern"),
+    ] {
+        let output = cluster.helm(&["template", "x", CHART, "--set", set]).await.expect("runs");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{set} is rendered");
+        assert!(error.contains(place) && error.contains(message), "{set}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn the_operator_understands_the_arguments_and_every_flag_has_a_value() {
+    let cluster = cluster().await;
+    let mut given = BTreeSet::new();
+    for values in values_files() {
+        let manifest = render(cluster, "somewhere", values.as_deref(), &["--show-only", "templates/deployment.yaml"]);
+        let deployment: Value = serde_saphyr::from_str(&manifest.await).expect("YAML");
+        let arguments = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
+        let arguments: Vec<String> = serde_json::from_value(arguments.clone()).expect("a list of texts");
+        if let Err(error) = Config::try_parse_from(std::iter::once("zoho-operator".to_owned()).chain(arguments.clone()))
+        {
+            panic!("{values:?}: {error}");
+        }
+        given.extend(arguments.iter().map(|argument| argument.split('=').next().expect("a flag").to_owned()));
+    }
+    let command = Config::command();
+    let flags = command.get_arguments().filter_map(|argument| argument.get_long()).map(|flag| format!("--{flag}"));
+    let missing: Vec<_> = flags.filter(|flag| !given.contains(flag)).collect();
+    assert_eq!(missing, Vec::<String>::new(), "flags without a value in the chart, or without an example in ci/");
+}
+
+#[tokio::test]
+async fn crds_are_those_of_the_repository() {
+    let cluster = cluster().await;
+    let namespace = cluster.namespace("crds_are_those").await;
+    let show = ["--show-only", "templates/crds/crds.yaml"];
+    let rendered = dry_run(cluster, None, &render(cluster, &namespace, None, &show).await).await;
+    let ours: String = crd::files().map(|(_, yaml)| yaml).join("---\n");
+    let ours = dry_run(cluster, None, &ours).await;
+    assert_eq!(rendered.len(), 2);
+    for (rendered, ours) in rendered.iter().zip(&ours) {
+        assert_eq!(rendered["metadata"]["name"], ours["metadata"]["name"]);
+        assert_eq!(rendered["spec"], ours["spec"]);
+        assert_eq!(rendered["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
+    }
+}
+
+#[tokio::test]
+async fn a_namespaced_installation_has_no_cluster_scoped_object() {
+    let cluster = cluster().await;
+    let values = format!("{CHART}/ci/namespaced-values.yaml");
+    let manifest = render(cluster, "somewhere", Some(&values), &[]).await;
+    let kinds: BTreeSet<_> = manifest.lines().filter_map(|line| line.strip_prefix("kind: ")).collect();
+    assert_eq!(kinds, BTreeSet::from(["Deployment", "Role", "RoleBinding", "ServiceAccount"]));
+}
+
+#[tokio::test]
+async fn examples_are_accepted_and_served() {
+    let cluster = cluster().await;
+    cluster.install_crds().await;
+    let namespace = cluster.namespace("examples_are_accepted").await;
+    let config = Config::parse_from(["zoho-operator", "--accounts-host", "accounts.corp.example"]);
+    let mut seen = Vec::new();
+    for path in yaml_files(&root().join("examples")) {
+        let manifest = fs::read_to_string(&path).expect("readable");
+        for object in dry_run(cluster, Some(&namespace), &manifest).await {
+            if object["kind"] == "ZohoCredential" {
+                let credential: ZohoCredential = serde_json::from_value(object).expect("one of ours");
+                let served = spec::check(&credential, &config);
+                assert!(
+                    served.is_ok(),
+                    "{}: {}",
+                    path.display(),
+                    served.err().map(|defect| defect.message).unwrap_or_default()
+                );
+            }
+        }
+        seen.push(path.file_name().expect("a file").to_string_lossy().into_owned());
+    }
+    assert_eq!(seen, ["accounts-host.yaml", "quickstart.yaml", "suspend.yaml", "target.yaml", "workload.yaml"]);
+}
+
+#[test]
+fn readme_names_every_value() {
+    fn walk(value: &Value, path: &str, readme: &str, missing: &mut Vec<String>) {
+        if readme.contains(&format!("| `{path}` |")) {
+            return;
+        }
+        match value.as_object().filter(|children| !children.is_empty()) {
+            Some(children) => {
+                for (key, child) in children {
+                    let separator = if path.is_empty() { "" } else { "." };
+                    walk(child, &format!("{path}{separator}{key}"), readme, missing);
+                }
+            }
+            None => missing.push(path.into()),
+        }
+    }
+    let read = |name: &str| fs::read_to_string(Path::new(CHART).join(name)).expect("readable");
+    let values: Value = serde_saphyr::from_str(&read("values.yaml")).expect("YAML");
+    let mut missing = Vec::new();
+    walk(&values, "", &read("README.md"), &mut missing);
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+/// Where the chart is.
+pub(crate) const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/zoho-operator");
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// No values of one's own, and every file of `ci/`.
+fn values_files() -> Vec<Option<String>> {
+    let files = yaml_files(&Path::new(CHART).join("ci"));
+    assert!(!files.is_empty());
+    std::iter::once(None).chain(files.into_iter().map(|path| Some(path.to_string_lossy().into_owned()))).collect()
+}
+
+fn yaml_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("readable").path());
+    let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
+    files.sort();
+    files
+}
+
+async fn render(cluster: &Cluster, namespace: &str, values: Option<&str>, more: &[&str]) -> String {
+    let mut arguments = vec!["template", "zoho-operator", CHART, "--namespace", namespace];
+    arguments.extend(values.iter().flat_map(|path| ["--values", path]));
+    arguments.extend(more);
+    let output = cluster.helm(&arguments).await.expect("runs");
+    assert!(output.status.success(), "{values:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("YAML is text")
+}
+
+/// What the API server would store; `namespace` is for objects that name none. Fails when it refuses or warns.
+async fn dry_run(cluster: &Cluster, namespace: Option<&str>, manifest: &str) -> Vec<Value> {
+    let mut apply = vec!["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-o", "json", "-f", "-"];
+    apply.extend(namespace.iter().flat_map(|name| ["--namespace", name]));
+    let output = cluster.kubectl_stdin(&apply, manifest).await.expect("runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && error.is_empty(), "{error}");
+    // One object after the other, or one alone.
+    serde_json::Deserializer::from_slice(&output.stdout)
+        .into_iter::<Value>()
+        .flat_map(|object| {
+            let mut object = object.expect("JSON");
+            match object.get_mut("items").map(Value::take) {
+                Some(items) => serde_json::from_value(items).expect("a list"),
+                None => vec![object],
+            }
+        })
+        .collect()
+}

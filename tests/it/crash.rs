@@ -1,0 +1,122 @@
+//! Killed at the worst moments, and started again.
+
+use std::time::Duration;
+
+use kube::api::DeleteParams;
+use serde_json::json;
+use zoho_operator::testing::simulator::script::{Reply, Script};
+
+use crate::support::world::{REFRESH_TOKEN, World, is_ready};
+
+#[tokio::test]
+async fn thirty_kills_between_post_and_secret_never_leave_more_than_seven_tokens_alive() {
+    let world = World::new("thirty_kills").await;
+    world.good_source("source").await;
+    world.credential("one", "source", json!({})).await;
+    world.zoho.script_for(REFRESH_TOKEN, Script::until_cleared(Reply::MintThenHold));
+    for kill in 1..=30 {
+        let operator = world.operator();
+        if let Err(late) = world.zoho.wait_for_posts(kill, Duration::from_secs(30)).await {
+            panic!("kill {kill}: {late}\n{:#?}\n{}", world.get("one").await.status, operator.log());
+        }
+        operator.kill();
+        assert!(world.secret("one-token").await.is_none(), "killed before the Secret");
+        // Seven tokens may be alive, so one more each seventh of a life.
+        world.advance(3630 / 7 + 2);
+    }
+    let stats = world.zoho.stats().token;
+    assert_eq!((stats.posts, stats.evictions, stats.throttled), (30, 0, 0));
+    let most = world.zoho.max_alive_seen(REFRESH_TOKEN);
+    assert!((6..=7).contains(&most), "{most} alive at once: the budget was reached, and kept");
+
+    world.zoho.clear_scripts();
+    let _operator = world.operator();
+    world.wait_ready("one").await;
+    assert_eq!(world.zoho.stats().token.evictions, 0);
+}
+
+#[tokio::test]
+async fn kills_in_quick_succession_cost_one_mint_together() {
+    let world = World::new("quick_kills").await;
+    world.good_source("source").await;
+    world.credential("one", "source", json!({})).await;
+    world.zoho.script_for(REFRESH_TOKEN, Script::until_cleared(Reply::MintThenHold));
+    let operator = world.operator();
+    world.zoho.wait_for_posts(1, Duration::from_secs(30)).await.expect("a POST");
+    operator.kill();
+    for _ in 0..4 {
+        let operator = world.operator();
+        operator.synced().await;
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        operator.kill();
+    }
+    assert_eq!(world.zoho.stats().token.posts, 1, "what may be on its way is waited for");
+    world.zoho.clear_scripts();
+    world.advance(61);
+    let _operator = world.operator();
+    world.wait_ready("one").await;
+    assert_eq!(world.zoho.stats().token.posts, 2);
+}
+
+#[tokio::test]
+async fn sigterm_finishes_what_is_in_flight() {
+    let world = World::new("sigterm").await;
+    let operator = world.operator();
+    world.good_source("source").await;
+    world.zoho.set_latency(Duration::from_secs(2));
+    world.credential("one", "source", json!({})).await;
+    world.zoho.wait_for_posts(1, Duration::from_secs(30)).await.expect("a POST");
+    let (code, took) = operator.terminate().await;
+    assert_eq!(code, Some(0));
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    let token = world.token("one-token").await.expect("the token that was asked for is stored");
+    assert!(world.zoho.is_alive(&token));
+    world.zoho.set_latency(Duration::ZERO);
+    let _operator = world.operator();
+    assert!(is_ready(&world.wait_ready("one").await));
+    assert_eq!(world.zoho.stats().token.posts, 1);
+}
+
+#[tokio::test]
+async fn two_operators_on_one_credential_spend_at_most_one_needless_mint() {
+    let world = World::new("two_operators").await;
+    world.good_source("source").await;
+    let (_first, _second) = (world.operator(), world.operator());
+    world.credential("one", "source", json!({})).await;
+    world.wait_ready("one").await;
+    for round in 1..=3 {
+        world.advance(2200);
+        let expires = world.get("one").await.status.and_then(|status| status.expiration_time);
+        world
+            .wait("one", "renewed", |seen| {
+                is_ready(seen) && seen.status.as_ref().and_then(|status| status.expiration_time) > expires
+            })
+            .await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let stats = world.zoho.stats().token;
+        assert!(stats.posts <= 2 * (round + 1), "{stats:?}");
+        assert_eq!((stats.evictions, stats.throttled), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn lost_ledger_costs_a_silence_and_no_eviction() {
+    let world = World::new("lost_ledger").await;
+    let operator = world.operator();
+    world.good_source("source").await;
+    world.credential("one", "source", json!({})).await;
+    world.wait_ready("one").await;
+    let token = world.token("one-token").await;
+    let ledger = world.get("one").await.status.and_then(|status| status.ledger).expect("a ledger");
+    world.ledgers().delete(&ledger, &DeleteParams::default()).await.expect("deleted");
+    operator.kill();
+    world.advance(2200);
+    let _operator = world.operator();
+    let seen = world.wait_for_reason("one", "MintBudgetExhausted").await;
+    assert!(is_ready(&seen), "the token goes on working meanwhile");
+    assert_eq!(world.token("one-token").await, token);
+    assert_eq!(world.zoho.stats().token.posts, 1);
+    world.advance(601);
+    world.wait_ready("one").await;
+    assert_eq!(world.zoho.stats().token.posts, 2);
+}

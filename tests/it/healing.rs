@@ -1,0 +1,224 @@
+//! What somebody changes is put right in seconds, and without minting while the token is known.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::json;
+use zoho_operator::api::ConditionType;
+
+use crate::support::eventually;
+use crate::support::world::{REFRESH_TOKEN, World, is, is_ready, message, text};
+
+async fn served(test: &str) -> (World, crate::support::world::Operator) {
+    let world = World::new(test).await;
+    let operator = world.operator();
+    world.good_source("source").await;
+    world.credential("one", "source", json!({})).await;
+    world.wait_ready("one").await;
+    (world, operator)
+}
+
+async fn wait_for_token(world: &World, target: &str, token: &str) -> Secret {
+    eventually(&format!("{target} holds the token again"), async || {
+        let secret = world.secret(target).await?;
+        (text(&secret, "access_token") == token && text(&secret, "authorization").ends_with(token)).then_some(secret)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn deleted_target_comes_back_with_the_same_token() {
+    let (world, _operator) = served("deleted_target").await;
+    let token = world.token("one-token").await.expect("a token");
+    world.delete_secret("one-token").await;
+    wait_for_token(&world, "one-token", &token).await;
+    assert_eq!(world.zoho.stats().token.posts, 1);
+}
+
+#[tokio::test]
+async fn edited_target_is_put_back_also_by_an_operator_that_never_held_its_token() {
+    let (world, operator) = served("edited_target").await;
+    let token = world.token("one-token").await.expect("a token");
+    let edit = json!({ "data": { "authorization": null, "extra": "eA==" },
+        "metadata": { "labels": { "zoho-operator.dev/credential-uid": "x", "team": "a" } } });
+    let patch = |edit: serde_json::Value| {
+        let secrets = world.secrets();
+        async move { secrets.patch("one-token", &PatchParams::default(), &Patch::Merge(edit)).await.expect("edited") }
+    };
+    patch(edit.clone()).await;
+    let whole = |secret: &Secret| !secret.data.as_ref().is_some_and(|data| data.contains_key("extra"));
+    let secret = wait_for_token(&world, "one-token", &token).await;
+    assert!(whole(&secret), "foreign data goes");
+    assert_eq!(secret.metadata.labels.as_ref().and_then(|labels| labels.get("team")).map(String::as_str), Some("a"));
+
+    operator.kill();
+    patch(edit).await;
+    let _second = world.operator();
+    assert!(whole(&wait_for_token(&world, "one-token", &token).await));
+    assert_eq!(world.zoho.stats().token.posts, 1, "the token was known from the Secret itself");
+}
+
+#[tokio::test]
+async fn planted_token_is_replaced_and_never_taken_for_ours() {
+    let (world, operator) = served("planted_token").await;
+    operator.kill();
+    let planted = json!({ "stringData": { "access_token": "1000.planted.token", "authorization": "Zoho-oauthtoken 1000.planted.token" } });
+    world.secrets().patch("one-token", &PatchParams::default(), &Patch::Merge(planted)).await.expect("edited");
+    world.advance(120);
+    let _second = world.operator();
+    eventually("a token that lives", async || {
+        let token = world.token("one-token").await?;
+        world.zoho.is_alive(&token).then_some(())
+    })
+    .await;
+    assert_eq!(world.zoho.stats().token.posts, 2);
+}
+
+#[tokio::test]
+async fn foreign_metadata_on_the_target_causes_no_write() {
+    let (world, _operator) = served("foreign_metadata").await;
+    let before = world.get("one").await.metadata.resource_version;
+    let touch = json!({ "metadata": { "annotations": { "team.example/note": "mine" } } });
+    let touched =
+        world.secrets().patch("one-token", &PatchParams::default(), &Patch::Merge(touch)).await.expect("touched");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let after = world.secret("one-token").await.expect("the target");
+    assert_eq!(after.metadata.resource_version, touched.metadata.resource_version);
+    assert_eq!(world.get("one").await.metadata.resource_version, before);
+}
+
+#[tokio::test]
+async fn changed_source_is_minted_from_at_once_and_touching_it_is_not() {
+    let (world, _operator) = served("changed_source").await;
+    let first = world.token("one-token").await.expect("a token");
+    let touch = json!({ "metadata": { "annotations": { "touched": "yes" } } });
+    world.secrets().patch("source", &PatchParams::default(), &Patch::Merge(touch)).await.expect("touched");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(world.zoho.stats().token.posts, 1);
+
+    world.zoho.register("1000.OTHER", "other0secret0aaaa", "1000.other0refresh.bbbb");
+    let pairs = [
+        ("client_id", "1000.OTHER"),
+        ("client_secret", "other0secret0aaaa"),
+        ("refresh_token", "1000.other0refresh.bbbb"),
+    ];
+    world.source("source", &pairs).await;
+    eventually("a token of the new source", async || {
+        let token = world.token("one-token").await?;
+        (token != first && world.zoho.is_alive(&token)).then_some(())
+    })
+    .await;
+    world.wait_ready("one").await;
+    assert_eq!(world.zoho.stats().token.posts, 2);
+    assert!(world.zoho.is_alive(&first), "the old token is left to die by itself");
+}
+
+#[tokio::test]
+async fn renamed_target_gets_the_living_token_and_the_old_one_goes_when_it_has_expired() {
+    let (world, _operator) = served("renamed_target").await;
+    let token = world.token("one-token").await.expect("a token");
+    world.patch("one", json!({ "spec": { "target": { "name": "renamed" } } })).await;
+    wait_for_token(&world, "renamed", &token).await;
+    world
+        .wait("one", "target reported", |seen| {
+            seen.status.as_ref().and_then(|status| status.target.as_deref()) == Some("renamed")
+        })
+        .await;
+    assert!(world.secret("one-token").await.is_some(), "pods that mount it go on working");
+    assert_eq!(world.zoho.stats().token.posts, 1);
+    world.advance(3601);
+    eventually("the former target is deleted", async || world.secret("one-token").await.is_none().then_some(())).await;
+    assert!(world.secret("renamed").await.is_some());
+}
+
+#[tokio::test]
+async fn suspended_credential_is_left_as_it_is_and_goes_on_when_resumed() {
+    let (world, _operator) = served("suspended").await;
+    let token = world.token("one-token").await.expect("a token");
+    world.patch("one", json!({ "spec": { "suspend": true } })).await;
+    let seen = world.wait_for_reason("one", "Suspended").await;
+    assert!(is_ready(&seen));
+    world.advance(2400);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(world.token("one-token").await.as_deref(), Some(token.as_str()));
+    world.advance(1300);
+    world.wait("one", "not Ready when the token has died", |seen| !is_ready(seen)).await;
+    assert_eq!(world.zoho.stats().token.posts, 1);
+    world.patch("one", json!({ "spec": { "suspend": false } })).await;
+    world.wait_ready("one").await;
+    assert_eq!(world.zoho.stats().token.posts, 2);
+}
+
+#[tokio::test]
+async fn equal_credentials_share_one_mint() {
+    let world = World::new("sharing").await;
+    let _operator = world.operator();
+    world.good_source("source").await;
+    for number in 0..20 {
+        world.credential(&format!("c{number}"), "source", json!({})).await;
+    }
+    for number in 0..20 {
+        world.wait_ready(&format!("c{number}")).await;
+    }
+    assert_eq!(world.zoho.stats().token.posts, 1);
+    world.advance(2000);
+    let first = world.token("c0-token").await;
+    eventually("all have the next token", async || {
+        for number in 0..20 {
+            let token = world.token(&format!("c{number}-token")).await;
+            if token == first || token != world.token("c19-token").await {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
+    assert_eq!(world.zoho.stats().token.posts, 2);
+}
+
+#[tokio::test]
+async fn person_can_ask_for_a_renewal_and_gets_an_answer() {
+    let (world, _operator) = served("asked").await;
+    let first = world.token("one-token").await;
+    let ask = |value: &str| json!({ "metadata": { "annotations": { "zoho-operator.dev/renew-requested": value } } });
+    let handled = |value: &'static str| {
+        move |seen: &zoho_operator::api::ZohoCredential| {
+            seen.status.as_ref().and_then(|status| status.last_handled_renew_request.as_deref()) == Some(value)
+        }
+    };
+    world.patch("one", ask("1")).await;
+    world.wait("one", "first request handled", handled("1")).await;
+    assert_ne!(world.token("one-token").await, first);
+    assert_eq!(world.zoho.stats().token.posts, 2);
+    for value in ["2", "3", "4", "5", "6"] {
+        world.patch("one", ask(value)).await;
+        world.wait("one", "request handled", handled(value)).await;
+    }
+    assert_eq!(world.zoho.stats().token.posts, 5, "wanted mints leave room for needed ones");
+    assert!(is(&world.get("one").await, ConditionType::Renewable, "TokenValid"));
+}
+
+#[tokio::test]
+async fn foreign_secret_is_left_alone_until_its_owner_consents() {
+    let world = World::new("foreign_secret").await;
+    let _operator = world.operator();
+    let foreign: Secret =
+        serde_json::from_value(json!({ "metadata": { "name": "one-token" }, "stringData": { "mine": "yes" } }))
+            .expect("a Secret");
+    let foreign = world.secrets().create(&PostParams::default(), &foreign).await.expect("created");
+    world.good_source("source").await;
+    world.credential("one", "source", json!({})).await;
+    let seen = world.wait_for_reason("one", "TargetNotOwned").await;
+    assert!(
+        message(&seen, ConditionType::Renewable).contains("kubectl annotate secret"),
+        "{}",
+        message(&seen, ConditionType::Renewable)
+    );
+    assert_eq!(world.secret("one-token").await, Some(foreign));
+    assert_eq!(world.zoho.stats().token.posts, 0);
+    let consent = json!({ "metadata": { "annotations": { "zoho-operator.dev/adopt": "one" } } });
+    world.secrets().patch("one-token", &PatchParams::default(), &Patch::Merge(consent)).await.expect("annotated");
+    world.wait_ready("one").await;
+    assert_eq!(world.zoho.live_tokens(REFRESH_TOKEN), [world.token("one-token").await.expect("a token")]);
+}

@@ -1,0 +1,243 @@
+//! The chart installed by Helm, and the operator under the rights that it grants.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+use zoho_operator::testing::control_plane::{AuditEntry, ControlPlane, Options};
+use zoho_operator::testing::simulator::{Simulator, SimulatorConfig};
+
+use crate::chart::CHART;
+use crate::support::eventually;
+
+const NAMESPACE: &str = "zoho-operator-system";
+const USER: &str = "system:serviceaccount:zoho-operator-system:zoho-operator";
+
+/// A control plane of its own, since the chart installs the CRDs and this operator serves all namespaces. As `OpenShift`
+/// has it: owners may be entered only by those who may delete.
+async fn control_plane() -> ControlPlane {
+    let plugin = "--enable-admission-plugins=OwnerReferencesPermissionEnforcement".into();
+    ControlPlane::start(Options { apiserver_flags: vec![plugin], ..Options::default() }).await.expect("a control plane")
+}
+
+#[tokio::test]
+async fn installed_operator_gets_along_with_the_rights_of_the_chart() {
+    let cluster = control_plane().await;
+    let zoho = Simulator::start(SimulatorConfig::default());
+    zoho.register("1000.CLIENT", "secret", "1000.refresh");
+    helm(&cluster, &["install", "zoho-operator", CHART, "-n", NAMESPACE, "--create-namespace"]).await;
+    let operator = Operator::start(&cluster, &zoho).await;
+
+    kubectl(&cluster, &["create", "namespace", "patching"]).await;
+    let source = ["client_id=1000.CLIENT", "client_secret=secret", "refresh_token=1000.refresh"];
+    let source = source.map(|pair| format!("--from-literal={pair}"));
+    let mut create = vec!["create", "secret", "generic", "zoho-oauth", "-n", "patching"];
+    create.extend(source.iter().map(String::as_str));
+    kubectl(&cluster, &create).await;
+    // The first target stands already and is taken over, the second one is made anew.
+    kubectl(&cluster, &["create", "secret", "generic", "patch-token", "-n", "patching"]).await;
+    kubectl(&cluster, &["annotate", "secret", "patch-token", "-n", "patching", "zoho-operator.dev/adopt=patch"]).await;
+    cluster.apply_yaml(CREDENTIAL).await.expect("applied");
+    operator.until("the token is there", async || is_ready(&cluster, "patch-token").await.then_some(())).await;
+
+    patch(&cluster, &json!({ "spec": { "target": { "name": "renamed" } } })).await;
+    operator.until("the new target is there", async || is_ready(&cluster, "renamed").await.then_some(())).await;
+    // Renewal first, while the former target's token still lives; then its end.
+    for _ in 0..2 {
+        let mints = zoho.stats().token.mints;
+        operator.advance(&zoho, 40 * 60);
+        operator.until("it is renewed", async || (zoho.stats().token.mints > mints).then_some(())).await;
+    }
+    operator
+        .until("the former target is deleted", async || {
+            let get = ["get", "secret", "patch-token", "-n", "patching", "--ignore-not-found", "-o", "name"];
+            kubectl(&cluster, &get).await.is_empty().then_some(())
+        })
+        .await;
+
+    let wanted: &[(&str, &str, &str)] = &[
+        ("get", "secrets", ""),
+        ("list", "secrets", ""),
+        ("watch", "secrets", ""),
+        ("create", "secrets", ""),
+        ("patch", "secrets", ""),
+        ("delete", "secrets", ""),
+        ("list", "zohocredentials", ""),
+        ("watch", "zohocredentials", ""),
+        ("patch", "zohocredentials", "status"),
+        ("create", "events", ""),
+        ("list", "zohomintledgers", ""),
+        ("watch", "zohomintledgers", ""),
+        ("create", "zohomintledgers", ""),
+        ("update", "zohomintledgers", ""),
+    ];
+    // Watches are written down when they end.
+    drop(operator);
+    let is_seen = |entries: &[AuditEntry], (verb, resource, subresource): &(&str, &str, &str)| {
+        entries.iter().any(|entry| {
+            entry.verb == *verb && entry.resource == *resource && entry.subresource == *subresource && entry.code < 400
+        })
+    };
+    let mut entries = Vec::new();
+    eventually("every kind of request is in the audit log", async || {
+        entries = cluster.audit_entries().expect("readable").expect("a control plane of our own");
+        entries.retain(|entry| entry.user == USER);
+        wanted.iter().all(|request| is_seen(&entries, request)).then_some(())
+    })
+    .await;
+    let refused: Vec<_> = entries.iter().filter(|entry| entry.code == 403).collect();
+    assert!(refused.is_empty(), "{refused:#?}");
+}
+
+#[tokio::test]
+async fn people_may_what_their_role_says_and_uninstalling_keeps_the_credentials() {
+    let cluster = control_plane().await;
+    helm(&cluster, &["install", "zoho-operator", CHART, "-n", NAMESPACE, "--create-namespace"]).await;
+    kubectl(&cluster, &["create", "namespace", "patching"]).await;
+    for role in ["view", "edit", "admin"] {
+        let (role_flag, user) = (format!("--clusterrole={role}"), format!("--user={role}er"));
+        kubectl(&cluster, &["create", "clusterrolebinding", role, &role_flag, &user]).await;
+    }
+    // The controller manager aggregates a moment later.
+    eventually("roles are aggregated", async || {
+        may(&cluster, "adminer", "create", "zohocredentials").await.then_some(())
+    })
+    .await;
+    for (user, verb, resource, expected) in [
+        ("viewer", "list", "zohocredentials", true),
+        ("viewer", "create", "zohocredentials", false),
+        ("editer", "create", "zohocredentials", true),
+        ("editer", "patch", "zohocredentials", true),
+        ("editer", "patch", "zohocredentials/status", false),
+        ("editer", "get", "zohomintledgers", false),
+        ("adminer", "delete", "zohocredentials", true),
+        ("adminer", "update", "zohocredentials/status", false),
+        ("adminer", "update", "zohomintledgers", false),
+        (USER, "patch", "zohocredentials", false),
+        (USER, "update", "secrets", false),
+        (USER, "deletecollection", "secrets", false),
+        (USER, "list", "namespaces", false),
+        (USER, "get", "zohomintledgers", false),
+        (USER, "create", "pods", false),
+    ] {
+        assert_eq!(
+            may(&cluster, user, verb, resource).await,
+            expected,
+            "{user} {verb} {resource} in namespace patching"
+        );
+    }
+
+    cluster.apply_yaml(CREDENTIAL).await.expect("applied");
+    helm(&cluster, &["upgrade", "zoho-operator", CHART, "-n", NAMESPACE, "--set", "config.concurrency=64"]).await;
+    helm(&cluster, &["uninstall", "zoho-operator", "-n", NAMESPACE, "--wait"]).await;
+    assert_eq!(
+        kubectl(&cluster, &["get", "zcred", "-A", "-o", "name"]).await,
+        "zohocredential.zoho-operator.dev/patch"
+    );
+    let left = ["get", "clusterrole,clusterrolebinding,role,rolebinding,deployment,serviceaccount", "-A", "-o", "name"];
+    let left = kubectl(&cluster, &left).await;
+    assert!(!left.contains("zoho-operator"), "{left}");
+    helm(&cluster, &["install", "zoho-operator", CHART, "-n", NAMESPACE]).await;
+}
+
+const CREDENTIAL: &str = "\
+apiVersion: zoho-operator.dev/v1alpha1
+kind: ZohoCredential
+metadata:
+  name: patch
+  namespace: patching
+spec:
+  dataCenter: US
+  secretRef:
+    name: zoho-oauth
+";
+
+/// The operator as the chart's `ServiceAccount`, with the arguments that its pod has. Killed when dropped.
+struct Operator {
+    _process: Child,
+    log: PathBuf,
+    clock: PathBuf,
+}
+
+impl Operator {
+    async fn start(cluster: &ControlPlane, zoho: &Simulator) -> Self {
+        let deployment = kubectl(cluster, &["get", "deployment", "zoho-operator", "-n", NAMESPACE, "-o", "json"]).await;
+        let deployment: Value = serde_json::from_str(&deployment).expect("JSON");
+        let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].clone();
+        let arguments: Vec<String> = serde_json::from_value(arguments).expect("a list of texts");
+        let account = deployment["spec"]["template"]["spec"]["serviceAccountName"].as_str().expect("one").to_owned();
+        let token = kubectl(cluster, &["create", "token", &account, "-n", NAMESPACE]).await;
+        let admin = fs::read_to_string(cluster.kubeconfig_path()).expect("readable");
+        let mut kubeconfig: Value = serde_json::from_str(&admin).expect("JSON");
+        kubeconfig["users"][0]["user"] = json!({ "token": token });
+        let file = |name: &str| cluster.folder().join(name);
+        fs::write(file("chart.kubeconfig"), kubeconfig.to_string()).expect("written");
+        let log = file("chart-operator.log");
+        let output = fs::File::create(&log).expect("a log");
+        let process = Command::new(env!("CARGO_BIN_EXE_zoho-operator"))
+            .args(arguments.iter().filter(|argument| !argument.starts_with("--health-probe-bind-address")))
+            .args(["--health-probe-bind-address=127.0.0.1:0", &format!("--accounts-url=US={}", zoho.url())])
+            .env("KUBECONFIG", file("chart.kubeconfig"))
+            .env("ZOHO_OPERATOR_CLOCK_OFFSET_FILE", file("chart-clock"))
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().expect("the log"))
+            .stderr(output)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the operator starts");
+        Self { _process: process, log, clock: file("chart-clock") }
+    }
+
+    /// Sets the wall clock of the operator and Zoho ahead.
+    fn advance(&self, zoho: &Simulator, seconds: i64) {
+        let before: i64 = fs::read_to_string(&self.clock).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
+        let offset = before + seconds;
+        zoho.set_clock_offset(SignedDuration::from_secs(offset));
+        let next = self.clock.with_extension("next");
+        fs::write(&next, offset.to_string()).expect("written");
+        fs::rename(next, &self.clock).expect("renamed");
+    }
+
+    /// Like [`eventually`], with the operator's log on failure.
+    async fn until<T>(&self, what: &str, observe: impl AsyncFnMut() -> Option<T>) -> T {
+        let waiting = tokio::time::timeout(Duration::from_secs(50), eventually(what, observe)).await;
+        waiting.unwrap_or_else(|_| panic!("{what}\n{}", fs::read_to_string(&self.log).unwrap_or_default()))
+    }
+}
+
+/// Is the credential Ready for this generation, with its token in that Secret?
+async fn is_ready(cluster: &ControlPlane, target: &str) -> bool {
+    let credential = kubectl(cluster, &["get", "zcred", "patch", "-n", "patching", "-o", "json"]).await;
+    let credential: Value = serde_json::from_str(&credential).expect("JSON");
+    let status = &credential["status"];
+    let is_ready = |condition: &Value| condition["type"] == "Ready" && condition["status"] == "True";
+    status["target"] == target
+        && status["observedGeneration"] == credential["metadata"]["generation"]
+        && status["conditions"].as_array().is_some_and(|conditions| conditions.iter().any(is_ready))
+}
+
+async fn patch(cluster: &ControlPlane, edit: &Value) {
+    kubectl(cluster, &["patch", "zcred", "patch", "-n", "patching", "--type=merge", "-p", &edit.to_string()]).await;
+}
+
+async fn may(cluster: &ControlPlane, user: &str, verb: &str, resource: &str) -> bool {
+    let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+    let subresource = format!("--subresource={subresource}");
+    let ask = ["auth", "can-i", verb, resource, &subresource, "-n", "patching", "--as", user];
+    cluster.kubectl(&ask).await.expect("runs").status.success()
+}
+
+async fn kubectl(cluster: &ControlPlane, arguments: &[&str]) -> String {
+    let output = cluster.kubectl(arguments).await.expect("runs");
+    assert!(output.status.success(), "kubectl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+async fn helm(cluster: &ControlPlane, arguments: &[&str]) {
+    let output = cluster.helm(arguments).await.expect("runs");
+    assert!(output.status.success(), "helm {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}

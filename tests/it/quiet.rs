@@ -1,0 +1,133 @@
+//! What the operator asks of the API server, counted by the API server's own audit log.
+
+use std::time::Duration;
+
+use serde_json::json;
+use zoho_operator::api::Time;
+use zoho_operator::testing::control_plane::{AuditEntry, Identity};
+
+use crate::support::world::{World, is_ready};
+
+/// The calls of operators on behalf of objects in this world: no watches, no lists, nothing of start-up.
+fn calls(world: &World, since: usize) -> Vec<AuditEntry> {
+    let entries = world.cluster.audit_entries().expect("the audit log is readable").expect("our own control plane");
+    let ours = |entry: &AuditEntry| {
+        entry.user == Identity::Operator.user()
+            && [&world.namespace, &world.operator_namespace].contains(&&entry.namespace)
+            && !matches!(entry.verb.as_str(), "watch" | "list")
+            && !entry.name.ends_with("-hash-key")
+    };
+    let calls: Vec<AuditEntry> = entries.into_iter().filter(ours).collect();
+    calls.into_iter().skip(since).collect()
+}
+
+fn summary(calls: &[AuditEntry]) -> Vec<String> {
+    let dry = |entry: &AuditEntry| if entry.uri.contains("dryRun") { " (dry run)" } else { "" };
+    calls
+        .iter()
+        .map(|entry| {
+            format!(
+                "{} {}{} {}{}",
+                entry.verb,
+                entry.resource,
+                if entry.subresource.is_empty() { "" } else { "/status" },
+                entry.code,
+                dry(entry)
+            )
+        })
+        .collect()
+}
+
+/// Entries appear some milliseconds after the answer: waits until there are as many, then a moment for one too many.
+async fn wait_for_calls(world: &World, since: usize, count: usize) -> Vec<String> {
+    crate::support::eventually(&format!("{count} calls"), async || (calls(world, since).len() >= count).then_some(()))
+        .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    summary(&calls(world, since))
+}
+
+#[tokio::test]
+async fn new_credential_costs_six_calls_renewal_four_and_quiet_none() {
+    let world = World::new("calls").await;
+    let operator = world.operator();
+    operator.synced().await;
+    world.good_source("source").await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    world.credential("one", "source", json!({})).await;
+    let seen = world.wait_ready("one").await;
+    let created = wait_for_calls(&world, 0, 6).await;
+    assert_eq!(
+        created,
+        [
+            "get secrets 200",
+            "create secrets 201 (dry run)",
+            "create zohomintledgers 201",
+            "create secrets 201",
+            "patch zohocredentials/status 200",
+            "create events 201",
+        ]
+    );
+
+    let status = seen.status.expect("a status");
+    let (due, expires) = (status.renewal_time.expect("a time"), status.expiration_time.expect("a time"));
+    world.advance(due.unix() - Time::from(world.zoho.now()).unix() + 1);
+    world
+        .wait("one", "renewed", |seen| {
+            is_ready(seen) && seen.status.as_ref().and_then(|status| status.expiration_time) > Some(expires)
+        })
+        .await;
+    let renewed = wait_for_calls(&world, 6, 4).await;
+    assert_eq!(
+        renewed,
+        ["get secrets 200", "update zohomintledgers 200", "patch secrets 200", "patch zohocredentials/status 200"]
+    );
+
+    // Two heartbeats in which nothing happens.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert_eq!(summary(&calls(&world, 10)), Vec::<String>::new());
+    assert_eq!(world.zoho.stats().token.posts, 2);
+}
+
+#[tokio::test]
+async fn hundred_credentials_are_served_by_exactly_a_hundred_posts_and_a_restart_by_none() {
+    let world = World::new("hundred").await;
+    let credentials = world.zoho.register_many("load", 100);
+    let operator = world.operator();
+    operator.synced().await;
+    for (number, credential) in credentials.iter().enumerate() {
+        let pairs = [
+            ("client_id", credential.client_id.as_str()),
+            ("client_secret", &credential.client_secret),
+            ("refresh_token", &credential.refresh_token),
+        ];
+        world.source(&format!("source-{number}"), &pairs).await;
+        world.credential(&format!("c{number}"), &format!("source-{number}"), json!({})).await;
+    }
+    for number in 0..100 {
+        world.wait_ready(&format!("c{number}")).await;
+    }
+    assert_eq!(world.zoho.stats().token.posts, 100);
+
+    let last = calls(&world, 0).len();
+    let listed = lists_of_secrets(&world);
+    operator.kill();
+    let restarted = world.operator();
+    restarted.synced().await;
+    // A pass over every object, and then some.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let since = summary(&calls(&world, last));
+    let own_events: Vec<&String> = since.iter().filter(|call| call.contains("events")).collect();
+    assert_eq!(since.len(), own_events.len(), "a restart reads, writes and mints nothing: {since:?}");
+    assert_eq!(lists_of_secrets(&world) - listed, 1, "one page of metadata");
+    assert_eq!(world.zoho.stats().token.posts, 100);
+}
+
+fn lists_of_secrets(world: &World) -> usize {
+    let entries = world.cluster.audit_entries().expect("the audit log is readable").expect("our own control plane");
+    let lists = |entry: &&AuditEntry| {
+        entry.user == Identity::Operator.user()
+            && (entry.namespace.as_str(), entry.resource.as_str(), entry.verb.as_str())
+                == (&world.namespace, "secrets", "list")
+    };
+    entries.iter().filter(lists).count()
+}
