@@ -3,7 +3,8 @@
 comma := ,
 CARGO ?= cargo
 GO    ?= go
-IMAGE ?= zoho-operator:dev
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+IMAGE ?= zoho-operator:$(VERSION)
 
 # The control plane, the simulator and their clients talk over loopback, whatever proxy leads to the rest of the world.
 export NO_PROXY := $(if $(NO_PROXY),$(NO_PROXY)$(comma),)127.0.0.1,localhost,::1
@@ -42,8 +43,8 @@ test-long: need-cargo need-go ## The tests that take minutes, optimised
 crds: need-cargo ## Write crds/ anew after a change of src/api
 	$(CARGO) run --quiet --locked --bin crdgen
 
-image: ## Build the container image zoho-operator:dev (IMAGE=…; BUILDER='podman build' without docker)
-	$(or $(BUILDER),docker build) --tag $(IMAGE) .
+image: ## Build the container image zoho-operator:VERSION (IMAGE=…; BUILDER='podman build' without docker)
+	$(or $(BUILDER),docker build) --build-arg VERSION=$(VERSION) --tag $(IMAGE) .
 
 clean-cache: ## Delete the control plane that was built for the tests and the demo (10 minutes to build again)
 	rm -rf $(CACHE)
