@@ -1,13 +1,14 @@
 # The two to start with: make demo, make test. `make` alone lists all targets.
 
 comma := ,
+space := $(comma:,=) 
 CARGO ?= cargo
 GO    ?= go
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 IMAGE ?= zoho-operator:$(VERSION)
 
 # The control plane, the simulator and their clients talk over loopback, whatever proxy leads to the rest of the world.
-export NO_PROXY := $(if $(NO_PROXY),$(NO_PROXY)$(comma),)127.0.0.1,localhost,::1
+export NO_PROXY := $(subst $(space),$(comma),$(strip $(or $(NO_PROXY),$(no_proxy)) 127.0.0.1 localhost ::1))
 export no_proxy := $(NO_PROXY)
 
 # Where the control plane is kept once it is built, see tests/controlplane/README.md.
