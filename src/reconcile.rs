@@ -17,12 +17,13 @@ use crate::config::Config;
 use crate::error::ApiError;
 use crate::events::Events;
 use crate::index::{CredentialSeen, Index, Key, version};
+use crate::message::Names;
 use crate::mint::{Mints, Order};
 use crate::observe::{Memory, Observer, ReadError, View, renew_request};
 use crate::plan::budget::Hold;
 use crate::plan::{self, Defect, MintReason, Plan, Source, Target};
 use crate::secret::{self, HashKey};
-use crate::status::{self, Names, Report};
+use crate::status::{self, Report};
 
 /// A pass that has to look again this often leaves the rest to the next one.
 const MOST_TURNS: usize = 5;
@@ -486,8 +487,11 @@ impl Pass<'_> {
 
     fn names(&self, view: &View) -> Names {
         let source = &self.credential.spec.secret_ref;
+        let name = Key::new(&self.key.namespace, &source.name);
+        let seen = self.context.index.secret(&name).and_then(|seen| seen.ours);
         Names {
-            source: Key::new(&self.key.namespace, &source.name),
+            source: name,
+            source_manager: seen.and_then(|seen| seen.controller),
             target: self.target(),
             refresh_token_key: source.refresh_token_key().to_owned(),
             data_center: self.credential.spec.data_center,

@@ -15,7 +15,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("index", &["api", "secret"]),
     ("mint", &["api", "clock", "config", "error", "index", "plan", "secret"]),
     ("spec", &["api", "config", "mint", "plan"]),
-    ("status", &["api", "index", "mint", "plan"]),
+    ("message", &["api", "index", "mint"]),
+    ("status", &["api", "message", "mint", "plan"]),
     ("queue", &["api", "index"]),
     ("apply", &["api", "error", "index"]),
     ("events", &["api", "error", "status"]),
@@ -23,7 +24,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("observe", &["api", "config", "error", "index", "mint", "plan", "secret", "spec"]),
     (
         "reconcile",
-        &["api", "apply", "clock", "config", "error", "events", "index", "mint", "observe", "plan", "secret", "status"],
+        &[
+            "api", "apply", "clock", "config", "error", "events", "index", "message", "mint", "observe", "plan",
+            "secret", "status",
+        ],
     ),
     ("controller", &["api", "config", "error", "index", "queue", "reconcile", "server"]),
     ("server", &[]),
@@ -31,7 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that decide or convert, and so must not be able to do anything.
-const PURE: &[&str] = &["api", "plan", "secret", "spec", "status", "queue"];
+const PURE: &[&str] = &["api", "plan", "secret", "spec", "status", "message", "queue"];
 
 /// What pure modules must not name.
 const EFFECTS: &[&str] = &[
