@@ -59,6 +59,10 @@ pub struct Config {
     #[arg(long, env = "ZOHO_OPERATOR_MAX_LIVE_TOKENS", default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..=10), value_name = "N")]
     max_live_tokens: u8,
 
+    /// Token requests a second, from the whole process; 0 for no limit.
+    #[arg(long, env = "ZOHO_OPERATOR_MINT_RATE", default_value_t = 100, value_name = "N")]
+    pub mint_rate: u32,
+
     /// Reconciles at once.
     #[arg(long, env = "ZOHO_OPERATOR_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024), value_name = "N")]
     pub concurrency: u16,

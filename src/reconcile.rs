@@ -259,8 +259,9 @@ impl Pass<'_> {
         else {
             return Ok(Effect::LookAgain);
         };
-        if let Effect::LookAgain | Effect::Blocked(_) = self.rehearse(view, now).await? {
-            return Ok(self.memory.refused.clone().map_or(Effect::LookAgain, Effect::Blocked));
+        match self.rehearse(view, now).await? {
+            Effect::Done => {}
+            other @ (Effect::LookAgain | Effect::Blocked(_)) => return Ok(other),
         }
         let order = Order {
             ledger: ledger.clone(),
