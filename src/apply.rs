@@ -99,12 +99,12 @@ pub async fn delete_target(client: &Client, name: &Key, at: &str) -> Result<(), 
     Ok(())
 }
 
-/// Writes what changed in the status, and returns the object as it is then. An object that was deleted and made anew
-/// under the same name is not touched.
+/// Writes what changed in the status, and returns the object as it is then.
 ///
 /// # Errors
 ///
-/// See [`ApiError`].
+/// `Conflict` where the object is another one or another version by now (the API server does not compare uids in writes
+/// of the status subresource, so the version is what the write rests on); see [`ApiError`].
 ///
 /// # Permissions
 ///
@@ -117,7 +117,7 @@ pub async fn patch_status(
 ) -> Result<DeserializeGuard<ZohoCredential>, ApiError> {
     let before = credential.status.as_ref().map_or(Value::Null, |status| json!(status));
     let patch = json!({
-        "metadata": { "uid": credential.metadata.uid },
+        "metadata": { "resourceVersion": credential.metadata.resource_version },
         "status": merge_patch(&before, &json!(status)),
     });
     let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(client.clone(), &key.namespace);

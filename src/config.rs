@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use reqwest::Url;
 
-use crate::api::DataCenter;
+use crate::api::{DataCenter, Product};
 use crate::plan::budget::Limits;
 
 /// Keeps valid Zoho OAuth access tokens in Kubernetes Secrets.
@@ -42,6 +42,11 @@ pub struct Config {
     #[arg(long, env = "ZOHO_OPERATOR_ACCOUNTS_HOST", value_delimiter = ',', value_name = "HOST")]
     accounts_host: Vec<String>,
 
+    /// Another API host for a product in a data center: the base URL that becomes api_url. https, or http on loopback
+    /// only.
+    #[arg(long, env = "ZOHO_OPERATOR_API_URL", value_delimiter = ',', value_parser = parse_api_url, value_name = "PRODUCT:DC=URL")]
+    api_url: Vec<(Product, DataCenter, Url)>,
+
     /// More root certificates (PEM) for the token service; repeatable.
     #[arg(long, env = "ZOHO_OPERATOR_CA_FILE", value_delimiter = ',', value_name = "PATH")]
     pub ca_file: Vec<PathBuf>,
@@ -53,6 +58,10 @@ pub struct Config {
     /// Living tokens of one refresh token; Zoho keeps 10 and kills the oldest after that.
     #[arg(long, env = "ZOHO_OPERATOR_MAX_LIVE_TOKENS", default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..=10), value_name = "N")]
     max_live_tokens: u8,
+
+    /// Token requests a second, from the whole process; 0 for no limit.
+    #[arg(long, env = "ZOHO_OPERATOR_MINT_RATE", default_value_t = 100, value_name = "N")]
+    pub mint_rate: u32,
 
     /// Reconciles at once.
     #[arg(long, env = "ZOHO_OPERATOR_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024), value_name = "N")]
@@ -107,6 +116,12 @@ impl Config {
         self.accounts_url.iter().rfind(|(dc, _)| *dc == data_center).map(|(_, url)| url)
     }
 
+    /// The base URL that replaces a product's own API host in a data center; the last one given counts.
+    pub fn api_url(&self, product: Product, data_center: DataCenter) -> Option<&Url> {
+        let of = |(p, dc, _): &&(Product, DataCenter, Url)| (*p, *dc) == (product, data_center);
+        self.api_url.iter().rfind(of).map(|(_, _, url)| url)
+    }
+
     /// May `spec.accountsHost` name this host, beyond the known ones?
     pub fn allows_accounts_host(&self, host: &str) -> bool {
         self.accounts_host.iter().any(|allowed| allowed == host)
@@ -140,13 +155,29 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
 
 fn parse_accounts_url(text: &str) -> Result<(DataCenter, Url), String> {
     let (data_center, url) = text.split_once('=').ok_or("want DC=URL, for example EU=https://gateway.example")?;
-    let data_center = serde_json::from_value(data_center.into())
-        .map_err(|_| format!("{data_center} is no data center; known are US EU IN AU CN JP CA SA UK AE SG Other"))?;
-    let url: Url = url.parse().map_err(|error| format!("{url} is no URL: {error}"))?;
+    Ok((parse_data_center(data_center)?, parse_url(url)?))
+}
+
+fn parse_api_url(text: &str) -> Result<(Product, DataCenter, Url), String> {
+    let want = "want PRODUCT:DC=URL, for example PatchManagerPlus:EU=https://gateway.example";
+    let (product, rest) = text.split_once(':').ok_or(want)?;
+    let (data_center, url) = rest.split_once('=').ok_or(want)?;
+    let product = serde_json::from_value(product.into())
+        .map_err(|_| format!("{product} is no product; known are PatchManagerPlus EndpointCentral ServiceDeskPlus"))?;
+    Ok((product, parse_data_center(data_center)?, parse_url(url)?))
+}
+
+fn parse_data_center(text: &str) -> Result<DataCenter, String> {
+    serde_json::from_value(text.into())
+        .map_err(|_| format!("{text} is no data center; known are US EU IN AU CN JP CA SA UK AE SG Other"))
+}
+
+fn parse_url(text: &str) -> Result<Url, String> {
+    let url: Url = text.parse().map_err(|error| format!("{text} is no URL: {error}"))?;
     if !is_safe(&url) {
         return Err(format!("{url}: only https, or http on loopback, keeps secrets safe on their way"));
     }
-    Ok((data_center, url))
+    Ok(url)
 }
 
 /// https, or http to this machine itself.
@@ -189,6 +220,17 @@ mod tests {
             "XX=https://a",
         ] {
             assert!(parse(&["--accounts-url", url]).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn api_url_is_for_one_product_in_one_data_center() {
+        let config = parse(&["--api-url", "PatchManagerPlus:EU=https://gateway.example/p"]).unwrap();
+        let url = config.api_url(Product::PatchManagerPlus, DataCenter::EU).map(Url::as_str);
+        assert_eq!(url, Some("https://gateway.example/p"));
+        assert_eq!(config.api_url(Product::PatchManagerPlus, DataCenter::US), None);
+        for wrong in ["EU=https://a", "PatchManagerPlus:EU", "Mail:EU=https://a", "PatchManagerPlus:EU=http://a"] {
+            assert!(parse(&["--api-url", wrong]).is_err(), "{wrong}");
         }
     }
 

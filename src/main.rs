@@ -12,6 +12,7 @@ use zoho_operator::config::Config;
 use zoho_operator::controller;
 use zoho_operator::events::Events;
 use zoho_operator::mint::Mints;
+use zoho_operator::mint::gate::Gate;
 use zoho_operator::mint::ledger::Ledgers;
 use zoho_operator::mint::transport::Transport;
 use zoho_operator::reconcile::Context;
@@ -52,7 +53,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
     let ledgers =
         Ledgers::new(client.clone(), &namespace, config.labels(), holder.clone(), config.limits(), clock.clone());
-    let mints = Mints::new(ledgers, transport, clock.clone(), wake.clone());
+    let mints = Mints::new(ledgers, transport, Gate::new(config.mint_rate), clock.clone(), wake.clone());
     tracing::info!(holder, namespace, version = env!("CARGO_PKG_VERSION"), "starting");
     let context = Arc::new(Context {
         events: Events::start(client.clone(), &holder),

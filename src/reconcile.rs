@@ -17,12 +17,13 @@ use crate::config::Config;
 use crate::error::ApiError;
 use crate::events::Events;
 use crate::index::{CredentialSeen, Index, Key, version};
+use crate::message::Names;
 use crate::mint::{Mints, Order};
 use crate::observe::{Memory, Observer, ReadError, View, renew_request};
 use crate::plan::budget::Hold;
 use crate::plan::{self, Defect, MintReason, Plan, Source, Target};
 use crate::secret::{self, HashKey};
-use crate::status::{self, Names, Report};
+use crate::status::{self, Report};
 
 /// A pass that has to look again this often leaves the rest to the next one.
 const MOST_TURNS: usize = 5;
@@ -260,7 +261,7 @@ impl Pass<'_> {
         };
         match self.rehearse(view, now).await? {
             Effect::Done => {}
-            hindrance @ (Effect::LookAgain | Effect::Blocked(_)) => return Ok(hindrance),
+            other @ (Effect::LookAgain | Effect::Blocked(_)) => return Ok(other),
         }
         let order = Order {
             ledger: ledger.clone(),
@@ -471,7 +472,7 @@ impl Pass<'_> {
                 }
                 Ok(after)
             }
-            // Gone, or made anew under the same name: the watch tells.
+            // Gone, made anew or edited meanwhile: the watch tells, and the next pass looks again.
             Err(ApiError::NotFound | ApiError::Conflict) => Ok(before),
             Err(error) => Err(PassError::Status(error)),
         }
@@ -493,8 +494,11 @@ impl Pass<'_> {
 
     fn names(&self, view: &View) -> Names {
         let source = &self.credential.spec.secret_ref;
+        let name = Key::new(&self.key.namespace, &source.name);
+        let seen = self.context.index.secret(&name).and_then(|seen| seen.ours);
         Names {
-            source: Key::new(&self.key.namespace, &source.name),
+            source: name,
+            source_manager: seen.and_then(|seen| seen.controller),
             target: self.target(),
             refresh_token_key: source.refresh_token_key().to_owned(),
             data_center: self.credential.spec.data_center,

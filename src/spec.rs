@@ -61,7 +61,7 @@ pub fn check(credential: &ZohoCredential, config: &Config) -> Result<Served, Def
         return Err(unsupported("spec.verify"));
     }
     let service = TokenService::of(spec, config)?;
-    let api_url = zoho::api_url(spec)?;
+    let api_url = zoho::api_url(spec, config)?;
     if let Some(target) = &spec.target {
         template::check(target, api_url.as_deref())?;
     }

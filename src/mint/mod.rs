@@ -5,6 +5,7 @@
 //! why there is none. So a slow token service holds no pass.
 
 pub mod data_centers;
+pub mod gate;
 pub mod ledger;
 pub mod reply;
 pub mod transport;
@@ -13,6 +14,7 @@ pub mod zoho;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::gate::Gate;
 use self::ledger::{Ledgers, NotReserved, Reservation};
 use self::reply::{Failed, Reply};
 use self::transport::Transport;
@@ -71,7 +73,8 @@ struct State {
 #[derive(Clone)]
 pub struct Mints {
     ledgers: Ledgers,
-    transport: Transport,
+    transport: Arc<Transport>,
+    gate: Arc<Gate>,
     clock: Arc<dyn Clock>,
     wake: tokio::sync::mpsc::UnboundedSender<Key>,
     in_the_air: tokio_util::task::TaskTracker,
@@ -83,12 +86,14 @@ impl Mints {
     pub fn new(
         ledgers: Ledgers,
         transport: Transport,
+        gate: Gate,
         clock: Arc<dyn Clock>,
         wake: tokio::sync::mpsc::UnboundedSender<Key>,
     ) -> Self {
         Self {
             ledgers,
-            transport,
+            transport: Arc::new(transport),
+            gate: Arc::new(gate),
             clock,
             wake,
             in_the_air: tokio_util::task::TaskTracker::new(),
@@ -157,6 +162,7 @@ impl Mints {
     async fn fly(&self, order: &Order) -> Result<MintedToken, Option<Failure>> {
         let request =
             Request { inputs: &order.inputs, need: order.need, asked: order.asked, holder: self.ledgers.holder() };
+        let _pass = self.gate.enter(order.service.token_url.host_str().unwrap_or_default()).await;
         let reservation = match self.ledgers.reserve(&order.ledger, &request, order.ledger_expected).await {
             Ok(reservation) => reservation,
             // The plan looks at the ledger again and says what to wait for.

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -21,37 +22,51 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 const LARGEST_REPLY: usize = 64 * 1024;
 
 /// Sends token requests.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Transport {
+    ca_files: Vec<PathBuf>,
+    current: Mutex<Current>,
+}
+
+/// The client, and the content of the certificate files that it was made with.
+#[derive(Clone, Debug)]
+struct Current {
+    pems: Vec<Vec<u8>>,
     client: Client,
 }
 
 impl Transport {
-    /// A transport that trusts the system's roots and those of the files.
+    /// A transport that trusts the system's roots and those of the files. The files are read again before each request,
+    /// so that a mounted `ConfigMap` can change.
     ///
     /// # Errors
     ///
     /// A file that cannot be read or holds no certificate.
     pub fn new(ca_files: &[PathBuf]) -> anyhow::Result<Self> {
-        let mut roots = Vec::new();
-        for path in ca_files {
-            let pem = std::fs::read(path).with_context(|| format!("read --ca-file {}", path.display()))?;
-            let bundle = Certificate::from_pem_bundle(&pem)
-                .with_context(|| format!("parse --ca-file {}: want PEM certificates", path.display()))?;
-            anyhow::ensure!(!bundle.is_empty(), "--ca-file {} holds no certificate", path.display());
-            roots.extend(bundle);
+        let pems = read_all(ca_files)?;
+        let client = client(ca_files, &pems)?;
+        Ok(Self { ca_files: ca_files.to_vec(), current: Mutex::new(Current { pems, client }) })
+    }
+
+    /// The client for the files as they are now. What cannot be used leaves the one before in place.
+    fn client(&self) -> Client {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.ca_files.is_empty() {
+            match read_all(&self.ca_files) {
+                Ok(pems) if pems == current.pems => {}
+                Ok(pems) => match client(&self.ca_files, &pems) {
+                    Ok(client) => {
+                        tracing::info!("certificate files changed and are read again");
+                        *current = Current { pems, client };
+                    }
+                    Err(error) => {
+                        tracing::warn!(error = format!("{error:#}"), "changed certificate files are not used")
+                    }
+                },
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "certificate files cannot be read again"),
+            }
         }
-        let client = Client::builder()
-            .user_agent(concat!("zoho-operator/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .referer(false)
-            .connect_timeout(CONNECT_WITHIN)
-            .timeout(ANSWER_WITHIN)
-            .tls_certs_merge(roots)
-            .build()
-            .context("build the HTTP client")?;
-        Ok(Self { client })
+        current.client.clone()
     }
 
     /// Asks for an access token. One request, never repeated here.
@@ -72,7 +87,7 @@ impl Transport {
         if let Some(redirect_uri) = &grant.redirect_uri {
             form.push(("redirect_uri", redirect_uri.expose_secret()));
         }
-        let mut response = self.client.post(token_url.clone()).form(&form).send().await?;
+        let mut response = self.client().post(token_url.clone()).form(&form).send().await?;
         let status = response.status().as_u16();
         let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.map(str::to_owned);
@@ -86,6 +101,31 @@ impl Transport {
         }
         Ok(reply::classify(status, retry_after.as_deref(), &body))
     }
+}
+
+fn read_all(ca_files: &[PathBuf]) -> anyhow::Result<Vec<Vec<u8>>> {
+    let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("read --ca-file {}", path.display()));
+    ca_files.iter().map(read).collect()
+}
+
+fn client(ca_files: &[PathBuf], pems: &[Vec<u8>]) -> anyhow::Result<Client> {
+    let mut roots = Vec::new();
+    for (path, pem) in ca_files.iter().zip(pems) {
+        let bundle = Certificate::from_pem_bundle(pem)
+            .with_context(|| format!("parse --ca-file {}: want PEM certificates", path.display()))?;
+        anyhow::ensure!(!bundle.is_empty(), "--ca-file {} holds no certificate", path.display());
+        roots.extend(bundle);
+    }
+    Client::builder()
+        .user_agent(concat!("zoho-operator/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .retry(retry::never())
+        .referer(false)
+        .connect_timeout(CONNECT_WITHIN)
+        .timeout(ANSWER_WITHIN)
+        .tls_certs_merge(roots)
+        .build()
+        .context("build the HTTP client")
 }
 
 /// What a call without a usable answer means. Until a connection stands nothing of ours has left; after that the server

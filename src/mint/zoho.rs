@@ -72,16 +72,19 @@ fn endpoint(base: &Url) -> Url {
     url
 }
 
-/// The product's base URL: `spec.apiUrl`, else its host in the data center; `None` without a product.
+/// The product's base URL: `spec.apiUrl`, else the operator's `--api-url`, else its host in the data center; `None` without a product.
 ///
 /// # Errors
 ///
 /// `InvalidSpec` when the product has no host in that data center.
-pub fn api_url(spec: &ZohoCredentialSpec) -> Result<Option<String>, Defect> {
+pub fn api_url(spec: &ZohoCredentialSpec, config: &Config) -> Result<Option<String>, Defect> {
     if let Some(url) = &spec.api_url {
         return Ok(Some(url.trim_end_matches('/').to_owned()));
     }
     let (Some(product), Some(data_center)) = (spec.product, spec.data_center) else { return Ok(None) };
+    if let Some(url) = config.api_url(product, data_center) {
+        return Ok(Some(url.as_str().trim_end_matches('/').to_owned()));
+    }
     match data_centers::row(data_center).and_then(|row| row.product_host(product)) {
         Some(host) => Ok(Some(format!("https://{host}"))),
         None => Err(Defect {
@@ -154,11 +157,12 @@ mod tests {
     #[test]
     fn product_gives_its_host_in_the_data_center() {
         let pmp = json!({ "dataCenter": "EU", "product": "PatchManagerPlus" });
-        assert_eq!(api_url(&spec(&pmp)), Ok(Some("https://patch.manageengine.eu".into())));
+        assert_eq!(api_url(&spec(&pmp), &config(&[])), Ok(Some("https://patch.manageengine.eu".into())));
         let own =
             json!({ "dataCenter": "EU", "product": "ServiceDeskPlus", "apiUrl": "https://desk.corp.example/app/it/" });
-        assert_eq!(api_url(&spec(&own)), Ok(Some("https://desk.corp.example/app/it".into())));
-        let none = api_url(&spec(&json!({ "dataCenter": "SG", "product": "PatchManagerPlus" }))).unwrap_err();
+        assert_eq!(api_url(&spec(&own), &config(&[])), Ok(Some("https://desk.corp.example/app/it".into())));
+        let none =
+            api_url(&spec(&json!({ "dataCenter": "SG", "product": "PatchManagerPlus" })), &config(&[])).unwrap_err();
         assert_eq!(none.reason, Reason::InvalidSpec);
         assert!(none.message.contains("spec.apiUrl"), "{}", none.message);
     }

@@ -99,10 +99,12 @@ pub struct Token {
 }
 
 impl Token {
-    /// Is this one to be preferred over `other`? Times have whole seconds, so two tokens may die at the same one; the
-    /// attempt tells them apart.
+    /// Is this one to be preferred over `other`? Times have whole seconds, so two tokens may die at the same one; then
+    /// the one that was reserved later wins.
+    ///
+    /// Never true both ways: two processes that each hold a token would overwrite each other's for ever.
     pub fn supersedes(&self, other: &Self) -> bool {
-        self.attempt != other.attempt && self.life.expires_at >= other.life.expires_at
+        (self.life.expires_at, &self.attempt) > (other.life.expires_at, &other.attempt)
     }
 }
 

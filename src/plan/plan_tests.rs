@@ -174,6 +174,19 @@ fn clock_stepped_back_mints_once() {
     assert_eq!(planned(&minted), Plan::Store, "the new token wins although it seems to die earlier");
 }
 
+#[test]
+fn of_two_tokens_that_die_together_the_later_one_wins_everywhere() {
+    let earlier = Token { attempt: "00000003e8000aaaa".into(), ..issued_ago(60) };
+    let later = Token { attempt: "00000003e8001aaaa".into(), ..issued_ago(60) };
+    let holds = |target: &Token, at_hand: &Token| Observed {
+        target: ours(Some(target.clone())),
+        at_hand: Some(at_hand.clone()),
+        ..steady()
+    };
+    assert_eq!(planned(&holds(&earlier, &later)), Plan::Store);
+    assert_ne!(planned(&holds(&later, &earlier)), Plan::Store, "or two processes would overwrite each other for ever");
+}
+
 fn any_token() -> impl Strategy<Value = Option<Token>> {
     proptest::option::of((0u64..8000, "inputs|old", 60u64..3700).prop_map(|(ago, inputs, life)| {
         let issued_at = now() + Duration::from_secs(4000) - Duration::from_secs(ago);

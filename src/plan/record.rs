@@ -17,14 +17,15 @@ pub struct Lesson {
     pub life: Option<i32>,
 }
 
-/// Writes down what became of an attempt; unknown ids are ignored.
+/// Writes down what became of an attempt; unknown ids are ignored. A mint ends the verdicts from before it.
 pub fn learn(ledger: &mut ZohoMintLedgerSpec, lesson: &Lesson) {
     if let Some(attempt) = ledger.attempts.iter_mut().find(|attempt| attempt.id == lesson.id) {
         attempt.outcome = Some(lesson.outcome);
         attempt.life = lesson.life;
         if lesson.outcome == Outcome::Minted {
-            let inputs = attempt.inputs.clone();
-            ledger.verdicts.retain(|verdict| verdict.inputs != inputs);
+            let Attempt { inputs, at, .. } = attempt.clone();
+            // A lesson may wait long for a write to carry it; what was refused since is another matter.
+            ledger.verdicts.retain(|verdict| verdict.inputs != inputs || verdict.at > at);
         }
     }
 }
@@ -136,6 +137,17 @@ mod tests {
         summarise(&mut ledger, Limits::default(), after(61));
         assert_eq!(ledger.counts.as_deref(), Some("1/8 1/7"));
         assert_eq!(ledger.last_mint_time, Some(after(60)));
+    }
+
+    #[test]
+    fn a_mint_from_before_a_refusal_does_not_end_the_verdict() {
+        let mut ledger = ZohoMintLedgerSpec::default();
+        let attempt =
+            Attempt { id: "1".into(), at: after(0), holder: "h".into(), inputs: "a".into(), life: None, outcome: None };
+        reserve(&mut ledger, attempt);
+        refused_at(&mut ledger, "a", Reason::ClientRejected, 1800);
+        learn(&mut ledger, &Lesson { id: "1".into(), outcome: Outcome::Minted, life: Some(3600) });
+        assert_eq!(ledger.verdicts.len(), 1, "learnt late, or told again by a process that did not write since");
     }
 
     #[test]

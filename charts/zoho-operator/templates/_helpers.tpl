@@ -83,7 +83,7 @@ of watchNamespaces.
 # What to keep valid.
 - apiGroups: [zoho-operator.dev]
   resources: [zohocredentials]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # What became of it. The spec is never written.
 - apiGroups: [zoho-operator.dev]
   resources: [zohocredentials/status]

@@ -4,13 +4,18 @@
 //! step waits for what it promises and fails when that does not come, so the demo is a test, too. Whichever way it ends,
 //! no process stays, and of a cluster that is not the demo's own everything is deleted that the demo made in it.
 
+mod story;
+
+mod describe;
+mod example;
 mod operator;
 mod screen;
 mod stage;
-mod story;
+mod target;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -43,6 +48,7 @@ pub struct Options {
 /// Tells the story and returns the program's exit code: 0 when everything came as promised, 1 when it did not, and 128
 /// plus the signal's number after an interruption.
 pub async fn run(options: Options) -> ExitCode {
+    let started = Instant::now();
     let screen = Screen::new(io::stdout().is_terminal(), options.colour);
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
@@ -70,7 +76,7 @@ pub async fn run(options: Options) -> ExitCode {
         signals.next().await;
     }
     if code == 0 {
-        screen.step("The curtain");
+        screen.step("Clearing up");
     }
     let cleared = tokio::select! {
         cleared = stage.clear(&screen) => cleared,
@@ -83,7 +89,9 @@ pub async fn run(options: Options) -> ExitCode {
         screen.failure(&format!("{error:#}"), "");
         code = code.max(1);
     }
-    if code == 0 {}
+    if code == 0 {
+        screen.headline(&format!("Done in {} s.", started.elapsed().as_secs()));
+    }
     ExitCode::from(code)
 }
 

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 /// Widest line of text, in characters; what kubectl prints is left as it is.
-const WIDTH: usize = 100;
+const WIDTH: usize = 110;
+/// The same for what is printed by [`Screen::output`].
+pub(super) const OUTPUT_WIDTH: usize = WIDTH - OUTPUT.len();
 /// Before the demo's own sentences.
 const TEXT: &str = "   ";
 /// Before what other programs print.
@@ -88,7 +90,7 @@ impl Screen {
         let widest = fields.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
         for (name, value) in fields {
             let mut name = name.as_str();
-            for line in wrapped(value, WIDTH - OUTPUT.len() - widest - 2) {
+            for line in wrapped(value, OUTPUT_WIDTH - widest - 2) {
                 self.line(format!("{OUTPUT}{name:widest$}  {line}").trim_end());
                 name = "";
             }
@@ -133,7 +135,7 @@ impl Screen {
 }
 
 /// Breaks a text at its spaces. At least one line; a word that is too long has one of its own.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let last = lines.last_mut().expect("there is a first line");

@@ -1,17 +1,16 @@
 //! The story, step by step. A step says what it does, does it, waits for what should come of it, and shows that.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use k8s_openapi::api::core::v1::Secret;
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::operator;
-use super::screen::Screen;
+use super::screen::{OUTPUT_WIDTH, Screen};
 use super::stage::{Cluster, Stage, seconds, until};
+use super::target::Target;
 use super::{CLIENT_ID, CLIENT_SECRET, CREDENTIAL, NAMESPACE, REFRESH_TOKENS, SOURCE, TARGET};
+use super::{describe, example, operator};
 use crate::api::{ConditionStatus, ConditionType, Reason, Time, ZohoCredential};
 use crate::testing::control_plane::OPERATOR_NAMESPACE;
 use crate::testing::simulator::state::Settings;
@@ -23,9 +22,6 @@ const TOKEN_LIFE: Duration = Duration::from_mins(1);
 const RENEWED_WITHIN: Duration = Duration::from_mins(1);
 /// What needs no waiting takes a second at most; the rest is for a machine that is busy.
 const SOON: Duration = Duration::from_secs(30);
-/// Characters of a token that are shown.
-const SHOWN: usize = 9;
-
 const HERE: [&str; 2] = ["-n", NAMESPACE];
 
 /// Tells all of it.
@@ -49,19 +45,15 @@ async fn open_cluster(stage: &mut Stage, screen: &Screen) -> Result<()> {
     // Only what takes minutes is told.
     let cluster = Cluster::open(|line| Screen::new(false, false).say(line)).await?;
     let cluster = stage.cluster.insert(cluster);
-    match &cluster.context {
-        Some(context) => {
-            screen
-                .done(&format!("KUBECONFIG is set, so its context {context} is used: {}.", cluster.describe().await?));
-            screen.say("What the demo makes in it, it deletes again in the end.");
-            cluster.check_is_free().await
-        }
-        None => {
-            screen.say("etcd, kube-apiserver and kube-controller-manager, on free ports of this machine.");
-            screen.done(&format!("{} ({}).", cluster.describe().await?, seconds(started.elapsed())));
-            Ok(())
-        }
+    let description = cluster.describe().await?;
+    if let Some(context) = &cluster.context {
+        screen.done(&format!("KUBECONFIG is set, so its context {context} is used: {description}."));
+        screen.say("What the demo makes in it, it deletes again in the end.");
+        return cluster.check_is_free().await;
     }
+    screen.say("etcd, kube-apiserver and kube-controller-manager, on free ports of this machine.");
+    screen.done(&format!("{description} ({}).", seconds(started.elapsed())));
+    Ok(())
 }
 
 fn open_zoho(stage: &mut Stage, screen: &Screen) -> Result<()> {
@@ -92,24 +84,25 @@ async fn start_operator(stage: &mut Stage, screen: &Screen) -> Result<()> {
 
 async fn apply(stage: &Stage, screen: &Screen) -> Result<()> {
     screen.step("One object in, one Secret out");
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/quickstart.yaml");
-    let example = std::fs::read_to_string(&example).with_context(|| format!("read {}", example.display()))?;
+    let example = example::read()?;
     screen.say(&format!(
         "examples/quickstart.yaml has a Secret {SOURCE} with client id, client secret and refresh token, and this:"
     ));
-    screen.output(&credential_in(&example));
+    screen.output(&example::credential(&example));
     screen.say("The simulator's values take the places of its placeholders.");
-    screen.command("kubectl apply --server-side -f examples/quickstart.yaml");
-    let manifests = filled_in(&example)?;
-    screen.output(&stage.cluster().kubectl_stdin(&["apply", "--server-side", "-f", "-"], &manifests).await?);
+    screen.command(&format!("kubectl apply --server-side -n {NAMESPACE} -f examples/quickstart.yaml"));
+    let manifests = example::filled_in(&example)?;
+    screen.output(
+        &stage.cluster().kubectl_stdin(&["apply", "--server-side", "-n", NAMESPACE, "-f", "-"], &manifests).await?,
+    );
     let applied = Instant::now();
     when(stage, "Ready is True and Renewable is True", SOON, is_well).await?;
     screen.done(&format!("Ready {} later.", seconds(applied.elapsed())));
     show(stage, screen, &["get", "zcred"]).await?;
-    describe(stage, screen).await?;
+    describe_credential(stage, screen).await?;
     let secret = target(stage).await?;
     screen.say("Workloads mount this Secret and nothing else:");
-    show_target(screen, &secret);
+    screen.fields(&secret.fields());
     ensure!(stage.zoho().is_alive(&secret.token), "expected: Zoho takes the token\nseen:     it does not");
     screen.done(&format!("Zoho takes the token. {}", requests(stage)));
     Ok(())
@@ -142,14 +135,11 @@ async fn await_renewal(stage: &Stage, screen: &Screen) -> Result<()> {
     let before = target(stage).await?;
     let due = stage.cluster().credential().await?.status.and_then(|status| status.renewal_time);
     let due = due.context("expected: status.renewalTime\nseen:     none")?;
-    screen.say(&format!(
-        "Half of the token's life is the margin for an outage at Zoho: renewal is due at {}.",
-        due.clock()
-    ));
+    screen.say(&format!("Half of the token's life is the margin for an outage at Zoho: renewal is due at {due}."));
     let after = until("another token in the Secret", RENEWED_WITHIN, async || {
         screen.meanwhile(&countdown(stage, due, "The renewal"));
         let found = target(stage).await?;
-        Ok(if found.token == before.token { Err(format!("token {}", shortened(&found.token))) } else { Ok(found) })
+        Ok(if found.token == before.token { Err(format!("token {}", found.shown("access_token"))) } else { Ok(found) })
     })
     .await?;
     when(stage, "the status tells the new expiry", SOON, |seen| {
@@ -198,8 +188,7 @@ async fn revoke(stage: &Stage, screen: &Screen) -> Result<()> {
     stage.zoho().revoke(REFRESH_TOKENS[0]);
     screen.say(&format!(
         "In Zoho's console, by a password reset, or by the 21st refresh token of this user. Nobody tells the operator; it \
-         learns of it at the next renewal, at {}.",
-        due.clock()
+         learns of it at the next renewal, at {due}."
     ));
     until("Renewable is False with reason RefreshTokenRejected", RENEWED_WITHIN, async || {
         screen.meanwhile(&countdown(stage, due, "The renewal"));
@@ -209,7 +198,7 @@ async fn revoke(stage: &Stage, screen: &Screen) -> Result<()> {
     })
     .await?;
     show(stage, screen, &["get", "zcred"]).await?;
-    describe(stage, screen).await?;
+    describe_credential(stage, screen).await?;
     let after = target(stage).await?;
     ensure!(after == before, "expected: the Secret as it was\nseen:     it was written");
     screen.done("The Secret is as it was, to the byte: an error never overwrites a token.");
@@ -238,10 +227,10 @@ async fn repair(stage: &Stage, screen: &Screen) -> Result<()> {
     ensure!(
         after.token != before.token && zoho.is_alive(&after.token),
         "expected: another token, which Zoho takes\nseen:     {}, {:?}",
-        shortened(&after.token),
+        after.shown("access_token"),
         zoho.token_state(&after.token)
     );
-    show_target(screen, &after);
+    screen.fields(&after.fields());
     screen.done(&format!("Healed {} after the source Secret was changed.", seconds(took)));
     Ok(())
 }
@@ -305,10 +294,10 @@ async fn show(stage: &Stage, screen: &Screen, arguments: &[&str]) -> Result<()> 
 }
 
 /// The parts of `kubectl describe` that say how it is: conditions and Events.
-async fn describe(stage: &Stage, screen: &Screen) -> Result<()> {
+async fn describe_credential(stage: &Stage, screen: &Screen) -> Result<()> {
     let arguments = ["describe", "zcred", CREDENTIAL, HERE[0], HERE[1]];
     screen.command(&format!("kubectl {}", arguments.join(" ")));
-    screen.output(&stage.cluster().kubectl(&arguments).await?);
+    screen.output(&describe::excerpt(&stage.cluster().kubectl(&arguments).await?, OUTPUT_WIDTH));
     Ok(())
 }
 
@@ -357,86 +346,8 @@ fn requests(stage: &Stage) -> String {
     format!("Requests for tokens so far: {posts}.")
 }
 
-/// The target Secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Target {
-    uid: String,
-    version: String,
-    token: String,
-    data: Vec<(String, String)>,
-}
-
 async fn target(stage: &Stage) -> Result<Target> {
     let secret = stage.cluster().secret(TARGET).await?;
     let secret = secret.with_context(|| format!("expected: Secret {TARGET}\nseen:     none"))?;
     Ok(Target::of(&secret))
-}
-
-impl Target {
-    fn of(secret: &Secret) -> Self {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let data = secret.data.iter().flatten().map(|(key, value)| (key.clone(), text(&value.0))).collect();
-        let mut target = Self {
-            uid: secret.metadata.uid.clone().unwrap_or_default(),
-            version: secret.metadata.resource_version.clone().unwrap_or_default(),
-            token: String::new(),
-            data,
-        };
-        target.token = target.value("access_token");
-        target
-    }
-
-    fn value(&self, key: &str) -> String {
-        self.data.iter().find(|(found, _)| found == key).map(|(_, value)| value.clone()).unwrap_or_default()
-    }
-
-    /// A value as it may be shown: never a whole token.
-    fn shown(&self, key: &str) -> String {
-        let value = self.value(key);
-        if self.token.is_empty() { value } else { value.replace(&self.token, &shortened(&self.token)) }
-    }
-}
-
-fn show_target(screen: &Screen, target: &Target) {
-    let shown: Vec<_> = target.data.iter().map(|(key, _)| (key.clone(), target.shown(key))).collect();
-    screen.fields(&shown);
-}
-
-fn shortened(token: &str) -> String {
-    token.chars().take(SHOWN).chain(['…']).collect()
-}
-
-/// The `ZohoCredential` among the manifests, without comments.
-fn credential_in(manifests: &str) -> String {
-    let found = manifests.split("\n---").find(|manifest| manifest.contains("kind: ZohoCredential"));
-    let is_comment = |line: &&str| line.trim().is_empty() || line.trim_start().starts_with('#');
-    found.unwrap_or_default().lines().filter(|line| !is_comment(line)).collect::<Vec<_>>().join("\n")
-}
-
-/// The manifests with what the simulator knows in place of the placeholders.
-fn filled_in(manifests: &str) -> Result<String> {
-    let values = [("client_id", CLIENT_ID), ("client_secret", CLIENT_SECRET), ("refresh_token", REFRESH_TOKENS[0])];
-    let mut missing: Vec<&str> = values.iter().map(|(key, _)| *key).collect();
-    let mut filled = String::new();
-    for line in manifests.lines() {
-        let found = values.iter().find(|(key, _)| {
-            let value = line.trim_start().strip_prefix(key).and_then(|rest| rest.strip_prefix(':'));
-            value.is_some_and(|value| value.trim_start().trim_start_matches(['"', '\'']).starts_with("replace-with-"))
-        });
-        match found {
-            Some((key, value)) => {
-                let indent = &line[..line.len() - line.trim_start().len()];
-                filled.extend([indent, key, ": \"", value, "\"\n"]);
-                missing.retain(|name| name != key);
-            }
-            None => filled.extend([line, "\n"]),
-        }
-    }
-    if !missing.is_empty() {
-        bail!(
-            "expected: placeholders replace-with-… in examples/quickstart.yaml\nseen:     none for {}",
-            missing.join(", ")
-        );
-    }
-    Ok(filled)
 }
