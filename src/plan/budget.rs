@@ -190,6 +190,11 @@ pub fn attempts_before_last(ledger: &ZohoMintLedgerSpec) -> usize {
     reached().filter(|attempt| last.is_some_and(|last| attempt.at + WINDOW > last)).count()
 }
 
+/// Has the server refused these inputs for good, as far as it was asked?
+pub fn is_refused(ledger: &ZohoMintLedgerSpec, inputs: &str) -> bool {
+    ledger.verdicts.iter().any(|verdict| verdict.inputs == inputs)
+}
+
 fn in_flight(ledger: &ZohoMintLedgerSpec, holder: &str, now: Time) -> Option<Time> {
     ledger
         .attempts
