@@ -42,7 +42,7 @@ pub struct Config {
     #[arg(long, env = "ZOHO_OPERATOR_ACCOUNTS_HOST", value_delimiter = ',', value_name = "HOST")]
     accounts_host: Vec<String>,
 
-    /// Another API host for a product in a data center: the base URL that becomes api_url. https, or http on loopback
+    /// Another API host for a product in a data center: the base URL that becomes `api_url`. https, or http on loopback
     /// only.
     #[arg(long, env = "ZOHO_OPERATOR_API_URL", value_delimiter = ',', value_parser = parse_api_url, value_name = "PRODUCT:DC=URL")]
     api_url: Vec<(Product, DataCenter, Url)>,
