@@ -39,6 +39,8 @@ pub struct Order {
     pub need: Need,
     /// A person asked for it.
     pub asked: bool,
+    /// Attempt of the token that was at hand when this was decided.
+    pub at_hand: Option<String>,
     /// A target says that this ledger was minted from.
     pub ledger_expected: bool,
     /// Where it is asked for.
@@ -132,11 +134,19 @@ impl Mints {
         state.flights.get_mut(ledger).map(|waiting| waiting.insert(key.clone())).is_some()
     }
 
-    /// Starts a flight, or waits for the one under way. Returns at once; `key` is woken when it lands.
+    /// Starts a flight, or waits for the one under way. Returns at once; `key` is woken when it lands: at once, too, where
+    /// one has landed since the order was decided.
     pub fn start(&self, order: Order, key: Key) {
         let mut state = self.lock();
         if let Some(waiting) = state.flights.get_mut(&order.ledger) {
             waiting.insert(key);
+            return;
+        }
+        let now = self.clock.now();
+        let at_hand = state.hands.get(&order.inputs).filter(|token| token.life.is_alive(now));
+        if at_hand.is_some_and(|token| order.at_hand.as_ref() != Some(&token.attempt)) {
+            // Without a receiver the process is shutting down.
+            let _ = self.wake.send(key);
             return;
         }
         state.flights.insert(order.ledger.clone(), HashSet::from([key]));

@@ -264,6 +264,7 @@ impl Pass<'_> {
             inputs: inputs.clone(),
             need: why.need(),
             asked: view.observed.renew_requested,
+            at_hand: view.observed.at_hand.as_ref().map(|token| token.attempt.clone()),
             ledger_expected: view.observed.target.token().is_some_and(|token| token.inputs == *inputs),
             service: served.service,
             grant,

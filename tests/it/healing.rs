@@ -152,6 +152,22 @@ async fn suspended_credential_is_left_as_it_is_and_goes_on_when_resumed() {
 }
 
 #[tokio::test]
+async fn equal_credentials_share_one_mint_however_fast_it_is() {
+    let world = World::new("sharing_fast").await;
+    world.zoho.set_latency(Duration::ZERO);
+    world.good_source("source").await;
+    for number in 0..20 {
+        world.credential(&format!("c{number}"), "source", json!({})).await;
+    }
+    // All at once: some look before the mint that others wait for, and come to it after that has landed.
+    let _operator = world.operator();
+    for number in 0..20 {
+        world.wait_ready(&format!("c{number}")).await;
+    }
+    assert_eq!(world.zoho.stats().token.posts, 1);
+}
+
+#[tokio::test]
 async fn equal_credentials_share_one_mint() {
     let world = World::new("sharing").await;
     let _operator = world.operator();
