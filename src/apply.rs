@@ -7,7 +7,7 @@ use kube::core::DeserializeGuard;
 use kube::{Api, Client};
 use serde_json::{Map, Value, json};
 
-use crate::api::{FIELD_MANAGER, ZohoCredential, ZohoCredentialStatus};
+use crate::api::{FIELD_MANAGER, ZohoCredential, ZohoCredentialStatus, keys};
 use crate::error::{ApiError, call};
 use crate::index::Key;
 
@@ -58,6 +58,8 @@ pub async fn update_target(
     for key in present.and_then(|present| present.data.as_ref()).into_iter().flatten().map(|(key, _)| key) {
         data.insert(key.clone(), Value::Null);
     }
+    // One of our own that is no longer there, such as an API domain that Zoho does not name any more.
+    data.extend(keys::VALUES.map(|key| (key.to_owned(), Value::Null)));
     for (key, value) in wanted.data.iter().flatten() {
         data.insert(key.clone(), json!(value));
     }
@@ -97,12 +99,12 @@ pub async fn delete_target(client: &Client, name: &Key, at: &str) -> Result<(), 
     Ok(())
 }
 
-/// Writes what changed in the status, and returns the object as it is then. An object that was deleted and made anew
-/// under the same name is not touched.
+/// Writes what changed in the status, and returns the object as it is then.
 ///
 /// # Errors
 ///
-/// See [`ApiError`].
+/// `Conflict` where the object is another one or another version by now (the API server does not compare uids in writes
+/// of the status subresource, so the version is what the write rests on); see [`ApiError`].
 ///
 /// # Permissions
 ///
@@ -115,7 +117,7 @@ pub async fn patch_status(
 ) -> Result<DeserializeGuard<ZohoCredential>, ApiError> {
     let before = credential.status.as_ref().map_or(Value::Null, |status| json!(status));
     let patch = json!({
-        "metadata": { "uid": credential.metadata.uid },
+        "metadata": { "resourceVersion": credential.metadata.resource_version },
         "status": merge_patch(&before, &json!(status)),
     });
     let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(client.clone(), &key.namespace);

@@ -42,7 +42,7 @@ pub struct Config {
     #[arg(long, env = "ZOHO_OPERATOR_ACCOUNTS_HOST", value_delimiter = ',', value_name = "HOST")]
     accounts_host: Vec<String>,
 
-    /// Another API host for a product in a data center: the base URL that becomes api_url. https, or http on loopback
+    /// Another API host for a product in a data center: the base URL that becomes `api_url`. https, or http on loopback
     /// only.
     #[arg(long, env = "ZOHO_OPERATOR_API_URL", value_delimiter = ',', value_parser = parse_api_url, value_name = "PRODUCT:DC=URL")]
     api_url: Vec<(Product, DataCenter, Url)>,
@@ -58,6 +58,10 @@ pub struct Config {
     /// Living tokens of one refresh token; Zoho keeps 10 and kills the oldest after that.
     #[arg(long, env = "ZOHO_OPERATOR_MAX_LIVE_TOKENS", default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..=10), value_name = "N")]
     max_live_tokens: u8,
+
+    /// Token requests a second, from the whole process; 0 for no limit.
+    #[arg(long, env = "ZOHO_OPERATOR_MINT_RATE", default_value_t = 100, value_name = "N")]
+    pub mint_rate: u32,
 
     /// Reconciles at once.
     #[arg(long, env = "ZOHO_OPERATOR_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024), value_name = "N")]

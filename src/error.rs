@@ -55,6 +55,8 @@ fn refusal(status: &Status) -> ApiError {
         (404, _) => ApiError::NotFound,
         (409, "AlreadyExists") => ApiError::AlreadyExists,
         (409, _) => ApiError::Conflict,
+        // Another object of the same name: a patch cannot change the uid that it names.
+        (422, _) if status.message.contains("metadata.uid") => ApiError::Conflict,
         (400, _) if status.message.contains("dry run") => ApiError::NoDryRun,
         (400 | 403 | 405 | 413 | 422, _) => ApiError::Refused { message: message() },
         // A denial by a webhook may carry any code; what it says is what a person needs.
@@ -76,6 +78,7 @@ mod tests {
             (409, "Conflict", "", "conflict"),
             (403, "Forbidden", "exceeded quota: q", "refused: exceeded quota: q"),
             (422, "Invalid", "bad\nname", "refused: badname"),
+            (422, "Invalid", "Secret \"s\" is invalid: metadata.uid: Invalid value: field is immutable", "conflict"),
             (
                 400,
                 "BadRequest",

@@ -13,6 +13,7 @@ pub mod error;
 pub mod events;
 pub mod hash_key;
 pub mod index;
+pub mod message;
 pub mod mint;
 pub mod observe;
 pub mod plan;
@@ -23,5 +24,6 @@ pub mod server;
 pub mod spec;
 pub mod status;
 pub mod telemetry;
+pub mod template;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -10,8 +11,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use zoho_operator::config::Config;
 use zoho_operator::controller;
+use zoho_operator::error::ApiError;
 use zoho_operator::events::Events;
 use zoho_operator::mint::Mints;
+use zoho_operator::mint::gate::Gate;
 use zoho_operator::mint::ledger::Ledgers;
 use zoho_operator::mint::transport::Transport;
 use zoho_operator::reconcile::Context;
@@ -41,8 +44,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
 
     let transport = Transport::new(&config.ca_file)?;
     let client = client().await?;
-    controller::check_kinds(&client, &config).await?;
-    let hash_key = hash_key::load_or_create(&client, &config).await?;
+    patiently(|| controller::check_kinds(&client, &config)).await?;
+    let hash_key = patiently(|| hash_key::load_or_create(&client, &config)).await?;
     let health = Health::default();
     server::serve(&config.health_probe_bind_address, health.clone()).await?;
 
@@ -52,7 +55,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
     let ledgers =
         Ledgers::new(client.clone(), &namespace, config.labels(), holder.clone(), config.limits(), clock.clone());
-    let mints = Mints::new(ledgers, transport, clock.clone(), wake.clone());
+    let mints = Mints::new(ledgers, transport, Gate::new(config.mint_rate), clock.clone(), wake.clone());
     tracing::info!(holder, namespace, version = env!("CARGO_PKG_VERSION"), "starting");
     let context = Arc::new(Context {
         events: Events::start(client.clone(), &holder),
@@ -68,6 +71,21 @@ async fn run(config: Config) -> anyhow::Result<()> {
     controller::run(context, woken, health, shutdown).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Tries again for some seconds where the API server gives no usable answer: one that has just started, or has just been
+/// given new kinds, says 429 or 503 for a moment.
+async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(attempt: impl Fn() -> F) -> anyhow::Result<T> {
+    for _ in 0..10 {
+        match attempt().await {
+            Err(error) if error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ApiError::Unavailable(_)))) => {
+                tracing::warn!(error = format!("{error:#}"), "the API server does not answer yet");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            outcome => return outcome,
+        }
+    }
+    attempt().await
 }
 
 /// A client without kube's retry layer, which would repeat POSTs; every call has a deadline of its own.

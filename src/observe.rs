@@ -226,7 +226,8 @@ impl Observer<'_> {
                 again_at: None,
             }),
             Ownership::Ours(_) | Ownership::Adoptable => {
-                let wanted = token.as_ref().map(|token| self.render(credential, token, view.served.as_ref()));
+                let render = |token: &Arc<MintedToken>| self.render(credential, token, view.served.as_ref()).ok();
+                let wanted = token.as_ref().and_then(render);
                 let intact = wanted.is_some_and(|wanted| secret::is_intact(&target, &wanted));
                 if intact {
                     let generation = credential.metadata.generation.unwrap_or_default();
@@ -241,7 +242,16 @@ impl Observer<'_> {
     }
 
     /// The target as it should be with this token.
-    pub fn render(&self, credential: &ZohoCredential, token: &MintedToken, served: Option<&Served>) -> Secret {
+    ///
+    /// # Errors
+    ///
+    /// See [`secret::render_target`]; not for a spec that can be served.
+    pub fn render(
+        &self,
+        credential: &ZohoCredential,
+        token: &MintedToken,
+        served: Option<&Served>,
+    ) -> Result<Secret, Defect> {
         let api_url = served.and_then(|served| served.api_url.as_deref());
         secret::render_target(credential, token, api_url, &self.config.labels(), self.hash_key)
     }

@@ -15,9 +15,10 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::api::{Reason, SecretRef, Time, ZohoCredential, keys};
+use crate::api::{Reason, SecretRef, Target, Time, ZohoCredential, keys};
 use crate::plan::Defect;
 use crate::plan::renewal::Life;
+use crate::template::{self, Values};
 
 /// Longest value that is taken from a source Secret, in bytes.
 const LONGEST_INPUT: usize = 4096;
@@ -200,7 +201,7 @@ impl Stamp {
     }
 }
 
-/// Keyed hash of the token and its record, bound to the object it was written for.
+/// Keyed hash of the token and its whole record, bound to the object it was written for.
 fn seal(token: &MintedToken, credential: &ZohoCredential, key: &HashKey) -> String {
     let meta = &credential.metadata;
     let parts = [
@@ -210,6 +211,7 @@ fn seal(token: &MintedToken, credential: &ZohoCredential, key: &HashKey) -> Stri
         &token.life.expires_at.to_string(),
         &token.inputs,
         &token.attempt,
+        token.api_domain.as_deref().unwrap_or_default(),
         token.access_token.expose_secret(),
     ];
     key.hash("seal", &parts.map(str::as_bytes))
@@ -218,17 +220,22 @@ fn seal(token: &MintedToken, credential: &ZohoCredential, key: &HashKey) -> Stri
 /// The target Secret that `credential` asks for, with this token: name, labels, annotations, owner and data.
 ///
 /// `labels` are those of the installation; `api_url` is the product's base URL.
+///
+/// # Errors
+///
+/// `TemplateFailed`, where the spec did not pass [`template::check`].
 pub fn render_target(
     credential: &ZohoCredential,
     token: &MintedToken,
     api_url: Option<&str>,
     labels: &BTreeMap<String, String>,
     key: &HashKey,
-) -> Secret {
+) -> Result<Secret, Defect> {
     let spec = credential.spec.target.clone().unwrap_or_default();
     let meta = &credential.metadata;
     let own = |key: &str, value: &str| (key.to_owned(), value.to_owned());
 
+    let data = data(&spec, token, api_url)?;
     let mut all_labels = labels.clone();
     all_labels.extend(spec.labels);
     all_labels.extend([
@@ -243,6 +250,9 @@ pub fn render_target(
         own(keys::EXPIRES_AT, &token.life.expires_at.to_string()),
         own(keys::MINTED_FROM, &token.inputs),
         own(keys::ATTEMPT, &token.attempt),
+        // Written also when empty: a patch would leave a former value where it is.
+        own(keys::API_DOMAIN, token.api_domain.as_deref().unwrap_or_default()),
+        own(keys::TOKEN_AT, &place_of(token, &data)),
         own(keys::SEAL, &seal(token, credential, key)),
     ]);
     let mut owner = credential.controller_owner_ref(&());
@@ -250,7 +260,7 @@ pub fn render_target(
         // Deleting the credential must never wait for the Secret.
         owner.block_owner_deletion = Some(false);
     }
-    Secret {
+    Ok(Secret {
         metadata: ObjectMeta {
             name: Some(credential.target_name()),
             namespace: meta.namespace.clone(),
@@ -260,36 +270,63 @@ pub fn render_target(
             ..ObjectMeta::default()
         },
         type_: Some("Opaque".into()),
-        data: Some(default_keys(token, api_url)),
+        data: Some(data),
         ..Secret::default()
-    }
+    })
 }
 
-fn default_keys(token: &MintedToken, api_url: Option<&str>) -> BTreeMap<String, ByteString> {
+/// Default keys, unless they are not wanted, and templates, which add to them or override them.
+fn data(spec: &Target, token: &MintedToken, api_url: Option<&str>) -> Result<BTreeMap<String, ByteString>, Defect> {
     let access_token = token.access_token.expose_secret();
-    let present = [
-        ("access_token", Some(access_token.to_owned())),
-        ("authorization", Some(format!("Zoho-oauthtoken {access_token}"))),
-        ("expires_at", Some(token.life.expires_at.to_string())),
-        ("api_domain", token.api_domain.clone()),
-        ("api_url", api_url.map(str::to_owned)),
-    ];
-    let bytes = |(key, value): (&str, Option<String>)| Some((key.to_owned(), ByteString(value?.into_bytes())));
-    present.into_iter().filter_map(bytes).collect()
+    let authorization = Zeroizing::new(format!("Zoho-oauthtoken {access_token}"));
+    let expires_at = token.life.expires_at.to_string();
+    let values = Values {
+        access_token,
+        authorization: &authorization,
+        expires_at: &expires_at,
+        api_domain: token.api_domain.as_deref().unwrap_or_default(),
+        api_url: api_url.unwrap_or_default(),
+    };
+    let mut data = BTreeMap::new();
+    if spec.include_default_keys != Some(false) {
+        let present = values.named().filter(|(_, value)| !value.is_empty());
+        data.extend(present.map(|(key, value)| (key.to_owned(), ByteString(value.into()))));
+    }
+    let rendered = template::render(&spec.data, &values)?;
+    data.extend(rendered.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))));
+    Ok(data)
 }
 
-/// Takes the token back out of a target that was written for `credential`.
+/// Where the token stands in the data, so that it can be taken back out of whatever the templates make of it. Empty when
+/// it stands nowhere.
+fn place_of(token: &MintedToken, data: &BTreeMap<String, ByteString>) -> String {
+    let token = token.access_token.expose_secret().as_bytes();
+    let place = |(key, ByteString(value)): (&String, &ByteString)| {
+        let first = value.windows(token.len().max(1)).position(|part| part == token)?;
+        Some(format!("{key}/{first}/{}", token.len()))
+    };
+    data.iter().find_map(place).unwrap_or_default()
+}
+
+/// What stands at such a place; `None` when there is no such place.
+fn token_at(place: &str, data: &BTreeMap<String, ByteString>) -> Option<SecretString> {
+    let (key, span) = place.split_once('/')?;
+    let (first, length) = span.split_once('/')?;
+    let (first, length) = (first.parse::<usize>().ok()?, length.parse::<usize>().ok()?);
+    let bytes = data.get(key)?.0.get(first..first.checked_add(length)?)?;
+    Some(SecretString::from(std::str::from_utf8(bytes).ok()?))
+}
+
+/// Takes the token back out of a target that was written for `credential`, whatever its templates were.
 ///
 /// `None` when the record or the token was edited: the seal tells. A token that someone planted is never taken for ours.
 pub fn recover(target: &Secret, credential: &ZohoCredential, key: &HashKey) -> Option<MintedToken> {
     let annotations = target.metadata.annotations.as_ref()?;
     let stamp = Stamp::read(annotations)?;
-    let data = target.data.as_ref()?;
-    let text = |key: &str| String::from_utf8(data.get(key)?.0.clone()).ok();
     let token = MintedToken {
-        access_token: SecretString::from(text("access_token")?),
+        access_token: token_at(annotations.get(keys::TOKEN_AT)?, target.data.as_ref()?)?,
         life: stamp.life,
-        api_domain: text("api_domain"),
+        api_domain: annotations.get(keys::API_DOMAIN).filter(|domain| !domain.is_empty()).cloned(),
         inputs: stamp.inputs,
         attempt: stamp.attempt,
     };
@@ -374,7 +411,12 @@ mod tests {
     }
 
     fn target() -> Secret {
-        render_target(&credential(), &token(), Some("https://patch.manageengine.eu"), &BTreeMap::new(), &key())
+        target_of(&credential())
+    }
+
+    fn target_of(credential: &ZohoCredential) -> Secret {
+        let api_url = Some("https://patch.manageengine.eu");
+        render_target(credential, &token(), api_url, &BTreeMap::new(), &key()).unwrap()
     }
 
     #[test]
@@ -448,12 +490,98 @@ mod tests {
         let mut planted = target();
         planted.data.as_mut().unwrap().insert("access_token".into(), ByteString(b"1000.evil".to_vec()));
         assert!(recover(&planted, &credential(), &key()).is_none());
-        for annotation in [keys::EXPIRES_AT, keys::ISSUED_AT, keys::MINTED_FROM, keys::ATTEMPT, keys::SEAL] {
+        for annotation in [
+            keys::EXPIRES_AT,
+            keys::ISSUED_AT,
+            keys::MINTED_FROM,
+            keys::ATTEMPT,
+            keys::API_DOMAIN,
+            keys::TOKEN_AT,
+            keys::SEAL,
+        ] {
             let mut edited = target();
             edited.metadata.annotations.as_mut().unwrap().insert(annotation.into(), "2030-01-01T00:00:00Z".into());
             assert!(recover(&edited, &credential(), &key()).is_none(), "{annotation}");
         }
         assert!(recover(&target(), &credential(), &HashKey::new(&[8; 32]).unwrap()).is_none(), "another key");
+    }
+
+    fn with_templates(include_default_keys: Option<bool>, templates: &[(&str, &str)]) -> ZohoCredential {
+        let data = templates.iter().map(|(key, source)| ((*key).to_owned(), (*source).to_owned())).collect();
+        let mut credential = credential();
+        credential.spec.target = Some(Target { data, include_default_keys, ..Target::default() });
+        credential
+    }
+
+    #[test]
+    fn token_comes_back_out_of_whatever_templates_make_of_it() {
+        let table = [
+            (with_templates(None, &[("access_token", "Bearer {{ access_token }}")]), "access_token/7/10"),
+            (
+                with_templates(None, &[("access_token", "x"), ("authorization", "y"), ("z", "{{ access_token }}")]),
+                "z/0/10",
+            ),
+            (with_templates(Some(false), &[("h.conf", "\n{{ api_url }}\n{{ authorization }}\n")]), "h.conf/47/10"),
+        ];
+        for (credential, place) in table {
+            let target = target_of(&credential);
+            assert_eq!(target.metadata.annotations.as_ref().unwrap()[keys::TOKEN_AT], place);
+            let recovered = recover(&target, &credential, &key()).unwrap();
+            assert_eq!(recovered.access_token.expose_secret(), "1000.aa.bb");
+            assert_eq!(recovered.api_domain, token().api_domain);
+            // Also by a spec with other templates: a changed template and a rename cost no mint.
+            assert!(recover(&target, &with_templates(None, &[]), &key()).is_some());
+        }
+    }
+
+    #[test]
+    fn strange_places_hold_no_token() {
+        let data = target().data.unwrap();
+        let max = usize::MAX;
+        for place in ["", "access_token", "access_token/0", "access_token/1/10", "access_token/x/1", "other/0/1"] {
+            assert!(token_at(place, &data).is_none(), "{place}");
+        }
+        assert!(token_at(&format!("access_token/{max}/{max}"), &data).is_none());
+        assert!(token_at("access_token/0/10", &data).is_some());
+    }
+
+    #[test]
+    fn templates_add_to_the_default_keys_or_override_them_or_stand_alone() {
+        let texts = |credential: &ZohoCredential| -> Vec<(String, String)> {
+            let data = target_of(credential).data.unwrap();
+            data.into_iter().map(|(key, value)| (key, String::from_utf8(value.0).unwrap())).collect()
+        };
+        let owned = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let templates = [("authorization", "Bearer {{ access_token }}"), ("more", "{{ api_domain }}\n")];
+        assert_eq!(
+            texts(&with_templates(None, &templates)),
+            owned(&[
+                ("access_token", "1000.aa.bb"),
+                ("api_domain", "https://www.zohoapis.eu"),
+                ("api_url", "https://patch.manageengine.eu"),
+                ("authorization", "Bearer 1000.aa.bb"),
+                ("expires_at", "1970-01-01T01:00:00Z"),
+                ("more", "https://www.zohoapis.eu\n"),
+            ])
+        );
+        assert_eq!(
+            texts(&with_templates(Some(false), &templates)),
+            owned(&[("authorization", "Bearer 1000.aa.bb"), ("more", "https://www.zohoapis.eu\n")])
+        );
+    }
+
+    #[test]
+    fn edited_or_foreign_or_outdated_data_is_not_intact() {
+        let credential = with_templates(Some(false), &[("k", "a {{ access_token }} b")]);
+        for (key, value) in [("k", "a 1000.aa.bb c"), ("extra", "x")] {
+            let mut edited = target_of(&credential);
+            edited.data.as_mut().unwrap().insert(key.into(), ByteString(value.into()));
+            assert!(!is_intact(&edited, &target_of(&credential)), "{key}");
+        }
+        let changed = with_templates(Some(false), &[("k", "{{ access_token }}")]);
+        assert!(!is_intact(&target_of(&credential), &target_of(&changed)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::api::{Reason, ZohoCredential, ZohoCredentialSpec};
 use crate::config::Config;
 use crate::mint::zoho::{self, TokenService};
 use crate::plan::Defect;
+use crate::template;
 
 /// Default of `spec.renewBefore`.
 const RENEW_BEFORE: Duration = Duration::from_secs(30 * 60);
@@ -27,7 +28,7 @@ pub struct Served {
 ///
 /// # Errors
 ///
-/// `InvalidSpec`, or `AccountsHostNotAllowed`, with a sentence that names the field.
+/// `InvalidSpec`, `AccountsHostNotAllowed`, `TemplateFailed` or `TargetTooLarge`, with a sentence that names the field.
 pub fn check(credential: &ZohoCredential, config: &Config) -> Result<Served, Defect> {
     let spec = &credential.spec;
     issuer(spec)?;
@@ -55,15 +56,16 @@ pub fn check(credential: &ZohoCredential, config: &Config) -> Result<Served, Def
                 return Err(invalid(&format!("spec.target.{field} uses the reserved key {key}: choose another one.")));
             }
         }
-        if !target.data.is_empty() || target.include_default_keys == Some(false) {
-            return Err(unsupported("spec.target.data and spec.target.includeDefaultKeys"));
-        }
     }
     if spec.verify.is_some() {
         return Err(unsupported("spec.verify"));
     }
     let service = TokenService::of(spec, config)?;
-    Ok(Served { service, api_url: zoho::api_url(spec, config)?, renew_before })
+    let api_url = zoho::api_url(spec, config)?;
+    if let Some(target) = &spec.target {
+        template::check(target, api_url.as_deref())?;
+    }
+    Ok(Served { service, api_url, renew_before })
 }
 
 fn issuer(spec: &ZohoCredentialSpec) -> Result<(), Defect> {
@@ -149,7 +151,8 @@ mod tests {
             ),
             (json!({ "/spec/target/annotations": { "x.k8s.io/a": "b" } }), "reserved key x.k8s.io/a"),
             (json!({ "/spec/target/annotations": { "kubectl.kubernetes.io/a": "b" } }), "reserved key"),
-            (json!({ "/spec/target/data": { "k": "{{ access_token }}" } }), "not supported yet"),
+            (json!({ "/spec/target/data": { "k": "{{ acces_token }}" } }), "Template k of spec.target.data, line 1"),
+            (json!({ "/spec/target/includeDefaultKeys": false }), "No key of the target holds the token"),
             (json!({ "/spec/verify": { "interval": "5m" } }), "not supported yet"),
             (json!({ "/spec/accountsHost": "evil.example" }), "not on the operator's list"),
         ];
@@ -168,6 +171,7 @@ mod tests {
             json!({ "/spec/target/labels": { "app.kubernetes.io/name": "x", "team": "a" } }),
             json!({ "/spec/target/annotations": { "reloader.stakater.com/ignore": "false" } }),
             json!({ "/spec/product": "PatchManagerPlus" }),
+            json!({ "/spec/target/data": { "k": "{{ access_token }}" }, "/spec/target/includeDefaultKeys": false }),
         ] {
             assert_eq!(problem("ns", &edit), None, "{edit}");
         }

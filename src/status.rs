@@ -6,13 +6,12 @@
 use std::time::Duration;
 
 use crate::api::{
-    Condition, ConditionStatus, ConditionType, DataCenter, Observed as Versions, Outcome, Reason, Time,
-    ZohoCredentialStatus,
+    Condition, ConditionStatus, ConditionType, Observed as Versions, Outcome, Reason, Time, ZohoCredentialStatus,
 };
-use crate::index::Key;
+use crate::message::{self, Names};
 use crate::mint::Failure;
 use crate::plan::backoff;
-use crate::plan::budget::Hold;
+use crate::plan::budget::{self, Hold};
 use crate::plan::renewal::Life;
 use crate::plan::{Observed, Plan, Source};
 
@@ -42,21 +41,6 @@ pub struct Report<'a> {
     pub live_tokens: Option<usize>,
     /// A renewal request that is done or refused by now.
     pub handled: Option<String>,
-}
-
-/// Names that messages use.
-#[derive(Clone, Debug)]
-pub struct Names {
-    /// The source Secret.
-    pub source: Key,
-    /// The target Secret.
-    pub target: Key,
-    /// Key of the refresh token.
-    pub refresh_token_key: String,
-    /// The data center.
-    pub data_center: Option<DataCenter>,
-    /// Where clients and refresh tokens are made.
-    pub console: String,
 }
 
 /// Something stands in the way.
@@ -163,8 +147,13 @@ fn cause(report: &Report<'_>, alive: bool) -> Option<Cause> {
         Plan::Refuse(found) => Some(defect(found)),
         Plan::Park { verdict, until } => {
             let reason = verdict.reason.parse().unwrap_or(Reason::RequestRejected);
-            let message = refusal(report.names, reason, verdict.code.as_deref(), true);
-            Some(Cause { reason, message: retry(&message, *until, true), next: Some(*until), person: true })
+            let message = message::refusal(report.names, reason, verdict.code.as_deref(), true);
+            Some(Cause {
+                reason,
+                message: message::with_next_try(&message, *until, true),
+                next: Some(*until),
+                person: true,
+            })
         }
         Plan::Suspend => Some(Cause {
             reason: Reason::Suspended,
@@ -178,15 +167,15 @@ fn cause(report: &Report<'_>, alive: bool) -> Option<Cause> {
             let ended = matches!(why, Hold::Confirming(_)) && reason == Reason::RefreshTokenRejected;
             let goes_on = if alive && !ended { " The present token goes on working meanwhile." } else { "" };
             let message = format!("{message}{goes_on}");
-            Some(Cause { reason, message: retry(&message, *until, false), next: Some(*until), person: false })
+            Some(Cause {
+                reason,
+                message: message::with_next_try(&message, *until, false),
+                next: Some(*until),
+                person: false,
+            })
         }
         Plan::Keep { .. } | Plan::Mint { .. } | Plan::Store | Plan::Release => None,
     }
-}
-
-fn retry(message: &str, until: Time, or_when_the_source_changes: bool) -> String {
-    let or_when = if or_when_the_source_changes { ", or at once when that Secret changes" } else { "" };
-    format!("{message} Next try {}{or_when}.", until.clock())
 }
 
 /// Why a mint has to wait.
@@ -194,13 +183,18 @@ fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
     let names = report.names;
     match why {
         Hold::InFlight => (Reason::Minting, "A token request is on its way.".into()),
-        Hold::Throttled => (
-            Reason::Throttled,
-            "Zoho says that there were too many requests with this refresh token; it is left in silence, since every further request would prolong the block.".into(),
-        ),
+        Hold::Throttled => {
+            (Reason::Throttled, message::throttled(budget::attempts_before_last(&report.observed.ledger)))
+        }
         Hold::Confirming(verdict) => {
             let reason = verdict.reason.parse().unwrap_or(Reason::RequestRejected);
-            (reason, format!("{} It is asked once more to be sure.", refusal(names, reason, verdict.code.as_deref(), false)))
+            (
+                reason,
+                format!(
+                    "{} It is asked once more to be sure.",
+                    message::refusal(names, reason, verdict.code.as_deref(), false)
+                ),
+            )
         }
         Hold::WindowFull => (
             Reason::MintBudgetExhausted,
@@ -211,12 +205,12 @@ fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
             "So many tokens of this refresh token may be alive that one more could kill one in use.".into(),
         ),
         Hold::BackOff => match report.failure {
-            Some(failure) => (failure.reason, upstream(names, failure)),
+            Some(failure) => (failure.reason, message::upstream(names, failure)),
             // After a restart only the status knows what failed.
             None => match report.previous.condition(ConditionType::Renewable) {
                 Some(before) if before.status == ConditionStatus::False => {
                     let reason = before.reason.parse().unwrap_or(Reason::UpstreamUnavailable);
-                    let said = before.message.split(" Next try ").next().unwrap_or_default();
+                    let said = message::without_next_try(&before.message);
                     let said = said.strip_suffix(" The present token goes on working meanwhile.").unwrap_or(said);
                     (reason, said.to_owned())
                 }
@@ -226,53 +220,6 @@ fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
                 ),
             },
         },
-    }
-}
-
-/// What a permanent refusal means and what to do about it.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the other refusals have one text")]
-fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: bool) -> String {
-    let Names { source, console, refresh_token_key, .. } = names;
-    let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
-    let data_center = names.data_center.map_or_else(|| "the data center".into(), |dc| format!("data center {dc}"));
-    match reason {
-        Reason::RefreshTokenRejected => {
-            let ended = if confirmed { "; tokens made from it no longer work" } else { "" };
-            format!(
-                "Zoho refused the refresh token{code}{ended}. Make a new one at {console} and put it into key {refresh_token_key} of Secret {source}."
-            )
-        }
-        Reason::ClientRejected => format!(
-            "Zoho refused the client{code}: the client id or secret in Secret {source} is wrong, or the client belongs to another data center than {data_center}. Compare both at {console}; if the client is not listed there, correct spec.dataCenter."
-        ),
-        _ => format!("Zoho refused the request{code}. Check the client's settings at {console} and Secret {source}."),
-    }
-}
-
-/// What a failed call to the token service means.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the other failures have one text")]
-fn upstream(names: &Names, failure: &Failure) -> String {
-    let code = failure.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
-    let service = names
-        .data_center
-        .map_or_else(|| "The token service".into(), |dc| format!("The token service of data center {dc}"));
-    match failure.reason {
-        Reason::UpstreamTimeout => format!("{service} did not answer in time."),
-        Reason::UpstreamTLS => format!(
-            "{service} could not be trusted: its certificate is not signed by a known authority. Behind an inspecting proxy, give the operator its root with --ca-file."
-        ),
-        Reason::UpstreamRedirect => {
-            format!("{service} answered with a redirect, which is not followed: secrets go to listed hosts only.")
-        }
-        Reason::UpstreamReplyInvalid => format!(
-            "{service} answered with something that is no token reply; a proxy or a wrong host may stand in between."
-        ),
-        Reason::UpstreamError => format!("{service} answered with an error that is not known{code}."),
-        Reason::WriteRefused => {
-            "The ledger of this credential cannot be written, and without it nothing is minted; see the operator's log."
-                .into()
-        }
-        _ => format!("{service} cannot be reached or is out of order."),
     }
 }
 

@@ -1,7 +1,9 @@
 //! The truth table, row by row, and what holds for every report.
 
 use super::*;
+use crate::api::DataCenter;
 use crate::api::{Verdict, ZohoMintLedgerSpec};
+use crate::index::Key;
 use crate::plan::{Defect, MintReason, Target, Token};
 
 fn now() -> Time {
@@ -64,6 +66,7 @@ fn names() -> Names {
     Names {
         source: Key::new("ns", "source"),
         target: Key::new("ns", "target"),
+        source_manager: None,
         refresh_token_key: "refresh_token".into(),
         data_center: Some(DataCenter::EU),
         console: "https://api-console.zoho.eu".into(),
@@ -276,9 +279,47 @@ fn message_survives_a_restart_and_tells_the_next_try() {
 fn wrong_data_center_is_suspected_by_name() {
     let status = reported_at(&ZohoCredentialStatus::default(), &observed(None), &park(Reason::ClientRejected), now());
     let said = &status.condition(ConditionType::Renewable).unwrap().message;
-    for part in ["data center EU", "https://api-console.zoho.eu", "spec.dataCenter", "Secret ns/source", "Next try"] {
+    for part in [
+        "data center than EU (accounts.zoho.eu)",
+        "https://api-console.zoho.eu",
+        "spec.dataCenter",
+        "Secret ns/source",
+        "Next try",
+    ] {
         assert!(said.contains(part), "{part}: {said}");
     }
+}
+
+#[test]
+fn source_that_somebody_else_makes_is_changed_where_he_takes_it_from() {
+    let names = Names { source_manager: Some("ExternalSecret zoho-oauth".into()), ..names() };
+    let said = message::refusal(&names, Reason::RefreshTokenRejected, Some("invalid_code"), true);
+    let expected = "Zoho refused the refresh token (invalid_code); tokens made from it no longer work. Make a new one at https://api-console.zoho.eu and put it into key refresh_token of Secret ns/source (managed by ExternalSecret zoho-oauth: change it there).";
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn throttle_with_few_requests_of_our_own_is_somebody_elses() {
+    let attempt = |seconds: u64| crate::api::Attempt {
+        id: seconds.to_string(),
+        at: now() - Duration::from_secs(seconds),
+        holder: "h".into(),
+        inputs: "inputs".into(),
+        life: None,
+        outcome: Some(Outcome::NotMinted),
+    };
+    let throttled = |attempts: Vec<u64>| {
+        let ledger = ZohoMintLedgerSpec {
+            attempts: attempts.into_iter().map(attempt).collect(),
+            ..ZohoMintLedgerSpec::default()
+        };
+        let observed = Observed { ledger, ..observed(None) };
+        let plan = Plan::Wait { until: after(600), why: Hold::Throttled };
+        let status = reported_at(&ZohoCredentialStatus::default(), &observed, &plan, now());
+        status.condition(ConditionType::Renewable).unwrap().message.clone()
+    };
+    assert!(throttled(vec![5000, 60, 0]).contains("Only 2 of them in ten minutes were this operator's"));
+    assert!(!throttled(vec![500, 400, 300, 200, 100, 0]).contains("something else"));
 }
 
 #[test]

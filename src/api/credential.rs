@@ -256,7 +256,7 @@ pub struct Target {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub annotations: BTreeMap<String, String>,
-    /// Templates, by key of the Secret; they add to the default keys or override them. Each sees access_token, authorization, expires_at, api_domain and api_url. At most 32 keys of 4 KiB. Example: ZOHO_ACCESS_TOKEN: "{{ access_token }}".
+    /// Templates, by key of the Secret; they add to the default keys or override them. Jinja with the names access_token, authorization, expires_at, api_domain and api_url (absent is empty), strings, ~ == != and or not, if/elif/else and raw; values are not escaped, a newline at the end stays. At least one key must hold the token. At most 32 templates of 4 KiB. Example: ZOHO_ACCESS_TOKEN: "{{ access_token }}".
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub data: BTreeMap<String, String>,

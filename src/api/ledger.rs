@@ -40,7 +40,7 @@ pub struct ZohoMintLedgerSpec {
     /// When a record was found lost, unreadable or in the future: from then on the ten-minute window counts as full once, and five tokens count as alive for an hour.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub presumed_full_at: Option<Time>,
-    /// When a token was last minted, as far as recorded.
+    /// When a token was last minted; an attempt whose outcome is not written down yet counts as one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_mint_time: Option<Time>,
     /// At the last write: attempts in ten minutes / their limit, tokens that may be alive / their limit.

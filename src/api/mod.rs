@@ -48,10 +48,17 @@ pub mod keys {
     pub const MINTED_FROM: &str = "zoho-operator.dev/minted-from";
     /// Annotation on a target: id of the ledger entry that the token was minted under.
     pub const ATTEMPT: &str = "zoho-operator.dev/attempt";
-    /// Annotation on a target: keyed hash of the token and the four annotations above, so that an edit is noticed.
+    /// Annotation on a target: the API domain that Zoho named with the token, or nothing.
+    pub const API_DOMAIN: &str = "zoho-operator.dev/api-domain";
+    /// Annotation on a target: where the token stands in its data, as `<key>/<first byte>/<bytes>`.
+    pub const TOKEN_AT: &str = "zoho-operator.dev/token-at";
+    /// Annotation on a target: keyed hash of the token and of the record in the annotations above, so that an edit is
+    /// noticed.
     pub const SEAL: &str = "zoho-operator.dev/seal";
     /// Annotation on a target: keeps Stakater's Reloader from restarting workloads at every renewal.
     pub const RELOADER_IGNORE: &str = "reloader.stakater.com/ignore";
     /// The usual label that names the managing program.
     pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+    /// The default keys of a target, and the names that templates know.
+    pub const VALUES: [&str; 5] = ["access_token", "authorization", "expires_at", "api_domain", "api_url"];
 }

@@ -4,6 +4,7 @@
 //! that data center, as far as known.
 
 use crate::api::{DataCenter, Product};
+use crate::template::LONGEST_API_DOMAIN;
 
 /// What is known of one data center.
 #[derive(Debug)]
@@ -74,8 +75,9 @@ pub fn is_known_accounts_host(host: &str) -> bool {
 pub fn checked_api_domain(data_center: DataCenter, said: &str) -> Option<String> {
     let host = said.strip_prefix("https://")?;
     let host = host.strip_suffix('/').unwrap_or(host);
-    let is_host =
-        !host.is_empty() && host.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b));
+    let is_host = !host.is_empty()
+        && said.len() <= LONGEST_API_DOMAIN
+        && host.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b));
     let known = row(data_center)?.api_domains.iter().any(|domain| {
         host == *domain || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.') && !rest.starts_with('.'))
     });

@@ -5,6 +5,7 @@
 //! why there is none. So a slow token service holds no pass.
 
 pub mod data_centers;
+pub mod gate;
 pub mod ledger;
 pub mod reply;
 pub mod transport;
@@ -13,6 +14,7 @@ pub mod zoho;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::gate::Gate;
 use self::ledger::{Ledgers, NotReserved, Reservation};
 use self::reply::{Failed, Reply};
 use self::transport::Transport;
@@ -37,6 +39,8 @@ pub struct Order {
     pub need: Need,
     /// A person asked for it.
     pub asked: bool,
+    /// Attempt of the token that was at hand when this was decided.
+    pub at_hand: Option<String>,
     /// A target says that this ledger was minted from.
     pub ledger_expected: bool,
     /// Where it is asked for.
@@ -72,6 +76,7 @@ struct State {
 pub struct Mints {
     ledgers: Ledgers,
     transport: Arc<Transport>,
+    gate: Arc<Gate>,
     clock: Arc<dyn Clock>,
     wake: tokio::sync::mpsc::UnboundedSender<Key>,
     in_the_air: tokio_util::task::TaskTracker,
@@ -83,12 +88,14 @@ impl Mints {
     pub fn new(
         ledgers: Ledgers,
         transport: Transport,
+        gate: Gate,
         clock: Arc<dyn Clock>,
         wake: tokio::sync::mpsc::UnboundedSender<Key>,
     ) -> Self {
         Self {
             ledgers,
             transport: Arc::new(transport),
+            gate: Arc::new(gate),
             clock,
             wake,
             in_the_air: tokio_util::task::TaskTracker::new(),
@@ -127,11 +134,19 @@ impl Mints {
         state.flights.get_mut(ledger).map(|waiting| waiting.insert(key.clone())).is_some()
     }
 
-    /// Starts a flight, or waits for the one under way. Returns at once; `key` is woken when it lands.
+    /// Starts a flight, or waits for the one under way. Returns at once; `key` is woken when it lands: at once, too, where
+    /// one has landed since the order was decided.
     pub fn start(&self, order: Order, key: Key) {
         let mut state = self.lock();
         if let Some(waiting) = state.flights.get_mut(&order.ledger) {
             waiting.insert(key);
+            return;
+        }
+        let now = self.clock.now();
+        let at_hand = state.hands.get(&order.inputs).filter(|token| token.life.is_alive(now));
+        if at_hand.is_some_and(|token| order.at_hand.as_ref() != Some(&token.attempt)) {
+            // Without a receiver the process is shutting down.
+            let _ = self.wake.send(key);
             return;
         }
         state.flights.insert(order.ledger.clone(), HashSet::from([key]));
@@ -157,6 +172,7 @@ impl Mints {
     async fn fly(&self, order: &Order) -> Result<MintedToken, Option<Failure>> {
         let request =
             Request { inputs: &order.inputs, need: order.need, asked: order.asked, holder: self.ledgers.holder() };
+        let _pass = self.gate.enter(order.service.token_url.host_str().unwrap_or_default()).await;
         let reservation = match self.ledgers.reserve(&order.ledger, &request, order.ledger_expected).await {
             Ok(reservation) => reservation,
             // The plan looks at the ledger again and says what to wait for.

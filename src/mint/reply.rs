@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api::{Outcome, Reason};
+use crate::template::LONGEST_TOKEN;
 
 /// Life that is assumed where the server names none, and the longest that is believed.
 const LONGEST_LIFE: f64 = 3600.0;
@@ -17,8 +18,6 @@ const LONGEST_LIFE: f64 = 3600.0;
 const SHORTEST_LIFE: f64 = 60.0;
 /// An `expires_in` above this is in milliseconds.
 const MILLISECONDS_ABOVE: f64 = 86_400.0;
-/// Longest access token that is taken, in bytes.
-const LONGEST_TOKEN: usize = 8192;
 /// A throttle is met with at least this much silence.
 const SHORTEST_THROTTLE: Duration = Duration::from_secs(600);
 /// And at most this much.

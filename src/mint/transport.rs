@@ -60,7 +60,7 @@ impl Transport {
                         *current = Current { pems, client };
                     }
                     Err(error) => {
-                        tracing::warn!(error = format!("{error:#}"), "changed certificate files are not used")
+                        tracing::warn!(error = format!("{error:#}"), "changed certificate files are not used");
                     }
                 },
                 Err(error) => tracing::warn!(error = format!("{error:#}"), "certificate files cannot be read again"),

@@ -183,6 +183,18 @@ pub fn attempts_in_window(ledger: &ZohoMintLedgerSpec, limits: Limits, now: Time
     departures(ledger, limits, |_| true).into_iter().filter(|leaves| *leaves > now).count()
 }
 
+/// How many attempts may have reached the server in the ten minutes up to the last one.
+pub fn attempts_before_last(ledger: &ZohoMintLedgerSpec) -> usize {
+    let reached = || ledger.attempts.iter().filter(|attempt| attempt.outcome != Some(Outcome::NotSent));
+    let last = reached().map(|attempt| attempt.at).max();
+    reached().filter(|attempt| last.is_some_and(|last| attempt.at + WINDOW > last)).count()
+}
+
+/// Has the server refused these inputs for good, as far as it was asked?
+pub fn is_refused(ledger: &ZohoMintLedgerSpec, inputs: &str) -> bool {
+    ledger.verdicts.iter().any(|verdict| verdict.inputs == inputs)
+}
+
 fn in_flight(ledger: &ZohoMintLedgerSpec, holder: &str, now: Time) -> Option<Time> {
     ledger
         .attempts

@@ -166,6 +166,8 @@ pub enum MintReason {
     Expiring,
     /// A person asked for it.
     Requested,
+    /// The token is good, but the server refused its inputs when it was last asked: is that so?
+    Refused,
 }
 
 impl MintReason {
@@ -173,7 +175,7 @@ impl MintReason {
     pub fn need(self) -> Need {
         match self {
             Self::Absent | Self::InputsChanged | Self::Expiring => Need::Needed,
-            Self::Requested => Need::Wanted,
+            Self::Requested | Self::Refused => Need::Wanted,
         }
     }
 }
@@ -206,6 +208,7 @@ pub fn plan(observed: &Observed, holder: &str, limits: Limits, now: Time) -> Pla
         Some(token) if token.inputs != *inputs => MintReason::InputsChanged,
         Some(token) if renewal_is_due(token.life, observed.renew_before, ledger, now) => MintReason::Expiring,
         Some(_) if observed.renew_requested => MintReason::Requested,
+        Some(_) if budget::is_refused(&observed.ledger, inputs) => MintReason::Refused,
         Some(token) => return Plan::Keep { until: token.life.renewal_time(observed.renew_before, ledger) },
     };
     if observed.minting {
@@ -217,8 +220,14 @@ pub fn plan(observed: &Observed, holder: &str, limits: Limits, now: Time) -> Pla
     let request = budget::Request { inputs, need: why.need(), asked: observed.renew_requested, holder };
     match (budget::account(&observed.ledger, &request, limits, now), token) {
         (Answer::Go, _) => Plan::Mint { why },
-        // What a person merely asked for does not stand in the way of a good token.
-        (_, Some(token)) if why == MintReason::Requested => {
+        // That there is no room for what a person merely asked for does not stand in the way of a good token.
+        (
+            Answer::Wait {
+                why: Hold::InFlight | Hold::Throttled | Hold::BackOff | Hold::WindowFull | Hold::LiveFull,
+                ..
+            },
+            Some(token),
+        ) if why == MintReason::Requested => {
             Plan::Keep { until: token.life.renewal_time(observed.renew_before, ledger) }
         }
         (Answer::Wait { until, why }, _) => Plan::Wait { until, why },

@@ -56,6 +56,7 @@ fn planned(observed: &Observed) -> Plan {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn each_check_wins_over_those_after_it() {
     let other_inputs = Token { inputs: "old".into(), ..issued_ago(60) };
     let keep = |seconds: u64| Plan::Keep { until: issued_ago(seconds).life.expires_at - Duration::from_secs(1800) };
@@ -148,6 +149,21 @@ fn each_check_wins_over_those_after_it() {
             Plan::Wait { until: now() + WINDOW, why: Hold::WindowFull },
         ),
         (
+            "a refusal is reported also where the token is good",
+            Observed { ledger: refused(false), ..steady() },
+            Plan::Wait { until: now() + budget::CONFIRM_AFTER, why: Hold::Confirming(verdict(false)) },
+        ),
+        (
+            "and one that a person's request met",
+            Observed { ledger: refused(false), renew_requested: true, ..steady() },
+            Plan::Wait { until: now() + budget::CONFIRM_AFTER, why: Hold::Confirming(verdict(false)) },
+        ),
+        (
+            "a confirmed one parks",
+            Observed { ledger: refused(true), ..steady() },
+            Plan::Park { verdict: verdict(true), until: now() + budget::PARKED },
+        ),
+        (
             "what is merely wanted does not stand in the way of a good token",
             Observed { renew_requested: true, ledger: full(), ..steady() },
             keep(60),
@@ -156,6 +172,14 @@ fn each_check_wins_over_those_after_it() {
     for (name, observed, expected) in table {
         assert_eq!(planned(&observed), expected, "{name}");
     }
+}
+
+fn verdict(confirmed: bool) -> Verdict {
+    Verdict { inputs: "inputs".into(), reason: "RefreshTokenRejected".into(), code: None, at: now(), confirmed }
+}
+
+fn refused(confirmed: bool) -> ZohoMintLedgerSpec {
+    ZohoMintLedgerSpec { verdicts: vec![verdict(confirmed)], ..ZohoMintLedgerSpec::default() }
 }
 
 fn full() -> ZohoMintLedgerSpec {
@@ -275,7 +299,7 @@ proptest! {
     fn nothing_is_minted_while_a_good_token_is_known(observed in any_observed()) {
         if let Plan::Mint { why } = planned(&observed) {
             prop_assert!(!observed.minting && !observed.suspended && !observed.deleting);
-            if why != MintReason::Requested {
+            if why.need() == Need::Needed {
                 let good = |token: &Token| token.inputs == "inputs" && now() < token.life.renewal_time(observed.renew_before, "8000") && !token.life.is_from_the_future(now());
                 prop_assert!(!observed.target.token().is_some_and(good));
             }

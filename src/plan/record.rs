@@ -76,7 +76,8 @@ pub fn refuse(
 
 /// Brings the columns that people read up to date; called before each write.
 pub fn summarise(ledger: &mut ZohoMintLedgerSpec, limits: Limits, now: Time) {
-    let minted = ledger.attempts.iter().filter(|attempt| attempt.outcome == Some(Outcome::Minted));
+    // The one that this write reserves will have minted by the time somebody looks.
+    let minted = ledger.attempts.iter().filter(|attempt| matches!(attempt.outcome, None | Some(Outcome::Minted)));
     ledger.last_mint_time = minted.map(|attempt| attempt.at).max().or(ledger.last_mint_time);
     ledger.last_verdict = ledger.verdicts.last().map(|verdict| verdict.reason.clone());
     let attempts = budget::attempts_in_window(ledger, limits, now);

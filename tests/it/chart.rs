@@ -166,7 +166,16 @@ async fn examples_are_accepted_and_served() {
         }
         seen.push(path.file_name().expect("a file").to_string_lossy().into_owned());
     }
-    assert_eq!(seen, ["accounts-host.yaml", "quickstart.yaml", "suspend.yaml", "target.yaml", "workload.yaml"]);
+    let expected = [
+        "accounts-host.yaml",
+        "env-style.yaml",
+        "quickstart.yaml",
+        "suspend.yaml",
+        "target.yaml",
+        "template.yaml",
+        "workload.yaml",
+    ];
+    assert_eq!(seen, expected);
 }
 
 #[test]

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use zoho_operator::api::ConditionType;
+use zoho_operator::testing::simulator::script::Reply;
 
-use crate::support::eventually;
-use crate::support::world::{REFRESH_TOKEN, World, is, is_ready, message, text};
+use crate::support::world::{CLIENT_ID, Operator, REFRESH_TOKEN, World, is, is_ready, message, text};
+use crate::support::{DEADLINE, eventually};
 
-async fn served(test: &str) -> (World, crate::support::world::Operator) {
+async fn served(test: &str) -> (World, Operator) {
     let world = World::new(test).await;
     let operator = world.operator();
     world.good_source("source").await;
@@ -151,6 +152,22 @@ async fn suspended_credential_is_left_as_it_is_and_goes_on_when_resumed() {
 }
 
 #[tokio::test]
+async fn equal_credentials_share_one_mint_however_fast_it_is() {
+    let world = World::new("sharing_fast").await;
+    world.zoho.set_latency(Duration::ZERO);
+    world.good_source("source").await;
+    for number in 0..20 {
+        world.credential(&format!("c{number}"), "source", json!({})).await;
+    }
+    // All at once: some look before the mint that others wait for, and come to it after that has landed.
+    let _operator = world.operator();
+    for number in 0..20 {
+        world.wait_ready(&format!("c{number}")).await;
+    }
+    assert_eq!(world.zoho.stats().token.posts, 1);
+}
+
+#[tokio::test]
 async fn equal_credentials_share_one_mint() {
     let world = World::new("sharing").await;
     let _operator = world.operator();
@@ -221,4 +238,69 @@ async fn foreign_secret_is_left_alone_until_its_owner_consents() {
     world.secrets().patch("one-token", &PatchParams::default(), &Patch::Merge(consent)).await.expect("annotated");
     world.wait_ready("one").await;
     assert_eq!(world.zoho.live_tokens(REFRESH_TOKEN), [world.token("one-token").await.expect("a token")]);
+}
+
+#[tokio::test]
+async fn label_of_ours_is_no_consent() {
+    let world = World::new("label_no_consent").await;
+    let _operator = world.operator();
+    world.good_source("source").await;
+    let credential = world.credential("one", "source", json!({ "suspend": true })).await;
+    world.wait_for_reason("one", "Suspended").await;
+    let labels = json!({ "app.kubernetes.io/managed-by": "zoho-operator", "zoho-operator.dev/credential-uid": credential.metadata.uid });
+    let planted = json!({ "metadata": { "name": "one-token", "labels": labels }, "stringData": { "mine": "yes" } });
+    let planted: Secret = serde_json::from_value(planted).expect("a Secret");
+    let planted = world.secrets().create(&PostParams::default(), &planted).await.expect("created");
+    world.patch("one", json!({ "spec": { "suspend": false } })).await;
+    world.wait_for_reason("one", "TargetNotOwned").await;
+    assert_eq!(world.secret("one-token").await, Some(planted));
+    assert_eq!(world.zoho.stats().token.posts, 0);
+}
+
+#[tokio::test]
+async fn who_knows_only_the_refresh_token_gets_nothing_and_does_not_hold_up_its_owner() {
+    let (world, _operator) = served("guesser").await;
+    for guess in 0..4 {
+        let source = format!("guess-{guess}");
+        let secret = format!("guessed-{guess}");
+        let pairs = [("client_id", CLIENT_ID), ("client_secret", secret.as_str()), ("refresh_token", REFRESH_TOKEN)];
+        world.source(&source, &pairs).await;
+        world.credential(&source, &source, json!({})).await;
+    }
+    eventually("two guesses were tried", async || (world.zoho.stats().token.posts >= 3).then_some(())).await;
+    for guess in 0..4 {
+        let guess = format!("guess-{guess}");
+        world
+            .wait(&guess, "refused or out of budget", |seen| {
+                is(seen, ConditionType::Renewable, "ClientRejected")
+                    || is(seen, ConditionType::Renewable, "MintBudgetExhausted")
+            })
+            .await;
+        assert!(world.secret(&format!("{guess}-token")).await.is_none());
+    }
+    assert_eq!(world.zoho.stats().token.posts, 3, "all guessers together hold two attempts");
+    world.patch("one", json!({ "metadata": { "annotations": { "zoho-operator.dev/renew-requested": "now" } } })).await;
+    eventually("the owner is served at once", async || (world.zoho.stats().token.mints == 2).then_some(())).await;
+}
+
+#[tokio::test]
+async fn credential_deleted_during_its_mint_leaves_nothing_behind() {
+    let world = World::new("deleted_in_flight").await;
+    let _operator = world.operator();
+    world.good_source("source").await;
+    world.zoho.script_for(REFRESH_TOKEN, Reply::MintThenHold);
+    world.credential("one", "source", json!({})).await;
+    world.zoho.wait_for_posts(1, DEADLINE).await.expect("a POST");
+    world.credentials().delete("one", &DeleteParams::default()).await.expect("deleted at once: there is no finalizer");
+    assert!(world.credentials().get_opt("one").await.expect("readable").is_none());
+    world.zoho.release();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(world.secret("one-token").await.is_none(), "the token goes nowhere");
+}
+
+#[tokio::test]
+async fn deleted_credential_takes_its_target_along() {
+    let (world, _operator) = served("collected").await;
+    world.credentials().delete("one", &DeleteParams::default()).await.expect("deleted");
+    eventually("the target is collected", async || world.secret("one-token").await.is_none().then_some(())).await;
 }

@@ -116,14 +116,8 @@ async fn unusable_spec_is_refused_by_the_api_server_or_named_in_the_status() {
     let refused = refused.expect_err("the API server refuses it").to_string();
     assert!(refused.contains("the target must not be the source"), "{refused}");
 
-    let table: [(&str, Value, &str, &str); 4] = [
+    let table: [(&str, Value, &str, &str); 3] = [
         ("host", json!({ "accountsHost": "accounts.evil.example" }), "AccountsHostNotAllowed", "--accounts-host"),
-        (
-            "template",
-            json!({ "target": { "data": { "k": "{{ access_token }}" } } }),
-            "InvalidSpec",
-            "not supported yet",
-        ),
         (
             "verify",
             json!({ "product": "PatchManagerPlus", "verify": { "interval": "5m" } }),

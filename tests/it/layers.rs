@@ -11,11 +11,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["api", "plan"]),
     ("error", &[]),
     ("plan", &["api"]),
-    ("secret", &["api", "plan"]),
+    ("template", &["api", "plan"]),
+    ("secret", &["api", "plan", "template"]),
     ("index", &["api", "secret"]),
-    ("mint", &["api", "clock", "config", "error", "index", "plan", "secret"]),
-    ("spec", &["api", "config", "mint", "plan"]),
-    ("status", &["api", "index", "mint", "plan"]),
+    ("mint", &["api", "clock", "config", "error", "index", "plan", "secret", "template"]),
+    ("spec", &["api", "config", "mint", "plan", "template"]),
+    ("message", &["api", "index", "mint"]),
+    ("status", &["api", "message", "mint", "plan"]),
     ("queue", &["api", "index"]),
     ("apply", &["api", "error", "index"]),
     ("events", &["api", "error", "status"]),
@@ -23,7 +25,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("observe", &["api", "config", "error", "index", "mint", "plan", "secret", "spec"]),
     (
         "reconcile",
-        &["api", "apply", "clock", "config", "error", "events", "index", "mint", "observe", "plan", "secret", "status"],
+        &[
+            "api", "apply", "clock", "config", "error", "events", "index", "message", "mint", "observe", "plan",
+            "secret", "status",
+        ],
     ),
     ("controller", &["api", "config", "error", "index", "queue", "reconcile", "server"]),
     ("server", &[]),
@@ -31,7 +36,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that decide or convert, and so must not be able to do anything.
-const PURE: &[&str] = &["api", "plan", "secret", "spec", "status", "queue"];
+const PURE: &[&str] = &["api", "plan", "template", "secret", "spec", "status", "message", "queue"];
 
 /// What pure modules must not name.
 const EFFECTS: &[&str] = &[

@@ -1,6 +1,7 @@
 //! Everything that needs more than pure functions: tests against a real API server.
 
 mod chart;
+mod clients;
 mod control_plane;
 mod crash;
 mod demo;
@@ -10,9 +11,11 @@ mod install;
 mod journey;
 mod layers;
 mod model;
+mod preconditions;
 mod quiet;
 mod refusals;
 mod schema;
 mod secrecy;
 mod startup;
 mod support;
+mod templates;

@@ -210,3 +210,20 @@ async fn lying_expiry_is_bounded() {
     eventually("every POST is answered", async || (world.zoho.stats().token.posts == lies.len() as u64).then_some(()))
         .await;
 }
+
+#[tokio::test]
+async fn revocation_met_by_a_persons_request_is_reported_at_once() {
+    let world = World::new("asked_and_refused").await;
+    let _operator = world.operator();
+    world.good_source("source").await;
+    world.credential("one", "source", json!({})).await;
+    world.wait_ready("one").await;
+    assert!(world.zoho.revoke(REFRESH_TOKEN));
+    // Not in the second of the mint: times have whole seconds, and a mint after the refusal would contradict it.
+    world.advance(5);
+    world.patch("one", json!({ "metadata": { "annotations": { "zoho-operator.dev/renew-requested": "now" } } })).await;
+    world.wait_for_reason("one", "RefreshTokenRejected").await;
+    world.advance(61);
+    world.wait("one", "Stalled", |seen| condition(seen, ConditionType::Stalled) == Some(ConditionStatus::True)).await;
+    assert_eq!(world.zoho.stats().token.posts, 3, "the first mint, the request, its confirmation");
+}

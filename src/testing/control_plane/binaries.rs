@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
-use super::process::{Remover, mortal};
+use super::process::{Remover, last_lines, mortal};
 
 /// The names under which the Go program is linked; each behaves as the program it is named after.
 const PARTS: [&str; 8] =
@@ -254,12 +254,6 @@ impl GoMod {
             self.kubernetes, self.helm
         )
     }
-}
-
-/// The end of a text, for error messages.
-pub(super) fn last_lines(text: &str, count: usize) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 #[cfg(test)]

@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::binaries::last_lines;
-
 /// Becomes the program in `$@`, leaving a subshell behind that kills it when standard input ends.
 const KILL_WITH_STDIN: &str =
     r#"exec 3<&0; (exec >/dev/null 2>&1; cat <&3; kill -KILL $$) & exec "$@" 3<&- </dev/null"#;
@@ -164,4 +162,10 @@ pub(super) fn free_ports<const N: usize>() -> io::Result<[u16; N]> {
         held.push(listener);
     }
     Ok(ports)
+}
+
+/// The end of a text, for error messages.
+pub(super) fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
 }

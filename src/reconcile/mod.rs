@@ -3,6 +3,8 @@
 //! Order of effects: reserve in the ledger, POST, Secret, status, Event. Every prefix of it is repaired by the next pass
 //! without a needless mint.
 
+mod target;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,29 +13,24 @@ use kube::Client;
 use serde_json::json;
 
 use crate::api::{ConditionType, Observed as Versions, Reason, Time, ZohoCredential, ZohoCredentialStatus};
-use crate::apply::{self, Mode};
+use crate::apply;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::events::Events;
-use crate::index::{CredentialSeen, Index, Key, version};
+use crate::index::{CredentialSeen, Index, Key};
+use crate::message::Names;
 use crate::mint::{Mints, Order};
 use crate::observe::{Memory, Observer, ReadError, View, renew_request};
 use crate::plan::budget::Hold;
 use crate::plan::{self, Defect, MintReason, Plan, Source, Target};
-use crate::secret::{self, HashKey};
-use crate::status::{self, Names, Report};
+use crate::secret::HashKey;
+use crate::status::{self, Report};
 
 /// A pass that has to look again this often leaves the rest to the next one.
 const MOST_TURNS: usize = 5;
 /// A first mint that takes longer than this is reported; a faster one saves the write.
 const SILENT_FOR: Duration = Duration::from_secs(2);
-/// A refused write is tried again after this.
-const REFUSED_FOR: Duration = Duration::from_secs(30);
-/// Repairs within `CONFLICT_FOR` after which somebody else is taken to want the target otherwise.
-const MOST_REPAIRS: usize = 5;
-/// How long such a target is left alone.
-const CONFLICT_FOR: Duration = Duration::from_secs(600);
 
 /// What passes share.
 pub struct Context {
@@ -258,14 +255,16 @@ impl Pass<'_> {
         else {
             return Ok(Effect::LookAgain);
         };
-        if let Effect::LookAgain | Effect::Blocked(_) = self.rehearse(view, now).await? {
-            return Ok(self.memory.refused.clone().map_or(Effect::LookAgain, Effect::Blocked));
+        match self.rehearse(view, now).await? {
+            Effect::Done => {}
+            other @ (Effect::LookAgain | Effect::Blocked(_)) => return Ok(other),
         }
         let order = Order {
             ledger: ledger.clone(),
             inputs: inputs.clone(),
             need: why.need(),
             asked: view.observed.renew_requested,
+            at_hand: view.observed.at_hand.as_ref().map(|token| token.attempt.clone()),
             ledger_expected: view.observed.target.token().is_some_and(|token| token.inputs == *inputs),
             service: served.service,
             grant,
@@ -277,37 +276,6 @@ impl Pass<'_> {
         Ok(Effect::Done)
     }
 
-    /// A dry run of the target's write where it is new, changed, or was refused before: what cannot be stored must not
-    /// be minted.
-    async fn rehearse(&mut self, view: &View, now: Time) -> Result<Effect, PassError> {
-        if let Some(refused) = self.still_refused(now) {
-            return Ok(Effect::Blocked(refused));
-        }
-        let occasion = (view.target_version.clone(), self.generation());
-        let verified =
-            matches!(view.observed.target, Target::Ours { intact: true, .. }) && self.memory.refused.is_none();
-        if verified || self.memory.rehearsed.as_ref() == Some(&occasion) {
-            return Ok(Effect::Done);
-        }
-        let observer = self.context.observer();
-        let dummy = observer.render(self.credential, &secret::dummy_token(now), view.served.as_ref());
-        let name = self.target();
-        match self.write(&dummy, view, Mode::DryRun).await {
-            Ok(_) | Err(ApiError::NoDryRun) => {
-                self.memory.rehearsed = Some(occasion);
-                self.memory.refused = None;
-                Ok(Effect::Done)
-            }
-            Err(ApiError::AlreadyExists | ApiError::Conflict) => {
-                observer.refresh(&name).await?;
-                Ok(Effect::LookAgain)
-            }
-            Err(ApiError::Refused { message }) => Ok(Effect::Blocked(self.refuse(&message, now))),
-            Err(ApiError::NotFound) => Ok(Effect::Blocked(self.refuse("the namespace or the Secret is gone", now))),
-            Err(source) => Err(PassError::Rehearse { name, source }),
-        }
-    }
-
     /// Waiting needs no effect, unless the ledger is presumed full and that is not written yet.
     async fn wait(&self, view: &View) -> Result<Effect, PassError> {
         if let Source::Usable { ledger, .. } = &view.observed.source {
@@ -315,108 +283,6 @@ impl Pass<'_> {
             kept.map_err(|source| PassError::Ledger { name: ledger.clone(), source })?;
         }
         Ok(Effect::Done)
-    }
-
-    /// Brings the token that is known to the target.
-    async fn store(&mut self, view: &View, now: Time) -> Result<Effect, PassError> {
-        let Some(token) = &view.token else { return Ok(Effect::LookAgain) };
-        if let Some(refused) = self.still_refused(now) {
-            return Ok(Effect::Blocked(refused));
-        }
-        if let Some(conflict) = self.conflict(view, token.life.expires_at, now) {
-            return Ok(Effect::Blocked(conflict));
-        }
-        let wanted = self.context.observer().render(self.credential, token, view.served.as_ref());
-        let name = self.target();
-        match self.write(&wanted, view, Mode::Real).await {
-            Ok(written) => {
-                let concerned = self.context.index.apply_secret(&written.metadata);
-                self.context.wake_others(self.key, concerned);
-                self.memory.intact = Some((version(&written.metadata), self.generation()));
-                self.memory.refused = None;
-                self.memory.minting_since = None;
-                tracing::info!(credential = %self.key, target = %name, attempt = token.attempt, expires_at = %token.life.expires_at, "token stored");
-                Ok(Effect::Done)
-            }
-            Err(ApiError::AlreadyExists | ApiError::Conflict | ApiError::NotFound) => {
-                self.context.observer().refresh(&name).await?;
-                Ok(Effect::LookAgain)
-            }
-            Err(ApiError::Refused { message }) => Ok(Effect::Blocked(self.refuse(&message, now))),
-            Err(source) => Err(PassError::Write { name, source }),
-        }
-    }
-
-    async fn write(
-        &self,
-        wanted: &k8s_openapi::api::core::v1::Secret,
-        view: &View,
-        mode: Mode,
-    ) -> Result<k8s_openapi::api::core::v1::Secret, ApiError> {
-        match (&view.observed.target, &view.target_version) {
-            (Target::Ours { .. }, Some(at)) => {
-                apply::update_target(&self.context.client, wanted, at, view.target.as_ref(), mode).await
-            }
-            _ => apply::create_target(&self.context.client, wanted, mode).await,
-        }
-    }
-
-    fn still_refused(&self, now: Time) -> Option<Defect> {
-        self.memory.refused.clone().filter(|defect| defect.again_at.is_some_and(|again_at| again_at > now))
-    }
-
-    fn refuse(&mut self, words: &str, now: Time) -> Defect {
-        let message = format!("The API server refuses to write Secret {}: {words}.", self.target());
-        let defect = Defect { reason: Reason::WriteRefused, message, again_at: Some(now + REFUSED_FOR) };
-        self.memory.refused = Some(defect.clone());
-        defect
-    }
-
-    /// Does somebody keep changing the target? A renewal is no repair.
-    fn conflict(&mut self, view: &View, new_expiry: Time, now: Time) -> Option<Defect> {
-        let Target::Ours { token, intact: false } = &view.observed.target else { return None };
-        let by_us = self.memory.intact.as_ref().is_none_or(|(_, generation)| *generation != self.generation());
-        if by_us || token.as_ref().is_some_and(|token| token.life.expires_at < new_expiry) {
-            return None;
-        }
-        self.memory.repairs.retain(|repair| *repair + CONFLICT_FOR > now);
-        if self.memory.repairs.len() < MOST_REPAIRS {
-            self.memory.repairs.push(now);
-            return None;
-        }
-        let managers = view.target.iter().flat_map(|target| target.metadata.managed_fields.iter().flatten());
-        let manager = managers.filter_map(|entry| entry.manager.clone()).find(|manager| manager != "zoho-operator");
-        let manager = manager.unwrap_or_else(|| "another client".into());
-        let message = format!(
-            "{manager} keeps changing Secret {}, which this ZohoCredential owns: it was put back {MOST_REPAIRS} times. Stop it from writing that Secret, or set spec.target.name to another name.",
-            self.target()
-        );
-        let again_at = self.memory.repairs.first().map(|first| *first + CONFLICT_FOR);
-        Some(Defect { reason: Reason::TargetConflict, message, again_at })
-    }
-
-    /// Deletes targets of former names once their token has died: pods that still mount them go on working until then.
-    /// Returns when the next one is due.
-    async fn sweep_former_targets(&self, now: Time) -> Result<Option<Time>, PassError> {
-        let Some(uid) = self.credential.metadata.uid.as_deref() else { return Ok(None) };
-        let mut next: Option<Time> = None;
-        for (name, seen) in self.context.index.controlled_by(uid) {
-            let Some(stamp) = seen.ours.and_then(|ours| ours.stamp) else { continue };
-            if name.namespace != self.key.namespace || name == self.target() {
-                continue;
-            }
-            if stamp.life.expires_at > now {
-                next = [next, Some(stamp.life.expires_at)].into_iter().flatten().min();
-                continue;
-            }
-            match apply::delete_target(&self.context.client, &name, &seen.version).await {
-                Ok(()) => tracing::info!(credential = %self.key, target = %name, "former target deleted"),
-                // It changed meanwhile; the watch tells, and the next pass looks again.
-                Err(ApiError::NotFound | ApiError::Conflict) => {}
-                Err(source) => return Err(PassError::Delete { name, source }),
-            }
-        }
-        Ok(next)
     }
 
     /// Writes the status if it says something new, and publishes what changed.
@@ -464,7 +330,7 @@ impl Pass<'_> {
                 }
                 Ok(after)
             }
-            // Gone, or made anew under the same name: the watch tells.
+            // Gone, made anew or edited meanwhile: the watch tells, and the next pass looks again.
             Err(ApiError::NotFound | ApiError::Conflict) => Ok(before),
             Err(error) => Err(PassError::Status(error)),
         }
@@ -486,8 +352,11 @@ impl Pass<'_> {
 
     fn names(&self, view: &View) -> Names {
         let source = &self.credential.spec.secret_ref;
+        let name = Key::new(&self.key.namespace, &source.name);
+        let seen = self.context.index.secret(&name).and_then(|seen| seen.ours);
         Names {
-            source: Key::new(&self.key.namespace, &source.name),
+            source: name,
+            source_manager: seen.and_then(|seen| seen.controller),
             target: self.target(),
             refresh_token_key: source.refresh_token_key().to_owned(),
             data_center: self.credential.spec.data_center,

@@ -1,0 +1,58 @@
+# The two to start with: make demo, make test. `make` alone lists all targets.
+
+comma := ,
+space := $(comma:,=) 
+CARGO ?= cargo
+GO    ?= go
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+IMAGE ?= zoho-operator:$(VERSION)
+
+# The control plane, the simulator and their clients talk over loopback, whatever proxy leads to the rest of the world.
+export NO_PROXY := $(subst $(space),$(comma),$(strip $(or $(NO_PROXY),$(no_proxy)) 127.0.0.1 localhost ::1))
+export no_proxy := $(NO_PROXY)
+
+# Where the control plane is kept once it is built, see tests/controlplane/README.md.
+CACHE        := "$${XDG_CACHE_HOME:-$$HOME/.cache}"/zoho-operator/controlplane
+WITH_TESTING := --locked --features testing
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo check test test-long crds image clean-cache need-cargo need-go
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: need-cargo ## Build the operator as it is released: target/release/zoho-operator
+	$(CARGO) build --locked --release --bin zoho-operator
+
+demo: need-cargo need-go ## Show it at work in about a minute (KEEP=1: leave it up; KUBECONFIG=…: in that cluster)
+	@$(CARGO) build $(WITH_TESTING) --bin zoho-operator --bin zoho-demo
+	@$(CARGO) run --quiet $(WITH_TESTING) --bin zoho-demo
+
+check: need-cargo ## Formatting, lints, documentation
+	$(CARGO) fmt --check
+	$(CARGO) build --locked
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy $(WITH_TESTING) --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(WITH_TESTING) --no-deps
+
+test: need-cargo need-go ## Every test that needs nothing but this machine
+	$(CARGO) test $(WITH_TESTING)
+
+test-long: need-cargo need-go ## The tests that take minutes, optimised
+	$(CARGO) test $(WITH_TESTING) --release -- --ignored
+
+crds: need-cargo ## Write crds/ anew after a change of src/api
+	$(CARGO) run --quiet --locked --bin crdgen
+
+image: ## Build the container image zoho-operator:VERSION (IMAGE=…; BUILDER='podman build' without docker)
+	$(or $(BUILDER),docker build) --build-arg VERSION=$(VERSION) --tag $(IMAGE) .
+
+clean-cache: ## Delete the control plane that was built for the tests and the demo (10 minutes to build again)
+	rm -rf $(CACHE)
+
+need-cargo:
+	@command -v $(CARGO) >/dev/null || { echo "make: cargo is missing: install Rust from https://rustup.rs (rust-toolchain.toml names the version, rustup gets it)" >&2; exit 1; }
+
+# Nothing is built with Go where the programs, or a cluster, are there already.
+need-go:
+	@[ -n "$$KUBECONFIG$$KUBEBUILDER_ASSETS" ] || ls $(CACHE)/*/kube-apiserver >/dev/null 2>&1 || command -v $(GO) >/dev/null || { echo "make: go is missing: install Go from https://go.dev/dl/ (tests/controlplane/go.mod names the version), or set KUBEBUILDER_ASSETS to a folder with etcd and kube-apiserver" >&2; exit 1; }

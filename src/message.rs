@@ -1,0 +1,114 @@
+//! Sentences for people: what happened, what to do about it, and when the next try is. Pure.
+
+use crate::api::{DataCenter, Reason, Time};
+use crate::index::Key;
+use crate::mint::{Failure, data_centers};
+
+/// Zoho allows ten requests in ten minutes; with so few of our own, others have made the rest.
+const FEW_ATTEMPTS: usize = 5;
+
+/// Names that messages use.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// The source Secret.
+    pub source: Key,
+    /// The target Secret.
+    pub target: Key,
+    /// Who makes the source Secret, if somebody does: kind and name of its controller.
+    pub source_manager: Option<String>,
+    /// Key of the refresh token.
+    pub refresh_token_key: String,
+    /// The data center.
+    pub data_center: Option<DataCenter>,
+    /// Where clients and refresh tokens are made.
+    pub console: String,
+}
+
+impl Names {
+    /// A change of a Secret that somebody makes is undone by him; it has to be made where he takes it from.
+    fn source_and_its_manager(&self) -> String {
+        match &self.source_manager {
+            Some(manager) => format!("{} (managed by {manager}: change it there)", self.source),
+            None => self.source.to_string(),
+        }
+    }
+
+    fn data_center_and_its_hosts(&self) -> String {
+        let Some(data_center) = self.data_center else { return "this one".into() };
+        let hosts = data_centers::row(data_center).map(|row| row.accounts.join(", "));
+        hosts.map_or_else(|| data_center.to_string(), |hosts| format!("{data_center} ({hosts})"))
+    }
+}
+
+/// Adds when the next try is.
+pub fn with_next_try(message: &str, until: Time, or_when_the_source_changes: bool) -> String {
+    let or_when = if or_when_the_source_changes { ", or at once when that Secret changes" } else { "" };
+    format!("{message} Next try {}{or_when}.", until.clock())
+}
+
+/// Takes [`with_next_try`] off again.
+pub fn without_next_try(message: &str) -> &str {
+    message.split(" Next try ").next().unwrap_or_default()
+}
+
+/// What a throttle means. `attempts`: how many requests of our own led to it.
+pub fn throttled(attempts: usize) -> String {
+    let somebody_else = if attempts <= FEW_ATTEMPTS {
+        format!(
+            " Only {attempts} of them in ten minutes were this operator's: something else uses this refresh token too."
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        "Zoho says that there were too many requests with this refresh token.{somebody_else} It is left in silence, since every further request would prolong the block."
+    )
+}
+
+/// What a permanent refusal means and what to do about it.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other refusals have one text")]
+pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: bool) -> String {
+    let Names { console, refresh_token_key, .. } = names;
+    let source = names.source_and_its_manager();
+    let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
+    let data_center = names.data_center_and_its_hosts();
+    match reason {
+        Reason::RefreshTokenRejected => {
+            let ended = if confirmed { "; tokens made from it no longer work" } else { "" };
+            format!(
+                "Zoho refused the refresh token{code}{ended}. Make a new one at {console} and put it into key {refresh_token_key} of Secret {source}."
+            )
+        }
+        Reason::ClientRejected => format!(
+            "Zoho refused the client{code}: the client id or secret in Secret {source} is wrong, or the client belongs to another data center than {data_center}. Compare both at {console}; if the client is not listed there, correct spec.dataCenter."
+        ),
+        _ => format!("Zoho refused the request{code}. Check the client's settings at {console} and Secret {source}."),
+    }
+}
+
+/// What a failed call to the token service means.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other failures have one text")]
+pub fn upstream(names: &Names, failure: &Failure) -> String {
+    let code = failure.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
+    let service = names
+        .data_center
+        .map_or_else(|| "The token service".into(), |dc| format!("The token service of data center {dc}"));
+    match failure.reason {
+        Reason::UpstreamTimeout => format!("{service} did not answer in time."),
+        Reason::UpstreamTLS => format!(
+            "{service} could not be trusted: its certificate is not signed by a known authority. Behind an inspecting proxy, give the operator its root with --ca-file."
+        ),
+        Reason::UpstreamRedirect => {
+            format!("{service} answered with a redirect, which is not followed: secrets go to listed hosts only.")
+        }
+        Reason::UpstreamReplyInvalid => format!(
+            "{service} answered with something that is no token reply; a proxy or a wrong host may stand in between."
+        ),
+        Reason::UpstreamError => format!("{service} answered with an error that is not known{code}."),
+        Reason::WriteRefused => {
+            "The ledger of this credential cannot be written, and without it nothing is minted; see the operator's log."
+                .into()
+        }
+        _ => format!("{service} cannot be reached or is out of order."),
+    }
+}

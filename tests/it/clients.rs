@@ -1,0 +1,131 @@
+//! The programs of `examples/clients`, run against a product that refuses every token but the present one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use zoho_operator::testing::simulator::{Simulator, SimulatorConfig};
+
+use crate::support::{DEADLINE, tell};
+
+fn client(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/clients").join(name)
+}
+
+/// Is the program there? What cannot be run is not tested, and that is said.
+fn is_installed(program: &str, argument: &str) -> bool {
+    let there = Command::new(program).arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let there = there.is_ok_and(|status| status.success());
+    if !there {
+        tell(&format!("not tested: there is no {program}"));
+    }
+    there
+}
+
+async fn mint(zoho: &Simulator) -> String {
+    // Another test may have been first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("client_id", "client"),
+        ("client_secret", "secret"),
+        ("refresh_token", "refresh"),
+    ];
+    let reply = client.post(format!("{}/oauth/v2/token", zoho.url())).form(&form).send().await.expect("a reply");
+    let body: Value = serde_json::from_slice(&reply.bytes().await.expect("a body")).expect("JSON");
+    body["access_token"].as_str().expect("a token").to_owned()
+}
+
+/// Brings the file to its new content at once, as the kubelet does.
+fn replace(folder: &Path, name: &str, content: &str) {
+    let next = folder.join("next");
+    fs::write(&next, content).expect("written");
+    fs::rename(next, folder.join(name)).expect("renamed");
+}
+
+async fn wait_for_two_more(zoho: &Simulator) {
+    let seen = zoho.stats().product_ok;
+    let more = zoho.wait_until("two more requests", DEADLINE, |zoho, _| zoho.journal().stats().product_ok >= seen + 2);
+    more.await.expect("the client goes on");
+}
+
+/// Runs a client over a renewal: it must use the new token as soon as that stands in the folder.
+async fn survives_a_renewal(program: &Path, arguments: &[&Path]) {
+    let zoho = Simulator::start(SimulatorConfig::default());
+    zoho.register("client", "secret", "refresh");
+    let first = mint(&zoho).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    replace(folder.path(), "api_url", &zoho.url());
+    replace(folder.path(), "authorization", &format!("Zoho-oauthtoken {first}"));
+    let output = folder.path().join("output");
+    let file = fs::File::create(&output).expect("a file");
+    let mut running = tokio::process::Command::new(program)
+        .args(arguments)
+        .env("ZOHO_FOLDER", folder.path())
+        .env("INTERVAL", "0.1")
+        .env("NO_PROXY", "127.0.0.1")
+        .stdin(Stdio::null())
+        .stdout(file.try_clone().expect("the file"))
+        .stderr(file)
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it starts");
+    wait_for_two_more(&zoho).await;
+    let second = mint(&zoho).await;
+    replace(folder.path(), "authorization", &format!("Zoho-oauthtoken {second}"));
+    // The first of them may have been on its way with the old token.
+    wait_for_two_more(&zoho).await;
+    assert!(zoho.revoke_access_token(&first));
+    wait_for_two_more(&zoho).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(running.try_wait().expect("it can be asked"), None, "it runs still");
+    running.kill().await.expect("it ends");
+    let output = fs::read_to_string(output).expect("text");
+    assert_eq!(zoho.stats().product_refused, 0, "{output}");
+    assert!(output.matches(r#""status":"success""#).count() >= 6, "{output}");
+    assert!(!output.contains(&first) && !output.contains(&second), "a token stands in the output");
+}
+
+#[tokio::test]
+async fn python_client_survives_a_renewal() {
+    if is_installed("python3", "--version") {
+        survives_a_renewal(Path::new("python3"), &[&client("client.py")]).await;
+    }
+}
+
+#[tokio::test]
+async fn shell_client_survives_a_renewal() {
+    if is_installed("curl", "--version") {
+        survives_a_renewal(Path::new("sh"), &[&client("client.sh")]).await;
+    }
+}
+
+#[tokio::test]
+async fn go_client_is_well_formed_and_survives_a_renewal() {
+    if !is_installed("go", "version") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = folder.path().join("client");
+    let output = |command: &mut Command| {
+        let output = command.output().expect("it runs");
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{text}");
+        text
+    };
+    assert_eq!(output(Command::new("gofmt").arg("-l").arg(client("client.go"))), "");
+    assert_eq!(output(Command::new("go").arg("vet").arg(client("client.go"))), "");
+    output(Command::new("go").args(["build", "-o"]).arg(&program).arg(client("client.go")));
+    survives_a_renewal(&program, &[]).await;
+}
+
+#[test]
+fn prometheus_sends_the_header_that_zoho_wants() {
+    let text = fs::read_to_string(client("prometheus.yaml")).expect("readable");
+    let config: Value = serde_saphyr::from_str(&text).expect("YAML");
+    let expected = json!({ "type": "Zoho-oauthtoken", "credentials_file": "/var/run/zoho/access_token" });
+    assert_eq!(config["scrape_configs"][0]["authorization"], expected);
+}

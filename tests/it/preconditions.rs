@@ -1,0 +1,81 @@
+//! Every write rests on what it was decided on: another object or version of the same name is never touched.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::json;
+use zoho_operator::api::ZohoCredentialStatus;
+use zoho_operator::apply::{self, Mode};
+use zoho_operator::error::ApiError;
+use zoho_operator::index::{Key, version};
+
+use crate::support::world::World;
+
+fn secret(world: &World, value: &str) -> Secret {
+    let object = json!({
+        "metadata": { "name": "target", "namespace": world.namespace },
+        "stringData": { "key": value },
+    });
+    serde_json::from_value(object).expect("a Secret")
+}
+
+#[tokio::test]
+async fn secret_that_changed_since_it_was_looked_at_is_neither_updated_nor_deleted() {
+    let world = World::new("stale_secret").await;
+    let created = world.secrets().create(&PostParams::default(), &secret(&world, "one")).await.expect("created");
+    let looked_at = version(&created.metadata);
+    let edit = Patch::Merge(json!({ "metadata": { "labels": { "edited": "meanwhile" } } }));
+    let edited = world.secrets().patch("target", &PatchParams::default(), &edit).await.expect("edited");
+    let key = Key::new(&world.namespace, "target");
+
+    let update = apply::update_target(&world.client, &created, &looked_at, None, Mode::Real).await;
+    assert!(matches!(update, Err(ApiError::Conflict)), "{update:?}");
+    let delete = apply::delete_target(&world.client, &key, &looked_at).await;
+    assert!(matches!(delete, Err(ApiError::Conflict)), "{delete:?}");
+    assert_eq!(world.secret("target").await, Some(edited));
+}
+
+#[tokio::test]
+async fn secret_made_anew_under_the_same_name_is_another_one() {
+    let world = World::new("recreated_secret").await;
+    let first = world.secrets().create(&PostParams::default(), &secret(&world, "one")).await.expect("created");
+    world.delete_secret("target").await;
+    let second = world.secrets().create(&PostParams::default(), &secret(&world, "two")).await.expect("created");
+    let uid = first.metadata.uid.clone().expect("a uid");
+    let at = format!("{uid}/{}", second.metadata.resource_version.clone().expect("a version"));
+
+    let create = apply::create_target(&world.client, &first_wanted(&first), Mode::Real).await;
+    assert!(matches!(create, Err(ApiError::AlreadyExists)), "{create:?}");
+    let update = apply::update_target(&world.client, &first, &at, None, Mode::Real).await;
+    assert!(matches!(update, Err(ApiError::Conflict)), "{update:?}");
+    let delete = apply::delete_target(&world.client, &Key::new(&world.namespace, "target"), &at).await;
+    assert!(matches!(delete, Err(ApiError::Conflict)), "{delete:?}");
+    assert_eq!(world.secret("target").await, Some(second));
+}
+
+fn first_wanted(stored: &Secret) -> Secret {
+    let mut wanted = stored.clone();
+    wanted.metadata.uid = None;
+    wanted.metadata.resource_version = None;
+    wanted
+}
+
+#[tokio::test]
+async fn status_of_a_credential_made_anew_is_not_written() {
+    let world = World::new("recreated_credential").await;
+    let first = world.credential("one", "source", json!({})).await;
+    world.credentials().delete("one", &DeleteParams::default()).await.expect("deleted");
+    let second = world.credential("one", "source", json!({})).await;
+    let status = ZohoCredentialStatus { target: Some("old".into()), ..ZohoCredentialStatus::default() };
+    let key = Key::new(&world.namespace, "one");
+    let written = apply::patch_status(&world.client, &first, &key, &status).await;
+    assert!(matches!(written, Err(ApiError::Conflict)), "{:?}", written.err());
+    assert_eq!(world.get("one").await.status, second.status);
+}
+
+#[tokio::test]
+async fn dry_run_stores_nothing() {
+    let world = World::new("dry_run").await;
+    let tried = apply::create_target(&world.client, &secret(&world, "one"), Mode::DryRun).await;
+    assert!(tried.is_ok(), "{tried:?}");
+    assert_eq!(world.secret("target").await, None);
+}
