@@ -4,6 +4,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -39,6 +40,12 @@ struct Flags {
     /// Its refresh token.
     #[arg(long, default_value = "1000.simulated.refresh")]
     refresh_token: String,
+    /// Serve HTTPS, with a certificate for this host name or address made on the spot; repeatable.
+    #[arg(long, value_name = "NAME", requires = "ca_out")]
+    tls_name: Vec<String>,
+    /// Where the certificate that clients must trust is written, in PEM.
+    #[arg(long, value_name = "PATH")]
+    ca_out: Option<PathBuf>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -47,9 +54,13 @@ fn main() -> anyhow::Result<()> {
         listen: flags.listen,
         settings: Settings { token_life: flags.token_life, ..Settings::default() },
         latency: flags.latency,
+        tls_names: flags.tls_name,
         ..SimulatorConfig::default()
     })
     .with_context(|| format!("failed to listen on {}", flags.listen))?;
+    if let (Some(path), Some(pem)) = (&flags.ca_out, simulator.ca_pem()) {
+        std::fs::write(path, pem).with_context(|| format!("failed to write {}", path.display()))?;
+    }
     simulator.register(&flags.client_id, &flags.client_secret, &flags.refresh_token);
 
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {

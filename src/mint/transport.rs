@@ -147,15 +147,13 @@ fn failure(error: &reqwest::Error) -> Failed {
 
 /// A certificate or handshake problem, found while connecting.
 fn is_tls(error: &reqwest::Error) -> bool {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let io_tls = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if cause.is::<rustls::Error>()
-            || io_tls.is_some_and(<dyn std::error::Error + Send + Sync + 'static>::is::<rustls::Error>)
-        {
-            return error.is_connect();
-        }
-        source = cause.source();
-    }
-    false
+    error.is_connect() && error.source().is_some_and(has_tls_cause)
+}
+
+fn has_tls_cause(error: &(dyn std::error::Error + 'static)) -> bool {
+    // An I/O error names the cause of what it wraps as its source, and so hides what it wraps.
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>()
+        || wrapped.is_some_and(|wrapped| has_tls_cause(wrapped))
+        || error.source().is_some_and(has_tls_cause)
 }

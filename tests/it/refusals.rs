@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use zoho_operator::api::{ConditionStatus, ConditionType, Time};
 use zoho_operator::testing::simulator::script::{Page, Reply, Script};
+use zoho_operator::testing::simulator::{Simulator, SimulatorConfig};
 
 use crate::support::eventually;
 use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World, condition, is, is_ready, message};
@@ -226,4 +227,34 @@ async fn revocation_met_by_a_persons_request_is_reported_at_once() {
     world.advance(61);
     world.wait("one", "Stalled", |seen| condition(seen, ConditionType::Stalled) == Some(ConditionStatus::True)).await;
     assert_eq!(world.zoho.stats().token.posts, 3, "the first mint, the request, its confirmation");
+}
+
+#[tokio::test]
+async fn unknown_authority_is_named_and_trusted_once_the_ca_file_has_it() {
+    let world = World::new("tls").await;
+    let tls = |names: &[&str]| {
+        let tls_names = names.iter().map(|&name| name.to_owned()).collect();
+        Simulator::start(SimulatorConfig { tls_names, ..SimulatorConfig::default() })
+    };
+    let (zoho, stranger) = (tls(&["127.0.0.1", "localhost"]), tls(&["localhost"]));
+    zoho.register(CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN);
+    let folder = tempfile::tempdir().expect("a folder");
+    let ca_file = folder.path().join("ca.pem");
+    std::fs::write(&ca_file, stranger.ca_pem().expect("it serves HTTPS")).expect("written");
+    let accounts_url = format!("EU={}", zoho.url());
+    let args = ["--accounts-url", &accounts_url, "--ca-file", ca_file.to_str().expect("UTF-8")];
+    let _operator = world.operator_with(&args);
+    world.good_source("source").await;
+    world.credential("one", "source", json!({ "dataCenter": "EU" })).await;
+    let seen = world.wait_for_reason("one", "UpstreamTLS").await;
+    assert!(message(&seen, ConditionType::Renewable).contains("--ca-file"), "the cure is named");
+    let status = seen.status.expect("a status");
+    let wait = status.next_attempt_time.expect("a time").unix() - status.last_failure_time.expect("a time").unix();
+    assert_eq!(wait, 10, "nothing was sent");
+    assert_eq!(zoho.stats().token.posts, 0, "no secret leaves before the certificate is trusted");
+
+    let both = format!("{}{}", stranger.ca_pem().expect("PEM"), zoho.ca_pem().expect("PEM"));
+    std::fs::write(&ca_file, both).expect("written");
+    world.wait_ready("one").await;
+    assert_eq!(zoho.stats().token.posts, 1);
 }

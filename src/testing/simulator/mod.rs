@@ -30,6 +30,7 @@ pub mod script;
 mod control;
 mod http;
 mod shared;
+mod tls;
 mod wire;
 
 use std::io;
@@ -61,6 +62,8 @@ pub struct SimulatorConfig {
     pub latency: Duration,
     /// Default: the system's clock.
     pub clock: Clock,
+    /// Serve HTTPS, with a certificate for these host names and addresses made on the spot. Default: plain HTTP.
+    pub tls_names: Vec<String>,
 }
 
 impl Default for SimulatorConfig {
@@ -70,6 +73,7 @@ impl Default for SimulatorConfig {
             settings: Settings::default(),
             latency: Duration::ZERO,
             clock: shared::system_clock(),
+            tls_names: Vec::new(),
         }
     }
 }
@@ -101,6 +105,7 @@ pub struct WaitError {
 pub struct Simulator {
     shared: Arc<Shared>,
     address: SocketAddr,
+    ca_pem: Option<String>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -121,6 +126,8 @@ impl Simulator {
         getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
         let zoho = Zoho::new(config.settings, seed);
         let shared = Arc::new(Shared::new(zoho, config.clock, config.latency));
+        let tls = if config.tls_names.is_empty() { None } else { Some(tls::make(config.tls_names)?) };
+        let (acceptor, ca_pem) = tls.map(|tls| (tls.acceptor, tls.ca_pem)).unzip();
 
         let listener = std::net::TcpListener::bind(config.listen)?;
         listener.set_nonblocking(true)?;
@@ -135,19 +142,25 @@ impl Simulator {
         let thread = thread::Builder::new().name("zoho-simulator".to_owned()).spawn(move || {
             runtime.block_on(async move {
                 tokio::select! {
-                    _ = axum::serve(CuttableListener(listener), service) => {}
+                    _ = axum::serve(CuttableListener::new(listener, acceptor), service) => {}
                     _ = stopped => {}
                 }
             });
             // Requests that are never answered would keep an orderly shutdown waiting.
             runtime.shutdown_background();
         })?;
-        Ok(Self { shared, address, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { shared, address, ca_pem, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Base URL without a slash at the end, such as `http://127.0.0.1:40001`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.ca_pem.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// The certificate, in PEM, that a client must trust where it serves HTTPS.
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.ca_pem.as_deref()
     }
 
     /// The address it listens on.

@@ -1,4 +1,4 @@
-//! Connections that a handler can reset.
+//! Connections that a handler can reset, in the clear or over TLS.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,24 +11,49 @@ use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Accepts connections that know whether they are to be cut.
-pub(super) struct CuttableListener(pub(super) TcpListener);
+pub(super) struct CuttableListener {
+    tcp: TcpListener,
+    tls: Option<TlsAcceptor>,
+    /// Handshakes on their way: a client that does not trust us must not hold up the others.
+    handshakes: JoinSet<io::Result<(TlsStream<TcpStream>, SocketAddr)>>,
+}
+
+impl CuttableListener {
+    pub(super) fn new(tcp: TcpListener, tls: Option<TlsAcceptor>) -> Self {
+        Self { tcp, tls, handshakes: JoinSet::new() }
+    }
+}
 
 impl Listener for CuttableListener {
     type Io = CuttableStream;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        let (stream, address) = Listener::accept(&mut self.0).await;
-        // The body's last byte must not wait for an acknowledgement.
-        let _ = stream.set_nodelay(true);
-        let stream = CuttableStream { stream, line: Line::default() };
-        (stream, address)
+        loop {
+            tokio::select! {
+                (stream, address) = Listener::accept(&mut self.tcp) => {
+                    // The body's last byte must not wait for an acknowledgement.
+                    let _ = stream.set_nodelay(true);
+                    let Some(tls) = &self.tls else {
+                        return (CuttableStream { stream: Stream::Plain(stream), line: Line::default() }, address);
+                    };
+                    let handshake = tls.accept(stream);
+                    self.handshakes.spawn(async move { Ok((handshake.await?, address)) });
+                }
+                Some(Ok(Ok((stream, address)))) = self.handshakes.join_next(), if !self.handshakes.is_empty() => {
+                    return (CuttableStream { stream: Stream::Tls(Box::new(stream)), line: Line::default() }, address);
+                }
+            }
+        }
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.0.local_addr()
+        self.tcp.local_addr()
     }
 }
 
@@ -51,17 +76,26 @@ impl Connected<IncomingStream<'_, CuttableListener>> for Line {
     }
 }
 
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
 /// A connection.
 pub(super) struct CuttableStream {
-    stream: TcpStream,
+    stream: Stream,
     line: Line,
 }
 
 impl CuttableStream {
     fn check(&self) -> io::Result<()> {
         if self.line.is_cut.load(Ordering::Acquire) {
+            let tcp = match &self.stream {
+                Stream::Plain(tcp) => tcp,
+                Stream::Tls(tls) => tls.get_ref().0,
+            };
             // Without lingering, closing sends a reset in place of an orderly end.
-            self.stream.set_zero_linger()?;
+            tcp.set_zero_linger()?;
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         Ok(())
@@ -75,23 +109,35 @@ impl AsyncRead for CuttableStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.check()?;
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        match &mut self.stream {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_read(context, buffer),
+            Stream::Tls(tls) => Pin::new(tls).poll_read(context, buffer),
+        }
     }
 }
 
 impl AsyncWrite for CuttableStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check()?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        match &mut self.stream {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_write(context, bytes),
+            Stream::Tls(tls) => Pin::new(tls).poll_write(context, bytes),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.check()?;
-        Pin::new(&mut self.stream).poll_flush(context)
+        match &mut self.stream {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_flush(context),
+            Stream::Tls(tls) => Pin::new(tls).poll_flush(context),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.check()?;
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        match &mut self.stream {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_shutdown(context),
+            Stream::Tls(tls) => Pin::new(tls).poll_shutdown(context),
+        }
     }
 }
