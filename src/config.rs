@@ -47,7 +47,17 @@ pub struct Config {
     #[arg(long, env = "ZOHO_OPERATOR_API_URL", value_delimiter = ',', value_parser = parse_api_url, value_name = "PRODUCT:DC=URL")]
     api_url: Vec<(Product, DataCenter, Url)>,
 
-    /// More root certificates (PEM) for the token service; repeatable.
+    /// More API hosts that `spec.verify` may send tokens to, as HOST or HOST:PORT; needed for a `spec.apiUrl` on a domain
+    /// of your own.
+    #[arg(long, env = "ZOHO_OPERATOR_API_HOST", value_delimiter = ',', value_name = "HOST")]
+    api_host: Vec<String>,
+
+    /// Endpoint Central or Patch Manager Plus servers that `spec.endpointCentralServer.url` may name: passwords are sent to
+    /// these only. https, or http on loopback only.
+    #[arg(long, env = "ZOHO_OPERATOR_ENDPOINT_CENTRAL_URL", value_delimiter = ',', value_parser = parse_url, value_name = "URL")]
+    endpoint_central_url: Vec<Url>,
+
+    /// More root certificates (PEM) for token services, products and servers; repeatable.
     #[arg(long, env = "ZOHO_OPERATOR_CA_FILE", value_delimiter = ',', value_name = "PATH")]
     pub ca_file: Vec<PathBuf>,
 
@@ -125,6 +135,18 @@ impl Config {
     /// May `spec.accountsHost` name this host, beyond the known ones?
     pub fn allows_accounts_host(&self, host: &str) -> bool {
         self.accounts_host.iter().any(|allowed| allowed == host)
+    }
+
+    /// May `spec.verify` send tokens to this host, beyond the known ones? `port`: where it is not the usual one.
+    pub fn allows_api_host(&self, host: &str, port: Option<u16>) -> bool {
+        let wanted = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        self.api_host.iter().any(|allowed| allowed.eq_ignore_ascii_case(&wanted))
+    }
+
+    /// The listed server that is equal to `url` in scheme, host, port and path.
+    pub fn endpoint_central_url(&self, url: &Url) -> Option<&Url> {
+        let base = |url: &Url| url.as_str().trim_end_matches('/').to_owned();
+        self.endpoint_central_url.iter().find(|listed| base(listed) == base(url))
     }
 
     /// Our own limits for one refresh token.

@@ -1,8 +1,8 @@
 //! Sentences for people: what happened, what to do about it, and when the next try is. Pure.
 
-use crate::api::{DataCenter, Reason, Time};
+use crate::api::{DataCenter, Reason, Time, keys};
 use crate::index::Key;
-use crate::mint::{Failure, data_centers};
+use crate::mint::{Failure, data_centers, server_login};
 
 /// Zoho allows ten requests in ten minutes; with so few of our own, others have made the rest.
 const FEW_ATTEMPTS: usize = 5;
@@ -20,8 +20,12 @@ pub struct Names {
     pub refresh_token_key: String,
     /// The data center.
     pub data_center: Option<DataCenter>,
-    /// Where clients and refresh tokens are made.
+    /// Who is asked for tokens, at the start of a sentence.
+    pub service: String,
+    /// Where the inputs are made.
     pub console: String,
+    /// Does the issuer say when a token dies?
+    pub expiry_is_named: bool,
 }
 
 impl Names {
@@ -41,9 +45,16 @@ impl Names {
 }
 
 /// Adds when the next try is.
-pub fn with_next_try(message: &str, until: Time, or_when_the_source_changes: bool) -> String {
-    let or_when = if or_when_the_source_changes { ", or at once when that Secret changes" } else { "" };
-    format!("{message} Next try {}{or_when}.", until.clock())
+pub fn with_next_try(message: &str, until: Time) -> String {
+    format!("{message} Next try {}.", until.clock())
+}
+
+/// Adds when the next try is, of something that the source can cure.
+pub fn with_next_try_or_change(message: &str, until: Option<Time>) -> String {
+    match until {
+        Some(until) => format!("{message} Next try {}, or at once when that Secret changes.", until.clock()),
+        None => format!("{message} It is not tried again until that Secret changes: wrong passwords lock accounts."),
+    }
 }
 
 /// Takes [`with_next_try`] off again.
@@ -68,8 +79,9 @@ pub fn throttled(attempts: usize) -> String {
 /// What a permanent refusal means and what to do about it.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the other refusals have one text")]
 pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: bool) -> String {
-    let Names { console, refresh_token_key, .. } = names;
+    let Names { console, refresh_token_key, service, .. } = names;
     let source = names.source_and_its_manager();
+    let is_otp = code == Some(server_login::OTP_REFUSED);
     let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
     let data_center = names.data_center_and_its_hosts();
     match reason {
@@ -82,6 +94,17 @@ pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: boo
         Reason::ClientRejected => format!(
             "Zoho refused the client{code}: the client id or secret in Secret {source} is wrong, or the client belongs to another data center than {data_center}. Compare both at {console}; if the client is not listed there, correct spec.dataCenter."
         ),
+        Reason::LoginRejected if is_otp => format!(
+            "{service} refused the one-time password: the seed in Secret {source} is not that of this account, or the clocks differ by more than half a minute. Compare the time of the server with that of the cluster's nodes; then correct the seed, or ask for one try with the annotation {}.",
+            keys::RENEW_REQUESTED
+        ),
+        Reason::LoginRejected => format!(
+            "{service} refused the login: user name, password or domain is wrong, or the account is locked or disabled. Correct Secret {source}; after a change at the server only, ask for one try with the annotation {}.",
+            keys::RENEW_REQUESTED
+        ),
+        Reason::OtpRequired => format!(
+            "{service} asks for a one-time password. Let the account use an authenticator app and put its seed (base32) into key totp_secret of Secret {source}; passwords that are sent by mail cannot be answered."
+        ),
         _ => format!("Zoho refused the request{code}. Check the client's settings at {console} and Secret {source}."),
     }
 }
@@ -90,9 +113,7 @@ pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: boo
 #[expect(clippy::wildcard_enum_match_arm, reason = "the other failures have one text")]
 pub fn upstream(names: &Names, failure: &Failure) -> String {
     let code = failure.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
-    let service = names
-        .data_center
-        .map_or_else(|| "The token service".into(), |dc| format!("The token service of data center {dc}"));
+    let service = &names.service;
     match failure.reason {
         Reason::UpstreamTimeout => format!("{service} did not answer in time."),
         Reason::UpstreamTLS => format!(

@@ -4,6 +4,7 @@
 //! source directly before a mint.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -16,8 +17,9 @@ use crate::config::Config;
 use crate::error::{ApiError, call};
 use crate::index::{Index, Key, OursSeen, SecretSeen, version};
 use crate::mint::Mints;
+use crate::mint::issuer::TokenRequest;
 use crate::plan::{Defect, Observed, Source, Target, Token};
-use crate::secret::{self, HashKey, MintedToken, RefreshGrant, Stamp};
+use crate::secret::{self, Form, HashKey, MintedToken, Stamp};
 use crate::spec::{self, Served};
 
 /// What passes of one object remember between them. Lost at a restart, without loss.
@@ -25,8 +27,8 @@ use crate::spec::{self, Served};
 pub struct Memory {
     /// uid of the object it is about: a recreated one starts over.
     pub uid: Option<String>,
-    /// The source as last read, and the version and generation it was read at.
-    pub source: Option<(String, i64, Source)>,
+    /// The source as last read.
+    pub source: Option<SourceRead>,
     /// Version and generation at which the target was last seen to be as we would write it.
     pub intact: Option<(String, i64)>,
     /// Version and generation at which a dry run of the target's write last passed.
@@ -43,14 +45,27 @@ pub struct Memory {
     pub unreadable: Option<i64>,
 }
 
+/// A source as it was read.
+#[derive(Clone, Debug)]
+pub struct SourceRead {
+    /// `uid/resourceVersion` of the Secret.
+    version: String,
+    /// Generation of the spec that it was read for.
+    generation: i64,
+    /// What it came to.
+    pub source: Source,
+    /// How far apart requests with it must be.
+    spacing: Duration,
+}
+
 /// What a pass sees: the facts for `plan`, and the values that effects need.
 pub struct View {
     /// The facts.
     pub observed: Observed,
     /// The spec, if it can be served.
     pub served: Option<Served>,
-    /// The source's content, where this pass has read it.
-    pub grant: Option<RefreshGrant>,
+    /// What a token would be asked for with, where this pass has read the source.
+    pub request: Option<TokenRequest>,
     /// The token that is worth writing: from memory, from the target itself, or from a former target.
     pub token: Option<Arc<MintedToken>>,
     /// The target as read in this pass.
@@ -121,6 +136,7 @@ impl Observer<'_> {
                 defect: None,
                 suspended: credential.spec.suspend,
                 renew_before: served.as_ref().map(|served| served.renew_before).unwrap_or_default(),
+                spacing: served.as_ref().map(|served| served.terms.spacing).unwrap_or_default(),
                 renew_requested: renew_request(credential)
                     .is_some_and(|request| memory.asked.as_ref() != Some(request)),
                 source: Source::Unusable(unread()),
@@ -131,7 +147,7 @@ impl Observer<'_> {
                 grounded_until: None,
             },
             served: None,
-            grant: None,
+            request: None,
             token: None,
             target: None,
             source_version: None,
@@ -252,8 +268,9 @@ impl Observer<'_> {
         token: &MintedToken,
         served: Option<&Served>,
     ) -> Result<Secret, Defect> {
-        let api_url = served.and_then(|served| served.api_url.as_deref());
-        secret::render_target(credential, token, api_url, &self.config.labels(), self.hash_key)
+        let nothing = Form { scheme: "", has_expiry: true, api_url: None };
+        let form = served.map_or(nothing, Served::form);
+        secret::render_target(credential, token, form, &self.config.labels(), self.hash_key)
     }
 
     async fn look_at_source(
@@ -266,14 +283,15 @@ impl Observer<'_> {
         let name = Key::new(&key.namespace, &credential.spec.secret_ref.name);
         let generation = credential.metadata.generation.unwrap_or_default();
         let Some(seen) = self.index.secret(&name) else {
-            view.observed.source = Source::Unusable(not_found(credential, &name));
+            view.observed.source = Source::Unusable(not_found(credential, &name, view.served.as_ref()));
             return Ok(());
         };
         view.source_version = Some(seen.version.clone());
-        if let Some((read_at, of, source)) = &memory.source
-            && (read_at, *of) == (&seen.version, generation)
+        if let Some(read) =
+            memory.source.as_ref().filter(|read| (&read.version, read.generation) == (&seen.version, generation))
         {
-            view.observed.source = source.clone();
+            view.observed.source = read.source.clone();
+            view.observed.spacing = read.spacing;
             return Ok(());
         }
         if let Some(source) = remembered(credential, &seen.version, &view.observed.target) {
@@ -298,9 +316,9 @@ impl Observer<'_> {
         let name = Key::new(&key.namespace, &credential.spec.secret_ref.name);
         let secret = self.get(&name).await.map_err(|source| ReadError::Source { name: name.clone(), source })?;
         memory.source = None;
-        view.grant = None;
+        view.request = None;
         let (Some(secret), Some(served)) = (secret, &view.served) else {
-            view.observed.source = Source::Unusable(not_found(credential, &name));
+            view.observed.source = Source::Unusable(not_found(credential, &name, view.served.as_ref()));
             return Ok(());
         };
         self.index.apply_secret(&secret.metadata);
@@ -310,23 +328,24 @@ impl Observer<'_> {
             Source::Unusable(Defect {
                 reason: Reason::InvalidSpec,
                 message: format!(
-                    "spec.secretRef names {name}, which is itself the target of a ZohoCredential. Name the Secret with client id, client secret and refresh token."
+                    "spec.secretRef names {name}, which is itself the target of a ZohoCredential. Name the Secret that the token is to be made from."
                 ),
                 again_at: None,
             })
         } else {
-            match RefreshGrant::from_secret(&secret, &credential.spec.secret_ref, &key.namespace) {
-                Ok(grant) => {
-                    let inputs = grant.inputs(self.hash_key, served.service.token_url.as_str());
-                    let ledger = grant.ledger_name(self.hash_key);
-                    view.grant = Some(grant);
+            match served.issuer.request(&secret, &credential.spec.secret_ref, &key.namespace) {
+                Ok(request) => {
+                    let (inputs, ledger) = (request.inputs(self.hash_key), request.ledger_name(self.hash_key));
+                    view.observed.spacing = request.spacing();
+                    view.request = Some(request);
                     Source::Usable { inputs, ledger }
                 }
                 Err(defect) => Source::Unusable(defect),
             }
         };
         let generation = credential.metadata.generation.unwrap_or_default();
-        memory.source = Some((read_at, generation, view.observed.source.clone()));
+        let (source, spacing) = (view.observed.source.clone(), view.observed.spacing);
+        memory.source = Some(SourceRead { version: read_at, generation, source, spacing });
         Ok(())
     }
 
@@ -452,15 +471,13 @@ fn unread() -> Defect {
     Defect { reason: Reason::InvalidSpec, message: String::new(), again_at: None }
 }
 
-fn not_found(credential: &ZohoCredential, name: &Key) -> Defect {
-    let source = &credential.spec.secret_ref;
+fn not_found(credential: &ZohoCredential, name: &Key, served: Option<&Served>) -> Defect {
+    let keys = served.map(|served| served.issuer.required_keys(&credential.spec.secret_ref)).unwrap_or_default();
+    let keys = keys.join(", ");
     Defect {
         reason: Reason::SourceSecretNotFound,
         message: format!(
-            "Secret {name} does not exist. Create it with the keys {}, {} and {}; the operator goes on by itself.",
-            source.client_id_key(),
-            source.client_secret_key(),
-            source.refresh_token_key(),
+            "Secret {name} does not exist. Create it with the keys {keys}; the operator goes on by itself."
         ),
         again_at: None,
     }

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use crate::api::{Reason, ZohoCredential, ZohoCredentialSpec};
 use crate::config::Config;
-use crate::mint::zoho::{self, TokenService};
+use crate::mint::issuer::{Issuer, Terms};
+use crate::mint::zoho;
 use crate::plan::Defect;
+use crate::secret::Form;
 use crate::template;
 
 /// Default of `spec.renewBefore`.
@@ -17,21 +19,31 @@ const LONGEST_NAME: usize = 253;
 #[derive(Clone, Debug)]
 pub struct Served {
     /// Where tokens are asked for.
-    pub service: TokenService,
+    pub issuer: Issuer,
+    /// What follows from that.
+    pub terms: Terms,
     /// The product's base URL.
     pub api_url: Option<String>,
     /// How long before expiry to renew.
     pub renew_before: Duration,
 }
 
+impl Served {
+    /// How a token is presented to workloads.
+    pub fn form(&self) -> Form<'_> {
+        let Terms { scheme, names_expiry, .. } = self.terms;
+        Form { scheme, has_expiry: names_expiry, api_url: self.api_url.as_deref() }
+    }
+}
+
 /// Checks a spec.
 ///
 /// # Errors
 ///
-/// `InvalidSpec`, `AccountsHostNotAllowed`, `TemplateFailed` or `TargetTooLarge`, with a sentence that names the field.
+/// `InvalidSpec`, `AccountsHostNotAllowed`, `ServerNotAllowed`, `TemplateFailed` or `TargetTooLarge`, with a sentence that names the field.
 pub fn check(credential: &ZohoCredential, config: &Config) -> Result<Served, Defect> {
     let spec = &credential.spec;
-    issuer(spec)?;
+    foreign_fields(spec)?;
     if credential.metadata.namespace.as_deref() == Some(config.operator_namespace().as_str()) {
         return Err(invalid(
             "A ZohoCredential in the operator's own namespace is not served: its Secrets would stand beside the operator's. Create it in the namespace of its workloads.",
@@ -60,27 +72,36 @@ pub fn check(credential: &ZohoCredential, config: &Config) -> Result<Served, Def
     if spec.verify.is_some() {
         return Err(unsupported("spec.verify"));
     }
-    let service = TokenService::of(spec, config)?;
-    let api_url = zoho::api_url(spec, config)?;
+    let issuer = Issuer::of(spec, config)?;
+    let terms = issuer.terms();
+    let api_url = zoho::api_url(spec, config)?.or_else(|| terms.api_url.clone());
     if let Some(target) = &spec.target {
         template::check(target, api_url.as_deref())?;
     }
-    Ok(Served { service, api_url, renew_before })
+    let renew_before = terms.renew_before.unwrap_or(renew_before);
+    Ok(Served { issuer, terms, api_url, renew_before })
 }
 
-fn issuer(spec: &ZohoCredentialSpec) -> Result<(), Defect> {
+/// Fields that go with the other issuer only.
+fn foreign_fields(spec: &ZohoCredentialSpec) -> Result<(), Defect> {
     let source = &spec.secret_ref;
-    match (&spec.data_center, &spec.endpoint_central_server) {
-        (Some(_), None) => {}
-        (None, Some(_)) => return Err(unsupported("spec.endpointCentralServer")),
-        (Some(_), Some(_)) | (None, None) => {
-            return Err(invalid("Set exactly one of spec.dataCenter and spec.endpointCentralServer."));
-        }
-    }
-    let foreign = source.username_key.is_some() || source.password_key.is_some() || source.totp_secret_key.is_some();
-    if foreign || spec.renew_every.is_some() {
+    let of_servers = source.username_key.is_some()
+        || source.password_key.is_some()
+        || source.totp_secret_key.is_some()
+        || spec.renew_every.is_some();
+    let of_data_centers = source.client_id_key.is_some()
+        || source.client_secret_key.is_some()
+        || source.refresh_token_key.is_some()
+        || source.redirect_uri_key.is_some()
+        || spec.renew_before.is_some();
+    if spec.data_center.is_some() && of_servers {
         return Err(invalid(
             "usernameKey, passwordKey, totpSecretKey and renewEvery go with spec.endpointCentralServer only.",
+        ));
+    }
+    if spec.endpoint_central_server.is_some() && of_data_centers {
+        return Err(invalid(
+            "clientIdKey, clientSecretKey, refreshTokenKey, redirectUriKey and renewBefore go with spec.dataCenter only.",
         ));
     }
     Ok(())
@@ -138,7 +159,11 @@ mod tests {
             (json!({ "/spec/endpointCentralServer": { "url": "https://ec" } }), "exactly one"),
             (
                 json!({ "/spec/dataCenter": null, "/spec/endpointCentralServer": { "url": "https://ec" } }),
-                "not supported yet",
+                "--endpoint-central-url",
+            ),
+            (
+                json!({ "/spec/dataCenter": null, "/spec/endpointCentralServer": { "url": "https://ec" }, "/spec/renewBefore": "5m" }),
+                "spec.dataCenter only",
             ),
             (json!({ "/spec/target/name": "source" }), "is the source itself"),
             (json!({ "/spec/renewBefore": "4m" }), "from 5m to 30m"),

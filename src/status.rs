@@ -73,7 +73,7 @@ pub fn report(report: &Report<'_>, now: Time) -> ZohoCredentialStatus {
         }
         status.throttled_until = observed.ledger.throttled_until;
     }
-    status.expiration_time = life.map(|life| life.expires_at);
+    status.expiration_time = life.filter(|_| report.names.expiry_is_named).map(|life| life.expires_at);
     status.last_mint_time = life.map(|life| life.issued_at).or(status.last_mint_time);
     status.renewal_time = life.map(|life| renewal_time(report, life));
     status.next_attempt_time = next_attempt(report, cause.as_ref(), life);
@@ -150,8 +150,8 @@ fn cause(report: &Report<'_>, alive: bool) -> Option<Cause> {
             let message = message::refusal(report.names, reason, verdict.code.as_deref(), true);
             Some(Cause {
                 reason,
-                message: message::with_next_try(&message, *until, true),
-                next: Some(*until),
+                message: message::with_next_try_or_change(&message, *until),
+                next: *until,
                 person: true,
             })
         }
@@ -167,12 +167,7 @@ fn cause(report: &Report<'_>, alive: bool) -> Option<Cause> {
             let ended = matches!(why, Hold::Confirming(_)) && reason == Reason::RefreshTokenRejected;
             let goes_on = if alive && !ended { " The present token goes on working meanwhile." } else { "" };
             let message = format!("{message}{goes_on}");
-            Some(Cause {
-                reason,
-                message: message::with_next_try(&message, *until, false),
-                next: Some(*until),
-                person: false,
-            })
+            Some(Cause { reason, message: message::with_next_try(&message, *until), next: Some(*until), person: false })
         }
         Plan::Keep { .. } | Plan::Mint { .. } | Plan::Store | Plan::Release => None,
     }
@@ -203,6 +198,10 @@ fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
         Hold::LiveFull => (
             Reason::MintBudgetExhausted,
             "So many tokens of this refresh token may be alive that one more could kill one in use.".into(),
+        ),
+        Hold::Spaced => (
+            Reason::MintBudgetExhausted,
+            "A one-time password can be used only once, so logins are two minutes apart.".into(),
         ),
         Hold::BackOff => match report.failure {
             Some(failure) => (failure.reason, message::upstream(names, failure)),
@@ -237,7 +236,12 @@ fn conditions(report: &Report<'_>, cause: Option<&Cause>, life: Option<Life>, al
     use ConditionType::{Ready, Reconciling, Renewable, Stalled};
     let row = |type_, status, reason, message: &str| Wanted { type_, status, reason, message: shortened(message) };
     let valid = life.map_or_else(String::new, |life| {
-        format!("Secret {} holds a token that works until {}.", report.names.target, life.expires_at.clock())
+        let target = &report.names.target;
+        if report.names.expiry_is_named {
+            format!("Secret {target} holds a token that works until {}.", life.expires_at.clock())
+        } else {
+            format!("Secret {target} holds the token of a login at {}.", life.issued_at.clock())
+        }
     });
     let Some(Cause { reason, message, person, .. }) = cause else {
         if alive {

@@ -26,6 +26,7 @@ fn observed(token: Option<Token>) -> Observed {
         defect: None,
         suspended: false,
         renew_before: Duration::from_secs(1800),
+        spacing: Duration::ZERO,
         renew_requested: false,
         source: Source::Usable { inputs: "inputs".into(), ledger: "0000".into() },
         target: Target::Ours { token, intact: true },
@@ -51,7 +52,7 @@ fn verdict(reason: Reason) -> Verdict {
 }
 
 fn park(reason: Reason) -> Plan {
-    Plan::Park { verdict: verdict(reason), until: after(6 * 3600) }
+    Plan::Park { verdict: verdict(reason), until: Some(after(6 * 3600)) }
 }
 
 fn back_off() -> Plan {
@@ -69,7 +70,9 @@ fn names() -> Names {
         source_manager: None,
         refresh_token_key: "refresh_token".into(),
         data_center: Some(DataCenter::EU),
+        service: "The token service of data center EU".into(),
         console: "https://api-console.zoho.eu".into(),
+        expiry_is_named: true,
     }
 }
 

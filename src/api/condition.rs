@@ -119,6 +119,13 @@ words! {
     }
 }
 
+impl Reason {
+    /// Believed at the first answer, and never asked about again with the same inputs: wrong passwords lock accounts.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::LoginRejected | Self::OtpRequired)
+    }
+}
+
 /// Whether a condition holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionStatus {

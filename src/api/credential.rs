@@ -238,6 +238,21 @@ impl SecretRef {
     pub fn redirect_uri_key(&self) -> &str {
         self.redirect_uri_key.as_deref().unwrap_or("redirect_uri")
     }
+
+    /// Key of the user name, with its default.
+    pub fn username_key(&self) -> &str {
+        self.username_key.as_deref().unwrap_or("username")
+    }
+
+    /// Key of the password, with its default.
+    pub fn password_key(&self) -> &str {
+        self.password_key.as_deref().unwrap_or("password")
+    }
+
+    /// Key of the TOTP seed, with its default.
+    pub fn totp_secret_key(&self) -> &str {
+        self.totp_secret_key.as_deref().unwrap_or("totp_secret")
+    }
 }
 
 /// The derived Secret.

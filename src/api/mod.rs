@@ -18,8 +18,8 @@ pub mod time;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason};
 pub use credential::{
-    DataCenter, EndpointCentralServer, Observed, Product, SecretRef, Target, Verify, ZohoCredential,
-    ZohoCredentialSpec, ZohoCredentialStatus,
+    DataCenter, EndpointCentralServer, Observed, Product, SecretRef, ServerApiVersion, ServerAuthentication, Target,
+    Verify, ZohoCredential, ZohoCredentialSpec, ZohoCredentialStatus,
 };
 pub use ledger::{Attempt, Outcome, Verdict, ZohoMintLedger, ZohoMintLedgerSpec};
 pub use time::Time;

@@ -6,8 +6,10 @@
 
 pub mod data_centers;
 pub mod gate;
+pub mod issuer;
 pub mod ledger;
 pub mod reply;
+pub mod server_login;
 pub mod transport;
 pub mod zoho;
 
@@ -15,10 +17,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::gate::Gate;
+use self::issuer::TokenRequest;
 use self::ledger::{Ledgers, NotReserved, Reservation};
 use self::reply::{Failed, Reply};
 use self::transport::Transport;
-use self::zoho::TokenService;
 use crate::api::{Outcome, Reason, Time};
 use crate::clock::Clock;
 use crate::error::ApiError;
@@ -26,7 +28,7 @@ use crate::index::Key;
 use crate::plan::budget::{Need, Request};
 use crate::plan::record::{self, Lesson};
 use crate::plan::renewal::Life;
-use crate::secret::{MintedToken, RefreshGrant};
+use crate::secret::MintedToken;
 
 /// One request for a token.
 #[derive(Clone, Debug)]
@@ -43,10 +45,10 @@ pub struct Order {
     pub at_hand: Option<String>,
     /// A target says that this ledger was minted from.
     pub ledger_expected: bool,
-    /// Where it is asked for.
-    pub service: TokenService,
-    /// What is sent.
-    pub grant: RefreshGrant,
+    /// How far apart requests must be.
+    pub spacing: std::time::Duration,
+    /// What is sent, and where.
+    pub request: TokenRequest,
 }
 
 /// How the last flight with some inputs failed.
@@ -170,9 +172,10 @@ impl Mints {
     }
 
     async fn fly(&self, order: &Order) -> Result<MintedToken, Option<Failure>> {
-        let request =
-            Request { inputs: &order.inputs, need: order.need, asked: order.asked, holder: self.ledgers.holder() };
-        let _pass = self.gate.enter(order.service.token_url.host_str().unwrap_or_default()).await;
+        let Order { inputs, need, asked, spacing, .. } = order;
+        let holder = self.ledgers.holder();
+        let request = Request { inputs, need: *need, asked: *asked, holder, spacing: *spacing };
+        let _pass = self.gate.enter(order.request.host()).await;
         let reservation = match self.ledgers.reserve(&order.ledger, &request, order.ledger_expected).await {
             Ok(reservation) => reservation,
             // The plan looks at the ledger again and says what to wait for.
@@ -183,15 +186,14 @@ impl Mints {
             self.learn(order, &reservation, Outcome::NotSent, None);
             return Err(None);
         }
-        let reply = self.transport.refresh(&order.service.token_url, &order.grant).await;
+        let reply = self.transport.send(&order.request, self.clock.as_ref()).await;
         match reply {
             Reply::Minted { access_token, life, api_domain } => {
                 let seconds = i32::try_from(life.as_secs()).ok();
                 self.learn(order, &reservation, Outcome::Minted, seconds);
                 self.lock().live_tokens.insert(order.ledger.clone(), reservation.live_tokens);
                 tracing::info!(ledger = order.ledger, attempt = reservation.id, life = life.as_secs(), "token minted");
-                let api_domain =
-                    api_domain.and_then(|said| data_centers::checked_api_domain(order.service.data_center, &said));
+                let api_domain = api_domain.and_then(|said| order.request.checked_api_domain(&said));
                 let life = Life { issued_at: reservation.at, expires_at: reservation.at + life };
                 let (inputs, attempt) = (order.inputs.clone(), reservation.id);
                 Ok(MintedToken { access_token, life, api_domain, inputs, attempt })
@@ -205,8 +207,7 @@ impl Mints {
                 self.learn(order, &reservation, outcome, None);
                 if permanent {
                     let said = (reason, code.clone());
-                    self.amend(order, |ledger, now| record::refuse(ledger, &order.inputs, said.clone(), false, now))
-                        .await;
+                    self.amend(order, |ledger, now| record::refuse(ledger, &order.inputs, said.clone(), now)).await;
                 }
                 Err(Some(self.failure_now(reason, code)))
             }

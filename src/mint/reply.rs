@@ -58,7 +58,8 @@ pub struct Failed {
 }
 
 impl Failed {
-    fn unusable(status: u16) -> Self {
+    /// An answer that is none.
+    pub(super) fn unusable(status: u16) -> Self {
         let reason = match status {
             300..=399 => Reason::UpstreamRedirect,
             500.. => Reason::UpstreamUnavailable,
@@ -144,7 +145,8 @@ fn is_code(code: &str) -> bool {
     (1..=64).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
-fn is_token(token: &str) -> bool {
+/// Could this be a token?
+pub(super) fn is_token(token: &str) -> bool {
     (1..=LONGEST_TOKEN).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 

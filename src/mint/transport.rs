@@ -1,4 +1,4 @@
-//! HTTP towards token services: TLS, limits, no redirects. Exposes secret bytes, into the request body only.
+//! HTTP towards issuers: TLS, limits, no redirects. Exposes secret bytes, into request bodies only.
 
 use std::error::Error as _;
 use std::path::PathBuf;
@@ -6,18 +6,27 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use reqwest::{Certificate, Client, Url, header, redirect, retry};
-use secrecy::ExposeSecret;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::{Certificate, Client, RequestBuilder, Url, header, redirect, retry};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use super::issuer::TokenRequest;
 use super::reply::{self, Failed, Reply};
+use super::server_login::{self, Answer, LoginServer};
 use crate::api::{Outcome, Reason};
-use crate::secret::RefreshGrant;
+use crate::clock::Clock;
+use crate::secret::{LoginGrant, RefreshGrant};
 
 /// From nothing to a connection, TLS included.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// The whole call.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+/// A whole login, which is up to three calls. Shorter than the time for which other processes take it to be in flight.
+const LOGIN_WITHIN: Duration = Duration::from_secs(25);
 /// Largest reply that is read, in bytes.
 const LARGEST_REPLY: usize = 64 * 1024;
 
@@ -69,15 +78,22 @@ impl Transport {
         current.client.clone()
     }
 
-    /// Asks for an access token. One request, never repeated here.
-    pub async fn refresh(&self, token_url: &Url, grant: &RefreshGrant) -> Reply {
-        match self.send(token_url, grant).await {
-            Ok(reply) => reply,
-            Err(error) => Reply::Failed(failure(&error)),
+    /// Asks for an access token. Nothing is repeated here.
+    pub async fn send(&self, request: &TokenRequest, clock: &dyn Clock) -> Reply {
+        match request {
+            TokenRequest::Refresh(service, grant) => self.refresh(&service.token_url, grant).await,
+            TokenRequest::Login(server, grant) => {
+                match timeout(LOGIN_WITHIN, self.log_in(server, grant, clock)).await {
+                    Ok(Ok(access_token)) => Reply::Minted { access_token, life: server.life(), api_domain: None },
+                    Ok(Err(failed)) => Reply::Failed(failed),
+                    Err(_elapsed) => Reply::Failed(timed_out()),
+                }
+            }
         }
     }
 
-    async fn send(&self, token_url: &Url, grant: &RefreshGrant) -> Result<Reply, reqwest::Error> {
+    /// RFC 6749 section 6: one request.
+    async fn refresh(&self, token_url: &Url, grant: &RefreshGrant) -> Reply {
         let mut form = vec![
             ("grant_type", "refresh_token"),
             ("client_id", grant.client_id.expose_secret()),
@@ -87,20 +103,73 @@ impl Transport {
         if let Some(redirect_uri) = &grant.redirect_uri {
             form.push(("redirect_uri", redirect_uri.expose_secret()));
         }
-        let mut response = self.client().post(token_url.clone()).form(&form).send().await?;
-        let status = response.status().as_u16();
-        let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after = retry_after.map(str::to_owned);
-        let mut body = Zeroizing::new(Vec::with_capacity(4096));
-        while let Some(chunk) = response.chunk().await? {
-            if body.len() + chunk.len() > LARGEST_REPLY {
-                body.clear();
-                break;
-            }
-            body.extend_from_slice(&chunk);
+        match read(self.client().post(token_url.clone()).form(&form)).await {
+            Ok(Received { status, retry_after, body }) => reply::classify(status, retry_after.as_deref(), &body),
+            Err(error) => Reply::Failed(failure(&error)),
         }
-        Ok(reply::classify(status, retry_after.as_deref(), &body))
     }
+
+    /// The password, and where the server asks for one a one-time password: at most three requests.
+    async fn log_in(
+        &self,
+        server: &LoginServer,
+        grant: &LoginGrant,
+        clock: &dyn Clock,
+    ) -> Result<SecretString, Failed> {
+        let mut fields = server.login_fields();
+        fields["username"] = grant.username.expose_secret().into();
+        fields["password"] = STANDARD.encode(grant.password.expose_secret()).into();
+        let uid = match self.ask_server(server.login_url(), fields).await? {
+            Answer::Token(token) => return Ok(token),
+            Answer::OneTimePassword { uid } => uid,
+            Answer::Failed(failed) => return Err(failed),
+        };
+        let now = u64::try_from(clock.now().unix()).unwrap_or_default();
+        for instant in server_login::otp_instants(now) {
+            let otp = grant.one_time_password(instant).ok_or_else(server_login::otp_required)?;
+            let fields = json!({
+                "uid": uid.expose_secret(),
+                "otp": otp.expose_secret(),
+                "rememberme_enabled": "true",
+            });
+            match self.ask_server(server.otp_url(), fields).await? {
+                Answer::Token(token) => return Ok(token),
+                Answer::Failed(failed) if !failed.permanent => return Err(failed),
+                Answer::Failed(_) | Answer::OneTimePassword { .. } => {}
+            }
+        }
+        Err(server_login::otp_refused())
+    }
+
+    async fn ask_server(&self, url: Url, fields: Value) -> Result<Answer, Failed> {
+        let request = self.client().post(url).header(header::CONTENT_TYPE, "application/json").body(fields.to_string());
+        let Received { status, body, .. } = read(request).await.map_err(|error| failure(&error))?;
+        Ok(server_login::classify(status, &body))
+    }
+}
+
+/// What came back.
+struct Received {
+    status: u16,
+    retry_after: Option<String>,
+    /// Empty where it was too large.
+    body: Zeroizing<Vec<u8>>,
+}
+
+async fn read(request: RequestBuilder) -> Result<Received, reqwest::Error> {
+    let mut response = request.send().await?;
+    let status = response.status().as_u16();
+    let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let retry_after = retry_after.map(str::to_owned);
+    let mut body = Zeroizing::new(Vec::with_capacity(4096));
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > LARGEST_REPLY {
+            body.clear();
+            break;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Received { status, retry_after, body })
 }
 
 fn read_all(ca_files: &[PathBuf]) -> anyhow::Result<Vec<Vec<u8>>> {
@@ -139,10 +208,14 @@ fn failure(error: &reqwest::Error) -> Failed {
     } else if error.is_builder() {
         failed(Reason::UpstreamError, Outcome::NotSent)
     } else if error.is_timeout() {
-        failed(Reason::UpstreamTimeout, Outcome::Unknown)
+        timed_out()
     } else {
         failed(Reason::UpstreamUnavailable, Outcome::Unknown)
     }
+}
+
+fn timed_out() -> Failed {
+    Failed { reason: Reason::UpstreamTimeout, code: None, permanent: false, outcome: Outcome::Unknown }
 }
 
 /// A certificate or handshake problem, found while connecting.

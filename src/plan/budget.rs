@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::backoff;
 use super::renewal::CLOCK_TOLERANCE;
-use crate::api::{Attempt, Outcome, Time, Verdict, ZohoMintLedgerSpec};
+use crate::api::{Attempt, Outcome, Reason, Time, Verdict, ZohoMintLedgerSpec};
 
 /// Span in which Zoho counts mints.
 pub const WINDOW: Duration = Duration::from_secs(600);
@@ -72,6 +72,8 @@ pub struct Request<'a> {
     pub asked: bool,
     /// This process.
     pub holder: &'a str,
+    /// Attempts with these inputs, and those that minted, are at least this far apart; see `mint::issuer::Terms`.
+    pub spacing: Duration,
 }
 
 /// What the ledger says to a request.
@@ -90,8 +92,8 @@ pub enum Answer {
     Refuse {
         /// What the server said, twice.
         verdict: Verdict,
-        /// When it is asked about again.
-        until: Time,
+        /// When it is asked about again by itself, if ever.
+        until: Option<Time>,
     },
 }
 
@@ -110,6 +112,8 @@ pub enum Hold {
     WindowFull,
     /// Too many tokens may be alive.
     LiveFull,
+    /// Attempts that use one-time passwords must be further apart.
+    Spaced,
 }
 
 /// A ledger as it was found.
@@ -165,6 +169,7 @@ pub fn account(ledger: &ZohoMintLedgerSpec, request: &Request<'_>, limits: Limit
         (backoff::not_before(&ledger.attempts, request.inputs), Hold::BackOff),
         (window_free_at(ledger, request.inputs, limits), Hold::WindowFull),
         (live_free_at(ledger, request.need, limits, now), Hold::LiveFull),
+        (spaced_at(ledger, request), Hold::Spaced),
     ];
     let pending = holds.into_iter().filter_map(|(until, why)| Some((until.filter(|until| *until > now)?, why)));
     match pending.max_by_key(|(until, _)| *until) {
@@ -208,8 +213,10 @@ fn in_flight(ledger: &ZohoMintLedgerSpec, holder: &str, now: Time) -> Option<Tim
 fn verdict(ledger: &ZohoMintLedgerSpec, request: &Request<'_>, now: Time) -> Option<Answer> {
     let verdict = ledger.verdicts.iter().find(|verdict| verdict.inputs == request.inputs)?;
     if verdict.confirmed {
-        let until = verdict.at + PARKED;
-        (until > now && !request.asked).then(|| Answer::Refuse { verdict: verdict.clone(), until })
+        let is_final = verdict.reason.parse().is_ok_and(Reason::is_final);
+        let until = (!is_final).then(|| verdict.at + PARKED);
+        let stands = !request.asked && until.is_none_or(|until| until > now);
+        stands.then(|| Answer::Refuse { verdict: verdict.clone(), until })
     } else {
         let until = verdict.at + CONFIRM_AFTER;
         (until > now).then(|| Answer::Wait { until, why: Hold::Confirming(verdict.clone()) })
@@ -264,6 +271,18 @@ fn window_free_at(ledger: &ZohoMintLedgerSpec, inputs: &str, limits: Limits) -> 
     // Somebody who holds the refresh token but guesses the rest must not use up the attempts of its owner.
     let unproven = ZohoMintLedgerSpec { presumed_full_at: None, ..ledger.clone() };
     all.max(fewer_than(UNPROVEN_ATTEMPTS, &departures(&unproven, limits, |attempt| !has_minted(&attempt.inputs))))
+}
+
+fn spaced_at(ledger: &ZohoMintLedgerSpec, request: &Request<'_>) -> Option<Time> {
+    if request.spacing.is_zero() {
+        return None;
+    }
+    let uses_one = |attempt: &&Attempt| match attempt.outcome {
+        Some(Outcome::NotSent) => false,
+        Some(Outcome::Minted) => true,
+        Some(Outcome::NotMinted | Outcome::Unknown) | None => attempt.inputs == request.inputs,
+    };
+    ledger.attempts.iter().filter(uses_one).map(|attempt| attempt.at + request.spacing).max()
 }
 
 fn live_free_at(ledger: &ZohoMintLedgerSpec, need: Need, limits: Limits, now: Time) -> Option<Time> {

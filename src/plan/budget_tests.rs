@@ -38,7 +38,7 @@ fn ledger(attempts: Vec<Attempt>) -> ZohoMintLedgerSpec {
 }
 
 fn needed() -> Request<'static> {
-    Request { inputs: MINE, need: Need::Needed, asked: false, holder: ME }
+    Request { inputs: MINE, need: Need::Needed, asked: false, holder: ME, spacing: Duration::ZERO }
 }
 
 fn wanted() -> Request<'static> {
@@ -171,11 +171,49 @@ fn verdict_is_confirmed_then_parked_until_asked() {
 
     assert_eq!(ask(ledger(false), needed(), 10), wait(60, Hold::Confirming(verdict(false))));
     assert_eq!(ask(ledger(false), needed(), 60), Answer::Go);
-    let parked = Answer::Refuse { verdict: verdict(true), until: at(6 * 3600) };
+    let parked = Answer::Refuse { verdict: verdict(true), until: Some(at(6 * 3600)) };
     assert_eq!(ask(ledger(true), needed(), 60), parked);
     assert_eq!(ask(ledger(true), needed(), 6 * 3600), Answer::Go);
     assert_eq!(ask(ledger(true), wanted(), 60), Answer::Go, "a person may ask again");
     assert_eq!(ask(ledger(true), Request { inputs: "repaired", ..needed() }, 60), Answer::Go);
+}
+
+#[test]
+fn refused_login_is_never_asked_about_again_by_itself() {
+    let verdict = Verdict {
+        inputs: MINE.into(),
+        reason: Reason::LoginRejected.as_str().into(),
+        code: None,
+        at: at(0),
+        confirmed: true,
+    };
+    let mut ledger = ZohoMintLedgerSpec::default();
+    record::refuse(&mut ledger, MINE, (Reason::LoginRejected, None), at(0));
+    assert_eq!(ledger.verdicts.first(), Some(&verdict), "believed at the first answer");
+    for later in [1, 60, 7 * 3600, 300 * 24 * 3600] {
+        let settled = settle(Found::Present(ledger.clone()), at(later));
+        let answer = account(&settled, &needed(), LIMITS, at(later));
+        assert_eq!(answer, Answer::Refuse { verdict: verdict.clone(), until: None }, "{later}");
+    }
+    assert_eq!(account(&ledger, &Request { inputs: "corrected", ..needed() }, LIMITS, at(1)), Answer::Go);
+    assert_eq!(account(&ledger, &wanted(), LIMITS, at(1)), Answer::Go, "a person may ask again");
+}
+
+#[test]
+fn one_time_passwords_are_kept_apart() {
+    let spaced = Request { spacing: Duration::from_secs(120), ..needed() };
+    let other = |outcome| ledger(vec![attempt_of("other", 0, outcome)]);
+    let table = [
+        ("a login that minted", ledger(minted(&[0])), wait(120, Hold::Spaced)),
+        ("with another password too", other(Some(Outcome::Minted)), wait(120, Hold::Spaced)),
+        ("another password was refused before its code was sent", other(Some(Outcome::NotMinted)), Answer::Go),
+        ("nothing was sent", ledger(vec![attempt(0, Some(Outcome::NotSent))]), wait(10, Hold::BackOff)),
+        ("no answer", ledger(vec![attempt(0, Some(Outcome::Unknown))]), wait(120, Hold::Spaced)),
+    ];
+    for (name, ledger, expected) in table {
+        assert_eq!(account(&ledger, &spaced, LIMITS, at(5)), expected, "{name}");
+    }
+    assert_eq!(account(&ledger(minted(&[0])), &spaced, LIMITS, at(120)), Answer::Go);
 }
 
 #[test]
@@ -244,12 +282,13 @@ fn play(life: i64, kind: Outage, outage: i64, phase: i64, manual_at: Option<i64>
         let now = at(second);
         ledger = settle(Found::Present(ledger), now);
         let need = if due { Need::Needed } else { Need::Wanted };
-        match account(&ledger, &Request { inputs: MINE, need, asked, holder: ME }, LIMITS, now) {
+        match account(&ledger, &Request { need, asked, ..needed() }, LIMITS, now) {
             Answer::Go => {}
-            Answer::Wait { until, .. } | Answer::Refuse { until, .. } => {
+            Answer::Wait { until, .. } | Answer::Refuse { until: Some(until), .. } => {
                 ask_at = until.unix() - at(0).unix();
                 continue;
             }
+            Answer::Refuse { until: None, .. } => unreachable!("no login is played"),
         }
         let id = second.to_string();
         record::reserve(&mut ledger, Attempt { id: id.clone(), ..attempt(second, None) });
@@ -382,11 +421,11 @@ fn any_ledger() -> impl Strategy<Value = ZohoMintLedgerSpec> {
 }
 
 fn any_request() -> impl Strategy<Value = Request<'static>> {
-    (prop_oneof![Just("a"), Just("b")], any::<bool>(), any::<bool>()).prop_map(|(inputs, needed, asked)| Request {
+    (prop_oneof![Just("a"), Just("b")], any::<bool>(), any::<bool>()).prop_map(|(inputs, is_needed, asked)| Request {
         inputs,
-        need: if needed { Need::Needed } else { Need::Wanted },
+        need: if is_needed { Need::Needed } else { Need::Wanted },
         asked,
-        holder: ME,
+        ..needed()
     })
 }
 
@@ -413,8 +452,8 @@ proptest! {
         let mut settled = settle(Found::Present(ledger), now);
         for _ in 0..60 {
             let until = match account(&settled, &request, LIMITS, now) {
-                Answer::Go => return Ok(()),
-                Answer::Wait { until, .. } | Answer::Refuse { until, .. } => until,
+                Answer::Go | Answer::Refuse { until: None, .. } => return Ok(()),
+                Answer::Wait { until, .. } | Answer::Refuse { until: Some(until), .. } => until,
             };
             prop_assert!(until > now, "{until} is not after {now}");
             now = until;

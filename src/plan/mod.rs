@@ -30,6 +30,8 @@ pub struct Observed {
     pub suspended: bool,
     /// `spec.renewBefore`, with its default.
     pub renew_before: Duration,
+    /// How far apart requests must be.
+    pub spacing: Duration,
     /// A renewal that a person asked for and that was not acted on yet.
     pub renew_requested: bool,
     /// What a token would be minted from.
@@ -142,12 +144,12 @@ pub enum Plan {
     },
     /// Nothing can be done until something changes.
     Refuse(Defect),
-    /// The server has refused these inputs twice.
+    /// The server has refused these inputs for good.
     Park {
         /// What it said.
         verdict: Verdict,
-        /// When it is asked once more.
-        until: Time,
+        /// When it is asked once more by itself, if ever.
+        until: Option<Time>,
     },
     /// `spec.suspend` is true.
     Suspend,
@@ -217,13 +219,14 @@ pub fn plan(observed: &Observed, holder: &str, limits: Limits, now: Time) -> Pla
     if let Some(until) = observed.grounded_until.filter(|until| *until > now) {
         return Plan::Wait { until, why: Hold::BackOff };
     }
-    let request = budget::Request { inputs, need: why.need(), asked: observed.renew_requested, holder };
+    let Observed { renew_requested: asked, spacing, .. } = *observed;
+    let request = budget::Request { inputs, need: why.need(), asked, holder, spacing };
     match (budget::account(&observed.ledger, &request, limits, now), token) {
         (Answer::Go, _) => Plan::Mint { why },
         // That there is no room for what a person merely asked for does not stand in the way of a good token.
         (
             Answer::Wait {
-                why: Hold::InFlight | Hold::Throttled | Hold::BackOff | Hold::WindowFull | Hold::LiveFull,
+                why: Hold::InFlight | Hold::Throttled | Hold::BackOff | Hold::WindowFull | Hold::LiveFull | Hold::Spaced,
                 ..
             },
             Some(token),

@@ -41,6 +41,7 @@ fn steady() -> Observed {
         defect: None,
         suspended: false,
         renew_before: Duration::from_secs(1800),
+        spacing: Duration::ZERO,
         renew_requested: false,
         source: Source::Usable { inputs: "inputs".into(), ledger: "0000".into() },
         target: ours(Some(issued_ago(60))),
@@ -161,7 +162,7 @@ fn each_check_wins_over_those_after_it() {
         (
             "a confirmed one parks",
             Observed { ledger: refused(true), ..steady() },
-            Plan::Park { verdict: verdict(true), until: now() + budget::PARKED },
+            Plan::Park { verdict: verdict(true), until: Some(now() + budget::PARKED) },
         ),
         (
             "what is merely wanted does not stand in the way of a good token",
@@ -310,8 +311,10 @@ proptest! {
     #[test]
     fn whatever_waits_waits_for_an_instant_ahead(observed in any_observed()) {
         match planned(&observed) {
-            Plan::Keep { until } | Plan::Wait { until, .. } | Plan::Park { until, .. } => prop_assert!(until > now()),
-            Plan::Mint { .. } | Plan::Store | Plan::Refuse(_) | Plan::Suspend | Plan::Release => {}
+            Plan::Keep { until } | Plan::Wait { until, .. } | Plan::Park { until: Some(until), .. } => {
+                prop_assert!(until > now());
+            }
+            Plan::Park { until: None, .. } | Plan::Mint { .. } | Plan::Store | Plan::Refuse(_) | Plan::Suspend | Plan::Release => {}
         }
     }
 }

@@ -45,17 +45,11 @@ pub fn throttle(ledger: &mut ZohoMintLedgerSpec, until: Time) {
 }
 
 /// Writes down a permanent refusal of these inputs. Said again at least a minute later, it is confirmed, unless an
-/// attempt in between may have minted; where `final_at_once` (wrong passwords lock accounts) it is at the first time.
+/// attempt in between may have minted; a final one ([`Reason::is_final`]) is at the first time.
 ///
 /// A mint ends a verdict only in the memory of its process until the next reservation carries it: another process finds
 /// the old verdict, and an entry without an outcome.
-pub fn refuse(
-    ledger: &mut ZohoMintLedgerSpec,
-    inputs: &str,
-    (reason, code): (Reason, Option<String>),
-    final_at_once: bool,
-    now: Time,
-) {
+pub fn refuse(ledger: &mut ZohoMintLedgerSpec, inputs: &str, (reason, code): (Reason, Option<String>), now: Time) {
     let before = ledger.verdicts.iter().find(|verdict| verdict.inputs == inputs && verdict.reason == reason.as_str());
     let may_have_minted_since = |before: &Verdict| {
         ledger.attempts.iter().any(|attempt| {
@@ -65,7 +59,7 @@ pub fn refuse(
     };
     let is_confirmed =
         |before: &Verdict| before.confirmed || (now >= before.at + CONFIRM_AFTER && !may_have_minted_since(before));
-    let confirmed = final_at_once || before.is_some_and(is_confirmed);
+    let confirmed = reason.is_final() || before.is_some_and(is_confirmed);
     ledger.verdicts.retain(|verdict| verdict.inputs != inputs);
     if ledger.verdicts.len() >= VERDICTS {
         ledger.verdicts.remove(0);
@@ -98,7 +92,7 @@ mod tests {
     }
 
     fn refused_at(ledger: &mut ZohoMintLedgerSpec, inputs: &str, reason: Reason, seconds: u64) {
-        refuse(ledger, inputs, (reason, None), false, after(seconds));
+        refuse(ledger, inputs, (reason, None), after(seconds));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::events::Events;
 use crate::index::{CredentialSeen, Index, Key};
 use crate::message::Names;
 use crate::mint::{Mints, Order};
-use crate::observe::{Memory, Observer, ReadError, View, renew_request};
+use crate::observe::{Memory, Observer, ReadError, SourceRead, View, renew_request};
 use crate::plan::budget::Hold;
 use crate::plan::{self, Defect, MintReason, Plan, Source, Target};
 use crate::secret::HashKey;
@@ -145,7 +145,7 @@ impl Context {
     pub fn inputs_in_use(&self) -> HashSet<String> {
         let memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
         let inputs = |memory: &Memory| match &memory.source {
-            Some((_, _, Source::Usable { inputs, .. })) => Some(inputs.clone()),
+            Some(SourceRead { source: Source::Usable { inputs, .. }, .. }) => Some(inputs.clone()),
             _ => None,
         };
         memories.values().filter_map(inputs).collect()
@@ -243,16 +243,14 @@ impl Pass<'_> {
 
     /// Everything that must hold before a token is asked for: the source as it is now, and a target that can be written.
     async fn mint(&mut self, view: &mut View, why: MintReason, now: Time) -> Result<Effect, PassError> {
-        if view.grant.is_none() {
+        if view.request.is_none() {
             let assumed = view.observed.source.clone();
             self.context.observer().read_source(self.credential, self.key, self.memory, view).await?;
             if view.observed.source != assumed {
                 return Ok(Effect::LookAgain);
             }
         }
-        let (Some(grant), Some(served), Source::Usable { inputs, ledger }) =
-            (view.grant.clone(), view.served.clone(), &view.observed.source)
-        else {
+        let (Some(request), Source::Usable { inputs, ledger }) = (view.request.clone(), &view.observed.source) else {
             return Ok(Effect::LookAgain);
         };
         match self.rehearse(view, now).await? {
@@ -266,8 +264,8 @@ impl Pass<'_> {
             asked: view.observed.renew_requested,
             at_hand: view.observed.at_hand.as_ref().map(|token| token.attempt.clone()),
             ledger_expected: view.observed.target.token().is_some_and(|token| token.inputs == *inputs),
-            service: served.service,
-            grant,
+            spacing: view.observed.spacing,
+            request,
         };
         tracing::debug!(credential = %self.key, uid = self.credential.metadata.uid, generation = self.generation(), ?why, ledger = order.ledger, "mint");
         self.memory.asked = renew_request(self.credential).cloned().or(self.memory.asked.take());
@@ -354,13 +352,16 @@ impl Pass<'_> {
         let source = &self.credential.spec.secret_ref;
         let name = Key::new(&self.key.namespace, &source.name);
         let seen = self.context.index.secret(&name).and_then(|seen| seen.ours);
+        let terms = view.served.as_ref().map(|served| &served.terms);
         Names {
             source: name,
             source_manager: seen.and_then(|seen| seen.controller),
             target: self.target(),
             refresh_token_key: source.refresh_token_key().to_owned(),
-            data_center: self.credential.spec.data_center,
-            console: view.served.as_ref().map(|served| served.service.console()).unwrap_or_default(),
+            data_center: terms.and_then(|terms| terms.data_center),
+            service: terms.map(|terms| terms.service.clone()).unwrap_or_default(),
+            console: terms.map(|terms| terms.console.clone()).unwrap_or_default(),
+            expiry_is_named: terms.is_none_or(|terms| terms.names_expiry),
         }
     }
 
@@ -379,7 +380,8 @@ impl Pass<'_> {
             Plan::Wait { until, why: Hold::InFlight } if status.conditions.is_empty() => {
                 Some(self.silent_until(now).min(*until))
             }
-            Plan::Keep { until } | Plan::Park { until, .. } | Plan::Wait { until, .. } => Some(*until),
+            Plan::Keep { until } | Plan::Wait { until, .. } => Some(*until),
+            Plan::Park { until, .. } => *until,
             Plan::Refuse(defect) => defect.again_at,
             Plan::Store | Plan::Suspend | Plan::Release => None,
         };

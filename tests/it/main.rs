@@ -16,6 +16,7 @@ mod quiet;
 mod refusals;
 mod schema;
 mod secrecy;
+mod server_login;
 mod startup;
 mod support;
 mod templates;

@@ -17,6 +17,7 @@ use super::control;
 use super::form::{RawRequest, TokenForm, read_revocation};
 use super::journal::Delivery;
 use super::script::{Page, Reply};
+use super::server::LoginVisit;
 use super::shared::Shared;
 use super::state::{Acted, Visit};
 use super::wire::Line;
@@ -29,6 +30,11 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/1.4/patch/summary", get(product))
         .route("/api/1.4/som/summary", get(product))
         .route("/api/v3/requests", get(product))
+        .route("/api/1.3/som/summary", get(product))
+        .route("/api/1.4/desktop/authentication", any(log_in))
+        .route("/api/1.3/desktop/authentication", any(log_in))
+        .route("/api/1.4/desktop/authentication/otpValidate", any(one_time_password))
+        .route("/api/1.3/desktop/authentication/otpValidate", any(one_time_password))
         .nest("/_sim", control::router())
         .fallback(stray)
         .with_state(shared)
@@ -56,6 +62,30 @@ async fn revoke(
 ) -> Response {
     let token = read_revocation(&raw_request(&method, &uri, &headers, &body));
     play(&shared, &line, Visit::Revocation(token)).await
+}
+
+async fn log_in(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(line): ConnectInfo<Line>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let login = LoginVisit::read_password(&raw_request(&method, &uri, &headers, &body));
+    play(&shared, &line, Visit::Login(login)).await
+}
+
+async fn one_time_password(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(line): ConnectInfo<Line>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let login = LoginVisit::read_one_time_password(&raw_request(&method, &uri, &headers, &body));
+    play(&shared, &line, Visit::Login(login)).await
 }
 
 async fn product(

@@ -1,9 +1,9 @@
 //! A strict simulation of Zoho's token service, of the part of the products' API that takes its tokens, and of the
-//! ways in which both can fail.
+//! ways in which both can fail. An on-premises server, which gives tokens for logins, stands beside them.
 //!
 //! [`Simulator`] runs it inside a test, the program `zoho-simulator` on its own. Limits are enforced, not scripted:
 //! what a client gets wrong against the simulator it would get wrong against Zoho. The state machine is
-//! [`state::Zoho`]; `http` is a thin shell around it. Grant codes, consent and server logins will be further
+//! [`state::Zoho`]; `http` is a thin shell around it. Grant codes and consent will be further
 //! [`state::Visit`]s.
 //!
 //! ```no_run
@@ -26,6 +26,7 @@ pub mod accounts;
 pub mod form;
 pub mod journal;
 pub mod script;
+pub mod server;
 
 mod control;
 mod http;

@@ -13,6 +13,7 @@ use super::accounts::{Accounts, Limits, Refusal};
 use super::form::{TokenForm, Violation};
 use super::journal::{Delivery, Journal, Outcome};
 use super::script::{Page, Reply, Script, Scripts, Target};
+use super::server::{LoginVisit, Server};
 
 const THROTTLED: &str = "Access Denied";
 const THROTTLED_LOCALISED: &str = "拒绝访问";
@@ -53,13 +54,15 @@ pub enum Visit {
     Revocation(Result<String, Violation>),
     /// A call of a product's API with what the `Authorization` header holds.
     Product(Option<String>),
+    /// A request of a login on a server, or what is wrong with it.
+    Login(Result<LoginVisit, Violation>),
 }
 
 impl Visit {
     fn refresh_token(&self) -> Option<&str> {
         match self {
             Self::Token(Ok(form)) => form.refresh_token.as_deref(),
-            Self::Token(Err(_)) | Self::Revocation(_) | Self::Product(_) => None,
+            Self::Token(Err(_)) | Self::Revocation(_) | Self::Product(_) | Self::Login(_) => None,
         }
     }
 
@@ -73,6 +76,7 @@ impl Visit {
                 .collect(),
             Self::Revocation(_) => vec![Target::Revocation],
             Self::Product(_) => vec![Target::Product],
+            Self::Login(_) => vec![Target::Login],
         }
     }
 }
@@ -104,6 +108,7 @@ pub struct Zoho {
     accounts: Accounts,
     scripts: Scripts,
     journal: Journal,
+    server: Server,
 }
 
 impl Zoho {
@@ -113,6 +118,7 @@ impl Zoho {
             accounts: Accounts::new(settings.limits.clone(), settings.token_life, seed),
             settings,
             scripts: Scripts::default(),
+            server: Server::new(seed),
             journal: Journal::default(),
         }
     }
@@ -125,6 +131,16 @@ impl Zoho {
     /// Clients and tokens, to change.
     pub fn accounts_mut(&mut self) -> &mut Accounts {
         &mut self.accounts
+    }
+
+    /// The on-premises server.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// The on-premises server, to change.
+    pub fn server_mut(&mut self) -> &mut Server {
+        &mut self.server
     }
 
     /// Counts and log.
@@ -147,8 +163,10 @@ impl Zoho {
         let scripted = self.scripts.next(&visit.targets());
         let violation = match visit {
             Visit::Token(Ok(form)) => form.violation(),
-            Visit::Token(Err(violation)) | Visit::Revocation(Err(violation)) => Some(*violation),
-            Visit::Revocation(Ok(_)) | Visit::Product(_) => None,
+            Visit::Token(Err(violation)) | Visit::Revocation(Err(violation)) | Visit::Login(Err(violation)) => {
+                Some(*violation)
+            }
+            Visit::Revocation(Ok(_)) | Visit::Product(_) | Visit::Login(Ok(_)) => None,
         };
         if let Some(violation) = violation {
             self.journal.violation(violation);
@@ -178,7 +196,10 @@ impl Zoho {
                 Page::html(400, "<html><body><h1>Bad Request</h1></body></html>")
             }
             Visit::Revocation(Ok(token)) => self.revoke(token, now),
-            Visit::Revocation(Err(_)) => Page::html(400, "<html><body><h1>Bad Request</h1></body></html>"),
+            Visit::Login(Ok(login)) => self.server.visit(login, now),
+            Visit::Revocation(Err(_)) | Visit::Login(Err(_)) => {
+                Page::html(400, "<html><body><h1>Bad Request</h1></body></html>")
+            }
             Visit::Product(authorization) => self.call_product(authorization.as_deref(), now),
         };
         Acted { page, access_token }
@@ -268,7 +289,8 @@ impl Zoho {
 
     fn call_product(&mut self, authorization: Option<&str>, now: Timestamp) -> Page {
         let token = authorization.and_then(|text| text.strip_prefix("Zoho-oauthtoken "));
-        if token.is_some_and(|token| self.accounts.is_alive(token, now)) {
+        let is_session = authorization.is_some_and(|token| self.server.is_alive(token));
+        if is_session || token.is_some_and(|token| self.accounts.is_alive(token, now)) {
             self.journal.stats.product_ok += 1;
             Page::json(200, r#"{"status":"success","message_response":{}}"#)
         } else {

@@ -155,7 +155,8 @@ impl Setting {
         let mut instants: Vec<Time> = world.target.value.iter().map(|token| token.expires_at).collect();
         for writer in &world.writers {
             match self.decide(world, writer, Sight::Present).1 {
-                Plan::Keep { until } | Plan::Wait { until, .. } | Plan::Park { until, .. } => instants.push(until),
+                Plan::Keep { until } | Plan::Wait { until, .. } => instants.push(until),
+                Plan::Park { until, .. } => instants.extend(until),
                 Plan::Mint { .. } | Plan::Store | Plan::Refuse(_) | Plan::Suspend | Plan::Release => {}
             }
             if let Phase::Composed { reservation: Some(reservation), .. } | Phase::Reserved(reservation) = &writer.phase

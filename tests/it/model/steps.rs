@@ -60,6 +60,7 @@ impl Setting {
             defect: None,
             suspended: false,
             renew_before: Duration::from_secs(1800),
+            spacing: Duration::ZERO,
             renew_requested: world.is_asked && !writer.has_acted,
             source: Source::Usable { inputs: INPUTS.into(), ledger: "0000".into() },
             ledger: self.view(&record.value, writer, held.is_some(), world.now),
@@ -97,8 +98,13 @@ impl Setting {
                 world.writers[index].has_acted |= observed.renew_requested;
                 let reservation = Reservation { id, at: world.now, is_committed: false };
                 if self.has_ledger() {
-                    let request =
-                        Request { inputs: INPUTS, need: why.need(), asked: observed.renew_requested, holder: &holder };
+                    let request = Request {
+                        inputs: INPUTS,
+                        need: why.need(),
+                        asked: observed.renew_requested,
+                        holder: &holder,
+                        spacing: observed.spacing,
+                    };
                     let answer = budget::account(&observed.ledger, &request, self.limits(), world.now);
                     assert_eq!(answer, Answer::Go, "plan and budget agree");
                     let ledger = Arc::new(with_entry(observed.ledger, &reservation, holder));
@@ -136,7 +142,7 @@ impl Setting {
             Hold::Confirming(_) => self.met.note(Met::HeldForConfirmation),
             Hold::WindowFull => self.met.note(Met::HeldByWindow),
             Hold::LiveFull => self.met.note(Met::HeldByLiveTokens),
-            Hold::BackOff => {}
+            Hold::BackOff | Hold::Spaced => {}
         }
     }
 
@@ -235,7 +241,7 @@ impl Setting {
         match said {
             Word::Throttled => record::throttle(&mut ledger, world.now + Duration::from_secs(120)),
             Word::Refused => {
-                record::refuse(&mut ledger, INPUTS, (Reason::RefreshTokenRejected, None), false, world.now);
+                record::refuse(&mut ledger, INPUTS, (Reason::RefreshTokenRejected, None), world.now);
             }
         }
         world.put_ledger(Record::Kept(Arc::new(ledger)));

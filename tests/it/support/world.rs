@@ -33,6 +33,8 @@ pub(crate) struct World {
     pub(crate) zoho: Simulator,
     folder: tempfile::TempDir,
     offset: std::cell::Cell<i64>,
+    /// Further secrets that must stand nowhere.
+    confided: std::cell::RefCell<Vec<String>>,
 }
 
 impl World {
@@ -52,6 +54,7 @@ impl World {
             zoho,
             folder: tempfile::tempdir().expect("a folder"),
             offset: std::cell::Cell::new(0),
+            confided: std::cell::RefCell::default(),
         }
     }
 
@@ -63,6 +66,11 @@ impl World {
         let next = self.folder.path().join("clock.next");
         std::fs::write(&next, self.offset.get().to_string()).expect("the clock is written");
         std::fs::rename(next, self.clock()).expect("the clock is moved");
+    }
+
+    /// Tells of one more secret that must stand nowhere.
+    pub(crate) fn confide(&self, secret: &str) {
+        self.confided.borrow_mut().push(secret.to_owned());
     }
 
     fn clock(&self) -> PathBuf {
@@ -217,7 +225,9 @@ impl World {
     pub(crate) fn canaries(&self) -> Vec<String> {
         let minted =
             self.zoho.log().into_iter().filter_map(|record| record.access_token.map(|token| token.to_string()));
-        let plain = [CLIENT_SECRET, REFRESH_TOKEN].map(str::to_owned).into_iter().chain(minted);
+        let sessions = self.zoho.with(|zoho, _| zoho.server().given().to_vec());
+        let known = [CLIENT_SECRET, REFRESH_TOKEN].map(str::to_owned).into_iter().chain(self.confided.borrow().clone());
+        let plain = known.chain(minted).chain(sessions);
         plain
             .flat_map(|secret| {
                 let hex = secret.bytes().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));

@@ -1,204 +1,29 @@
-//! Secret bytes: the inputs read from a source Secret, the minted token, and the target Secret made from it.
-//!
-//! Pure. Besides `mint/transport.rs` the only module that exposes secret bytes; everyone else holds them in types whose
-//! `Debug` is redacted and which are wiped on drop, or knows them by keyed hashes only.
+//! The target Secret: made from a token, and the token taken back out of it.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
 
-use hmac::{Hmac, Mac};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use secrecy::{ExposeSecret, SecretString};
-use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::api::{Reason, SecretRef, Target, Time, ZohoCredential, keys};
+use super::{HashKey, MintedToken, Stamp};
+use crate::api::{Target, Time, ZohoCredential, keys};
 use crate::plan::Defect;
 use crate::plan::renewal::Life;
 use crate::template::{self, Values};
 
-/// Longest value that is taken from a source Secret, in bytes.
-const LONGEST_INPUT: usize = 4096;
-
-/// The key of every hash that leaves the process. Made once for an installation; see `hash_key.rs`.
-#[derive(Clone)]
-pub struct HashKey {
-    id: String,
-    key: Zeroizing<Vec<u8>>,
-}
-
-impl fmt::Debug for HashKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HashKey({})", self.id)
-    }
-}
-
-impl HashKey {
-    /// Bytes of a usable key.
-    pub const BYTES: usize = 32;
-
-    /// The key, or `None` when it has not 32 bytes.
-    pub fn new(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() != Self::BYTES {
-            return None;
-        }
-        let mut key = Self { id: String::new(), key: Zeroizing::new(bytes.to_vec()) };
-        key.id = hex(&key.digest("key id", &[])[..4]);
-        Some(key)
-    }
-
-    /// Names the key without telling it; every hash starts with it.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// HMAC-SHA256 over the purpose and the parts, each with its length before it.
-    fn digest(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
-        for part in std::iter::once(purpose.as_bytes()).chain(parts.iter().copied()) {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part);
-        }
-        mac.finalize().into_bytes().into()
-    }
-
-    fn hash(&self, purpose: &str, parts: &[&[u8]]) -> String {
-        format!("{}.{}", self.id, hex(&self.digest(purpose, parts)[..16]))
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
-        text
-    })
-}
-
-/// What a refresh needs from the source Secret (RFC 6749 section 6, with the client's credentials in the body).
-#[derive(Clone, Debug)]
-pub struct RefreshGrant {
-    /// OAuth client id.
-    pub client_id: SecretString,
-    /// OAuth client secret.
-    pub client_secret: SecretString,
-    /// The long-lived refresh token.
-    pub refresh_token: SecretString,
-    /// Sent only when the Secret has it (server-based clients).
-    pub redirect_uri: Option<SecretString>,
-}
-
-impl RefreshGrant {
-    /// Takes the inputs from a source Secret; white space around a value is dropped, since secrets made with `echo` end
-    /// in a newline.
-    ///
-    /// # Errors
-    ///
-    /// `SourceSecretInvalid` with the key and what is wrong with it: missing, empty, not printable ASCII, or longer than
-    /// 4 KiB.
-    pub fn from_secret(secret: &Secret, reference: &SecretRef, namespace: &str) -> Result<Self, Defect> {
-        let take = |key: &str| take(secret, key, namespace, &reference.name);
-        let required = |key: &str| {
-            take(key)?.ok_or_else(|| {
-                invalid(namespace, &reference.name, &format!("has no key {key}; it has {}", listed_keys(secret)))
-            })
-        };
-        Ok(Self {
-            client_id: required(reference.client_id_key())?,
-            client_secret: required(reference.client_secret_key())?,
-            refresh_token: required(reference.refresh_token_key())?,
-            redirect_uri: take(reference.redirect_uri_key())?,
-        })
-    }
-
-    /// Name of the ledger: the refresh token alone, since that is what Zoho counts by. Not the host: a data center has
-    /// aliases.
-    pub fn ledger_name(&self, key: &HashKey) -> String {
-        hex(&key.digest("oauth", &[self.refresh_token.expose_secret().as_bytes()])[..16])
-    }
-
-    /// Keyed hash of everything that is sent, and where.
-    pub fn inputs(&self, key: &HashKey, token_url: &str) -> String {
-        let redirect_uri = self.redirect_uri.as_ref().map_or("", ExposeSecret::expose_secret);
-        key.hash(
-            "oauth inputs",
-            &[
-                token_url.as_bytes(),
-                self.client_id.expose_secret().as_bytes(),
-                self.client_secret.expose_secret().as_bytes(),
-                self.refresh_token.expose_secret().as_bytes(),
-                redirect_uri.as_bytes(),
-            ],
-        )
-    }
-}
-
-fn invalid(namespace: &str, name: &str, what: &str) -> Defect {
-    let message = format!("Secret {namespace}/{name} {what}. Correct it; the operator goes on by itself.");
-    Defect { reason: Reason::SourceSecretInvalid, message, again_at: None }
-}
-
-/// Names of keys are no secrets; they tell a person at once where the typing error is.
-fn listed_keys(secret: &Secret) -> String {
-    let keys: Vec<&str> = secret.data.iter().flatten().map(|(key, _)| key.as_str()).take(8).collect();
-    if keys.is_empty() { "none".into() } else { keys.join(", ") }
-}
-
-fn take(secret: &Secret, key: &str, namespace: &str, name: &str) -> Result<Option<SecretString>, Defect> {
-    let Some(ByteString(bytes)) = secret.data.as_ref().and_then(|data| data.get(key)) else { return Ok(None) };
-    let bytes = bytes.trim_ascii();
-    let wrong = if bytes.is_empty() {
-        "is empty"
-    } else if bytes.len() > LONGEST_INPUT {
-        "is longer than 4 KiB"
-    } else if !bytes.iter().all(|byte| (b' '..=b'~').contains(byte)) {
-        "holds a character that is not printable ASCII"
-    } else {
-        let text = String::from_utf8(bytes.to_vec()).expect("printable ASCII is UTF-8");
-        return Ok(Some(SecretString::from(text)));
-    };
-    Err(invalid(namespace, name, &format!("has a key {key} that {wrong}")))
-}
-
-/// An access token and what is known of it.
-#[derive(Clone, Debug)]
-pub struct MintedToken {
-    /// The token.
-    pub access_token: SecretString,
-    /// When it was asked for and when it dies.
-    pub life: Life,
-    /// `https://` and a host of the data center, if Zoho named one.
-    pub api_domain: Option<String>,
-    /// Keyed hash of what it was minted from.
-    pub inputs: String,
-    /// Id of the ledger entry it was minted under.
-    pub attempt: String,
-}
-
-/// The record of a token as it stands in the annotations of a target. Trusted only together with the seal, or where the
-/// version of the Secret is one that was verified before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    /// When the token was asked for and when it dies.
-    pub life: Life,
-    /// Keyed hash of what it was minted from.
-    pub inputs: String,
-    /// Id of the ledger entry it was minted under.
-    pub attempt: String,
-}
-
-impl Stamp {
-    /// Reads the annotations of a target; `None` when one of them is missing or unreadable.
-    pub fn read(annotations: &BTreeMap<String, String>) -> Option<Self> {
-        let time = |key| annotations.get(key)?.parse::<Time>().ok();
-        Some(Self {
-            life: Life { issued_at: time(keys::ISSUED_AT)?, expires_at: time(keys::EXPIRES_AT)? },
-            inputs: annotations.get(keys::MINTED_FROM)?.clone(),
-            attempt: annotations.get(keys::ATTEMPT)?.clone(),
-        })
-    }
+/// How a token is presented to workloads.
+#[derive(Clone, Copy, Debug)]
+pub struct Form<'a> {
+    /// What stands before the token in an `Authorization` header, with the space after it.
+    pub scheme: &'a str,
+    /// Did the issuer say when the token dies? Else there is no `expires_at`.
+    pub has_expiry: bool,
+    /// The product's base URL.
+    pub api_url: Option<&'a str>,
 }
 
 /// Keyed hash of the token and its whole record, bound to the object it was written for.
@@ -219,7 +44,7 @@ fn seal(token: &MintedToken, credential: &ZohoCredential, key: &HashKey) -> Stri
 
 /// The target Secret that `credential` asks for, with this token: name, labels, annotations, owner and data.
 ///
-/// `labels` are those of the installation; `api_url` is the product's base URL.
+/// `labels` are those of the installation.
 ///
 /// # Errors
 ///
@@ -227,7 +52,7 @@ fn seal(token: &MintedToken, credential: &ZohoCredential, key: &HashKey) -> Stri
 pub fn render_target(
     credential: &ZohoCredential,
     token: &MintedToken,
-    api_url: Option<&str>,
+    form: Form<'_>,
     labels: &BTreeMap<String, String>,
     key: &HashKey,
 ) -> Result<Secret, Defect> {
@@ -235,7 +60,7 @@ pub fn render_target(
     let meta = &credential.metadata;
     let own = |key: &str, value: &str| (key.to_owned(), value.to_owned());
 
-    let data = data(&spec, token, api_url)?;
+    let data = data(&spec, token, form)?;
     let mut all_labels = labels.clone();
     all_labels.extend(spec.labels);
     all_labels.extend([
@@ -276,16 +101,16 @@ pub fn render_target(
 }
 
 /// Default keys, unless they are not wanted, and templates, which add to them or override them.
-fn data(spec: &Target, token: &MintedToken, api_url: Option<&str>) -> Result<BTreeMap<String, ByteString>, Defect> {
+fn data(spec: &Target, token: &MintedToken, form: Form<'_>) -> Result<BTreeMap<String, ByteString>, Defect> {
     let access_token = token.access_token.expose_secret();
-    let authorization = Zeroizing::new(format!("Zoho-oauthtoken {access_token}"));
-    let expires_at = token.life.expires_at.to_string();
+    let authorization = Zeroizing::new(format!("{}{access_token}", form.scheme));
+    let expires_at = if form.has_expiry { token.life.expires_at.to_string() } else { String::new() };
     let values = Values {
         access_token,
         authorization: &authorization,
         expires_at: &expires_at,
         api_domain: token.api_domain.as_deref().unwrap_or_default(),
-        api_url: api_url.unwrap_or_default(),
+        api_url: form.api_url.unwrap_or_default(),
     };
     let mut data = BTreeMap::new();
     if spec.include_default_keys != Some(false) {
@@ -361,23 +186,17 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::api::{DataCenter, ZohoCredentialSpec};
+    use crate::api::{DataCenter, SecretRef, ZohoCredentialSpec};
+
+    const CLOUD: Form<'static> =
+        Form { scheme: "Zoho-oauthtoken ", has_expiry: true, api_url: Some("https://patch.manageengine.eu") };
 
     fn key() -> HashKey {
         HashKey::new(&[7; 32]).unwrap()
     }
 
-    fn source(pairs: &[(&str, &[u8])]) -> Secret {
-        let data = pairs.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.to_vec()))).collect();
-        Secret { data: Some(data), ..Secret::default() }
-    }
-
     fn reference() -> SecretRef {
         SecretRef { name: "zoho-oauth".into(), ..SecretRef::default() }
-    }
-
-    fn complete() -> [(&'static str, &'static [u8]); 3] {
-        [("client_id", b"1000.ID"), ("client_secret", b"s3cret"), ("refresh_token", b"1000.r.t")]
     }
 
     fn credential() -> ZohoCredential {
@@ -415,66 +234,7 @@ mod tests {
     }
 
     fn target_of(credential: &ZohoCredential) -> Secret {
-        let api_url = Some("https://patch.manageengine.eu");
-        render_target(credential, &token(), api_url, &BTreeMap::new(), &key()).unwrap()
-    }
-
-    #[test]
-    fn white_space_around_a_value_is_dropped() {
-        let mut pairs = complete();
-        pairs[1].1 = b" s3cret\n";
-        let grant = RefreshGrant::from_secret(&source(&pairs), &reference(), "ns").unwrap();
-        assert_eq!(grant.client_secret.expose_secret(), "s3cret");
-    }
-
-    #[test]
-    fn each_defect_of_a_source_is_named_with_its_key() {
-        let long = vec![b'x'; 4097];
-        let table: [(&str, &[u8], &str); 4] = [
-            ("empty", b" \n", "has a key refresh_token that is empty"),
-            (
-                "not ASCII",
-                "tökén".as_bytes(),
-                "has a key refresh_token that holds a character that is not printable ASCII",
-            ),
-            (
-                "control character",
-                b"a\0b",
-                "has a key refresh_token that holds a character that is not printable ASCII",
-            ),
-            ("too long", &long, "has a key refresh_token that is longer than 4 KiB"),
-        ];
-        for (name, value, expected) in table {
-            let mut pairs = complete();
-            pairs[2].1 = value;
-            let defect = RefreshGrant::from_secret(&source(&pairs), &reference(), "ns").unwrap_err();
-            assert_eq!(defect.reason, Reason::SourceSecretInvalid, "{name}");
-            assert!(defect.message.contains(expected), "{name}: {}", defect.message);
-            assert!(!defect.message.contains("s3cret"));
-        }
-        let missing = RefreshGrant::from_secret(&source(&complete()[..2]), &reference(), "ns").unwrap_err();
-        assert!(
-            missing.message.contains("has no key refresh_token; it has client_id, client_secret"),
-            "{}",
-            missing.message
-        );
-    }
-
-    #[test]
-    fn ledger_follows_the_refresh_token_and_inputs_follow_everything_sent() {
-        let grant = RefreshGrant::from_secret(&source(&complete()), &reference(), "ns").unwrap();
-        let mut other = complete();
-        other[1].1 = b"another";
-        let other = RefreshGrant::from_secret(&source(&other), &reference(), "ns").unwrap();
-        assert_eq!(grant.ledger_name(&key()), other.ledger_name(&key()));
-        assert_ne!(grant.inputs(&key(), "https://accounts.zoho.eu"), other.inputs(&key(), "https://accounts.zoho.eu"));
-        assert_ne!(grant.inputs(&key(), "https://accounts.zoho.eu"), grant.inputs(&key(), "https://accounts.zoho.com"));
-        assert_eq!(grant.ledger_name(&key()).len(), 32);
-    }
-
-    #[test]
-    fn parts_of_a_hash_cannot_slide_into_each_other() {
-        assert_ne!(key().hash("p", &[b"ab", b"c"]), key().hash("p", &[b"a", b"bc"]));
+        render_target(credential, &token(), CLOUD, &BTreeMap::new(), &key()).unwrap()
     }
 
     #[test]
@@ -609,11 +369,17 @@ mod tests {
     }
 
     #[test]
+    fn token_without_a_known_end_is_the_bare_header_and_names_no_expiry() {
+        let server = Form { scheme: "", has_expiry: false, api_url: Some("https://ec.corp.example:8383") };
+        let data = render_target(&credential(), &token(), server, &BTreeMap::new(), &key()).unwrap().data.unwrap();
+        assert_eq!(data["authorization"].0, b"1000.aa.bb");
+        assert!(!data.contains_key("expires_at"));
+        assert_eq!(data["api_url"].0, b"https://ec.corp.example:8383");
+    }
+
+    #[test]
     fn debug_output_holds_no_secret_byte() {
-        let grant = RefreshGrant::from_secret(&source(&complete()), &reference(), "ns").unwrap();
-        let text = format!("{grant:?} {:?} {:?}", token(), key());
-        for secret in ["1000.ID", "s3cret", "1000.r.t", "1000.aa.bb"] {
-            assert!(!text.contains(secret), "{text}");
-        }
+        let text = format!("{:?} {:?}", token(), key());
+        assert!(!text.contains("1000.aa.bb"), "{text}");
     }
 }
