@@ -17,6 +17,7 @@ pub mod message;
 pub mod mint;
 pub mod observe;
 pub mod plan;
+pub mod probes;
 pub mod queue;
 pub mod reconcile;
 pub mod secret;

@@ -17,6 +17,7 @@ use zoho_operator::mint::Mints;
 use zoho_operator::mint::gate::Gate;
 use zoho_operator::mint::ledger::Ledgers;
 use zoho_operator::mint::transport::Transport;
+use zoho_operator::probes::Probes;
 use zoho_operator::reconcile::Context;
 use zoho_operator::server::{self, Health};
 use zoho_operator::{clock, hash_key, telemetry};
@@ -42,7 +43,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;
 
-    let transport = Transport::new(&config.ca_file)?;
+    let transport = Arc::new(Transport::new(&config.ca_file)?);
     let client = client().await?;
     patiently(|| controller::check_kinds(&client, &config)).await?;
     let hash_key = patiently(|| hash_key::load_or_create(&client, &config)).await?;
@@ -55,6 +56,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
     let ledgers =
         Ledgers::new(client.clone(), &namespace, config.labels(), holder.clone(), config.limits(), clock.clone());
+    let probes = Probes::new(transport.clone(), clock.clone(), wake.clone());
     let mints = Mints::new(ledgers, transport, Gate::new(config.mint_rate), clock.clone(), wake.clone());
     tracing::info!(holder, namespace, version = env!("CARGO_PKG_VERSION"), "starting");
     let context = Arc::new(Context {
@@ -62,6 +64,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         client,
         index: Arc::default(),
         mints,
+        probes,
         config,
         hash_key,
         clock,

@@ -2,7 +2,9 @@
 
 use crate::api::{DataCenter, Reason, Time, keys};
 use crate::index::Key;
+use crate::mint::probe::Question;
 use crate::mint::{Failure, data_centers, server_login};
+use crate::plan::verify::Answer;
 
 /// Zoho allows ten requests in ten minutes; with so few of our own, others have made the rest.
 const FEW_ATTEMPTS: usize = 5;
@@ -26,6 +28,8 @@ pub struct Names {
     pub console: String,
     /// Does the issuer say when a token dies?
     pub expiry_is_named: bool,
+    /// What the product is asked about the token, where it is.
+    pub question: Option<Question>,
 }
 
 impl Names {
@@ -131,5 +135,22 @@ pub fn upstream(names: &Names, failure: &Failure) -> String {
                 .into()
         }
         _ => format!("{service} cannot be reached or is out of order."),
+    }
+}
+
+/// What a product's answer about the token means. `took_it_before`: the same token.
+pub fn verified(question: &Question, answer: Answer, took_it_before: bool) -> String {
+    let Question { product, url, needs, .. } = question;
+    match answer {
+        Answer::Taken => format!("{product} takes the token (GET {url})."),
+        Answer::Refused if took_it_before => format!(
+            "{product} refuses a token that it took before (GET {url}): something has ended it early. A new one is minted once."
+        ),
+        Answer::Refused => format!(
+            "{product} refuses the token (GET {url}) and never took it, so a new one would not help. It needs {needs}; or set spec.verify.path to a GET that its scopes allow. With the right scopes, check that the account may use the product in this data center."
+        ),
+        Answer::Nothing(reason) => format!(
+            "{product} did not say whether it takes the token (GET {url}: {reason}). It is asked again at the next spec.verify.interval."
+        ),
     }
 }

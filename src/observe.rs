@@ -18,7 +18,9 @@ use crate::error::{ApiError, call};
 use crate::index::{Index, Key, OursSeen, SecretSeen, version};
 use crate::mint::Mints;
 use crate::mint::issuer::TokenRequest;
+use crate::plan::verify::Verification;
 use crate::plan::{Defect, Observed, Source, Target, Token};
+use crate::probes::Probes;
 use crate::secret::{self, Form, HashKey, MintedToken, Stamp};
 use crate::spec::{self, Served};
 
@@ -84,6 +86,8 @@ pub struct Observer<'a> {
     pub index: &'a Index,
     /// Tokens and ledgers.
     pub mints: &'a Mints,
+    /// Answers of products.
+    pub probes: &'a Probes,
     /// Flags.
     pub config: &'a Config,
     /// Key of the hashes.
@@ -142,6 +146,7 @@ impl Observer<'_> {
                 source: Source::Unusable(unread()),
                 target: Target::Absent,
                 at_hand: None,
+                verification: None,
                 ledger: ZohoMintLedgerSpec::default(),
                 minting: false,
                 grounded_until: None,
@@ -164,6 +169,7 @@ impl Observer<'_> {
         if view.served.is_some() {
             self.look_at_source(credential, key, memory, &mut view).await?;
         }
+        view.observed.verification = self.verification(credential, key, &view);
         if let Source::Usable { inputs, ledger } = &view.observed.source {
             let newest = match self.mints.at_hand(inputs) {
                 Some(token) => Some(token),
@@ -184,6 +190,45 @@ impl Observer<'_> {
             view.observed.grounded_until = self.mints.failure(inputs).and_then(|failure| failure.again_at);
         }
         Ok(view)
+    }
+
+    /// What the product said, to this process or, as far as the status tells, to the one before.
+    fn verification(&self, credential: &ZohoCredential, key: &Key, view: &View) -> Option<Verification> {
+        let (interval, question) = view.served.as_ref()?.verify.as_ref()?;
+        let uid = credential.metadata.uid.as_deref()?;
+        let before = credential.status.as_ref().and_then(|status| status.condition(ConditionType::Verified));
+        let not_asked = [Reason::InvalidSpec.as_str(), Reason::Minting.as_str()];
+        let was_asked = before.is_some_and(|before| !not_asked.contains(&before.reason.as_str()));
+        let mut known = self.probes.known(key, uid, *interval, was_asked);
+        known.blocked = question.as_ref().err().cloned();
+        if known.last.is_none() && before.is_some_and(|before| before.status == ConditionStatus::True) {
+            let minted_at = credential.status.as_ref().and_then(|status| status.last_mint_time);
+            let was_shown = |token: &&Token| Some(token.life.issued_at) == minted_at;
+            known.taken = view.observed.target.token().filter(was_shown).map(|token| token.attempt.clone());
+        }
+        Some(known)
+    }
+
+    /// The token that stands in the target, for showing it to the product: from memory, or read.
+    ///
+    /// # Errors
+    ///
+    /// A read that failed for another reason than absence.
+    pub async fn token_in_target(
+        &self,
+        credential: &ZohoCredential,
+        key: &Key,
+        view: &View,
+        token: &Token,
+    ) -> Result<Option<Arc<MintedToken>>, ReadError> {
+        let is_it = |held: &Arc<MintedToken>| held.attempt == token.attempt;
+        if let Some(held) = view.token.clone().or_else(|| self.mints.at_hand(&token.inputs)).filter(is_it) {
+            return Ok(Some(held));
+        }
+        let name = Key::new(&key.namespace, &credential.target_name());
+        let target = self.get(&name).await.map_err(|source| ReadError::Target { name, source })?;
+        let held = target.and_then(|target| secret::recover(&target, credential, self.hash_key)).map(Arc::new);
+        Ok(held.filter(is_it))
     }
 
     async fn look_at_target(

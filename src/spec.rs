@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::api::{Reason, ZohoCredential, ZohoCredentialSpec};
 use crate::config::Config;
 use crate::mint::issuer::{Issuer, Terms};
+use crate::mint::probe::{self, Question};
 use crate::mint::zoho;
 use crate::plan::Defect;
 use crate::secret::Form;
@@ -12,6 +13,8 @@ use crate::template;
 
 /// Default of `spec.renewBefore`.
 const RENEW_BEFORE: Duration = Duration::from_secs(30 * 60);
+/// Shortest `spec.verify.interval`.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(60);
 /// Longest name of a Secret.
 const LONGEST_NAME: usize = 253;
 
@@ -26,6 +29,8 @@ pub struct Served {
     pub api_url: Option<String>,
     /// How long before expiry to renew.
     pub renew_before: Duration,
+    /// How often to ask the product whether it takes the token, and how; or why not.
+    pub verify: Option<(Duration, Result<Question, Defect>)>,
 }
 
 impl Served {
@@ -69,8 +74,13 @@ pub fn check(credential: &ZohoCredential, config: &Config) -> Result<Served, Def
             }
         }
     }
-    if spec.verify.is_some() {
-        return Err(unsupported("spec.verify"));
+    if let Some(verify) = &spec.verify {
+        if spec.product.is_none() && spec.endpoint_central_server.is_none() {
+            return Err(invalid("spec.verify needs spec.product."));
+        }
+        if verify.interval.0 < SHORTEST_INTERVAL {
+            return Err(invalid("spec.verify.interval must be at least 1m."));
+        }
     }
     let issuer = Issuer::of(spec, config)?;
     let terms = issuer.terms();
@@ -79,7 +89,9 @@ pub fn check(credential: &ZohoCredential, config: &Config) -> Result<Served, Def
         template::check(target, api_url.as_deref())?;
     }
     let renew_before = terms.renew_before.unwrap_or(renew_before);
-    Ok(Served { issuer, terms, api_url, renew_before })
+    let question = || probe::question(spec, &issuer, api_url.as_deref(), config);
+    let verify = spec.verify.as_ref().map(|verify| (verify.interval.0, question()));
+    Ok(Served { issuer, terms, api_url, renew_before, verify })
 }
 
 /// Fields that go with the other issuer only.
@@ -109,12 +121,6 @@ fn foreign_fields(spec: &ZohoCredentialSpec) -> Result<(), Defect> {
 
 fn invalid(message: &str) -> Defect {
     Defect { reason: Reason::InvalidSpec, message: message.into(), again_at: None }
-}
-
-fn unsupported(fields: &str) -> Defect {
-    invalid(&format!(
-        "{fields}: not supported yet by this version of the operator. Remove it, or upgrade the operator."
-    ))
 }
 
 /// Keys that belong to Kubernetes, to its tools, or to us.
@@ -178,7 +184,8 @@ mod tests {
             (json!({ "/spec/target/annotations": { "kubectl.kubernetes.io/a": "b" } }), "reserved key"),
             (json!({ "/spec/target/data": { "k": "{{ acces_token }}" } }), "Template k of spec.target.data, line 1"),
             (json!({ "/spec/target/includeDefaultKeys": false }), "No key of the target holds the token"),
-            (json!({ "/spec/verify": { "interval": "5m" } }), "not supported yet"),
+            (json!({ "/spec/verify": { "interval": "5m" } }), "needs spec.product"),
+            (json!({ "/spec/product": "PatchManagerPlus", "/spec/verify": { "interval": "30s" } }), "at least 1m"),
             (json!({ "/spec/accountsHost": "evil.example" }), "not on the operator's list"),
         ];
         for (edit, expected) in table {

@@ -13,6 +13,7 @@ use crate::mint::Failure;
 use crate::plan::backoff;
 use crate::plan::budget::{self, Hold};
 use crate::plan::renewal::Life;
+use crate::plan::verify::Answer;
 use crate::plan::{Observed, Plan, Source};
 
 /// `GitOps` tools apply in any order: for this long a missing part is work going on, not a person's turn.
@@ -87,6 +88,11 @@ pub fn report(report: &Report<'_>, now: Time) -> ZohoCredentialStatus {
         let wanted = conditions(report, cause.as_ref(), life, alive, now);
         status.conditions = carry_over(&previous.conditions, wanted, report.generation, now);
     }
+    status.conditions.retain(|condition| condition.type_ != ConditionType::Verified.as_str());
+    let verified =
+        carry_over(&previous.conditions, verified(report, alive).into_iter().collect(), report.generation, now);
+    let after_renewable = status.conditions.len().min(2);
+    status.conditions.splice(after_renewable..after_renewable, verified);
     status
 }
 
@@ -285,6 +291,36 @@ fn conditions(report: &Report<'_>, cause: Option<&Cause>, life: Option<Life>, al
     rows
 }
 
+/// Does the product take the token? Only where it is asked.
+fn verified(report: &Report<'_>, alive: bool) -> Option<Wanted> {
+    let Report { previous, observed, names, .. } = report;
+    let verification = observed.verification.as_ref()?;
+    let row = |status, reason, message: &str| {
+        Some(Wanted { type_: ConditionType::Verified, status, reason, message: shortened(message) })
+    };
+    if let Some(defect) = &verification.blocked {
+        return row(ConditionStatus::Unknown, defect.reason, &defect.message);
+    }
+    let Some(token) = observed.target.token().filter(|_| alive) else {
+        return row(ConditionStatus::Unknown, Reason::Minting, "There is no living token that could be shown.");
+    };
+    let (Some(answer), Some(question)) = (verification.answer_to(token), names.question.as_ref()) else {
+        // What was said of the token before stands until the product has seen this one.
+        let before = previous
+            .condition(ConditionType::Verified)
+            .and_then(|before| Some((before.status, before.reason.parse().ok()?, before.message.as_str())));
+        let (status, reason, message) =
+            before.unwrap_or((ConditionStatus::Unknown, Reason::Minting, "The product has not been asked yet."));
+        return row(status, reason, message);
+    };
+    let message = message::verified(question, answer, verification.is_contradicted(token));
+    match answer {
+        Answer::Taken => row(ConditionStatus::True, Reason::TokenValid, &message),
+        Answer::Refused => row(ConditionStatus::False, Reason::VerificationRejected, &message),
+        Answer::Nothing(reason) => row(ConditionStatus::Unknown, reason, &message),
+    }
+}
+
 fn is_patient(reason: Reason) -> bool {
     matches!(reason, Reason::SourceSecretNotFound | Reason::SourceSecretInvalid | Reason::WriteRefused)
 }
@@ -339,8 +375,11 @@ pub fn announcements(before: &ZohoCredentialStatus, after: &ZohoCredentialStatus
         status.condition(type_).map(|condition| (condition.status, condition.reason.clone(), condition.message.clone()))
     };
     let mut events: Vec<Announcement> = Vec::new();
-    for type_ in [ConditionType::Ready, ConditionType::Renewable] {
+    for type_ in [ConditionType::Ready, ConditionType::Renewable, ConditionType::Verified] {
         let Some((status, reason, note)) = said(after, type_) else { continue };
+        if type_ == ConditionType::Verified && status == ConditionStatus::Unknown {
+            continue;
+        }
         let changed = said(before, type_).is_none_or(|(was, why, _)| (was, &why) != (status, &reason));
         let told = events.iter().any(|event| event.reason == reason);
         if changed && !told && reason != Reason::Minting.as_str() {

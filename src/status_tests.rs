@@ -31,6 +31,7 @@ fn observed(token: Option<Token>) -> Observed {
         source: Source::Usable { inputs: "inputs".into(), ledger: "0000".into() },
         target: Target::Ours { token, intact: true },
         at_hand: None,
+        verification: None,
         ledger: ZohoMintLedgerSpec::default(),
         minting: false,
         grounded_until: None,
@@ -73,6 +74,7 @@ fn names() -> Names {
         service: "The token service of data center EU".into(),
         console: "https://api-console.zoho.eu".into(),
         expiry_is_named: true,
+        question: None,
     }
 }
 
@@ -329,4 +331,63 @@ fn throttle_with_few_requests_of_our_own_is_somebody_elses() {
 fn ready_is_reported_until_shortly_before_the_token_dies() {
     let valid = reported_at(&ZohoCredentialStatus::default(), &observed(Some(token(60))), &keep(), now());
     assert_eq!(changes_at(&valid, Some(token(60).life), now()), Some(after(3480)));
+}
+
+#[test]
+fn verified_says_what_the_product_said_and_keeps_it_until_the_next_answer() {
+    use crate::plan::verify::{Probe, Verification};
+    let known = |answer: Option<Answer>, attempt: &str, taken: Option<&str>| {
+        let mut observed = observed(Some(token(60)));
+        observed.verification = Some(Verification {
+            blocked: None,
+            interval: Duration::from_secs(300),
+            last: answer.map(|answer| Probe { at: now(), attempt: attempt.into(), answer }),
+            taken: taken.map(str::to_owned),
+            first_at: now(),
+        });
+        observed
+    };
+    let verified = |status: &ZohoCredentialStatus| {
+        let condition = status.condition(ConditionType::Verified).expect("a condition");
+        format!("{:?} {}", condition.status, condition.reason)
+    };
+    let nothing = ZohoCredentialStatus::default();
+    let table = [
+        ("not asked", known(None, "", None), "Unknown Minting"),
+        ("taken", known(Some(Answer::Taken), "a", Some("a")), "True TokenValid"),
+        ("refused", known(Some(Answer::Refused), "a", None), "False VerificationRejected"),
+        ("nothing", known(Some(Answer::Nothing(Reason::UpstreamTimeout)), "a", None), "Unknown UpstreamTimeout"),
+    ];
+    for (name, observed, expected) in table {
+        assert_eq!(verified(&asked(&nothing, &observed)), expected, "{name}");
+    }
+    let taken = asked(&nothing, &known(Some(Answer::Taken), "a", Some("a")));
+    let renewed = known(Some(Answer::Taken), "the one before", Some("the one before"));
+    assert_eq!(verified(&asked(&taken, &renewed)), "True TokenValid", "what was said stands until the next answer");
+    let types: Vec<&str> = taken.conditions.iter().map(|condition| condition.type_.as_str()).collect();
+    assert_eq!(types, ["Ready", "Renewable", "Verified"]);
+    assert_eq!(asked(&taken, &observed(Some(token(60)))).condition(ConditionType::Verified), None, "spec.verify went");
+}
+
+fn asked(previous: &ZohoCredentialStatus, observed: &Observed) -> ZohoCredentialStatus {
+    use clap::Parser;
+    let spec = serde_json::from_value(serde_json::json!({
+        "dataCenter": "EU", "product": "PatchManagerPlus", "secretRef": { "name": "s" }, "verify": { "interval": "5m" },
+    }));
+    let credential = crate::api::ZohoCredential::new("c", spec.unwrap());
+    let served = crate::spec::check(&credential, &crate::config::Config::parse_from(["zoho-operator"])).unwrap();
+    let question = served.verify.unwrap().1.ok();
+    let names = Names { question, ..names() };
+    let input = Report {
+        previous,
+        generation: 3,
+        observed,
+        plan: &keep(),
+        failure: None,
+        names: &names,
+        versions: Versions::default(),
+        live_tokens: None,
+        handled: None,
+    };
+    report(&input, now())
 }

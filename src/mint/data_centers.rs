@@ -70,6 +70,12 @@ pub fn is_known_accounts_host(host: &str) -> bool {
     TABLE.iter().any(|row| row.accounts.contains(&host))
 }
 
+/// Is this the host of a product's API, whatever its data center?
+pub fn is_known_product_host(host: &str) -> bool {
+    let hosts = |row: &Row| [row.patch_manager_plus, row.endpoint_central, row.service_desk_plus];
+    TABLE.iter().flat_map(hosts).flatten().any(|known| known == host)
+}
+
 /// `api_domain` of a token reply, if it is `https://host` with a host of that data center: server text is taken only
 /// where it says what is known. `Other` has no known hosts.
 pub fn checked_api_domain(data_center: DataCenter, said: &str) -> Option<String> {

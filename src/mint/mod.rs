@@ -8,6 +8,7 @@ pub mod data_centers;
 pub mod gate;
 pub mod issuer;
 pub mod ledger;
+pub mod probe;
 pub mod reply;
 pub mod server_login;
 pub mod transport;
@@ -89,14 +90,14 @@ impl Mints {
     /// `wake` is told of every object that waited for a flight that landed.
     pub fn new(
         ledgers: Ledgers,
-        transport: Transport,
+        transport: Arc<Transport>,
         gate: Gate,
         clock: Arc<dyn Clock>,
         wake: tokio::sync::mpsc::UnboundedSender<Key>,
     ) -> Self {
         Self {
             ledgers,
-            transport: Arc::new(transport),
+            transport,
             gate: Arc::new(gate),
             clock,
             wake,

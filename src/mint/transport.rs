@@ -1,4 +1,5 @@
-//! HTTP towards issuers: TLS, limits, no redirects. Exposes secret bytes, into request bodies only.
+//! HTTP towards issuers: TLS, limits, no redirects. Exposes secret bytes, into request bodies and the
+//! header that shows a token to a product.
 
 use std::error::Error as _;
 use std::path::PathBuf;
@@ -8,17 +9,20 @@ use std::time::Duration;
 use anyhow::Context;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::{Certificate, Client, RequestBuilder, Url, header, redirect, retry};
+use reqwest::header::{self, HeaderValue};
+use reqwest::{Certificate, Client, RequestBuilder, Url, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::issuer::TokenRequest;
+use super::probe::{self, Question};
 use super::reply::{self, Failed, Reply};
 use super::server_login::{self, Answer, LoginServer};
 use crate::api::{Outcome, Reason};
 use crate::clock::Clock;
+use crate::plan::verify;
 use crate::secret::{LoginGrant, RefreshGrant};
 
 /// From nothing to a connection, TLS included.
@@ -89,6 +93,23 @@ impl Transport {
                     Err(_elapsed) => Reply::Failed(timed_out()),
                 }
             }
+        }
+    }
+
+    /// Shows a token to a product. One request.
+    pub async fn show(&self, question: &Question, access_token: &SecretString) -> verify::Answer {
+        let authorization = Zeroizing::new(format!("{}{}", question.scheme, access_token.expose_secret()));
+        let Ok(mut authorization) = HeaderValue::from_str(&authorization) else {
+            return verify::Answer::Nothing(Reason::UpstreamError);
+        };
+        authorization.set_sensitive(true);
+        let mut request = self.client().get(question.url.clone()).header(header::AUTHORIZATION, authorization);
+        if let Some(accept) = question.accept {
+            request = request.header(header::ACCEPT, accept);
+        }
+        match read(request).await {
+            Ok(Received { status, body, .. }) => probe::classify(question, status, &body),
+            Err(error) => verify::Answer::Nothing(failure(&error).reason),
         }
     }
 

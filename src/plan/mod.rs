@@ -11,11 +11,13 @@ mod budget_tests;
 mod plan_tests;
 pub mod record;
 pub mod renewal;
+pub mod verify;
 
 use std::time::Duration;
 
 use self::budget::{Answer, Hold, Limits, Need};
 use self::renewal::Life;
+use self::verify::Verification;
 use crate::api::{Reason, Time, Verdict, ZohoMintLedgerSpec};
 
 /// Everything that one pass knows, read before anything is decided.
@@ -40,6 +42,8 @@ pub struct Observed {
     pub target: Target,
     /// The newest token in this process's memory that was minted from the same inputs as `source`.
     pub at_hand: Option<Token>,
+    /// What the product says of the token, where `spec.verify` asks it.
+    pub verification: Option<Verification>,
     /// The ledger of `source`, settled at the same instant as the plan is made.
     pub ledger: ZohoMintLedgerSpec,
     /// This process is minting from this ledger right now.
@@ -170,6 +174,8 @@ pub enum MintReason {
     Requested,
     /// The token is good, but the server refused its inputs when it was last asked: is that so?
     Refused,
+    /// The product refuses a token that it took before.
+    Contradicted,
 }
 
 impl MintReason {
@@ -177,7 +183,7 @@ impl MintReason {
     pub fn need(self) -> Need {
         match self {
             Self::Absent | Self::InputsChanged | Self::Expiring => Need::Needed,
-            Self::Requested | Self::Refused => Need::Wanted,
+            Self::Requested | Self::Refused | Self::Contradicted => Need::Wanted,
         }
     }
 }
@@ -211,6 +217,7 @@ pub fn plan(observed: &Observed, holder: &str, limits: Limits, now: Time) -> Pla
         Some(token) if renewal_is_due(token.life, observed.renew_before, ledger, now) => MintReason::Expiring,
         Some(_) if observed.renew_requested => MintReason::Requested,
         Some(_) if budget::is_refused(&observed.ledger, inputs) => MintReason::Refused,
+        Some(token) if is_contradicted(observed, token) => MintReason::Contradicted,
         Some(token) => return Plan::Keep { until: token.life.renewal_time(observed.renew_before, ledger) },
     };
     if observed.minting {
@@ -223,15 +230,15 @@ pub fn plan(observed: &Observed, holder: &str, limits: Limits, now: Time) -> Pla
     let request = budget::Request { inputs, need: why.need(), asked, holder, spacing };
     match (budget::account(&observed.ledger, &request, limits, now), token) {
         (Answer::Go, _) => Plan::Mint { why },
-        // That there is no room for what a person merely asked for does not stand in the way of a good token.
+        // That there is no room for what is merely wanted does not stand in the way of a good token.
         (
             Answer::Wait {
+                until,
                 why: Hold::InFlight | Hold::Throttled | Hold::BackOff | Hold::WindowFull | Hold::LiveFull | Hold::Spaced,
-                ..
             },
             Some(token),
-        ) if why == MintReason::Requested => {
-            Plan::Keep { until: token.life.renewal_time(observed.renew_before, ledger) }
+        ) if matches!(why, MintReason::Requested | MintReason::Contradicted) => {
+            Plan::Keep { until: token.life.renewal_time(observed.renew_before, ledger).min(until) }
         }
         (Answer::Wait { until, why }, _) => Plan::Wait { until, why },
         (Answer::Refuse { verdict, until }, _) => Plan::Park { verdict, until },
@@ -253,6 +260,10 @@ fn must_store(observed: &Observed, now: Time) -> bool {
     };
     observed.at_hand.as_ref().filter(alive).is_some_and(is_better)
         || (held.is_some() && matches!(observed.target, Target::Ours { intact: false, .. }))
+}
+
+fn is_contradicted(observed: &Observed, token: &Token) -> bool {
+    observed.verification.as_ref().is_some_and(|verification| verification.is_contradicted(token))
 }
 
 fn renewal_is_due(life: Life, renew_before: Duration, ledger: &str, now: Time) -> bool {

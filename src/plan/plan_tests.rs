@@ -46,6 +46,7 @@ fn steady() -> Observed {
         source: Source::Usable { inputs: "inputs".into(), ledger: "0000".into() },
         target: ours(Some(issued_ago(60))),
         at_hand: None,
+        verification: None,
         ledger: ZohoMintLedgerSpec::default(),
         minting: false,
         grounded_until: None,
@@ -165,6 +166,17 @@ fn each_check_wins_over_those_after_it() {
             Plan::Park { verdict: verdict(true), until: Some(now() + budget::PARKED) },
         ),
         (
+            "a token that the product took and now refuses",
+            Observed { verification: Some(contradicted("a60")), ..steady() },
+            mint(MintReason::Contradicted),
+        ),
+        ("another token than that", Observed { verification: Some(contradicted("a61")), ..steady() }, keep(60)),
+        (
+            "such a mint is wanted only, and looked at again when there is room",
+            Observed { verification: Some(contradicted("a60")), ledger: throttled(), ..steady() },
+            Plan::Keep { until: now() + WINDOW },
+        ),
+        (
             "what is merely wanted does not stand in the way of a good token",
             Observed { renew_requested: true, ledger: full(), ..steady() },
             keep(60),
@@ -175,12 +187,28 @@ fn each_check_wins_over_those_after_it() {
     }
 }
 
+/// The product took the token of this attempt, and refuses it now.
+fn contradicted(attempt: &str) -> Verification {
+    let answer = verify::Answer::Refused;
+    Verification {
+        blocked: None,
+        interval: Duration::from_secs(300),
+        last: Some(verify::Probe { at: now(), attempt: attempt.into(), answer }),
+        taken: Some(attempt.into()),
+        first_at: now(),
+    }
+}
+
 fn verdict(confirmed: bool) -> Verdict {
     Verdict { inputs: "inputs".into(), reason: "RefreshTokenRejected".into(), code: None, at: now(), confirmed }
 }
 
 fn refused(confirmed: bool) -> ZohoMintLedgerSpec {
     ZohoMintLedgerSpec { verdicts: vec![verdict(confirmed)], ..ZohoMintLedgerSpec::default() }
+}
+
+fn throttled() -> ZohoMintLedgerSpec {
+    ZohoMintLedgerSpec { throttled_until: Some(now() + WINDOW), ..ZohoMintLedgerSpec::default() }
 }
 
 fn full() -> ZohoMintLedgerSpec {

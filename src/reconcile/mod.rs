@@ -20,10 +20,12 @@ use crate::error::ApiError;
 use crate::events::Events;
 use crate::index::{CredentialSeen, Index, Key};
 use crate::message::Names;
+use crate::mint::probe::Question;
 use crate::mint::{Mints, Order};
 use crate::observe::{Memory, Observer, ReadError, SourceRead, View, renew_request};
 use crate::plan::budget::Hold;
-use crate::plan::{self, Defect, MintReason, Plan, Source, Target};
+use crate::plan::{self, Defect, MintReason, Observed, Plan, Source, Target};
+use crate::probes::Probes;
 use crate::secret::HashKey;
 use crate::status::{self, Report};
 
@@ -40,6 +42,8 @@ pub struct Context {
     pub index: Arc<Index>,
     /// Tokens and ledgers.
     pub mints: Mints,
+    /// Answers of products.
+    pub probes: Probes,
     /// Flags.
     pub config: Config,
     /// Key of the hashes.
@@ -118,6 +122,7 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<Option<Time>, Pas
     let outcome = match context.index.credential(key) {
         None => {
             context.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+            context.probes.forget(key);
             return Ok(None);
         }
         Some(CredentialSeen::Unreadable(meta, error)) => {
@@ -160,6 +165,7 @@ impl Context {
             client: &self.client,
             index: &self.index,
             mints: &self.mints,
+            probes: &self.probes,
             config: &self.config,
             hash_key: &self.hash_key,
         }
@@ -226,9 +232,9 @@ impl Pass<'_> {
                 Effect::LookAgain => continue,
                 Effect::Blocked(defect) => plan = Plan::Refuse(defect),
             }
-            let former = self.sweep_former_targets(now).await?;
+            let others = [self.sweep_former_targets(now).await?, self.verify(&view, now).await?];
             let status = self.report(&view, &plan, now).await?;
-            return Ok(self.next(&view, &plan, &status, former, now));
+            return Ok(self.next(&view, &plan, &status, others, now));
         }
         Err(PassError::Unsettled)
     }
@@ -272,6 +278,29 @@ impl Pass<'_> {
         self.memory.minting_since.get_or_insert(now);
         self.context.mints.start(order, self.key.clone());
         Ok(Effect::Done)
+    }
+
+    /// Shows the token to the product where that is asked for and due. Returns when it is due next; an answer wakes the
+    /// object.
+    async fn verify(&self, view: &View, now: Time) -> Result<Option<Time>, PassError> {
+        let Observed { suspended, verification, target, .. } = &view.observed;
+        let (Some(verification), Some(token)) = (verification, target.token()) else { return Ok(None) };
+        let Some((_, Ok(question))) = view.served.as_ref().and_then(|served| served.verify.as_ref()) else {
+            return Ok(None);
+        };
+        if *suspended || !token.life.is_alive(now) {
+            return Ok(None);
+        }
+        let due_at = verification.due_at(token, now);
+        if due_at > now {
+            return Ok(Some(due_at));
+        }
+        let uid = self.credential.metadata.uid.as_deref().unwrap_or_default();
+        let held = self.context.observer().token_in_target(self.credential, self.key, view, token).await?;
+        if let Some(held) = held {
+            self.context.probes.ask(self.key, uid, question.clone(), held);
+        }
+        Ok(None)
     }
 
     /// Waiting needs no effect, unless the ledger is presumed full and that is not written yet.
@@ -348,6 +377,11 @@ impl Pass<'_> {
         }
     }
 
+    /// What the product is asked, for messages.
+    fn question(view: &View) -> Option<Question> {
+        view.served.as_ref()?.verify.as_ref()?.1.as_ref().ok().cloned()
+    }
+
     fn names(&self, view: &View) -> Names {
         let source = &self.credential.spec.secret_ref;
         let name = Key::new(&self.key.namespace, &source.name);
@@ -361,6 +395,7 @@ impl Pass<'_> {
             data_center: terms.and_then(|terms| terms.data_center),
             service: terms.map(|terms| terms.service.clone()).unwrap_or_default(),
             console: terms.map(|terms| terms.console.clone()).unwrap_or_default(),
+            question: Self::question(view),
             expiry_is_named: terms.is_none_or(|terms| terms.names_expiry),
         }
     }
@@ -371,7 +406,7 @@ impl Pass<'_> {
         view: &View,
         plan: &Plan,
         status: &ZohoCredentialStatus,
-        former: Option<Time>,
+        others: [Option<Time>; 2],
         now: Time,
     ) -> Option<Time> {
         let planned = match plan {
@@ -387,6 +422,6 @@ impl Pass<'_> {
         };
         let life = view.observed.target.token().map(|token| token.life);
         let changes = status::changes_at(status, life, now);
-        [planned, changes, former].into_iter().flatten().filter(|at| *at > now).min()
+        others.into_iter().chain([planned, changes]).flatten().filter(|at| *at > now).min()
     }
 }

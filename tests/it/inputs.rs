@@ -119,10 +119,10 @@ async fn unusable_spec_is_refused_by_the_api_server_or_named_in_the_status() {
     let table: [(&str, Value, &str, &str); 3] = [
         ("host", json!({ "accountsHost": "accounts.evil.example" }), "AccountsHostNotAllowed", "--accounts-host"),
         (
-            "verify",
-            json!({ "product": "PatchManagerPlus", "verify": { "interval": "5m" } }),
-            "InvalidSpec",
-            "not supported yet",
+            "server",
+            json!({ "dataCenter": null, "endpointCentralServer": { "url": "https://ec.evil.example" } }),
+            "ServerNotAllowed",
+            "--endpoint-central-url",
         ),
         ("product", json!({ "dataCenter": "SG", "product": "PatchManagerPlus" }), "InvalidSpec", "spec.apiUrl"),
     ];

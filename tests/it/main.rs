@@ -20,3 +20,4 @@ mod server_login;
 mod startup;
 mod support;
 mod templates;
+mod verify;

@@ -260,3 +260,19 @@ async fn changed_password_is_used_at_once_and_the_token_stands_until_then() {
     world.wait_ready("one").await;
     eventually("another token", async || (world.token("one-token").await != token).then_some(())).await;
 }
+
+#[tokio::test]
+async fn session_that_the_server_ended_is_replaced_by_one_login() {
+    let (world, _operator) = server("ended_session", None, None).await;
+    source(&world, PASSWORD, None).await;
+    let spec = json!({ "dataCenter": null, "verify": { "interval": "5m" }, "endpointCentralServer": { "url": world.zoho.url() } });
+    world.credential("one", "login", spec).await;
+    let is_verified = |seen: &ZohoCredential| condition(seen, ConditionType::Verified) == Some(ConditionStatus::True);
+    world.wait("one", "Verified", is_verified).await;
+    let token = world.token("one-token").await.expect("a token");
+    world.zoho.with(|zoho, _| zoho.server_mut().end_sessions());
+    world.advance(301);
+    eventually("another token", async || (world.token("one-token").await? != token).then_some(())).await;
+    assert_eq!(counts(&world).logins, 2);
+    world.wait("one", "Verified", is_verified).await;
+}

@@ -61,6 +61,7 @@ impl Setting {
             suspended: false,
             renew_before: Duration::from_secs(1800),
             spacing: Duration::ZERO,
+            verification: None,
             renew_requested: world.is_asked && !writer.has_acted,
             source: Source::Usable { inputs: INPUTS.into(), ledger: "0000".into() },
             ledger: self.view(&record.value, writer, held.is_some(), world.now),
