@@ -243,7 +243,7 @@ impl Observer<'_> {
         let generation = credential.metadata.generation.unwrap_or_default();
         view.target_version = Some(seen.version.clone());
         view.observed.target = match ownership(credential, &seen) {
-            Ownership::Foreign(owner) => Target::Blocked(not_owned(credential, &name, owner.as_deref())),
+            Ownership::Foreign(owner) => foreign(not_owned(credential, &name, owner.as_deref())),
             Ownership::Ours(stamp) if is_verified(credential, memory, &seen.version, generation) => {
                 let token = stamp.map(|Stamp { life, inputs, attempt }| Token { life, inputs, attempt });
                 Target::Ours { token, intact: true }
@@ -274,18 +274,21 @@ impl Observer<'_> {
         let ownership = ownership(credential, &seen);
         let token = secret::recover(&target, credential, self.hash_key).map(Arc::new);
         view.observed.target = match ownership {
-            Ownership::Foreign(owner) => Target::Blocked(not_owned(credential, name, owner.as_deref())),
+            Ownership::Foreign(owner) => foreign(not_owned(credential, name, owner.as_deref())),
             Ownership::Adoptable if token.is_none() && !is_adopted(credential, &seen) => {
-                Target::Blocked(not_owned(credential, name, None))
+                foreign(not_owned(credential, name, None))
             }
-            _ if target.immutable == Some(true) => Target::Blocked(Defect {
-                reason: Reason::TargetImmutable,
-                message: format!(
-                    "Secret {name} is immutable, so its token cannot be renewed. Delete it (kubectl delete secret -n {} {}); the operator makes it anew.",
-                    name.namespace, name.name
-                ),
-                again_at: None,
-            }),
+            _ if target.immutable == Some(true) => Target::Blocked {
+                token: token.as_deref().map(record),
+                defect: Defect {
+                    reason: Reason::TargetImmutable,
+                    message: format!(
+                        "Secret {name} is immutable, so its token cannot be renewed. Delete it (kubectl delete secret -n {} {}); the operator makes it anew.",
+                        name.namespace, name.name
+                    ),
+                    again_at: None,
+                },
+            },
             Ownership::Ours(_) | Ownership::Adoptable => {
                 let render = |token: &Arc<MintedToken>| self.render(credential, token, view.served.as_ref()).ok();
                 let wanted = token.as_ref().and_then(render);
@@ -448,6 +451,10 @@ impl Observer<'_> {
             Err(error) => Err(error),
         }
     }
+}
+
+fn foreign(defect: Defect) -> Target {
+    Target::Blocked { defect, token: None }
 }
 
 fn record(token: &MintedToken) -> Token {

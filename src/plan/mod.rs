@@ -89,8 +89,13 @@ pub enum Target {
         /// Everything in it is as we would write it.
         intact: bool,
     },
-    /// Cannot be written, and why.
-    Blocked(Defect),
+    /// Cannot be written.
+    Blocked {
+        /// Why.
+        defect: Defect,
+        /// The token in it, where it is ours all the same.
+        token: Option<Token>,
+    },
 }
 
 /// The record of a token.
@@ -118,8 +123,8 @@ impl Target {
     /// The token in the target, if its record can be trusted.
     pub fn token(&self) -> Option<&Token> {
         match self {
-            Self::Ours { token, .. } => token.as_ref(),
-            Self::Absent | Self::Blocked(_) => None,
+            Self::Ours { token, .. } | Self::Blocked { token, .. } => token.as_ref(),
+            Self::Absent => None,
         }
     }
 }
@@ -197,7 +202,7 @@ pub fn plan(observed: &Observed, holder: &str, limits: Limits, now: Time) -> Pla
     if let Some(defect) = &observed.defect {
         return Plan::Refuse(defect.clone());
     }
-    if let Target::Blocked(defect) = target {
+    if let Target::Blocked { defect, .. } = target {
         return Plan::Refuse(defect.clone());
     }
     if must_store(observed, now) {

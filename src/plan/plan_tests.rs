@@ -30,6 +30,10 @@ fn edited(token: Option<Token>) -> Target {
     Target::Ours { token, intact: false }
 }
 
+fn blocked() -> Target {
+    Target::Blocked { defect: defect(Reason::TargetNotOwned), token: None }
+}
+
 fn defect(reason: Reason) -> Defect {
     Defect { reason, message: "why".into(), again_at: None }
 }
@@ -78,11 +82,7 @@ fn each_check_wins_over_those_after_it() {
         ),
         (
             "foreign target wins over a bad source",
-            Observed {
-                target: Target::Blocked(defect(Reason::TargetNotOwned)),
-                source: Source::Unusable(defect(Reason::SourceSecretNotFound)),
-                ..steady()
-            },
+            Observed { target: blocked(), source: Source::Unusable(defect(Reason::SourceSecretNotFound)), ..steady() },
             Plan::Refuse(defect(Reason::TargetNotOwned)),
         ),
         ("edited target is repaired", Observed { target: edited(Some(issued_ago(60))), ..steady() }, Plan::Store),
@@ -254,7 +254,7 @@ fn any_token() -> impl Strategy<Value = Option<Token>> {
 fn any_target() -> impl Strategy<Value = Target> {
     prop_oneof![
         Just(Target::Absent),
-        Just(Target::Blocked(defect(Reason::TargetNotOwned))),
+        Just(blocked()),
         (any_token(), any::<bool>()).prop_map(|(token, intact)| Target::Ours { token, intact }),
     ]
 }
