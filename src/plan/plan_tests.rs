@@ -325,6 +325,38 @@ proptest! {
     }
 
     #[test]
+    fn planning_after_applying_gives_keep(observed in any_observed()) {
+        let mut observed = observed;
+        for _ in 0..3 {
+            match planned(&observed) {
+                Plan::Mint { .. } => {
+                    let id = "zzzz".to_owned();
+                    observed.ledger.attempts.push(Attempt {
+                        id: id.clone(),
+                        at: now(),
+                        holder: "me".into(),
+                        inputs: "inputs".into(),
+                        life: None,
+                        outcome: Some(Outcome::Minted),
+                    });
+                    observed.at_hand = Some(Token { attempt: id, ..issued_ago(0) });
+                    observed.renew_requested = false;
+                }
+                Plan::Store => {
+                    let alive = |token: &Token| token.life.is_alive(now());
+                    let held = observed.target.token().filter(|token| alive(token)).cloned();
+                    let at_hand = observed.at_hand.clone().filter(alive);
+                    observed.target = ours(at_hand.or(held));
+                }
+                Plan::Keep { .. } | Plan::Release | Plan::Refuse(_) | Plan::Suspend | Plan::Wait { .. } | Plan::Park { .. } => {
+                    return Ok(());
+                }
+            }
+        }
+        prop_assert!(false, "still busy: {observed:?}");
+    }
+
+    #[test]
     fn nothing_is_minted_while_a_good_token_is_known(observed in any_observed()) {
         if let Plan::Mint { why } = planned(&observed) {
             prop_assert!(!observed.minting && !observed.suspended && !observed.deleting);

@@ -148,7 +148,13 @@ async fn examples_are_accepted_and_served() {
     let cluster = cluster().await;
     cluster.install_crds().await;
     let namespace = cluster.namespace("examples_are_accepted").await;
-    let config = Config::parse_from(["zoho-operator", "--accounts-host", "accounts.corp.example"]);
+    let config = Config::parse_from([
+        "zoho-operator",
+        "--accounts-host",
+        "accounts.corp.example",
+        "--endpoint-central-url",
+        "https://ec.corp.example:8383",
+    ]);
     let mut seen = Vec::new();
     for path in yaml_files(&root().join("examples")) {
         let manifest = fs::read_to_string(&path).expect("readable");
@@ -168,11 +174,19 @@ async fn examples_are_accepted_and_served() {
     }
     let expected = [
         "accounts-host.yaml",
+        "adopt.yaml",
+        "endpoint-central-server.yaml",
+        "endpoint-central.yaml",
         "env-style.yaml",
+        "managed-source.yaml",
         "quickstart.yaml",
+        "service-desk-plus.yaml",
+        "several-tokens.yaml",
+        "shared-credential.yaml",
         "suspend.yaml",
         "target.yaml",
         "template.yaml",
+        "verify.yaml",
         "workload.yaml",
     ];
     assert_eq!(seen, expected);

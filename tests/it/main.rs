@@ -6,6 +6,7 @@ mod control_plane;
 mod crash;
 mod day;
 mod demo;
+mod examples;
 mod healing;
 mod inputs;
 mod install;

@@ -1,0 +1,32 @@
+//! A stored ledger, however it came to be: settling it is idempotent, and whatever it says, no more is granted than the
+//! limits allow.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use std::time::Duration;
+use zoho_operator::api::{Reason, Time, ZohoMintLedgerSpec};
+use zoho_operator::plan::budget::{self, Answer, Found, Limits, Need, Request};
+use zoho_operator::plan::record;
+
+fuzz_target!(|body: &[u8]| {
+    let found = match serde_json::from_slice::<ZohoMintLedgerSpec>(body) {
+        Ok(ledger) => Found::Present(ledger),
+        Err(_) => Found::Lost,
+    };
+    let now = Time::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    let limits = Limits::default();
+    let mut ledger = budget::settle(found, now);
+    assert_eq!(budget::settle(Found::Present(ledger.clone()), now), ledger);
+    for need in [Need::Needed, Need::Wanted] {
+        for asked in [false, true] {
+            let request = Request { inputs: "a", need, asked, holder: "me", spacing: Duration::ZERO };
+            if budget::account(&ledger, &request, limits, now) == Answer::Go {
+                assert!(budget::live(&ledger, now) < limits.live);
+                assert!(budget::attempts_in_window(&ledger, limits, now) < limits.attempts);
+            }
+        }
+    }
+    record::refuse(&mut ledger, "a", (Reason::RefreshTokenRejected, None), now);
+    record::throttle(&mut ledger, now + Duration::from_secs(600));
+    record::summarise(&mut ledger, limits, now);
+});

@@ -1,0 +1,109 @@
+//! Every file of `examples/` is applied as a person would apply it, and is served once the placeholders are replaced.
+
+use std::fs;
+use std::path::Path;
+
+use kube::Api;
+use kube::api::ListParams;
+use serde_json::{Map, Value, json};
+use zoho_operator::api::{ConditionStatus, ConditionType, ZohoCredential};
+
+use crate::support::eventually;
+use crate::support::world::{World, condition, is_ready};
+
+const SEED: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+/// In place of the server of the examples.
+const SERVER: &str = "https://ec.corp.example:8383";
+
+/// The keys that a credential's source must have, with what the simulator takes.
+fn source_of(credential: &ZohoCredential, number: usize) -> Map<String, Value> {
+    let reference = &credential.spec.secret_ref;
+    let pairs: Vec<(&str, String)> = match &credential.spec.endpoint_central_server {
+        None => vec![
+            (reference.client_id_key(), "client".into()),
+            (reference.client_secret_key(), "canary0example0secret".into()),
+            (reference.refresh_token_key(), format!("canary0example0refresh0{number}")),
+        ],
+        Some(server) => vec![
+            (reference.username_key(), if server.domain.is_some() { "ad" } else { "local" }.into()),
+            (reference.password_key(), "canary0example0password".into()),
+            (reference.totp_secret_key(), SEED.into()),
+        ],
+    };
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), json!(value))).collect()
+}
+
+fn teach(world: &World, credential: &ZohoCredential, number: usize) {
+    let refresh_token = format!("canary0example0refresh0{number}");
+    world.zoho.register("client", "canary0example0secret", &refresh_token);
+    if let Some(server) = &credential.spec.endpoint_central_server {
+        let (domain, name) = (server.domain.as_deref(), if server.domain.is_some() { "ad" } else { "local" });
+        let seed = server.domain.is_some().then_some(SEED);
+        world.zoho.with(|zoho, _| zoho.server_mut().register(domain, name, "canary0example0password", seed));
+    }
+}
+
+#[tokio::test]
+async fn every_example_is_served_once_its_placeholders_are_replaced() {
+    let world = World::new("examples").await;
+    for secret in ["canary0example0secret", "canary0example0password", SEED] {
+        world.confide(secret);
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut files: Vec<_> = fs::read_dir(folder).expect("the folder").flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    let mut namespaces = Vec::new();
+    for path in &files {
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        namespaces.push(world.cluster.namespace(&format!("ex-{name}")).await);
+    }
+    let url = world.zoho.url();
+    let urls: Vec<String> = ["US", "EU"].iter().map(|data_center| format!("{data_center}={url}")).collect();
+    let _operator = world.operator_with(&[
+        "--watch-namespaces",
+        &namespaces.join(","),
+        "--accounts-url",
+        &urls.join(","),
+        "--accounts-host",
+        "accounts.corp.example",
+        "--api-url",
+        &format!("PatchManagerPlus:US={url}"),
+        "--endpoint-central-url",
+        &url,
+    ]);
+    let mut served = 0;
+    for (number, (path, namespace)) in files.iter().zip(&namespaces).enumerate() {
+        let manifest = fs::read_to_string(path).expect("readable").replace(SERVER, &url);
+        apply(&world, namespace, &manifest).await;
+        let api: Api<ZohoCredential> = Api::namespaced(world.client.clone(), namespace);
+        for credential in api.list(&ListParams::default()).await.expect("listed") {
+            teach(&world, &credential, number);
+            let data = source_of(&credential, number);
+            let name = &credential.spec.secret_ref.name;
+            let source =
+                json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": data });
+            apply(&world, namespace, &source.to_string()).await;
+            if credential.spec.accounts_host.is_some() || credential.spec.suspend {
+                continue; // of hosts that are not here; of what is not to be served
+            }
+            served += 1;
+            let name = credential.metadata.name.expect("it has one");
+            eventually(&format!("{} of {} is served", name, path.display()), async || {
+                let seen = api.get(&name).await.ok()?;
+                let verified = condition(&seen, ConditionType::Verified);
+                let is_verified = seen.spec.verify.is_none() || verified == Some(ConditionStatus::True);
+                (is_ready(&seen) && is_verified).then_some(())
+            })
+            .await;
+        }
+    }
+    assert!(served >= 14, "only {served} credentials stand in the examples");
+}
+
+async fn apply(world: &World, namespace: &str, manifest: &str) {
+    let arguments = ["apply", "--server-side", "--force-conflicts", "-n", namespace, "-f", "-"];
+    let output = world.cluster.kubectl_stdin(&arguments, manifest).await.expect("kubectl");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && errors.is_empty(), "{errors}");
+}
