@@ -13,6 +13,7 @@ pub mod error;
 pub mod events;
 pub mod hash_key;
 pub mod index;
+pub mod leader;
 pub mod message;
 pub mod mint;
 pub mod observe;

@@ -1,8 +1,9 @@
-//! Health endpoints: `/livez` says whether the queue moves, `/readyz` whether the watches have listed, and what is missing.
+//! What is served over HTTP: `/livez` says whether the queue moves, `/readyz` what is waited for by name.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,32 +13,49 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
+use crate::leader::{Leadership, Standing};
+
 /// The queue looks up at least every few seconds; silent for this long, it is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
+/// What is waited for until the watches are known by name.
+const START: &str = "the start of the watches";
 
 /// What the endpoints tell.
 #[derive(Clone)]
 pub struct Health {
     started: Instant,
     last_turn: Arc<AtomicU64>,
-    ready: Arc<AtomicBool>,
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        Self { started: Instant::now(), last_turn: Arc::default(), ready: Arc::default() }
-    }
+    /// What has not listed yet, by name.
+    waits_for: Arc<Mutex<BTreeSet<String>>>,
+    leadership: Leadership,
 }
 
 impl Health {
+    /// Not ready until something was waited for and has come.
+    pub fn new(leadership: Leadership) -> Self {
+        let waits_for = Arc::new(Mutex::new(BTreeSet::from([START.to_owned()])));
+        Self { started: Instant::now(), last_turn: Arc::default(), waits_for, leadership }
+    }
+
+    fn waits_for(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.waits_for.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Not ready before [`Self::has`] is told of all of these.
+    pub fn wait_for(&self, names: impl IntoIterator<Item = String>) {
+        let mut waits_for = self.waits_for();
+        waits_for.remove(START);
+        waits_for.extend(names);
+    }
+
+    /// It has come.
+    pub fn has(&self, name: &str) {
+        self.waits_for().remove(name);
+    }
+
     /// The queue has looked up.
     pub fn turn(&self) {
         self.last_turn.store(self.started.elapsed().as_secs(), Ordering::Relaxed);
-    }
-
-    /// All watches have listed.
-    pub fn ready(&self) {
-        self.ready.store(true, Ordering::Relaxed);
     }
 
     fn livez(&self) -> (StatusCode, String) {
@@ -49,15 +67,19 @@ impl Health {
         }
     }
 
+    /// A standby is ready too: it could lead at once, and an upgrade must not wait for it to lead.
     fn readyz(&self) -> (StatusCode, String) {
-        if self.ready.load(Ordering::Relaxed) {
-            (StatusCode::OK, "ok\n".into())
-        } else {
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "waiting for the watches to list credentials, Secrets and ledgers\n".into(),
-            )
+        let waits_for = self.waits_for();
+        if !waits_for.is_empty() {
+            let names: Vec<&str> = waits_for.iter().map(String::as_str).collect();
+            return (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for {}\n", names.join(", ")));
         }
+        let standing = match self.leadership.standing() {
+            Standing::Leading => "ok: leading\n",
+            Standing::Standby => "ok: standby, another replica leads\n",
+            Standing::Lost { .. } => "ok: the lease is lost, ending\n",
+        };
+        (StatusCode::OK, standing.into())
     }
 }
 

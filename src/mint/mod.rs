@@ -26,6 +26,7 @@ use crate::api::{Outcome, Reason, Time};
 use crate::clock::Clock;
 use crate::error::ApiError;
 use crate::index::Key;
+use crate::leader::Leadership;
 use crate::plan::budget::{Need, Request};
 use crate::plan::record::{self, Lesson};
 use crate::plan::renewal::Life;
@@ -81,6 +82,7 @@ pub struct Mints {
     transport: Arc<Transport>,
     gate: Arc<Gate>,
     clock: Arc<dyn Clock>,
+    leadership: Leadership,
     wake: tokio::sync::mpsc::UnboundedSender<Key>,
     in_the_air: tokio_util::task::TaskTracker,
     state: Arc<Mutex<State>>,
@@ -93,6 +95,7 @@ impl Mints {
         transport: Arc<Transport>,
         gate: Gate,
         clock: Arc<dyn Clock>,
+        leadership: Leadership,
         wake: tokio::sync::mpsc::UnboundedSender<Key>,
     ) -> Self {
         Self {
@@ -100,6 +103,7 @@ impl Mints {
             transport,
             gate: Arc::new(gate),
             clock,
+            leadership,
             wake,
             in_the_air: tokio_util::task::TaskTracker::new(),
             state: Arc::default(),
@@ -177,13 +181,17 @@ impl Mints {
         let holder = self.ledgers.holder();
         let request = Request { inputs, need: *need, asked: *asked, holder, spacing: *spacing };
         let _pass = self.gate.enter(order.request.host()).await;
+        if !self.leadership.is_leader() {
+            return Err(None);
+        }
         let reservation = match self.ledgers.reserve(&order.ledger, &request, order.ledger_expected).await {
             Ok(reservation) => reservation,
             // The plan looks at the ledger again and says what to wait for.
             Err(NotReserved::Held(_) | NotReserved::Contended) => return Err(None),
             Err(NotReserved::Unavailable(error)) => return Err(Some(self.ledger_unavailable(order, &error))),
         };
-        if !reservation.is_fresh() {
+        // A process that was paused since it reserved may have lost the lease, or let the reservation grow old.
+        if !reservation.is_fresh() || !self.leadership.is_leader() {
             self.learn(order, &reservation, Outcome::NotSent, None);
             return Err(None);
         }

@@ -74,6 +74,9 @@ async fn installed_operator_gets_along_with_the_rights_of_the_chart() {
         ("watch", "zohomintledgers", ""),
         ("create", "zohomintledgers", ""),
         ("update", "zohomintledgers", ""),
+        // It is also read, once, when there is none yet.
+        ("create", "leases", ""),
+        ("update", "leases", ""),
     ];
     // Watches are written down when they end.
     drop(operator);

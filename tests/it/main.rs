@@ -11,6 +11,7 @@ mod inputs;
 mod install;
 mod journey;
 mod layers;
+mod leader;
 mod model;
 mod preconditions;
 mod quiet;
