@@ -97,6 +97,10 @@ pub struct Config {
     #[arg(long, env = "ZOHO_OPERATOR_LEADER_ELECT_RETRY_PERIOD", default_value = "2s", value_name = "DURATION")]
     leader_elect_retry_period: GoDuration,
 
+    /// Address of /metrics; ":8080" listens on all addresses, "0" serves none.
+    #[arg(long, env = "ZOHO_OPERATOR_METRICS_BIND_ADDRESS", default_value = ":8080", value_name = "ADDRESS")]
+    pub metrics_bind_address: String,
+
     /// Address of /livez, /readyz and /healthz; ":8081" listens on all addresses.
     #[arg(long, env = "ZOHO_OPERATOR_HEALTH_PROBE_BIND_ADDRESS", default_value = ":8081", value_name = "ADDRESS")]
     pub health_probe_bind_address: String,

@@ -15,12 +15,15 @@ use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Time, ZohoCredential, ZohoMintLedger};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::index::{Index, Key, SecretMeta};
 use crate::leader::{Leadership, Standing};
+use crate::metrics::{Metrics, PassOutcome};
 use crate::queue::Queue;
 use crate::reconcile::{Context, PassError, reconcile};
 use crate::server::Health;
@@ -57,8 +60,8 @@ pub async fn run(
     let synced = start_watches(&context, &health);
     let mut queue = Queue::default();
     let mut passes: JoinSet<Result<Option<Time>, PassError>> = JoinSet::new();
-    let mut running: HashMap<Id, Key> = HashMap::new();
-    let mut tidied = tokio::time::Instant::now();
+    let mut running: HashMap<Id, (Key, Instant)> = HashMap::new();
+    let mut tidied = Instant::now();
     let concurrency = usize::from(context.config.concurrency);
     let all_synced = async {
         for mut one in synced {
@@ -77,15 +80,16 @@ pub async fn run(
         }
         health.turn();
         let now = context.clock.now();
+        context.metrics.queued(queue.depth(now));
         let works = ready && leadership.is_leader();
         while works && passes.len() < concurrency {
             let Some(key) = queue.take(now) else { break };
             let (context, of) = (context.clone(), key.clone());
             let pass = passes.spawn(async move { reconcile(&context, &of).await });
-            running.insert(pass.id(), key);
+            running.insert(pass.id(), (key, Instant::now()));
         }
         if works && tidied.elapsed() > TIDY_EVERY {
-            tidied = tokio::time::Instant::now();
+            tidied = Instant::now();
             tokio::spawn(tidy(context.clone()));
         }
         let sleep =
@@ -99,7 +103,7 @@ pub async fn run(
             }
             Some(key) = woken.recv() => queue.add(key, context.clock.now()),
             Some(done) = passes.join_next_with_id(), if !passes.is_empty() => {
-                finish(&mut queue, &mut running, done, context.clock.now());
+                finish(&context, &mut queue, &mut running, done);
             }
             () = tokio::time::sleep(sleep.min(HEARTBEAT)) => {}
         }
@@ -113,23 +117,30 @@ pub async fn run(
 
 type Done = Result<(Id, Result<Option<Time>, PassError>), tokio::task::JoinError>;
 
-fn finish(queue: &mut Queue, running: &mut HashMap<Id, Key>, done: Done, now: Time) {
+fn finish(context: &Context, queue: &mut Queue, running: &mut HashMap<Id, (Key, Instant)>, done: Done) {
     let id = match &done {
         Ok((id, _)) => *id,
         Err(error) => error.id(),
     };
-    let Some(key) = running.remove(&id) else { return };
-    match done {
-        Ok((_, Ok(next))) => queue.finish(&key, next),
+    let Some((key, started)) = running.remove(&id) else { return };
+    let now = context.clock.now();
+    let outcome = match done {
+        Ok((_, Ok(next))) => {
+            queue.finish(&key, next);
+            PassOutcome::Done
+        }
         Ok((_, Err(error))) => {
             tracing::warn!(credential = %key, error = &error as &dyn std::error::Error, "pass not finished; it is tried again");
             queue.fail(&key, now);
+            PassOutcome::Failed
         }
         Err(panic) => {
             tracing::error!(credential = %key, error = &panic as &dyn std::error::Error, "pass panicked; it is tried again");
             queue.fail(&key, now);
+            PassOutcome::Panicked
         }
-    }
+    };
+    context.metrics.reconciled(outcome, started.elapsed());
 }
 
 /// A token that was asked for is worth waiting for: it is in memory, and one more pass stores it.
@@ -181,7 +192,13 @@ fn start_watches(context: &Arc<Context>, health: &Health) -> Vec<watch::Receiver
             News::Only(present) => index.retain_credentials(present.namespace.as_deref(), &present.keys),
         };
         let api: Api<DeserializeGuard<ZohoCredential>> = scoped(client, namespace);
-        listed.push(spawn_watch("zohocredentials", api, namespace, health, feed(context, take_in)));
+        listed.push(spawn_watch(
+            "zohocredentials",
+            api,
+            namespace,
+            Witness::new(context, health),
+            feed(context, take_in),
+        ));
 
         let take_in = |index: &Index, news| match news {
             News::Present(SecretMeta { metadata, .. }) => index.apply_secret(&metadata),
@@ -189,13 +206,13 @@ fn start_watches(context: &Arc<Context>, health: &Health) -> Vec<watch::Receiver
             News::Only(present) => index.retain_secrets(present.namespace.as_deref(), &present.keys),
         };
         let api: Api<SecretMeta> = scoped(client, namespace);
-        listed.push(spawn_watch("secrets", api, namespace, health, feed(context, take_in)));
+        listed.push(spawn_watch("secrets", api, namespace, Witness::new(context, health), feed(context, take_in)));
     }
     let namespace = context.config.operator_namespace();
     let api = Api::namespaced(client.clone(), &namespace);
     let of = context.clone();
     let take_in = move |news| take_in_ledger(&of, news);
-    listed.push(spawn_watch("zohomintledgers", api, Some(&namespace), health, take_in));
+    listed.push(spawn_watch("zohomintledgers", api, Some(&namespace), Witness::new(context, health), take_in));
     listed
 }
 
@@ -272,11 +289,24 @@ fn take_in_ledger(context: &Context, news: News<DeserializeGuard<ZohoMintLedger>
     wake(context, credentials.iter().filter(uses).map(|credential| Key::of(&credential.metadata)).collect());
 }
 
+/// Who is told how a watch does.
+struct Witness {
+    health: Health,
+    metrics: Metrics,
+    clock: Arc<dyn Clock>,
+}
+
+impl Witness {
+    fn new(context: &Context, health: &Health) -> Self {
+        Self { health: health.clone(), metrics: context.metrics.clone(), clock: context.clock.clone() }
+    }
+}
+
 fn spawn_watch<K>(
     kind: &'static str,
     api: Api<K>,
     namespace: Option<&str>,
-    health: &Health,
+    witness: Witness,
     mut take_in: impl FnMut(News<K>) + Send + 'static,
 ) -> watch::Receiver<bool>
 where
@@ -284,13 +314,19 @@ where
 {
     let (listed, receiver) = watch::channel(false);
     let namespace = namespace.map(str::to_owned);
-    let (health, name) = (health.clone(), name_of_watch(kind, namespace.as_deref()));
+    let Witness { health, metrics, clock } = witness;
+    let name = name_of_watch(kind, namespace.as_deref());
+    metrics.watches(namespace.as_deref(), kind);
     tokio::spawn(async move {
         let mut keys = HashSet::new();
         let mut pause = Duration::from_secs(1);
         loop {
             let mut stream = watcher(api.clone(), watcher::Config::default().timeout(WATCH_FOR)).boxed();
             while let Some(event) = stream.next().await {
+                match &event {
+                    Ok(_) => metrics.watch_told(namespace.as_deref(), kind, clock.now()),
+                    Err(_) => metrics.watch_failed(namespace.as_deref(), kind),
+                }
                 match event {
                     Ok(Event::Init) => keys.clear(),
                     Ok(Event::InitApply(object)) => {

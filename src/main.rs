@@ -5,21 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use zoho_operator::client::Clients;
 use zoho_operator::clock::{self, Clock};
 use zoho_operator::config::Config;
 use zoho_operator::controller::{self, Ended};
 use zoho_operator::error::ApiError;
 use zoho_operator::events::Events;
+use zoho_operator::index::Index;
 use zoho_operator::leader::{Elector, Leadership};
+use zoho_operator::metrics::Metrics;
 use zoho_operator::mint::Mints;
 use zoho_operator::mint::gate::Gate;
 use zoho_operator::mint::ledger::Ledgers;
 use zoho_operator::mint::transport::Transport;
 use zoho_operator::probes::Probes;
 use zoho_operator::reconcile::Context;
+use zoho_operator::series::Series;
 use zoho_operator::server::{self, Health};
 use zoho_operator::{hash_key, telemetry};
 
@@ -45,27 +48,38 @@ async fn run(config: Config) -> anyhow::Result<()> {
     stop_on_signals(shutdown.clone())?;
 
     let transport = Arc::new(Transport::new(&config.ca_file)?);
-    let client = client().await?;
+    let clock = clock::system();
+    let metrics = Metrics::default();
+    let clients = Clients::new(metrics.clone(), clock.clone());
+    let client = clients.client().await?;
     patiently(async || controller::check_kinds(&client, &config).await).await?;
     let hash_key = patiently(async || hash_key::load_or_create(&client, &config).await).await?;
-    let clock = clock::system();
     let holder = Config::holder();
     let namespace = config.operator_namespace();
-    let (elector, leadership) = stand_for_election(&config, &holder, &clock).await?;
+    let (elector, leadership) = stand_for_election(&clients, &config, &holder, &clock).await?;
     let health = Health::new(leadership.clone());
-    server::serve(&config.health_probe_bind_address, health.clone()).await?;
+    server::serve_health(&config.health_probe_bind_address, health.clone()).await?;
+    server::serve_metrics(&config.metrics_bind_address, metrics.clone()).await?;
 
     let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
     let ledgers =
         Ledgers::new(client.clone(), &namespace, config.labels(), holder.clone(), config.limits(), clock.clone());
     let probes = Probes::new(transport.clone(), clock.clone(), wake.clone());
     let gate = Gate::new(config.mint_rate);
-    let mints = Mints::new(ledgers, transport, gate, clock.clone(), leadership.clone(), wake.clone());
+    let mints = Mints::new(ledgers, transport, gate, clock.clone(), leadership.clone(), metrics.clone(), wake.clone());
+    let index = Arc::new(Index::default());
+    metrics.add(Series {
+        index: index.clone(),
+        ledgers: mints.ledgers().clone(),
+        leadership: leadership.clone(),
+        clock: clock.clone(),
+    });
     tracing::info!(holder, namespace, version = env!("CARGO_PKG_VERSION"), "starting");
     let context = Arc::new(Context {
         events: Events::start(client.clone(), &holder),
         client,
-        index: Arc::default(),
+        index,
+        metrics,
         mints,
         probes,
         config,
@@ -88,12 +102,13 @@ async fn run(config: Config) -> anyhow::Result<()> {
 
 /// Begins to stand for election, with a client of its own: a renewal must not wait for anything else.
 async fn stand_for_election(
+    clients: &Clients,
     config: &Config,
     holder: &str,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<(Option<Elector>, Leadership)> {
     let Some(times) = config.election().map_err(anyhow::Error::msg)? else { return Ok((None, Leadership::alone())) };
-    let (client, namespace, name) = (client().await?, config.operator_namespace(), &config.instance);
+    let (client, namespace, name) = (clients.client().await?, config.operator_namespace(), &config.instance);
     let (elector, leadership) = patiently(async || {
         let labels = config.labels();
         Elector::start(client.clone(), &namespace, name, holder.to_owned(), labels, times, clock.clone())
@@ -119,13 +134,6 @@ async fn patiently<T>(attempt: impl AsyncFn() -> anyhow::Result<T>) -> anyhow::R
         }
     }
     attempt().await
-}
-
-/// A client without kube's retry layer, which would repeat POSTs; every call has a deadline of its own.
-async fn client() -> anyhow::Result<Client> {
-    let mut config = kube::Config::infer().await.context("find a cluster: set KUBECONFIG, or run in a pod")?;
-    config.default_retry = false;
-    Client::try_from(config).context("make a Kubernetes client")
 }
 
 /// The first signal finishes what is in flight, the second one ends at once.

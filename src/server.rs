@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use crate::leader::{Leadership, Standing};
+use crate::metrics::Metrics;
 
 /// The queue looks up at least every few seconds; silent for this long, it is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
@@ -83,22 +84,50 @@ impl Health {
     }
 }
 
-/// Serves the endpoints until the process ends. `address` is `host:port`, or `:port` for all addresses, IPv6 included
-/// where there is IPv6.
+/// Serves `/livez`, `/readyz` and `/healthz` until the process ends. `address` is `host:port`, or `:port` for all
+/// addresses, IPv6 included where there is IPv6.
 ///
 /// # Errors
 ///
 /// The address cannot be parsed or is taken.
-pub async fn serve(address: &str, health: Health) -> anyhow::Result<()> {
-    let listener = listen(address).await.with_context(|| format!("listen on --health-probe-bind-address {address}"))?;
+pub async fn serve_health(address: &str, health: Health) -> anyhow::Result<()> {
     let (livez, healthz, readyz) = (health.clone(), health.clone(), health);
     let router = Router::new()
-        .route("/livez", get(move || async move { livez.livez() }))
-        .route("/healthz", get(move || async move { healthz.livez() }))
-        .route("/readyz", get(move || async move { readyz.readyz() }));
+        .route("/livez", get(async move || livez.livez()))
+        .route("/healthz", get(async move || healthz.livez()))
+        .route("/readyz", get(async move || readyz.readyz()));
+    serve("health", "--health-probe-bind-address", address, router).await
+}
+
+/// Serves `/metrics` until the process ends; not at all where `address` is `0`.
+///
+/// # Errors
+///
+/// The address cannot be parsed or is taken.
+pub async fn serve_metrics(address: &str, metrics: Metrics) -> anyhow::Result<()> {
+    if address == "0" {
+        return Ok(());
+    }
+    let scrape = async move |headers: HeaderMap| {
+        let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+        let (text, form) = if accepts.contains("application/openmetrics-text") {
+            (metrics.open_metrics(), "application/openmetrics-text; version=1.0.0; charset=utf-8")
+        } else {
+            (metrics.prometheus(), "text/plain; version=0.0.4; charset=utf-8")
+        };
+        let status = if text.is_ok() { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
+        (status, [(header::CONTENT_TYPE, form)], text.unwrap_or_default())
+    };
+    serve("metrics", "--metrics-bind-address", address, Router::new().route("/metrics", get(scrape))).await
+}
+
+async fn serve(what: &'static str, flag: &str, address: &str, router: Router) -> anyhow::Result<()> {
+    let listener = listen(address).await.with_context(|| format!("listen on {flag} {address}"))?;
+    let address = listener.local_addr().context("ask for the own address")?;
+    tracing::debug!(what, %address, "serving");
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "health endpoints ended");
+            tracing::error!(what, error = &error as &dyn std::error::Error, "endpoints ended");
         }
     });
     Ok(())
@@ -112,5 +141,33 @@ async fn listen(address: &str) -> anyhow::Result<TcpListener> {
     match TcpListener::bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)).await {
         Ok(listener) => Ok(listener),
         Err(_no_ipv6) => Ok(TcpListener::bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)).await?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn readyz_names_what_is_waited_for() {
+        let health = Health::new(Leadership::alone());
+        assert_eq!(health.readyz().1, "waiting for the start of the watches\n");
+        health.wait_for(["the list of secrets", "the list of zohocredentials"].map(str::to_owned));
+        health.has("the list of secrets");
+        let expected = (StatusCode::SERVICE_UNAVAILABLE, "waiting for the list of zohocredentials\n".to_owned());
+        assert_eq!(health.readyz(), expected);
+        health.has("the list of zohocredentials");
+        assert_eq!(health.readyz(), (StatusCode::OK, "ok: leading\n".to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn livez_fails_when_the_queue_is_stuck() {
+        let health = Health::new(Leadership::alone());
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert_eq!(health.livez().0, StatusCode::OK);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(health.livez(), (StatusCode::SERVICE_UNAVAILABLE, "the queue has not moved for 60 s\n".to_owned()));
+        health.turn();
+        assert_eq!(health.livez().0, StatusCode::OK);
     }
 }

@@ -182,8 +182,12 @@ impl Operator {
         let log = file("chart-operator.log");
         let output = fs::File::create(&log).expect("a log");
         let process = Command::new(env!("CARGO_BIN_EXE_zoho-operator"))
-            .args(arguments.iter().filter(|argument| !argument.starts_with("--health-probe-bind-address")))
-            .args(["--health-probe-bind-address=127.0.0.1:0", &format!("--accounts-url=US={}", zoho.url())])
+            .args(arguments.iter().filter(|argument| !argument.contains("-bind-address=")))
+            .args([
+                "--health-probe-bind-address=127.0.0.1:0",
+                "--metrics-bind-address=0",
+                &format!("--accounts-url=US={}", zoho.url()),
+            ])
             .env("KUBECONFIG", file("chart.kubeconfig"))
             .env("ZOHO_OPERATOR_CLOCK_OFFSET_FILE", file("chart-clock"))
             .stdin(Stdio::null())

@@ -15,7 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("template", &["api", "plan"]),
     ("secret", &["api", "plan", "template"]),
     ("index", &["api", "secret"]),
-    ("mint", &["api", "clock", "config", "error", "index", "leader", "plan", "secret", "template"]),
+    ("mint", &["api", "clock", "config", "error", "index", "leader", "metrics", "plan", "secret", "template"]),
     ("spec", &["api", "config", "mint", "plan", "secret", "template"]),
     ("message", &["api", "index", "mint", "plan"]),
     ("status", &["api", "message", "mint", "plan"]),
@@ -28,12 +28,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "reconcile",
         &[
-            "api", "apply", "clock", "config", "error", "events", "index", "message", "mint", "observe", "plan",
-            "probes", "secret", "status",
+            "api", "apply", "clock", "config", "error", "events", "index", "message", "metrics", "mint", "observe",
+            "plan", "probes", "secret", "status",
         ],
     ),
-    ("controller", &["api", "config", "error", "index", "leader", "queue", "reconcile", "server"]),
-    ("server", &["leader"]),
+    ("controller", &["api", "clock", "config", "error", "index", "leader", "metrics", "queue", "reconcile", "server"]),
+    ("server", &["leader", "metrics"]),
+    ("metrics", &["api"]),
+    ("series", &["api", "clock", "index", "leader", "mint", "plan"]),
+    ("client", &["api", "clock", "metrics"]),
     ("telemetry", &["config"]),
 ];
 

@@ -12,6 +12,7 @@ mod install;
 mod journey;
 mod layers;
 mod leader;
+mod metrics;
 mod model;
 mod preconditions;
 mod quiet;

@@ -101,7 +101,8 @@ impl World {
         let mut command = Command::new(env!("CARGO_BIN_EXE_zoho-operator"));
         command
             .args(["--watch-namespaces", &self.namespace, "--operator-namespace", &self.operator_namespace])
-            .args(["--health-probe-bind-address", "127.0.0.1:0", "--log-format", "json", "--log-level", "trace"])
+            .args(["--health-probe-bind-address", "127.0.0.1:0", "--metrics-bind-address", "127.0.0.1:0"])
+            .args(["--log-format", "json", "--log-level", "trace"])
             .args(["--accounts-url", &format!("US={}", self.zoho.url())])
             // A killed predecessor's lease would hold up every start; tests of the election ask for it.
             .args(args.iter().all(|arg| !arg.starts_with("--leader-elect")).then_some("--leader-elect=false"))
