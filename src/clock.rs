@@ -1,6 +1,7 @@
-//! The wall clock: the only reader of it.
+//! The clocks: the only reader of the wall clock, and of the steady one that leases are counted by.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -35,6 +36,22 @@ impl System {
         let offset = self.offset.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
         let seconds = offset.and_then(|text| text.trim().parse::<i64>().ok()).unwrap_or(0);
         Time::from_unix(now.unix() + seconds)
+    }
+}
+
+/// A steady clock: the time since some fixed moment in the life of this machine. Sleep of the machine counts, so a lease
+/// is over on waking up. Steps of the wall clock do not show.
+pub fn steady() -> Duration {
+    #[cfg(target_os = "linux")]
+    {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let part = |part: i64| u64::try_from(part).unwrap_or_default();
+        Duration::from_secs(part(time.tv_sec)) + Duration::from_nanos(part(time.tv_nsec))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        static STARTED: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+        STARTED.elapsed()
     }
 }
 

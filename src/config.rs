@@ -6,10 +6,13 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 use reqwest::Url;
 
+use crate::api::duration::GoDuration;
 use crate::api::{DataCenter, Product};
 use crate::plan::budget::Limits;
 
@@ -25,7 +28,7 @@ pub struct Config {
     #[arg(long, env = "ZOHO_OPERATOR_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
     operator_namespace: Option<String>,
 
-    /// Names the hash key Secret, for several installations in one namespace.
+    /// Names the Lease and the hash key Secret, for several installations in one namespace.
     #[arg(long, env = "ZOHO_OPERATOR_INSTANCE", default_value = "zoho-operator", value_name = "NAME")]
     pub instance: String,
 
@@ -77,6 +80,27 @@ pub struct Config {
     #[arg(long, env = "ZOHO_OPERATOR_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024), value_name = "N")]
     pub concurrency: u16,
 
+    /// Stand for election before acting, so that several replicas can run. false: only where there is never more than
+    /// one.
+    #[arg(long, env = "ZOHO_OPERATOR_LEADER_ELECT", default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set, value_name = "BOOL")]
+    pub leader_elect: bool,
+
+    /// How long after the leader's last renewal another replica may take over. Whole seconds.
+    #[arg(long, env = "ZOHO_OPERATOR_LEADER_ELECT_LEASE_DURATION", default_value = "15s", value_name = "DURATION")]
+    leader_elect_lease_duration: GoDuration,
+
+    /// How long after its last renewal a leader that cannot renew stops acting.
+    #[arg(long, env = "ZOHO_OPERATOR_LEADER_ELECT_RENEW_DEADLINE", default_value = "10s", value_name = "DURATION")]
+    leader_elect_renew_deadline: GoDuration,
+
+    /// How often the leader renews.
+    #[arg(long, env = "ZOHO_OPERATOR_LEADER_ELECT_RETRY_PERIOD", default_value = "2s", value_name = "DURATION")]
+    leader_elect_retry_period: GoDuration,
+
+    /// Address of /metrics; ":8080" listens on all addresses, "0" serves none.
+    #[arg(long, env = "ZOHO_OPERATOR_METRICS_BIND_ADDRESS", default_value = ":8080", value_name = "ADDRESS")]
+    pub metrics_bind_address: String,
+
     /// Address of /livez, /readyz and /healthz; ":8081" listens on all addresses.
     #[arg(long, env = "ZOHO_OPERATOR_HEALTH_PROBE_BIND_ADDRESS", default_value = ":8081", value_name = "ADDRESS")]
     pub health_probe_bind_address: String,
@@ -103,7 +127,69 @@ pub enum LogFormat {
     Text,
 }
 
+/// The times of a leader election.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Election {
+    /// How long after the leader's last renewal another replica may take over.
+    pub lease_duration: Duration,
+    /// How long after its last renewal a leader stops acting.
+    pub renew_deadline: Duration,
+    /// How often it renews.
+    pub retry_period: Duration,
+}
+
+impl Election {
+    fn check(self) -> Result<Self, String> {
+        let shown = |duration| GoDuration(duration).to_string();
+        let Self { lease_duration, renew_deadline, retry_period } = self;
+        if lease_duration.subsec_millis() != 0 || !(1..=600).contains(&lease_duration.as_secs()) {
+            return Err(format!(
+                "--leader-elect-lease-duration {} is not in whole seconds from 1s to 10m",
+                shown(lease_duration)
+            ));
+        }
+        if renew_deadline >= lease_duration {
+            return Err(format!(
+                "--leader-elect-renew-deadline {} is not shorter than --leader-elect-lease-duration {}: the leader must stop before another replica takes over",
+                shown(renew_deadline),
+                shown(lease_duration)
+            ));
+        }
+        if retry_period < Duration::from_millis(100) || retry_period * 2 > renew_deadline {
+            return Err(format!(
+                "--leader-elect-retry-period {} is not from 100ms to half of --leader-elect-renew-deadline {}: one failed renewal must leave time for another",
+                shown(retry_period),
+                shown(renew_deadline)
+            ));
+        }
+        Ok(self)
+    }
+}
+
 impl Config {
+    /// Flags and environment of this process. Ends it with exit code 2, and what is wanted, where they do not fit.
+    pub fn of_process() -> Self {
+        let config = Self::parse();
+        if let Err(wrong) = config.election() {
+            Self::command().error(ErrorKind::ValueValidation, wrong).exit();
+        }
+        config
+    }
+
+    /// The times of the election; `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// Times that do not fit each other, as a sentence with the flags.
+    pub fn election(&self) -> Result<Option<Election>, String> {
+        let times = Election {
+            lease_duration: self.leader_elect_lease_duration.0,
+            renew_deadline: self.leader_elect_renew_deadline.0,
+            retry_period: self.leader_elect_retry_period.0,
+        };
+        Ok(Some(times.check()?).filter(|_| self.leader_elect))
+    }
+
     /// Namespace of ledgers, lease and hash key.
     pub fn operator_namespace(&self) -> String {
         const IN_POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -261,6 +347,35 @@ mod tests {
         assert_eq!(parse(&[]).unwrap().limits(), Limits { attempts: 8, live: 7 });
         assert!(parse(&["--max-live-tokens", "11"]).is_err());
         assert!(parse(&["--max-attempts-per-10m", "0"]).is_err());
+    }
+
+    #[test]
+    fn times_of_the_election_fit_each_other() {
+        let times = |lease: &str, renew: &str, retry: &str| {
+            let flags =
+                ["lease-duration", "renew-deadline", "retry-period"].map(|flag| format!("--leader-elect-{flag}"));
+            parse(&[&flags[0], lease, &flags[1], renew, &flags[2], retry]).unwrap().election()
+        };
+        let defaults = parse(&[]).unwrap().election().unwrap().expect("on by default");
+        assert_eq!(
+            (defaults.lease_duration, defaults.renew_deadline, defaults.retry_period),
+            (Duration::from_secs(15), Duration::from_secs(10), Duration::from_secs(2))
+        );
+        assert!(times("3s", "2s", "500ms").is_ok());
+        for (lease, renew, retry, expected) in [
+            ("15s", "15s", "2s", "--leader-elect-renew-deadline 15s is not shorter"),
+            ("15s", "10s", "6s", "--leader-elect-retry-period 6s is not from 100ms"),
+            ("15s", "10s", "0s", "--leader-elect-retry-period 0s is not from 100ms"),
+            ("1500ms", "1s", "200ms", "--leader-elect-lease-duration 1s500ms is not in whole seconds"),
+            ("20m", "10s", "2s", "--leader-elect-lease-duration 20m is not in whole seconds"),
+        ] {
+            let wrong = times(lease, renew, retry).unwrap_err();
+            assert!(wrong.starts_with(expected), "{wrong}");
+        }
+        for off in ["--leader-elect=false", "--leader-elect=0"] {
+            assert!(parse(&[off]).map_or(true, |config| config.election() == Ok(None)), "{off}");
+        }
+        assert!(parse(&["--leader-elect"]).unwrap().leader_elect);
     }
 
     #[test]

@@ -15,11 +15,15 @@ use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Time, ZohoCredential, ZohoMintLedger};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::index::{Index, Key, SecretMeta};
+use crate::leader::{Leadership, Standing};
+use crate::metrics::{Metrics, PassOutcome};
 use crate::queue::Queue;
 use crate::reconcile::{Context, PassError, reconcile};
 use crate::server::Health;
@@ -35,18 +39,29 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(20);
 /// How often ledgers that nothing refers to are looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(600);
 
-/// Runs until `shutdown`, then finishes what is in flight.
+/// Why the controller ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to.
+    Asked,
+    /// Another replica leads, or soon will.
+    LeaseLost,
+}
+
+/// Runs until `shutdown` or until the lease is lost, then finishes what is in flight. A standby keeps its view fresh and
+/// makes no pass.
 pub async fn run(
     context: Arc<Context>,
     mut woken: mpsc::UnboundedReceiver<Key>,
     health: Health,
+    mut leadership: Leadership,
     shutdown: CancellationToken,
-) {
-    let synced = start_watches(&context);
+) -> Ended {
+    let synced = start_watches(&context, &health);
     let mut queue = Queue::default();
     let mut passes: JoinSet<Result<Option<Time>, PassError>> = JoinSet::new();
-    let mut running: HashMap<Id, Key> = HashMap::new();
-    let mut tidied = tokio::time::Instant::now();
+    let mut running: HashMap<Id, (Key, Instant)> = HashMap::new();
+    let mut tidied = Instant::now();
     let concurrency = usize::from(context.config.concurrency);
     let all_synced = async {
         for mut one in synced {
@@ -56,64 +71,81 @@ pub async fn run(
     };
     tokio::pin!(all_synced);
     let mut ready = false;
-    while !shutdown.is_cancelled() {
+    let within = loop {
+        if shutdown.is_cancelled() {
+            break DRAIN_WITHIN;
+        }
+        if let Standing::Lost { grace } = leadership.standing() {
+            break grace;
+        }
         health.turn();
         let now = context.clock.now();
-        while ready && passes.len() < concurrency {
+        context.metrics.queued(queue.depth(now));
+        let works = ready && leadership.is_leader();
+        while works && passes.len() < concurrency {
             let Some(key) = queue.take(now) else { break };
             let (context, of) = (context.clone(), key.clone());
             let pass = passes.spawn(async move { reconcile(&context, &of).await });
-            running.insert(pass.id(), key);
+            running.insert(pass.id(), (key, Instant::now()));
         }
-        if tidied.elapsed() > TIDY_EVERY {
-            tidied = tokio::time::Instant::now();
+        if works && tidied.elapsed() > TIDY_EVERY {
+            tidied = Instant::now();
             tokio::spawn(tidy(context.clone()));
         }
-        let sleep = queue.next_due().filter(|_| passes.len() < concurrency).map_or(HEARTBEAT, |due| due.since(now));
+        let sleep =
+            queue.next_due().filter(|_| works && passes.len() < concurrency).map_or(HEARTBEAT, |due| due.since(now));
         tokio::select! {
-            () = shutdown.cancelled() => break,
+            () = shutdown.cancelled() => {}
+            _ = leadership.changed() => {}
             () = &mut all_synced, if !ready => {
                 ready = true;
-                health.ready();
                 tracing::info!("watches have listed");
             }
             Some(key) = woken.recv() => queue.add(key, context.clock.now()),
             Some(done) = passes.join_next_with_id(), if !passes.is_empty() => {
-                finish(&mut queue, &mut running, done, context.clock.now());
+                finish(&context, &mut queue, &mut running, done);
             }
             () = tokio::time::sleep(sleep.min(HEARTBEAT)) => {}
         }
         while let Ok(key) = woken.try_recv() {
             queue.add(key, context.clock.now());
         }
-    }
-    drain(&context, passes).await;
+    };
+    drain(&context, passes, within).await;
+    if matches!(leadership.standing(), Standing::Lost { .. }) { Ended::LeaseLost } else { Ended::Asked }
 }
 
 type Done = Result<(Id, Result<Option<Time>, PassError>), tokio::task::JoinError>;
 
-fn finish(queue: &mut Queue, running: &mut HashMap<Id, Key>, done: Done, now: Time) {
+fn finish(context: &Context, queue: &mut Queue, running: &mut HashMap<Id, (Key, Instant)>, done: Done) {
     let id = match &done {
         Ok((id, _)) => *id,
         Err(error) => error.id(),
     };
-    let Some(key) = running.remove(&id) else { return };
-    match done {
-        Ok((_, Ok(next))) => queue.finish(&key, next),
+    let Some((key, started)) = running.remove(&id) else { return };
+    let now = context.clock.now();
+    let outcome = match done {
+        Ok((_, Ok(next))) => {
+            queue.finish(&key, next);
+            PassOutcome::Done
+        }
         Ok((_, Err(error))) => {
             tracing::warn!(credential = %key, error = &error as &dyn std::error::Error, "pass not finished; it is tried again");
             queue.fail(&key, now);
+            PassOutcome::Failed
         }
         Err(panic) => {
             tracing::error!(credential = %key, error = &panic as &dyn std::error::Error, "pass panicked; it is tried again");
             queue.fail(&key, now);
+            PassOutcome::Panicked
         }
-    }
+    };
+    context.metrics.reconciled(outcome, started.elapsed());
 }
 
 /// A token that was asked for is worth waiting for: it is in memory, and one more pass stores it.
-async fn drain(context: &Arc<Context>, mut passes: JoinSet<Result<Option<Time>, PassError>>) {
-    tracing::info!(passes = passes.len(), "stopping: finishing what is in flight");
+async fn drain(context: &Arc<Context>, mut passes: JoinSet<Result<Option<Time>, PassError>>, within: Duration) {
+    tracing::info!(passes = passes.len(), within = within.as_secs(), "stopping: finishing what is in flight");
     let finish = async {
         while passes.join_next().await.is_some() {}
         for key in context.mints.drain().await {
@@ -122,7 +154,7 @@ async fn drain(context: &Arc<Context>, mut passes: JoinSet<Result<Option<Time>, 
             }
         }
     };
-    if tokio::time::timeout(DRAIN_WITHIN, finish).await.is_err() {
+    if tokio::time::timeout(within, finish).await.is_err() {
         tracing::warn!("not everything in flight was finished");
     }
 }
@@ -141,13 +173,18 @@ async fn tidy(context: Arc<Context>) {
 
 /// Starts the watches: credentials and Secrets of each namespace that is served, and the ledgers. Each tells when it has
 /// listed everything once.
-fn start_watches(context: &Arc<Context>) -> Vec<watch::Receiver<bool>> {
+fn start_watches(context: &Arc<Context>, health: &Health) -> Vec<watch::Receiver<bool>> {
     let client = &context.client;
     let served: Vec<Option<&str>> = match context.config.watch_namespaces.as_slice() {
         [] => vec![None],
         some => some.iter().map(|namespace| Some(namespace.as_str())).collect(),
     };
     let mut listed = Vec::new();
+    let mut names = vec![name_of_watch("zohomintledgers", Some(&context.config.operator_namespace()))];
+    for namespace in &served {
+        names.extend(["zohocredentials", "secrets"].map(|kind| name_of_watch(kind, *namespace)));
+    }
+    health.wait_for(names);
     for namespace in served {
         let take_in = |index: &Index, news| match news {
             News::Present(credential) => index.apply_credential(credential),
@@ -155,7 +192,13 @@ fn start_watches(context: &Arc<Context>) -> Vec<watch::Receiver<bool>> {
             News::Only(present) => index.retain_credentials(present.namespace.as_deref(), &present.keys),
         };
         let api: Api<DeserializeGuard<ZohoCredential>> = scoped(client, namespace);
-        listed.push(spawn_watch("zohocredentials", api, namespace, feed(context, take_in)));
+        listed.push(spawn_watch(
+            "zohocredentials",
+            api,
+            namespace,
+            Witness::new(context, health),
+            feed(context, take_in),
+        ));
 
         let take_in = |index: &Index, news| match news {
             News::Present(SecretMeta { metadata, .. }) => index.apply_secret(&metadata),
@@ -163,12 +206,13 @@ fn start_watches(context: &Arc<Context>) -> Vec<watch::Receiver<bool>> {
             News::Only(present) => index.retain_secrets(present.namespace.as_deref(), &present.keys),
         };
         let api: Api<SecretMeta> = scoped(client, namespace);
-        listed.push(spawn_watch("secrets", api, namespace, feed(context, take_in)));
+        listed.push(spawn_watch("secrets", api, namespace, Witness::new(context, health), feed(context, take_in)));
     }
     let namespace = context.config.operator_namespace();
     let api = Api::namespaced(client.clone(), &namespace);
     let of = context.clone();
-    listed.push(spawn_watch("zohomintledgers", api, Some(&namespace), move |news| take_in_ledger(&of, news)));
+    let take_in = move |news| take_in_ledger(&of, news);
+    listed.push(spawn_watch("zohomintledgers", api, Some(&namespace), Witness::new(context, health), take_in));
     listed
 }
 
@@ -245,10 +289,24 @@ fn take_in_ledger(context: &Context, news: News<DeserializeGuard<ZohoMintLedger>
     wake(context, credentials.iter().filter(uses).map(|credential| Key::of(&credential.metadata)).collect());
 }
 
+/// Who is told how a watch does.
+struct Witness {
+    health: Health,
+    metrics: Metrics,
+    clock: Arc<dyn Clock>,
+}
+
+impl Witness {
+    fn new(context: &Context, health: &Health) -> Self {
+        Self { health: health.clone(), metrics: context.metrics.clone(), clock: context.clock.clone() }
+    }
+}
+
 fn spawn_watch<K>(
     kind: &'static str,
     api: Api<K>,
     namespace: Option<&str>,
+    witness: Witness,
     mut take_in: impl FnMut(News<K>) + Send + 'static,
 ) -> watch::Receiver<bool>
 where
@@ -256,12 +314,19 @@ where
 {
     let (listed, receiver) = watch::channel(false);
     let namespace = namespace.map(str::to_owned);
+    let Witness { health, metrics, clock } = witness;
+    let name = name_of_watch(kind, namespace.as_deref());
+    metrics.watches(namespace.as_deref(), kind);
     tokio::spawn(async move {
         let mut keys = HashSet::new();
         let mut pause = Duration::from_secs(1);
         loop {
             let mut stream = watcher(api.clone(), watcher::Config::default().timeout(WATCH_FOR)).boxed();
             while let Some(event) = stream.next().await {
+                match &event {
+                    Ok(_) => metrics.watch_told(namespace.as_deref(), kind, clock.now()),
+                    Err(_) => metrics.watch_failed(namespace.as_deref(), kind),
+                }
                 match event {
                     Ok(Event::Init) => keys.clear(),
                     Ok(Event::InitApply(object)) => {
@@ -273,6 +338,7 @@ where
                         take_in(News::Only(Listed { namespace: namespace.clone(), keys }));
                         pause = Duration::from_secs(1);
                         listed.send_replace(true);
+                        health.has(&name);
                     }
                     Ok(Event::Apply(object)) => take_in(News::Present(object)),
                     Ok(Event::Delete(object)) => take_in(News::Gone(object)),
@@ -294,6 +360,14 @@ where
         }
     });
     receiver
+}
+
+/// As `/readyz` says it.
+fn name_of_watch(kind: &str, namespace: Option<&str>) -> String {
+    match namespace {
+        Some(namespace) => format!("the list of {kind} in namespace {namespace}"),
+        None => format!("the list of {kind}"),
+    }
 }
 
 fn is_gone(error: &watcher::Error) -> bool {

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod apply;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod controller;
@@ -13,7 +14,9 @@ pub mod error;
 pub mod events;
 pub mod hash_key;
 pub mod index;
+pub mod leader;
 pub mod message;
+pub mod metrics;
 pub mod mint;
 pub mod observe;
 pub mod plan;
@@ -21,6 +24,7 @@ pub mod probes;
 pub mod queue;
 pub mod reconcile;
 pub mod secret;
+pub mod series;
 pub mod server;
 pub mod spec;
 pub mod status;

@@ -5,26 +5,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Parser;
-use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use zoho_operator::client::Clients;
+use zoho_operator::clock::{self, Clock};
 use zoho_operator::config::Config;
-use zoho_operator::controller;
+use zoho_operator::controller::{self, Ended};
 use zoho_operator::error::ApiError;
 use zoho_operator::events::Events;
+use zoho_operator::index::Index;
+use zoho_operator::leader::{Elector, Leadership};
+use zoho_operator::metrics::Metrics;
 use zoho_operator::mint::Mints;
 use zoho_operator::mint::gate::Gate;
 use zoho_operator::mint::ledger::Ledgers;
 use zoho_operator::mint::transport::Transport;
 use zoho_operator::probes::Probes;
 use zoho_operator::reconcile::Context;
+use zoho_operator::series::Series;
 use zoho_operator::server::{self, Health};
-use zoho_operator::{clock, hash_key, telemetry};
+use zoho_operator::{hash_key, telemetry};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let config = Config::parse();
+    let config = Config::of_process();
     match run(config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -44,25 +48,38 @@ async fn run(config: Config) -> anyhow::Result<()> {
     stop_on_signals(shutdown.clone())?;
 
     let transport = Arc::new(Transport::new(&config.ca_file)?);
-    let client = client().await?;
-    patiently(|| controller::check_kinds(&client, &config)).await?;
-    let hash_key = patiently(|| hash_key::load_or_create(&client, &config)).await?;
-    let health = Health::default();
-    server::serve(&config.health_probe_bind_address, health.clone()).await?;
-
     let clock = clock::system();
+    let metrics = Metrics::default();
+    let clients = Clients::new(metrics.clone(), clock.clone());
+    let client = clients.client().await?;
+    patiently(async || controller::check_kinds(&client, &config).await).await?;
+    let hash_key = patiently(async || hash_key::load_or_create(&client, &config).await).await?;
     let holder = Config::holder();
     let namespace = config.operator_namespace();
+    let (elector, leadership) = stand_for_election(&clients, &config, &holder, &clock).await?;
+    let health = Health::new(leadership.clone());
+    server::serve_health(&config.health_probe_bind_address, health.clone()).await?;
+    server::serve_metrics(&config.metrics_bind_address, metrics.clone()).await?;
+
     let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
     let ledgers =
         Ledgers::new(client.clone(), &namespace, config.labels(), holder.clone(), config.limits(), clock.clone());
     let probes = Probes::new(transport.clone(), clock.clone(), wake.clone());
-    let mints = Mints::new(ledgers, transport, Gate::new(config.mint_rate), clock.clone(), wake.clone());
+    let gate = Gate::new(config.mint_rate);
+    let mints = Mints::new(ledgers, transport, gate, clock.clone(), leadership.clone(), metrics.clone(), wake.clone());
+    let index = Arc::new(Index::default());
+    metrics.add(Series {
+        index: index.clone(),
+        ledgers: mints.ledgers().clone(),
+        leadership: leadership.clone(),
+        clock: clock.clone(),
+    });
     tracing::info!(holder, namespace, version = env!("CARGO_PKG_VERSION"), "starting");
     let context = Arc::new(Context {
         events: Events::start(client.clone(), &holder),
         client,
-        index: Arc::default(),
+        index,
+        metrics,
         mints,
         probes,
         config,
@@ -71,14 +88,42 @@ async fn run(config: Config) -> anyhow::Result<()> {
         wake,
         memories: std::sync::Mutex::default(),
     });
-    controller::run(context, woken, health, shutdown).await;
+    let ended = controller::run(context, woken, health, leadership, shutdown).await;
+    // Last: until here nobody else may act.
+    if let Some(elector) = elector {
+        elector.release().await;
+    }
     tracing::info!("stopped");
-    Ok(())
+    match ended {
+        Ended::Asked => Ok(()),
+        Ended::LeaseLost => anyhow::bail!("the lease is lost: another replica leads, or soon will"),
+    }
+}
+
+/// Begins to stand for election, with a client of its own: a renewal must not wait for anything else.
+async fn stand_for_election(
+    clients: &Clients,
+    config: &Config,
+    holder: &str,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<(Option<Elector>, Leadership)> {
+    let Some(times) = config.election().map_err(anyhow::Error::msg)? else { return Ok((None, Leadership::alone())) };
+    let (client, namespace, name) = (clients.client().await?, config.operator_namespace(), &config.instance);
+    let (elector, leadership) = patiently(async || {
+        let labels = config.labels();
+        Elector::start(client.clone(), &namespace, name, holder.to_owned(), labels, times, clock.clone())
+            .await
+            .with_context(|| {
+                format!("read Lease {namespace}/{name}: leader election needs get, create and update on it")
+            })
+    })
+    .await?;
+    Ok((Some(elector), leadership))
 }
 
 /// Tries again for some seconds where the API server gives no usable answer: one that has just started, or has just been
 /// given new kinds, says 429 or 503 for a moment.
-async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(attempt: impl Fn() -> F) -> anyhow::Result<T> {
+async fn patiently<T>(attempt: impl AsyncFn() -> anyhow::Result<T>) -> anyhow::Result<T> {
     for _ in 0..10 {
         match attempt().await {
             Err(error) if error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ApiError::Unavailable(_)))) => {
@@ -89,13 +134,6 @@ async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(attempt: impl Fn() 
         }
     }
     attempt().await
-}
-
-/// A client without kube's retry layer, which would repeat POSTs; every call has a deadline of its own.
-async fn client() -> anyhow::Result<Client> {
-    let mut config = kube::Config::infer().await.context("find a cluster: set KUBECONFIG, or run in a pod")?;
-    config.default_retry = false;
-    Client::try_from(config).context("make a Kubernetes client")
 }
 
 /// The first signal finishes what is in flight, the second one ends at once.

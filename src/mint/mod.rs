@@ -26,6 +26,8 @@ use crate::api::{Outcome, Reason, Time};
 use crate::clock::Clock;
 use crate::error::ApiError;
 use crate::index::Key;
+use crate::leader::Leadership;
+use crate::metrics::{Issuer, Metrics, MintOutcome};
 use crate::plan::budget::{Need, Request};
 use crate::plan::record::{self, Lesson};
 use crate::plan::renewal::Life;
@@ -81,6 +83,8 @@ pub struct Mints {
     transport: Arc<Transport>,
     gate: Arc<Gate>,
     clock: Arc<dyn Clock>,
+    leadership: Leadership,
+    metrics: Metrics,
     wake: tokio::sync::mpsc::UnboundedSender<Key>,
     in_the_air: tokio_util::task::TaskTracker,
     state: Arc<Mutex<State>>,
@@ -93,6 +97,8 @@ impl Mints {
         transport: Arc<Transport>,
         gate: Gate,
         clock: Arc<dyn Clock>,
+        leadership: Leadership,
+        metrics: Metrics,
         wake: tokio::sync::mpsc::UnboundedSender<Key>,
     ) -> Self {
         Self {
@@ -100,6 +106,8 @@ impl Mints {
             transport,
             gate: Arc::new(gate),
             clock,
+            leadership,
+            metrics,
             wake,
             in_the_air: tokio_util::task::TaskTracker::new(),
             state: Arc::default(),
@@ -143,11 +151,13 @@ impl Mints {
         let mut state = self.lock();
         if let Some(waiting) = state.flights.get_mut(&order.ledger) {
             waiting.insert(key);
+            self.metrics.coalesced();
             return;
         }
         let now = self.clock.now();
         let at_hand = state.hands.get(&order.inputs).filter(|token| token.life.is_alive(now));
         if at_hand.is_some_and(|token| order.at_hand.as_ref() != Some(&token.attempt)) {
+            self.metrics.coalesced();
             // Without a receiver the process is shutting down.
             let _ = self.wake.send(key);
             return;
@@ -177,17 +187,28 @@ impl Mints {
         let holder = self.ledgers.holder();
         let request = Request { inputs, need: *need, asked: *asked, holder, spacing: *spacing };
         let _pass = self.gate.enter(order.request.host()).await;
+        if !self.leadership.is_leader() {
+            return Err(None);
+        }
         let reservation = match self.ledgers.reserve(&order.ledger, &request, order.ledger_expected).await {
             Ok(reservation) => reservation,
             // The plan looks at the ledger again and says what to wait for.
             Err(NotReserved::Held(_) | NotReserved::Contended) => return Err(None),
             Err(NotReserved::Unavailable(error)) => return Err(Some(self.ledger_unavailable(order, &error))),
         };
-        if !reservation.is_fresh() {
+        let issuer = match &order.request {
+            TokenRequest::Refresh(..) => Issuer::OAuth,
+            TokenRequest::Login(..) => Issuer::Login,
+        };
+        // A process that was paused since it reserved may have lost the lease, or let the reservation grow old.
+        if !reservation.is_fresh() || !self.leadership.is_leader() {
             self.learn(order, &reservation, Outcome::NotSent, None);
+            self.metrics.minted(issuer, MintOutcome::NotSent, None);
             return Err(None);
         }
+        let sent_at = tokio::time::Instant::now();
         let reply = self.transport.send(&order.request, self.clock.as_ref()).await;
+        self.metrics.minted(issuer, outcome_of(&reply), Some(sent_at.elapsed()));
         match reply {
             Reply::Minted { access_token, life, api_domain } => {
                 let seconds = i32::try_from(life.as_secs()).ok();
@@ -269,6 +290,18 @@ impl Mints {
         state.live_tokens.retain(|of, _| ledgers.contains(of));
         drop(state);
         self.ledgers.forget_unused(ledgers);
+    }
+}
+
+fn outcome_of(reply: &Reply) -> MintOutcome {
+    match reply {
+        Reply::Minted { .. } => MintOutcome::Minted,
+        Reply::Throttled { .. } => MintOutcome::Throttled,
+        Reply::Failed(failed) => match failed.outcome {
+            Outcome::Minted | Outcome::Unknown => MintOutcome::Unknown,
+            Outcome::NotMinted => MintOutcome::NotMinted,
+            Outcome::NotSent => MintOutcome::NotSent,
+        },
     }
 }
 

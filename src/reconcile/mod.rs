@@ -20,6 +20,7 @@ use crate::error::ApiError;
 use crate::events::Events;
 use crate::index::{CredentialSeen, Index, Key};
 use crate::message::Names;
+use crate::metrics::Metrics;
 use crate::mint::probe::Question;
 use crate::mint::{Mints, Order};
 use crate::observe::{Memory, Observer, ReadError, SourceRead, View, renew_request};
@@ -44,6 +45,8 @@ pub struct Context {
     pub mints: Mints,
     /// Answers of products.
     pub probes: Probes,
+    /// What is counted.
+    pub metrics: Metrics,
     /// Flags.
     pub config: Config,
     /// Key of the hashes.

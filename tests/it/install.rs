@@ -74,6 +74,9 @@ async fn installed_operator_gets_along_with_the_rights_of_the_chart() {
         ("watch", "zohomintledgers", ""),
         ("create", "zohomintledgers", ""),
         ("update", "zohomintledgers", ""),
+        // It is also read, once, when there is none yet.
+        ("create", "leases", ""),
+        ("update", "leases", ""),
     ];
     // Watches are written down when they end.
     drop(operator);
@@ -179,8 +182,12 @@ impl Operator {
         let log = file("chart-operator.log");
         let output = fs::File::create(&log).expect("a log");
         let process = Command::new(env!("CARGO_BIN_EXE_zoho-operator"))
-            .args(arguments.iter().filter(|argument| !argument.starts_with("--health-probe-bind-address")))
-            .args(["--health-probe-bind-address=127.0.0.1:0", &format!("--accounts-url=US={}", zoho.url())])
+            .args(arguments.iter().filter(|argument| !argument.contains("-bind-address=")))
+            .args([
+                "--health-probe-bind-address=127.0.0.1:0",
+                "--metrics-bind-address=0",
+                &format!("--accounts-url=US={}", zoho.url()),
+            ])
             .env("KUBECONFIG", file("chart.kubeconfig"))
             .env("ZOHO_OPERATOR_CLOCK_OFFSET_FILE", file("chart-clock"))
             .stdin(Stdio::null())

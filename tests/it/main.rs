@@ -12,6 +12,8 @@ mod inputs;
 mod install;
 mod journey;
 mod layers;
+mod leader;
+mod metrics;
 mod model;
 mod preconditions;
 mod quiet;

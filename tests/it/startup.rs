@@ -6,7 +6,7 @@ use zoho_operator::testing::control_plane::{ControlPlane, Options};
 
 fn start(kubeconfig: &str, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_zoho-operator"))
-        .args(["--health-probe-bind-address", "127.0.0.1:0"])
+        .args(["--health-probe-bind-address", "127.0.0.1:0", "--metrics-bind-address", "0"])
         .args(arguments)
         .env("KUBECONFIG", kubeconfig)
         .env("ZOHO_OPERATOR_LOG_LEVEL", "error")

@@ -33,7 +33,9 @@ impl Operator {
         }
         command
             .args(arguments(accounts_url))
-            .args(["--health-probe-bind-address", "127.0.0.1:0", "--log-format", "text"])
+            .args(["--health-probe-bind-address", "127.0.0.1:0", "--metrics-bind-address", "0", "--log-format", "text"])
+            // It is killed in the story, and its successor should not wait for a lease to run out.
+            .arg("--leader-elect=false")
             .env("KUBECONFIG", kubeconfig)
             // Its log is shown when something fails.
             .env("NO_COLOR", "1");

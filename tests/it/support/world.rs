@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -32,9 +33,9 @@ pub(crate) struct World {
     pub(crate) operator_namespace: String,
     pub(crate) zoho: Simulator,
     folder: tempfile::TempDir,
-    offset: std::cell::Cell<i64>,
+    offset: AtomicI64,
     /// Further secrets that must stand nowhere.
-    confided: std::cell::RefCell<Vec<String>>,
+    confided: std::sync::Mutex<Vec<String>>,
 }
 
 impl World {
@@ -53,24 +54,24 @@ impl World {
             operator_namespace,
             zoho,
             folder: tempfile::tempdir().expect("a folder"),
-            offset: std::cell::Cell::new(0),
-            confided: std::cell::RefCell::default(),
+            offset: AtomicI64::new(0),
+            confided: std::sync::Mutex::default(),
         }
     }
 
     /// Moves the wall clock of operators and Zoho; timers do not notice.
     pub(crate) fn advance(&self, seconds: i64) {
-        self.offset.set(self.offset.get() + seconds);
-        self.zoho.set_clock_offset(SignedDuration::from_secs(self.offset.get()));
+        let offset = self.offset.fetch_add(seconds, Ordering::Relaxed) + seconds;
+        self.zoho.set_clock_offset(SignedDuration::from_secs(offset));
         // Renamed into place: an operator must not read half a number.
         let next = self.folder.path().join("clock.next");
-        std::fs::write(&next, self.offset.get().to_string()).expect("the clock is written");
+        std::fs::write(&next, offset.to_string()).expect("the clock is written");
         std::fs::rename(next, self.clock()).expect("the clock is moved");
     }
 
     /// Tells of one more secret that must stand nowhere.
     pub(crate) fn confide(&self, secret: &str) {
-        self.confided.borrow_mut().push(secret.to_owned());
+        self.confided.lock().expect("no test panicked with it").push(secret.to_owned());
     }
 
     fn clock(&self) -> PathBuf {
@@ -83,17 +84,31 @@ impl World {
 
     /// Starts an operator for this world's namespace, logging everything.
     pub(crate) fn operator_with(&self, args: &[&str]) -> Operator {
+        self.operator_by_clock(args, &self.clock())
+    }
+
+    /// Starts an operator whose wall clock is so many seconds ahead, and does not follow [`Self::advance`].
+    pub(crate) fn operator_ahead(&self, args: &[&str], seconds: i64) -> Operator {
+        let clock = self.folder.path().join(format!("clock-{seconds}"));
+        std::fs::write(&clock, seconds.to_string()).expect("the clock is written");
+        self.operator_by_clock(args, &clock)
+    }
+
+    fn operator_by_clock(&self, args: &[&str], clock: &Path) -> Operator {
         let number = std::fs::read_dir(self.folder.path()).expect("the folder").count();
         let log = self.folder.path().join(format!("operator-{number}.log"));
         let file = File::create(&log).expect("a log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_zoho-operator"));
         command
             .args(["--watch-namespaces", &self.namespace, "--operator-namespace", &self.operator_namespace])
-            .args(["--health-probe-bind-address", "127.0.0.1:0", "--log-format", "json", "--log-level", "trace"])
+            .args(["--health-probe-bind-address", "127.0.0.1:0", "--metrics-bind-address", "127.0.0.1:0"])
+            .args(["--log-format", "json", "--log-level", "trace"])
             .args(["--accounts-url", &format!("US={}", self.zoho.url())])
+            // A killed predecessor's lease would hold up every start; tests of the election ask for it.
+            .args(args.iter().all(|arg| !arg.starts_with("--leader-elect")).then_some("--leader-elect=false"))
             .args(args)
             .env("KUBECONFIG", self.cluster.operator_kubeconfig_path())
-            .env("ZOHO_OPERATOR_CLOCK_OFFSET_FILE", self.clock())
+            .env("ZOHO_OPERATOR_CLOCK_OFFSET_FILE", clock)
             .env("HOSTNAME", format!("operator-{number}"))
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("the log"))
@@ -226,7 +241,10 @@ impl World {
         let minted =
             self.zoho.log().into_iter().filter_map(|record| record.access_token.map(|token| token.to_string()));
         let sessions = self.zoho.with(|zoho, _| zoho.server().given().to_vec());
-        let known = [CLIENT_SECRET, REFRESH_TOKEN].map(str::to_owned).into_iter().chain(self.confided.borrow().clone());
+        let known = [CLIENT_SECRET, REFRESH_TOKEN]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(self.confided.lock().expect("no test panicked with it").clone());
         let plain = known.chain(minted).chain(sessions);
         plain
             .flat_map(|secret| {
@@ -280,18 +298,40 @@ impl Operator {
         let _ = self.child.wait();
     }
 
-    /// SIGTERM; returns the exit code and how long it took.
-    pub(crate) async fn terminate(mut self) -> (Option<i32>, Duration) {
-        let started = Instant::now();
-        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
+    /// Sends a signal by name, such as `STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let arguments = [format!("-{name}"), self.child.id().to_string()];
+        let status = Command::new("kill").args(arguments).status().expect("kill runs");
         assert!(status.success());
+    }
+
+    /// Has it become the leader?
+    pub(crate) fn leads(&self) -> bool {
+        self.log().contains("\"message\":\"leading\"")
+    }
+
+    /// Waits until it has become the leader.
+    pub(crate) async fn leading(&self) -> &Self {
+        super::eventually("the operator leads", async || self.leads().then_some(())).await;
+        self
+    }
+
+    /// SIGTERM; returns the exit code and how long it took.
+    pub(crate) async fn terminate(self) -> (Option<i32>, Duration) {
+        self.signal("TERM");
+        self.ended().await
+    }
+
+    /// Waits until it ends by itself; returns the exit code and how long it took.
+    pub(crate) async fn ended(mut self) -> (Option<i32>, Duration) {
+        let started = Instant::now();
         while started.elapsed() < DEADLINE {
             if let Some(status) = self.child.try_wait().expect("the child can be asked") {
                 return (status.code(), started.elapsed());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("not stopped by SIGTERM within {DEADLINE:?}\n{}", self.log());
+        panic!("not ended within {DEADLINE:?}\n{}", self.log());
     }
 
     pub(crate) fn log(&self) -> String {
