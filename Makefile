@@ -51,7 +51,7 @@ fuzz: need-cargo ## Coverage-guided fuzzing for a minute (FUZZ_SECONDS=… for e
 	@host=$$(rustc -vV | sed -n 's/^host: //p'); \
 	for target in $(FUZZ_TARGETS); do \
 		mkdir -p target/fuzz/corpus/$$target && \
-		RUSTFLAGS='$(COVERAGE)' $(CARGO) run --locked --release --target $$host --target-dir target/fuzz --manifest-path fuzz/Cargo.toml --bin $$target -- \
+		RUSTFLAGS='$(COVERAGE)' $(CARGO) run --release --target $$host --target-dir target/fuzz --manifest-path fuzz/Cargo.toml --bin $$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=5 -print_final_stats=1 -artifact_prefix=target/fuzz/$$target- target/fuzz/corpus/$$target fuzz/seeds/$$target || exit 1; \
 	done
 
