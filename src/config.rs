@@ -24,6 +24,16 @@ pub struct Config {
     #[arg(long, env = "ZOHO_OPERATOR_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
     pub watch_namespaces: Vec<String>,
 
+    /// How changes of Secrets are noticed. get: only the Secrets that credentials name are read, every 60 s; no right to list
+    /// or watch Secrets is needed then.
+    #[arg(long, env = "ZOHO_OPERATOR_SECRET_ACCESS", default_value = "watch", value_name = "WAY")]
+    pub secret_access: SecretAccess,
+
+    /// Make a new hash key where the old one is lost and ledgers are there. Nothing is minted for it at once; the first
+    /// renewal of each credential waits ten minutes.
+    #[arg(long, env = "ZOHO_OPERATOR_RESET_HASH_KEY", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set, value_name = "BOOL")]
+    pub reset_hash_key: bool,
+
     /// Namespace of ledgers, lease and hash key. Default: the pod's own, else zoho-operator-system.
     #[arg(long, env = "ZOHO_OPERATOR_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
     operator_namespace: Option<String>,
@@ -116,6 +126,23 @@ pub struct Config {
     /// Full tracing filter, instead of --log-level. Example: `info,zoho_operator::mint=debug`.
     #[arg(long, env = "ZOHO_OPERATOR_LOG_FILTER", value_name = "FILTER")]
     pub log_filter: Option<String>,
+}
+
+/// What to do instead of running the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Check whether what the operator needs is there: its rights, the clock, the way to the token services. Sends no
+    /// secret. Takes the operator's flags; without any, those of the operator in the same container.
+    Check,
+}
+
+/// How changes of Secrets are noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SecretAccess {
+    /// By a watch of the metadata of all Secrets in the namespaces that are served.
+    Watch,
+    /// By reading those that `ZohoCredentials` name.
+    Get,
 }
 
 /// Form of the log.

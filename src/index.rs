@@ -164,6 +164,11 @@ impl Index {
         self.lock().by_secret.get(secret).into_iter().flatten().cloned().collect()
     }
 
+    /// Every Secret that a credential names.
+    pub fn named_secrets(&self) -> HashSet<Key> {
+        self.lock().by_secret.keys().cloned().collect()
+    }
+
     /// The Secrets that an object controls.
     pub fn controlled_by(&self, uid: &str) -> Vec<(Key, SecretSeen)> {
         let inner = self.lock();

@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod mint;
 pub mod observe;
 pub mod plan;
+pub mod poll;
 pub mod probes;
 pub mod queue;
 pub mod reconcile;

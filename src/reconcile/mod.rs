@@ -272,7 +272,7 @@ impl Pass<'_> {
             need: why.need(),
             asked: view.observed.renew_requested,
             at_hand: view.observed.at_hand.as_ref().map(|token| token.attempt.clone()),
-            ledger_expected: view.observed.target.token().is_some_and(|token| token.inputs == *inputs),
+            ledger_expected: view.ledger_expected,
             spacing: view.observed.spacing,
             request,
         };
