@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod apply;
+pub mod check;
 pub mod client;
 pub mod clock;
 pub mod config;

@@ -1,6 +1,7 @@
 //! Everything that needs more than pure functions: tests against a real API server.
 
 mod chart;
+mod check;
 mod clients;
 mod control_plane;
 mod crash;
