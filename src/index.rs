@@ -185,6 +185,13 @@ impl Index {
         self.lock().credentials.values().filter_map(readable).collect()
     }
 
+    /// All credentials that could not be read.
+    pub fn unreadable(&self) -> Vec<Key> {
+        let inner = self.lock();
+        let unreadable = inner.credentials.iter().filter(|(_, seen)| matches!(seen, CredentialSeen::Unreadable(..)));
+        unreadable.map(|(key, _)| key.clone()).collect()
+    }
+
     /// A credential was added or changed, told by the watch or by the answer to an own write.
     pub fn apply_credential(&self, credential: DeserializeGuard<ZohoCredential>) -> Concerned {
         let seen = match credential.0 {
