@@ -4,12 +4,14 @@
 //! variables are ignored, since Kubernetes' service links make such names.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use reqwest::Url;
 
 use crate::api::duration::GoDuration;
@@ -20,9 +22,23 @@ use crate::plan::budget::Limits;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "zoho-operator", version, max_term_width = 100)]
 pub struct Config {
+    /// What to do instead of running the operator.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Serve only these namespaces; Roles in them suffice then. Default: all.
     #[arg(long, env = "ZOHO_OPERATOR_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
     pub watch_namespaces: Vec<String>,
+
+    /// How changes of Secrets are noticed. get: only the Secrets that credentials name are read, every 60 s; no right to list
+    /// or watch Secrets is needed then.
+    #[arg(long, env = "ZOHO_OPERATOR_SECRET_ACCESS", default_value = "watch", value_name = "WAY")]
+    pub secret_access: SecretAccess,
+
+    /// Make a new hash key where the old one is lost and ledgers are there. Nothing is minted for it at once; the first
+    /// renewal of each credential waits ten minutes.
+    #[arg(long, env = "ZOHO_OPERATOR_RESET_HASH_KEY", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set, value_name = "BOOL")]
+    pub reset_hash_key: bool,
 
     /// Namespace of ledgers, lease and hash key. Default: the pod's own, else zoho-operator-system.
     #[arg(long, env = "ZOHO_OPERATOR_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
@@ -118,6 +134,23 @@ pub struct Config {
     pub log_filter: Option<String>,
 }
 
+/// What to do instead of running the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Check whether what the operator needs is there: its rights, the clock, the way to the token services. Sends no
+    /// secret. Takes the operator's flags; without any, those of the operator in the same container.
+    Check,
+}
+
+/// How changes of Secrets are noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SecretAccess {
+    /// By a watch of the metadata of all Secrets in the namespaces that are served.
+    Watch,
+    /// By reading those that `ZohoCredentials` name.
+    Get,
+}
+
 /// Form of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -169,7 +202,14 @@ impl Election {
 impl Config {
     /// Flags and environment of this process. Ends it with exit code 2, and what is wanted, where they do not fit.
     pub fn of_process() -> Self {
-        let config = Self::parse();
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        let arguments = neighbours_arguments(&arguments).unwrap_or(arguments);
+        // Flags may stand before a subcommand and after it.
+        let command = Self::command().mut_args(|argument| argument.global(true));
+        let config = match Self::from_arg_matches(&command.get_matches_from(arguments)) {
+            Ok(config) => config,
+            Err(wrong) => wrong.exit(),
+        };
         if let Err(wrong) = config.election() {
             Self::command().error(ErrorKind::ValueValidation, wrong).exit();
         }
@@ -254,6 +294,21 @@ impl Config {
         getrandom::fill(&mut random).expect("the system has a random number generator");
         format!("{}-{:08x}", pod.chars().take(100).collect::<String>(), u32::from_be_bytes(random))
     }
+}
+
+/// `zoho-operator check` without flags, run beside the operator by `kubectl exec`: the operator's own flags, from the first
+/// process of the container.
+fn neighbours_arguments(own: &[OsString]) -> Option<Vec<OsString>> {
+    if own.len() != 2 || own[1] != "check" || std::process::id() == 1 {
+        return None;
+    }
+    let line = std::fs::read("/proc/1/cmdline").ok()?;
+    let mut arguments: Vec<OsString> =
+        line.split(|byte| *byte == 0).map(|part| OsString::from_vec(part.to_vec())).collect();
+    // The line ends in a zero byte.
+    arguments.pop();
+    let is_operator = Path::new(arguments.first()?).file_name().is_some_and(|name| name == "zoho-operator");
+    is_operator.then(|| arguments.into_iter().chain(["check".into()]).collect())
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {

@@ -20,10 +20,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{Time, ZohoCredential, ZohoMintLedger};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, SecretAccess};
 use crate::index::{Index, Key, SecretMeta};
 use crate::leader::{Leadership, Standing};
 use crate::metrics::{Metrics, PassOutcome};
+use crate::poll::{self, Poll};
 use crate::queue::Queue;
 use crate::reconcile::{Context, PassError, reconcile};
 use crate::server::Health;
@@ -36,6 +37,8 @@ const WATCH_FOR: u32 = 110;
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// What is in flight at shutdown may take this long.
 const DRAIN_WITHIN: Duration = Duration::from_secs(20);
+/// What `/readyz` waits for where Secrets are not watched.
+const FIRST_ROUND: &str = "the first reading of the Secrets that ZohoCredentials name";
 /// How often ledgers that nothing refers to are looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(600);
 
@@ -181,9 +184,12 @@ fn start_watches(context: &Arc<Context>, health: &Health) -> Vec<watch::Receiver
     };
     let mut listed = Vec::new();
     let mut names = vec![name_of_watch("zohomintledgers", Some(&context.config.operator_namespace()))];
+    let by_get = context.config.secret_access == SecretAccess::Get;
     for namespace in &served {
-        names.extend(["zohocredentials", "secrets"].map(|kind| name_of_watch(kind, *namespace)));
+        let kinds: &[&str] = if by_get { &["zohocredentials"] } else { &["zohocredentials", "secrets"] };
+        names.extend(kinds.iter().map(|kind| name_of_watch(kind, *namespace)));
     }
+    names.extend(by_get.then(|| FIRST_ROUND.to_owned()));
     health.wait_for(names);
     for namespace in served {
         let take_in = |index: &Index, news| match news {
@@ -200,6 +206,9 @@ fn start_watches(context: &Arc<Context>, health: &Health) -> Vec<watch::Receiver
             feed(context, take_in),
         ));
 
+        if by_get {
+            continue;
+        }
         let take_in = |index: &Index, news| match news {
             News::Present(SecretMeta { metadata, .. }) => index.apply_secret(&metadata),
             News::Gone(SecretMeta { metadata, .. }) => index.delete_secret(&metadata),
@@ -207,6 +216,9 @@ fn start_watches(context: &Arc<Context>, health: &Health) -> Vec<watch::Receiver
         };
         let api: Api<SecretMeta> = scoped(client, namespace);
         listed.push(spawn_watch("secrets", api, namespace, Witness::new(context, health), feed(context, take_in)));
+    }
+    if by_get {
+        listed.push(spawn_poll(context, Witness::new(context, health), listed.clone()));
     }
     let namespace = context.config.operator_namespace();
     let api = Api::namespaced(client.clone(), &namespace);
@@ -357,6 +369,33 @@ where
                     }
                 }
             }
+        }
+    });
+    receiver
+}
+
+/// Reads the Secrets that credentials name, first when all credentials are listed, and then every minute.
+fn spawn_poll(context: &Context, witness: Witness, mut first: Vec<watch::Receiver<bool>>) -> watch::Receiver<bool> {
+    let (listed, receiver) = watch::channel(false);
+    let Witness { health, metrics, clock } = witness;
+    let (client, index, wake) = (context.client.clone(), context.index.clone(), context.wake.clone());
+    let poll = Poll { client, index, wake };
+    metrics.watches(None, "secrets");
+    tokio::spawn(async move {
+        for one in &mut first {
+            // A closed channel means that the watch's task is gone with the process.
+            let _ = one.wait_for(|listed| *listed).await;
+        }
+        loop {
+            if poll.round().await == 0 {
+                metrics.watch_told(None, "secrets", clock.now());
+            } else {
+                metrics.watch_failed(None, "secrets");
+            }
+            // One that cannot be read holds up no other: its own pass reads it, or fails and is tried again.
+            listed.send_replace(true);
+            health.has(FIRST_ROUND);
+            tokio::time::sleep(poll::EVERY).await;
         }
     });
     receiver

@@ -22,7 +22,12 @@ const DATA_KEY: &str = "key";
 ///
 /// # Errors
 ///
-/// A key is missing although ledgers exist: made anew, every ledger would be unknown and every credential minted again.
+/// A key is missing although ledgers exist: made anew, no ledger would be known, so nobody does that unasked.
+///
+/// With `--reset-hash-key` it is made all the same. Nothing has to be written for that: a target whose version is the one
+/// in the status is still as the operator left it, whatever key sealed it, so it is left alone until its renewal is due.
+/// Then the ledger under the new key is missing although the target's stamp shows that there was one, and a missing
+/// ledger is presumed full for ten minutes. See `observe::ledger_expected`.
 ///
 /// # Permissions
 ///
@@ -41,10 +46,13 @@ pub async fn load_or_create(client: &Client, config: &Config) -> anyhow::Result<
     let present = call(ledgers.list_metadata(&ListParams::default().limit(1)))
         .await
         .with_context(|| format!("list zohomintledgers in namespace {namespace}"))?;
-    if !present.items.is_empty() {
+    if !present.items.is_empty() && !config.reset_hash_key {
         bail!(
-            "Secret {namespace}/{name} is missing although mint ledgers exist: restore it from a backup. Without it every credential would be minted anew; to accept that, delete the ledgers: kubectl delete zledger -n {namespace} --all"
+            "Secret {namespace}/{name} is missing although mint ledgers exist: restore it from a backup. Where there is none, start once with --reset-hash-key: a new key is made, tokens go on working, and the first renewal of each waits ten minutes, since what was asked of Zoho before is not known under the new key"
         );
+    }
+    if !present.items.is_empty() {
+        tracing::warn!(namespace, name, "the hash key is lost and made anew: the ledgers of before count no more");
     }
     let mut key = Zeroizing::new(vec![0u8; HashKey::BYTES]);
     getrandom::fill(&mut key).context("draw a random key")?;

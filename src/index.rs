@@ -164,6 +164,11 @@ impl Index {
         self.lock().by_secret.get(secret).into_iter().flatten().cloned().collect()
     }
 
+    /// Every Secret that a credential names.
+    pub fn named_secrets(&self) -> HashSet<Key> {
+        self.lock().by_secret.keys().cloned().collect()
+    }
+
     /// The Secrets that an object controls.
     pub fn controlled_by(&self, uid: &str) -> Vec<(Key, SecretSeen)> {
         let inner = self.lock();
@@ -178,6 +183,13 @@ impl Index {
             CredentialSeen::Unreadable(..) => None,
         };
         self.lock().credentials.values().filter_map(readable).collect()
+    }
+
+    /// All credentials that could not be read.
+    pub fn unreadable(&self) -> Vec<Key> {
+        let inner = self.lock();
+        let unreadable = inner.credentials.iter().filter(|(_, seen)| matches!(seen, CredentialSeen::Unreadable(..)));
+        unreadable.map(|(key, _)| key.clone()).collect()
     }
 
     /// A credential was added or changed, told by the watch or by the answer to an own write.

@@ -129,7 +129,9 @@ impl Elector {
         candidate.look().await?;
         let release = CancellationToken::new();
         let asked = release.clone();
+        let end = EndsAll(sender.clone());
         let task = tokio::spawn(async move {
+            let _end = end;
             tokio::select! {
                 () = candidate.stand() => {}
                 () = asked.cancelled() => {
@@ -147,6 +149,21 @@ impl Elector {
         self.release.cancel();
         // Only a panic can have ended the task; then the lease runs out by itself.
         let _ = self.task.await;
+    }
+}
+
+/// Without its election a process would neither act nor end: should the task panic, the lease counts as lost.
+struct EndsAll(Arc<watch::Sender<Standing>>);
+
+impl Drop for EndsAll {
+    fn drop(&mut self) {
+        self.0.send_if_modified(|standing| {
+            let is_news = !matches!(standing, Standing::Lost { .. });
+            if is_news {
+                *standing = Standing::Lost { grace: Duration::ZERO };
+            }
+            is_news
+        });
     }
 }
 

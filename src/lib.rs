@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod apply;
+pub mod check;
 pub mod client;
 pub mod clock;
 pub mod config;
@@ -20,6 +21,7 @@ pub mod metrics;
 pub mod mint;
 pub mod observe;
 pub mod plan;
+pub mod poll;
 pub mod probes;
 pub mod queue;
 pub mod reconcile;

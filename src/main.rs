@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use zoho_operator::client::Clients;
 use zoho_operator::clock::{self, Clock};
-use zoho_operator::config::Config;
+use zoho_operator::config::{Command, Config};
 use zoho_operator::controller::{self, Ended};
 use zoho_operator::error::ApiError;
 use zoho_operator::events::Events;
@@ -24,13 +24,17 @@ use zoho_operator::probes::Probes;
 use zoho_operator::reconcile::Context;
 use zoho_operator::series::Series;
 use zoho_operator::server::{self, Health};
-use zoho_operator::{hash_key, telemetry};
+use zoho_operator::{check, hash_key, telemetry};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let config = Config::of_process();
-    match run(config).await {
-        Ok(()) => ExitCode::SUCCESS,
+    let done = match config.command {
+        Some(Command::Check) => check(&config).await,
+        None => run(config).await.map(|()| ExitCode::SUCCESS),
+    };
+    match done {
+        Ok(code) => code,
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "the last word goes to the person who started the program")]
             {
@@ -43,6 +47,7 @@ async fn main() -> ExitCode {
 
 async fn run(config: Config) -> anyhow::Result<()> {
     telemetry::start(&config)?;
+    keep_memory_private();
     rustls::crypto::ring::default_provider().install_default().ok();
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;
@@ -97,6 +102,31 @@ async fn run(config: Config) -> anyhow::Result<()> {
     match ended {
         Ended::Asked => Ok(()),
         Ended::LeaseLost => anyhow::bail!("the lease is lost: another replica leads, or soon will"),
+    }
+}
+
+/// Prints what is there and what is not.
+async fn check(config: &Config) -> anyhow::Result<ExitCode> {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let clock = clock::system();
+    let transport = Transport::new(&config.ca_file)?;
+    let client = Clients::new(Metrics::default(), clock.clone()).client().await?;
+    let findings = check::check(config, &client, &transport, clock.as_ref()).await?;
+    for finding in &findings {
+        #[expect(clippy::print_stdout, reason = "this is what it is for")]
+        {
+            println!("{finding}");
+        }
+    }
+    let is_good = findings.iter().all(|finding| finding.remedy.is_none());
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// No core dump, and no debugger of the same user, gets to see tokens.
+fn keep_memory_private() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "core dumps cannot be forbidden");
     }
 }
 

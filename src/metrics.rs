@@ -60,7 +60,8 @@ pub enum MintOutcome {
 impl MintOutcome {
     const ALL: [Self; 5] = [Self::Minted, Self::NotMinted, Self::Throttled, Self::NotSent, Self::Unknown];
 
-    fn word(self) -> &'static str {
+    /// As it stands in labels and in the log.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Minted => "minted",
             Self::NotMinted => "notMinted",

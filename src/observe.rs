@@ -13,7 +13,7 @@ use kube::{Api, Client};
 use crate::api::{
     ConditionStatus, ConditionType, Reason, Time, ZohoCredential, ZohoCredentialStatus, ZohoMintLedgerSpec, keys,
 };
-use crate::config::Config;
+use crate::config::{Config, SecretAccess};
 use crate::error::{ApiError, call};
 use crate::index::{Index, Key, OursSeen, SecretSeen, version};
 use crate::mint::Mints;
@@ -70,6 +70,8 @@ pub struct View {
     pub request: Option<TokenRequest>,
     /// The token that is worth writing: from memory, from the target itself, or from a former target.
     pub token: Option<Arc<MintedToken>>,
+    /// Something says that the source's ledger must exist.
+    pub ledger_expected: bool,
     /// The target as read in this pass.
     pub target: Option<Secret>,
     /// `uid/resourceVersion` of the source.
@@ -154,6 +156,7 @@ impl Observer<'_> {
             served: None,
             request: None,
             token: None,
+            ledger_expected: false,
             target: None,
             source_version: None,
             target_version: None,
@@ -184,7 +187,8 @@ impl Observer<'_> {
             if let Some(held) = held.filter(|held| held.inputs == *inputs) {
                 self.mints.ledgers().witness(ledger, held);
             }
-            let expected = view.observed.target.token().is_some_and(|token| token.inputs == *inputs);
+            let expected = self.ledger_expected(credential, key, &view.observed.target, inputs);
+            view.ledger_expected = expected;
             view.observed.ledger = self.mints.ledgers().view(ledger, expected, now);
             view.observed.minting = self.mints.joins(ledger, key);
             view.observed.grounded_until = self.mints.failure(inputs).and_then(|failure| failure.again_at);
@@ -231,6 +235,27 @@ impl Observer<'_> {
         Ok(held.filter(is_it))
     }
 
+    /// Must the ledger of these inputs exist? Yes where the token in the target was minted from them. And where what we
+    /// stamped there is of another hash key: then there was a ledger that is not to be found by this key, and tokens that
+    /// it counted may be alive.
+    fn ledger_expected(&self, credential: &ZohoCredential, key: &Key, target: &Target, inputs: &str) -> bool {
+        if target.token().is_some_and(|token| token.inputs == inputs) {
+            return true;
+        }
+        let name = Key::new(&key.namespace, &credential.target_name());
+        let ours = self.index.secret(&name).and_then(|seen| seen.ours);
+        let stamped = ours.filter(|ours| ours.controller_uid == credential.metadata.uid).and_then(|ours| ours.stamp);
+        stamped.is_some_and(|stamp| stamp.inputs.split('.').next() != Some(self.hash_key.id()))
+    }
+
+    /// What is known of a Secret. Where Secrets are not watched and nothing is known, it is read now.
+    async fn seen(&self, name: &Key) -> Result<Option<SecretSeen>, ReadError> {
+        if self.config.secret_access == SecretAccess::Get && self.index.secret(name).is_none() {
+            self.refresh(name).await?;
+        }
+        Ok(self.index.secret(name))
+    }
+
     async fn look_at_target(
         &self,
         credential: &ZohoCredential,
@@ -239,7 +264,7 @@ impl Observer<'_> {
         view: &mut View,
     ) -> Result<(), ReadError> {
         let name = Key::new(&key.namespace, &credential.target_name());
-        let Some(seen) = self.index.secret(&name) else { return Ok(()) };
+        let Some(seen) = self.seen(&name).await? else { return Ok(()) };
         let generation = credential.metadata.generation.unwrap_or_default();
         view.target_version = Some(seen.version.clone());
         view.observed.target = match ownership(credential, &seen) {
@@ -330,7 +355,7 @@ impl Observer<'_> {
     ) -> Result<(), ReadError> {
         let name = Key::new(&key.namespace, &credential.spec.secret_ref.name);
         let generation = credential.metadata.generation.unwrap_or_default();
-        let Some(seen) = self.index.secret(&name) else {
+        let Some(seen) = self.seen(&name).await? else {
             view.observed.source = Source::Unusable(not_found(credential, &name, view.served.as_ref()));
             return Ok(());
         };

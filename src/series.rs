@@ -12,7 +12,7 @@ use prometheus_client::metrics::MetricType;
 
 use crate::api::{ConditionStatus, ConditionType, Reason, Time, ZohoCredential, ZohoCredentialStatus};
 use crate::clock::Clock;
-use crate::index::Index;
+use crate::index::{Index, Key};
 use crate::leader::Leadership;
 use crate::mint::ledger::Ledgers;
 use crate::plan::budget;
@@ -74,7 +74,8 @@ impl Collector for Series {
                 }
             }
         }
-        encode_conditions(&mut encoder, &credentials)
+        let unreadable = if leads { self.index.unreadable() } else { Vec::new() };
+        encode_conditions(&mut encoder, &credentials, &unreadable)
     }
 }
 
@@ -82,28 +83,30 @@ impl Collector for Series {
 fn encode_conditions(
     encoder: &mut DescriptorEncoder<'_>,
     credentials: &[Arc<ZohoCredential>],
+    unreadable: &[Key],
 ) -> Result<(), fmt::Error> {
     let name = "zoho_operator_credential_condition";
     let mut metric = encoder.encode_descriptor(name, "1 for the present status", None, MetricType::Gauge)?;
-    for (credential, type_, status, _) in conditions(credentials) {
-        let [namespace, name] = labels(credential);
+    for ([namespace, name], type_, status, _) in conditions(credentials, unreadable) {
         let labels = [namespace, name, ("type", type_.as_str()), ("status", status)];
         metric.encode_family(&labels)?.encode_gauge(&1i64)?;
     }
     let name = "zoho_operator_credential_reason";
     let mut metric = encoder.encode_descriptor(name, "1 for the present reason", None, MetricType::Gauge)?;
-    for (credential, type_, _, reason) in conditions(credentials) {
-        let [namespace, name] = labels(credential);
+    for ([namespace, name], type_, _, reason) in conditions(credentials, unreadable) {
         let labels = [namespace, name, ("type", type_.as_str()), ("reason", reason.as_str())];
         metric.encode_family(&labels)?.encode_gauge(&1i64)?;
     }
     Ok(())
 }
 
-fn conditions(
-    credentials: &[Arc<ZohoCredential>],
-) -> impl Iterator<Item = (&ZohoCredential, ConditionType, &'static str, Reason)> {
-    credentials.iter().flat_map(|credential| {
+type Labels<'a> = [(&'static str, &'a str); 2];
+
+fn conditions<'a>(
+    credentials: &'a [Arc<ZohoCredential>],
+    unreadable: &'a [Key],
+) -> impl Iterator<Item = (Labels<'a>, ConditionType, &'static str, Reason)> {
+    let readable = credentials.iter().flat_map(|credential| {
         let conditions = credential.status.iter().flat_map(|status| &status.conditions);
         conditions.filter_map(|condition| {
             let status = match condition.status {
@@ -111,12 +114,19 @@ fn conditions(
                 ConditionStatus::False => "False",
                 ConditionStatus::Unknown => "Unknown",
             };
-            Some((&**credential, condition.type_.parse().ok()?, status, condition.reason.parse().ok()?))
+            Some((labels(credential), condition.type_.parse().ok()?, status, condition.reason.parse().ok()?))
         })
-    })
+    });
+    // What the operator writes into the status of an object that it cannot read.
+    let said = [(ConditionType::Ready, "False"), (ConditionType::Renewable, "False"), (ConditionType::Stalled, "True")];
+    let unreadable = unreadable.iter().flat_map(move |key| {
+        let labels = [("namespace", &*key.namespace), ("name", &*key.name)];
+        said.map(|(type_, status)| (labels, type_, status, Reason::InvalidSpec))
+    });
+    readable.chain(unreadable)
 }
 
-fn labels(credential: &ZohoCredential) -> [(&str, &str); 2] {
+fn labels(credential: &ZohoCredential) -> Labels<'_> {
     let meta = &credential.metadata;
     [("namespace", meta.namespace.as_deref().unwrap_or_default()), ("name", meta.name.as_deref().unwrap_or_default())]
 }

@@ -74,6 +74,17 @@ impl Issuer {
         }
     }
 
+    /// The root page of the host that it is.
+    pub fn root(&self) -> Option<reqwest::Url> {
+        let mut root = match self {
+            Self::Zoho(service) => service.token_url.clone(),
+            Self::Server(server) => server.base_url().parse().ok()?,
+        };
+        root.set_path("/");
+        root.set_query(None);
+        Some(root)
+    }
+
     /// What everybody else needs to know of it.
     pub fn terms(&self) -> Terms {
         match self {

@@ -50,6 +50,10 @@ pub struct Order {
     pub ledger_expected: bool,
     /// How far apart requests must be.
     pub spacing: std::time::Duration,
+    /// uid of the credential that it is asked for.
+    pub uid: String,
+    /// Generation of its spec.
+    pub generation: i64,
     /// What is sent, and where.
     pub request: TokenRequest,
 }
@@ -162,14 +166,14 @@ impl Mints {
             let _ = self.wake.send(key);
             return;
         }
-        state.flights.insert(order.ledger.clone(), HashSet::from([key]));
+        state.flights.insert(order.ledger.clone(), HashSet::from([key.clone()]));
         drop(state);
         let mints = self.clone();
         self.in_the_air.spawn(async move {
             // Lands also when the flight panics, or everybody who shares the ledger would wait for ever.
             let landing = Landing { mints: mints.clone(), ledger: order.ledger.clone() };
-            let result = mints.fly(&order).await;
-            mints.take_in(&order, result);
+            let result = mints.fly(&order, &key).await;
+            mints.take_in(&order, &key, result);
             drop(landing);
         });
     }
@@ -182,7 +186,7 @@ impl Mints {
         waiting
     }
 
-    async fn fly(&self, order: &Order) -> Result<MintedToken, Option<Failure>> {
+    async fn fly(&self, order: &Order, key: &Key) -> Result<MintedToken, Option<Failure>> {
         let Order { inputs, need, asked, spacing, .. } = order;
         let holder = self.ledgers.holder();
         let request = Request { inputs, need: *need, asked: *asked, holder, spacing: *spacing };
@@ -208,13 +212,27 @@ impl Mints {
         }
         let sent_at = tokio::time::Instant::now();
         let reply = self.transport.send(&order.request, self.clock.as_ref()).await;
-        self.metrics.minted(issuer, outcome_of(&reply), Some(sent_at.elapsed()));
+        let (outcome, took) = (outcome_of(&reply), sent_at.elapsed());
+        self.metrics.minted(issuer, outcome, Some(took));
+        tracing::info!(
+            credential = %key, uid = order.uid, generation = order.generation, ledger = order.ledger,
+            attempt = reservation.id, outcome = outcome.word(), milliseconds = took.as_millis(), "token request ended"
+        );
+        self.settle(order, reservation, reply).await
+    }
+
+    /// Writes down what the reply says, and takes the token out of it.
+    async fn settle(
+        &self,
+        order: &Order,
+        reservation: Reservation,
+        reply: Reply,
+    ) -> Result<MintedToken, Option<Failure>> {
         match reply {
             Reply::Minted { access_token, life, api_domain } => {
                 let seconds = i32::try_from(life.as_secs()).ok();
                 self.learn(order, &reservation, Outcome::Minted, seconds);
                 self.lock().live_tokens.insert(order.ledger.clone(), reservation.live_tokens);
-                tracing::info!(ledger = order.ledger, attempt = reservation.id, life = life.as_secs(), "token minted");
                 let api_domain = api_domain.and_then(|said| order.request.checked_api_domain(&said));
                 let life = Life { issued_at: reservation.at, expires_at: reservation.at + life };
                 let (inputs, attempt) = (order.inputs.clone(), reservation.id);
@@ -264,7 +282,7 @@ impl Mints {
         }
     }
 
-    fn take_in(&self, order: &Order, result: Result<MintedToken, Option<Failure>>) {
+    fn take_in(&self, order: &Order, key: &Key, result: Result<MintedToken, Option<Failure>>) {
         let now = self.clock.now();
         let mut state = self.lock();
         match result {
@@ -274,7 +292,10 @@ impl Mints {
                 state.failures.remove(&order.inputs);
             }
             Err(Some(failure)) => {
-                tracing::warn!(ledger = order.ledger, reason = %failure.reason, code = failure.code, "no token minted");
+                tracing::warn!(
+                    credential = %key, uid = order.uid, generation = order.generation, ledger = order.ledger,
+                    reason = %failure.reason, code = failure.code, "no token minted"
+                );
                 state.failures.insert(order.inputs.clone(), failure);
             }
             Err(None) => {}

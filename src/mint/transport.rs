@@ -61,6 +61,25 @@ impl Transport {
         Ok(Self { ca_files: ca_files.to_vec(), current: Mutex::new(Current { pems, client }) })
     }
 
+    /// Asks a host for its root page, with nothing secret in the request. Any answer is a good one: the name is known, the
+    /// way leads there, and the certificate is trusted.
+    ///
+    /// # Errors
+    ///
+    /// The reason, and the innermost cause for people.
+    pub async fn reach(&self, root: &Url) -> Result<u16, (Reason, String)> {
+        match self.client().get(root.clone()).send().await {
+            Ok(answer) => Ok(answer.status().as_u16()),
+            Err(error) => {
+                let mut cause: &dyn std::error::Error = &error;
+                while let Some(source) = cause.source() {
+                    cause = source;
+                }
+                Err((failure(&error).reason, cause.to_string()))
+            }
+        }
+    }
+
     /// The client for the files as they are now. What cannot be used leaves the one before in place.
     fn client(&self) -> Client {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);

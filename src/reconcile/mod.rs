@@ -272,11 +272,13 @@ impl Pass<'_> {
             need: why.need(),
             asked: view.observed.renew_requested,
             at_hand: view.observed.at_hand.as_ref().map(|token| token.attempt.clone()),
-            ledger_expected: view.observed.target.token().is_some_and(|token| token.inputs == *inputs),
+            ledger_expected: view.ledger_expected,
             spacing: view.observed.spacing,
+            uid: self.credential.metadata.uid.clone().unwrap_or_default(),
+            generation: self.generation(),
             request,
         };
-        tracing::debug!(credential = %self.key, uid = self.credential.metadata.uid, generation = self.generation(), ?why, ledger = order.ledger, "mint");
+        tracing::debug!(credential = %self.key, uid = order.uid, generation = order.generation, ?why, ledger = order.ledger, "mint");
         self.memory.asked = renew_request(self.credential).cloned().or(self.memory.asked.take());
         self.memory.minting_since.get_or_insert(now);
         self.context.mints.start(order, self.key.clone());

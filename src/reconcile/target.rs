@@ -76,7 +76,7 @@ impl Pass<'_> {
                 self.memory.intact = Some((version(&written.metadata), self.generation()));
                 self.memory.refused = None;
                 self.memory.minting_since = None;
-                tracing::info!(credential = %self.key, target = %name, attempt = token.attempt, expires_at = %token.life.expires_at, "token stored");
+                tracing::info!(credential = %self.key, uid = self.credential.metadata.uid, generation = self.generation(), target = %name, attempt = token.attempt, expires_at = %token.life.expires_at, "token stored");
                 Ok(Effect::Done)
             }
             Err(ApiError::AlreadyExists | ApiError::Conflict | ApiError::NotFound) => {

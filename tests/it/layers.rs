@@ -32,7 +32,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "plan", "probes", "secret", "status",
         ],
     ),
-    ("controller", &["api", "clock", "config", "error", "index", "leader", "metrics", "queue", "reconcile", "server"]),
+    (
+        "controller",
+        &["api", "clock", "config", "error", "index", "leader", "metrics", "poll", "queue", "reconcile", "server"],
+    ),
+    ("poll", &["error", "index"]),
+    ("check", &["api", "client", "clock", "config", "error", "mint"]),
     ("server", &["leader", "metrics"]),
     ("metrics", &["api"]),
     ("series", &["api", "clock", "index", "leader", "mint", "plan"]),

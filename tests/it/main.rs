@@ -1,12 +1,14 @@
 //! Everything that needs more than pure functions: tests against a real API server.
 
 mod chart;
+mod check;
 mod clients;
 mod control_plane;
 mod crash;
 mod day;
 mod demo;
 mod examples;
+mod hash_key;
 mod healing;
 mod inputs;
 mod install;
@@ -21,6 +23,7 @@ mod reasons;
 mod refusals;
 mod schema;
 mod secrecy;
+mod secret_access;
 mod server_login;
 mod startup;
 mod support;

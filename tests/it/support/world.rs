@@ -84,17 +84,22 @@ impl World {
 
     /// Starts an operator for this world's namespace, logging everything.
     pub(crate) fn operator_with(&self, args: &[&str]) -> Operator {
-        self.operator_by_clock(args, &self.clock())
+        self.spawn(args, &self.clock(), &self.cluster.operator_kubeconfig_path())
+    }
+
+    /// Starts an operator under somebody else's rights.
+    pub(crate) fn operator_as(&self, args: &[&str], kubeconfig: &str) -> Operator {
+        self.spawn(args, &self.clock(), Path::new(kubeconfig))
     }
 
     /// Starts an operator whose wall clock is so many seconds ahead, and does not follow [`Self::advance`].
     pub(crate) fn operator_ahead(&self, args: &[&str], seconds: i64) -> Operator {
         let clock = self.folder.path().join(format!("clock-{seconds}"));
         std::fs::write(&clock, seconds.to_string()).expect("the clock is written");
-        self.operator_by_clock(args, &clock)
+        self.spawn(args, &clock, &self.cluster.operator_kubeconfig_path())
     }
 
-    fn operator_by_clock(&self, args: &[&str], clock: &Path) -> Operator {
+    fn spawn(&self, args: &[&str], clock: &Path, kubeconfig: &Path) -> Operator {
         let number = std::fs::read_dir(self.folder.path()).expect("the folder").count();
         let log = self.folder.path().join(format!("operator-{number}.log"));
         let file = File::create(&log).expect("a log");
@@ -107,7 +112,7 @@ impl World {
             // A killed predecessor's lease would hold up every start; tests of the election ask for it.
             .args(args.iter().all(|arg| !arg.starts_with("--leader-elect")).then_some("--leader-elect=false"))
             .args(args)
-            .env("KUBECONFIG", self.cluster.operator_kubeconfig_path())
+            .env("KUBECONFIG", kubeconfig)
             .env("ZOHO_OPERATOR_CLOCK_OFFSET_FILE", clock)
             .env("HOSTNAME", format!("operator-{number}"))
             .stdin(Stdio::null())
@@ -320,6 +325,14 @@ impl Operator {
     pub(crate) async fn terminate(self) -> (Option<i32>, Duration) {
         self.signal("TERM");
         self.ended().await
+    }
+
+    /// Waits until it ends by itself with exit code 1; returns what it had to say.
+    pub(crate) async fn log_at_the_end(self) -> String {
+        let log = self.log.clone();
+        let (code, _) = self.ended().await;
+        assert_eq!(code, Some(1));
+        std::fs::read_to_string(log).expect("the log can be read")
     }
 
     /// Waits until it ends by itself; returns the exit code and how long it took.

@@ -1,0 +1,136 @@
+//! `zoho-operator check`: what it says of a cluster as it should be, and of each thing that is missing.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::{Command, Output};
+
+use clap::Parser as _;
+use serde_json::{Value, json};
+use zoho_operator::check::{Right, rights};
+use zoho_operator::config::Config;
+
+use crate::chart::CHART;
+use crate::support::cluster;
+use crate::support::world::World;
+
+async fn check(world: &World, operator_namespace: &str, accounts_url: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zoho-operator"));
+    command
+        .args(["check", "--watch-namespaces", &world.namespace, "--operator-namespace", operator_namespace])
+        .args(["--accounts-url", &format!("US={accounts_url}")])
+        .env("KUBECONFIG", world.cluster.operator_kubeconfig_path());
+    tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("it ran")
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[tokio::test]
+async fn all_is_well_under_the_rights_of_the_chart_and_no_secret_is_sent() {
+    let world = World::new("check_well").await;
+    world.good_source("source").await;
+    world.credential("one", "source", json!({})).await;
+    let output = check(&world, &world.operator_namespace, &world.zoho.url()).await;
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.lines().all(|line| line.starts_with("ok    ")), "{text}");
+    for line in [
+        "ok    clock    ",
+        &format!("ok    rights   patch zohocredentials/status.zoho-operator.dev in namespace {}", world.namespace),
+        &format!(
+            "ok    rights   update leases.coordination.k8s.io zoho-operator in namespace {}",
+            world.operator_namespace
+        ),
+        &format!("ok    issuer   {}/ answers (404)", world.zoho.url()),
+    ] {
+        assert!(text.lines().any(|found| found.starts_with(line)), "{line} is not in\n{text}");
+    }
+    assert_eq!(world.zoho.stats().token.posts, 0);
+}
+
+#[tokio::test]
+async fn each_thing_that_is_missing_is_named_with_what_to_do() {
+    let world = World::new("check_missing").await;
+    world.good_source("source").await;
+    world.credential("one", "source", json!({})).await;
+    let elsewhere = world.cluster.namespace("no_rights_here").await;
+    // Nobody listens there.
+    let output = check(&world, &elsewhere, "http://127.0.0.1:1").await;
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for line in [
+        &format!("FAIL  rights   create zohomintledgers.zoho-operator.dev in namespace {elsewhere}: grant it"),
+        &format!("FAIL  rights   get leases.coordination.k8s.io zoho-operator in namespace {elsewhere}: grant it"),
+        "FAIL  issuer   http://127.0.0.1:1/ (Connection refused",
+        "ok    clock    ",
+    ] {
+        assert!(text.lines().any(|found| found.starts_with(line)), "{line} is not in\n{text}");
+    }
+    assert!(text.contains("look at DNS, at network policies and at HTTPS_PROXY"), "{text}");
+}
+
+#[tokio::test]
+async fn clock_that_is_wrong_is_a_finding() {
+    let world = World::new("check_clock").await;
+    let clock = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(clock.path(), "-3600").expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zoho-operator"));
+    command
+        .args(["--watch-namespaces", &world.namespace, "check", "--operator-namespace", &world.operator_namespace])
+        .env("ZOHO_OPERATOR_CLOCK_OFFSET_FILE", clock.path())
+        .env("KUBECONFIG", world.cluster.operator_kubeconfig_path());
+    let output = tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("it ran");
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let line = text.lines().find(|line| line.starts_with("FAIL  clock")).unwrap_or_else(|| panic!("{text}"));
+    assert!(line.contains("s ahead of the API server's: correct the clock"), "{line}");
+    assert!(text.contains("ok    issuer   no ZohoCredential says yet where tokens come from"), "{text}");
+}
+
+#[tokio::test]
+async fn list_of_rights_is_that_of_the_chart() {
+    let cluster = cluster().await;
+    let mut granted = BTreeSet::new();
+    for (template, namespace) in [("templates/clusterrole.yaml", None), ("templates/role.yaml", Some("somewhere"))] {
+        let arguments = ["template", "zoho-operator", CHART, "--namespace", "somewhere", "--show-only", template];
+        let output = cluster.helm(&arguments).await.expect("runs");
+        let manifest = String::from_utf8(output.stdout).expect("text");
+        let role = manifest.split("\n---\n").find(|object| object.contains("\nrules:")).expect("a role");
+        let role: Value = serde_saphyr::from_str(role).expect("YAML");
+        for rule in role["rules"].as_array().expect("rules") {
+            let words = |key: &str| -> Vec<String> { serde_json::from_value(rule[key].clone()).unwrap_or_default() };
+            let names = words("resourceNames");
+            let names: Vec<Option<String>> =
+                if names.is_empty() { vec![None] } else { names.into_iter().map(Some).collect() };
+            for (group, resource) in words("apiGroups").iter().zip(words("resources")) {
+                for verb in words("verbs") {
+                    for name in &names {
+                        granted.insert(shown(group, &resource, &verb, namespace, name.as_deref()));
+                    }
+                }
+            }
+        }
+    }
+    let config = Config::parse_from(["zoho-operator", "--operator-namespace=somewhere"]);
+    let wanted: BTreeSet<String> = rights(&config).iter().map(Right::to_string).collect();
+    assert_eq!(wanted, granted);
+}
+
+fn shown(group: &str, resource: &str, verb: &str, namespace: Option<&str>, name: Option<&str>) -> String {
+    let group = if group.is_empty() { String::new() } else { format!(".{group}") };
+    let name = name.map(|name| format!(" {name}")).unwrap_or_default();
+    let place = namespace.map_or("in all namespaces".to_owned(), |namespace| format!("in namespace {namespace}"));
+    format!("{verb} {resource}{group}{name} {place}")
+}
+
+#[test]
+fn by_get_no_right_to_list_or_watch_secrets_is_asked_for() {
+    let config = Config::parse_from(["zoho-operator", "--secret-access=get", "--leader-elect=false"]);
+    let rights: Vec<String> = rights(&config).iter().map(Right::to_string).collect();
+    let secrets: Vec<&str> = rights.iter().filter(|right| right.contains("secrets")).map(String::as_str).collect();
+    let everywhere = ["get", "create", "patch", "delete"].map(|verb| format!("{verb} secrets in all namespaces"));
+    assert_eq!(secrets[..4], everywhere);
+    assert!(secrets[4..].iter().all(|right| right.ends_with("in namespace zoho-operator-system")), "{secrets:?}");
+    assert!(rights.iter().all(|right| !right.contains("leases")));
+}
