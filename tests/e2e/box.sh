@@ -50,19 +50,15 @@ ip address add $address/32 dev lo
 echo 1 >/proc/sys/net/ipv4/ip_forward
 
 # --- Certificates and identities.
-authority() { # NAME SUBJECT
-  openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "$2" -keyout "$WORK/pki/$1.key" -out "$WORK/pki/$1.crt" 2>/dev/null
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=cluster \
+  -keyout "$WORK/pki/cluster.key" -out "$WORK/pki/cluster.crt" 2>/dev/null
+certificate() { # NAME SUBJECT EXTENSION
+  openssl req -newkey rsa:2048 -nodes -subj "$2" -keyout "$WORK/pki/$1.key" -out "$WORK/pki/$1.csr" 2>/dev/null
+  openssl x509 -req -days 2 -in "$WORK/pki/$1.csr" -CA "$WORK/pki/cluster.crt" -CAkey "$WORK/pki/cluster.key" \
+    -CAcreateserial -extfile <(echo "$3") -out "$WORK/pki/$1.crt" 2>/dev/null
 }
-certificate() { # AUTHORITY NAME SUBJECT EXTENSION
-  openssl req -newkey rsa:2048 -nodes -subj "$3" -keyout "$WORK/pki/$2.key" -out "$WORK/pki/$2.csr" 2>/dev/null
-  openssl x509 -req -days 2 -in "$WORK/pki/$2.csr" -CA "$WORK/pki/$1.crt" -CAkey "$WORK/pki/$1.key" -CAcreateserial \
-    -extfile <(echo "$4") -out "$WORK/pki/$2.crt" 2>/dev/null
-}
-authority cluster /CN=cluster
-certificate cluster apiserver /CN=kube-apiserver "subjectAltName=DNS:kubernetes.default.svc,IP:$address,IP:10.200.2.1"
-certificate cluster kubelet-client /O=system:masters/CN=kube-apiserver extendedKeyUsage=clientAuth
-authority zoho "/CN=simulated Zoho"
-certificate zoho front "/CN=simulated Zoho" "subjectAltName=IP:$address"
+certificate apiserver /CN=kube-apiserver "subjectAltName=DNS:kubernetes.default.svc,IP:$address,IP:10.200.2.1"
+certificate kubelet-client /O=system:masters/CN=kube-apiserver extendedKeyUsage=clientAuth
 openssl genrsa -out "$WORK/pki/accounts.key" 2048 2>/dev/null
 openssl rsa -in "$WORK/pki/accounts.key" -pubout -out "$WORK/pki/accounts.pub" 2>/dev/null
 cat >"$WORK/pki/tokens.csv" <<END
@@ -180,10 +176,10 @@ for archive in "$WORK"/images/*.tar; do ctr -n k8s.io images import "$archive" >
 start kubelet kubelet --config="$WORK/kubelet.yaml" --kubeconfig="$WORK/node.kubeconfig" --hostname-override=node --node-ip=$address
 start kube-proxy kube-proxy --config="$WORK/proxy.yaml"
 
-# --- Zoho, and TLS before it: to another machine the operator speaks nothing else.
-start simulator zoho-simulator --listen 127.0.0.1:8080 --token-life "$("$here/story.sh" token-life)"
-start front pod front $address:8443 "$WORK/pki/front.crt" "$WORK/pki/front.key" http://127.0.0.1:8080
-until_ready simulator curl --silent --fail --cacert "$WORK/pki/zoho.crt" https://$address:8443/_sim/stats
+# --- Zoho, by HTTPS: to another machine the operator speaks nothing else.
+start simulator zoho-simulator --listen $address:8443 --tls-name $address --ca-out "$WORK/zoho.crt" \
+  --token-life "$("$here/story.sh" token-life)"
+until_ready simulator curl --silent --fail --cacert "$WORK/zoho.crt" https://$address:8443/_sim/stats
 until_ready node kubectl wait --for=condition=Ready node/node --timeout=1s
 until_ready "ServiceAccount default" kubectl get serviceaccount default
 

@@ -8,7 +8,6 @@ if [ "${1:-}" = token-life ]; then echo ${life}s; exit; fi
 
 here=$(cd "$(dirname "$0")" && pwd)
 system=zoho-operator-system
-simulator=http://127.0.0.1:8080/_sim
 refresh_token=1000.simulated.refresh
 cd "$WORK"
 
@@ -42,13 +41,14 @@ report() {
   echo "----- log of the workload"
   kubectl logs -n patching deployment/patch-report --tail=20
   echo "----- requests to Zoho"
-  curl --silent $simulator/log
+  simulator log
   echo
   exit $code
 }
 trap report EXIT
 
-mints() { curl --silent "$simulator/stats?refresh_token=$refresh_token" | sed -n 's/.*"mints":\([0-9]*\).*/\1/p'; }
+simulator() { curl --silent --cacert "$WORK/zoho.crt" "https://10.200.0.1:8443/_sim/$1"; }
+mints() { simulator "stats?refresh_token=$refresh_token" | sed -n 's/.*"mints":\([0-9]*\).*/\1/p'; }
 # The workload's log: when it first had a token, by number; how often it called, how often in vain.
 seen() { kubectl logs -n patching deployment/patch-report | awk -v n="$1" '$2 == "token" && $3 == n { print $1; found = 1 } END { exit !found }'; }
 calls() { kubectl logs -n patching deployment/patch-report | awk '$2 == "calls" { print $3, $5 }' | tail -n 1; }
@@ -68,7 +68,7 @@ say "a node is there: $(kubectl get node node -o jsonpath='{.status.nodeInfo.kub
 for namespace in $system patching; do
   kubectl create namespace "$namespace" >/dev/null
   kubectl label namespace "$namespace" pod-security.kubernetes.io/enforce=restricted >/dev/null
-  kubectl create configmap zoho-ca -n "$namespace" --from-file=ca.crt="$WORK/pki/zoho.crt" >/dev/null
+  kubectl create configmap zoho-ca -n "$namespace" --from-file=ca.crt="$WORK/zoho.crt" >/dev/null
 done
 began=$(date -Ins)
 helm install zoho-operator chart -n $system -f "$here/values.yaml" >/dev/null
@@ -145,7 +145,7 @@ read -r made failed <<<"$(calls)"
 say "renewed again: the file in the pod followed $second s after the mint; calls, failed: $made $failed"
 equal "failed calls" "$failed" 0
 equal "requests for tokens" "$(mints)" 3
-equal "breaches of Zoho's rules" "$(curl --silent $simulator/stats | sed -n 's/.*"violations":\[\([^]]*\)\].*/\1/p')" ""
+equal "breaches of Zoho's rules" "$(simulator stats | sed -n 's/.*"violations":\[\([^]]*\)\].*/\1/p')" ""
 
 # --- Uninstall: what is left is what the chart's README says.
 helm uninstall zoho-operator -n $system --wait >/dev/null

@@ -2,7 +2,6 @@
 // made FROM scratch:
 //
 //	pod pause   keeps a pod's namespaces, as Kubernetes' own pause does
-//	pod front   puts TLS before the Zoho simulator, which speaks plain HTTP on loopback only
 //	pod call    a workload: calls the product's API with the mounted token again and again, and counts
 package main
 
@@ -10,8 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -21,13 +18,11 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fail("say what to be: pause, front or call")
+		fail("say what to be: pause or call")
 	}
 	switch os.Args[1] {
 	case "pause":
 		pause()
-	case "front":
-		front(os.Args[2:])
 	case "call":
 		call()
 	default:
@@ -62,15 +57,6 @@ func pause() {
 			}
 		}
 	}
-}
-
-// front hands requests on: front ADDRESS CERTIFICATE KEY URL.
-func front(arguments []string) {
-	behind, err := url.Parse(arguments[3])
-	if err != nil {
-		fail(err)
-	}
-	fail(http.ListenAndServeTLS(arguments[0], arguments[1], arguments[2], httputil.NewSingleHostReverseProxy(behind)))
 }
 
 // call is a workload as the README asks for: it reads the mounted files for every request. Every token that it sees
