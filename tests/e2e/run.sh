@@ -82,6 +82,13 @@ image() { # NAME FOLDER ARGUMENTS: builds, and writes the archive that the node 
 mkdir -p "$WORK/builder/out" "$WORK/pod"
 cp "$built/$target/release/zoho-operator" /etc/ssl/certs/ca-certificates.crt "$WORK/builder/out/"
 image zoho-operator . --build-context "builder=$WORK/builder" --target runtime --build-arg VERSION=e2e 2> >(grep -v TARGETARCH >&2)
+# Two files and nothing else, for a user who is only a number.
+container=$(buildah from --pull-never zoho-operator:e2e)
+files=$(cd "$(buildah mount "$container")" && find . -type f | sort | xargs)
+[ "$files" = "./etc/ssl/certs/ca-certificates.crt ./zoho-operator" ] || { say "the image holds $files"; exit 1; }
+user=$(buildah inspect --format '{{.OCIv1.Config.User}}' "$container")
+[ "$user" = 65532:65532 ] || { say "the image is run as $user"; exit 1; }
+buildah umount "$container" >/dev/null
 cp "$WORK/bin/pod" "$WORK/pod/"
 printf 'FROM scratch\nCOPY pod /pod\nUSER 65532:65532\nENTRYPOINT ["/pod"]\nCMD ["pause"]\n' >"$WORK/pod/Dockerfile"
 image pod "$WORK/pod"
