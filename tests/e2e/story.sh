@@ -61,6 +61,12 @@ rotated() { # NUMBER: waits until the workload has that token, and prints the se
 }
 pods() { kubectl get pods -n $system -l app.kubernetes.io/name=zoho-operator "$@"; }
 container() { kubectl get pod -n $system "$1" -o "jsonpath={.status.containerStatuses[0]$2}"; }
+# The sum of a metric over all of the operator's pods.
+metric() {
+  local address
+  for address in $(pods -o jsonpath='{.items[*].status.podIP}'); do curl --silent "http://$address:8080/metrics"; done |
+    awk -v name="zoho_operator_$1" '{ sub(/\{.*\}/, "", $1) } $1 == name { sum += $2 } END { print sum + 0 }'
+}
 settled() { kubectl rollout status deployment/zoho-operator -n $system --timeout=120s >/dev/null; }
 
 # --- Install
@@ -93,6 +99,9 @@ equal "requests for tokens" "$(mints)" 1
 first=$(rotated 2)
 say "renewed while in use: the file in the pod followed $first s after the mint; calls, failed: $(calls)"
 
+equal "replicas that lead" "$(metric leader)" 1
+equal "requests for tokens that the metrics count" "$(metric mints_total)" 2
+
 # --- Crash: the container of the operator that does the work is killed by the kernel, then its pod is deleted.
 leader() {
   local holder
@@ -120,6 +129,7 @@ works after-delete
 say "its pod was deleted; work went on $(since "$began" "$(date -Ins)") s after it had ended"
 settled
 equal "requests for tokens" "$(mints)" 2
+equal "replicas that lead" "$(metric leader)" 1
 
 # --- Upgrade to a chart whose definition has a field more.
 cp -r chart next
