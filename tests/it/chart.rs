@@ -123,6 +123,26 @@ async fn values_of_one_kind_appear_only_where_they_are_asked_for() {
 }
 
 #[tokio::test]
+async fn two_replicas_are_kept_apart_and_one_without_election_is_never_two() {
+    let cluster = cluster().await;
+    let deployment = async |set: &str| -> Value {
+        let show = ["--show-only", "templates/deployment.yaml", "--set", set];
+        serde_saphyr::from_str(&render(cluster, "somewhere", None, &show).await).expect("YAML")
+    };
+    let apart = "/spec/template/spec/affinity/podAntiAffinity/preferredDuringSchedulingIgnoredDuringExecution/0/weight";
+    for (set, replicas, strategy, is_kept_apart) in [
+        ("nameOverride=", 2, "RollingUpdate", true),
+        ("replicaCount=1", 1, "RollingUpdate", false),
+        ("leaderElection.enabled=false,replicaCount=1", 1, "Recreate", false),
+    ] {
+        let rendered = deployment(set).await;
+        assert_eq!(rendered["spec"]["replicas"], replicas, "{set}");
+        assert_eq!(rendered["spec"]["strategy"]["type"], strategy, "{set}");
+        assert_eq!(rendered.pointer(apart).is_some(), is_kept_apart, "{set}");
+    }
+}
+
+#[tokio::test]
 async fn without_the_right_to_list_secrets_there_is_none() {
     let cluster = cluster().await;
     let set = ["--set", "rbac.secretAccess=get", "--show-only", "templates/clusterrole.yaml"];
