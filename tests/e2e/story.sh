@@ -88,6 +88,9 @@ sed -e 's/replace-with-your-client-id/1000.SIMULATED/' -e 's/replace-with-your-c
 began=$(date -Ins)
 kubectl wait zcred/patch-manager -n patching --for=condition=Ready --timeout=60s >/dev/null
 say "a credential has its first token after $(since "$began" "$(date -Ins)") s"
+began=$(date -Ins)
+helm test zoho-operator -n $system --timeout 60s >test.log 2>&1 || { cat test.log; kubectl logs -n $system zoho-operator-check; fail "helm test"; }
+say "helm test finds everything that the operator needs, within $(since "$began" "$(date -Ins)") s"
 kubectl patch --local -f "$WORK/examples/workload.yaml" --type=json --patch-file="$here/workload-patch.yaml" -o yaml |
   kubectl apply -n patching -f - >/dev/null
 began=$(date -Ins)
