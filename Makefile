@@ -22,10 +22,10 @@ FUZZ_TARGETS := reply duration template status ledger
 # --target, so that build scripts and macros are not instrumented.
 COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
 
-.PHONY: help build demo check test test-long fuzz crds image clean-cache need-cargo need-go
+.PHONY: help build demo check test test-long e2e fuzz crds image clean-cache need-cargo need-go
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: need-cargo ## Build the operator as it is released: target/release/zoho-operator
 	$(CARGO) build --locked --release --bin zoho-operator
@@ -54,6 +54,9 @@ fuzz: need-cargo ## Coverage-guided fuzzing for a minute (FUZZ_SECONDS=… for e
 		RUSTFLAGS='$(COVERAGE)' $(CARGO) run --release --target $$host --target-dir target/fuzz --manifest-path fuzz/Cargo.toml --bin $$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=5 -print_final_stats=1 -artifact_prefix=target/fuzz/$$target- target/fuzz/corpus/$$target fuzz/seeds/$$target || exit 1; \
 	done
+
+e2e: ## The image and the chart on a real node, 7 minutes (Linux, root; elsewhere it says why it does nothing)
+	tests/e2e/run.sh
 
 crds: need-cargo ## Write crds/ anew after a change of src/api
 	$(CARGO) run --quiet --locked --bin crdgen

@@ -48,6 +48,10 @@ pub struct Config {
     #[arg(long, env = "ZOHO_OPERATOR_INSTANCE", default_value = "zoho-operator", value_name = "NAME")]
     pub instance: String,
 
+    /// Secret with the key of all hashes, which must exist then. Default: <instance>-hash-key, made at the first start.
+    #[arg(long, env = "ZOHO_OPERATOR_HASH_KEY_SECRET", value_name = "NAME")]
+    hash_key_secret: Option<String>,
+
     /// Labels on everything that the operator creates.
     #[arg(long, env = "ZOHO_OPERATOR_LABELS", value_delimiter = ',', value_parser = parse_label, value_name = "KEY=VALUE")]
     labels: Vec<(String, String)>,
@@ -239,7 +243,12 @@ impl Config {
 
     /// Name of the Secret with the hash key.
     pub fn hash_key_secret(&self) -> String {
-        format!("{}-hash-key", self.instance)
+        self.hash_key_secret.clone().unwrap_or_else(|| format!("{}-hash-key", self.instance))
+    }
+
+    /// May the hash key be made where there is none? Not where its Secret was named: that one is somebody else's.
+    pub fn makes_hash_key(&self) -> bool {
+        self.hash_key_secret.is_none()
     }
 
     /// Labels on everything that the operator creates.

@@ -29,6 +29,8 @@ const DATA_KEY: &str = "key";
 /// Then the ledger under the new key is missing although the target's stamp shows that there was one, and a missing
 /// ledger is presumed full for ten minutes. See `observe::ledger_expected`.
 ///
+/// The Secret that `--hash-key-secret` names is missing: that one is not made here.
+///
 /// # Permissions
 ///
 /// get and create on Secrets, list on `zohomintledgers`, all in the operator's namespace.
@@ -41,6 +43,11 @@ pub async fn load_or_create(client: &Client, config: &Config) -> anyhow::Result<
         Ok(secret) => return parse(&secret, &namespace, &name),
         Err(ApiError::NotFound) => {}
         Err(error) => return Err(error).with_context(read),
+    }
+    if !config.makes_hash_key() {
+        bail!(
+            "Secret {namespace}/{name}, which --hash-key-secret names, does not exist: create it, or leave the flag out"
+        );
     }
     let ledgers = Api::<ZohoMintLedger>::namespaced(client.clone(), &namespace);
     let present = call(ledgers.list_metadata(&ListParams::default().limit(1)))

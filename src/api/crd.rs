@@ -1,5 +1,6 @@
 //! The two `CustomResourceDefinition`s: the derived schema, made structural the way the API server wants it, plus the
-//! rules that need CEL. The files in [`FOLDERS`] are written from here by `crdgen`; a test fails when one is stale.
+//! rules that need CEL. The files in [`FOLDERS`] and [`ONE_FILE`] are written from here by `crdgen`; a test fails when one is
+//! stale.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -156,6 +157,14 @@ pub fn files() -> [(&'static str, String); 2] {
     [("zohocredentials.yaml", yaml(&zoho_credential())), ("zohomintledgers.yaml", yaml(&zoho_mint_ledger()))]
 }
 
+/// Both definitions in one file at the root of the repository, for `kubectl apply --server-side -f`.
+pub const ONE_FILE: &str = "crds.yaml";
+
+/// The content of [`ONE_FILE`].
+pub fn one_file() -> String {
+    files().map(|(_, yaml)| yaml).join("---\n")
+}
+
 fn yaml(crd: &CustomResourceDefinition) -> String {
     let body = serde_saphyr::to_string(crd).expect("a CRD is plain data");
     format!("# Written by `cargo run --bin crdgen`. Do not edit.\n{body}")
@@ -235,6 +244,9 @@ mod tests {
             }
             assert_eq!(std::fs::read_dir(&folder).unwrap().count(), files().len(), "{}", folder.display());
         }
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(ONE_FILE);
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(written == one_file(), "{} is stale: run `cargo run --bin crdgen`", path.display());
     }
 
     #[test]

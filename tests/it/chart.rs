@@ -32,10 +32,124 @@ async fn whatever_is_rendered_is_accepted() {
         let yaml = format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n");
         cluster.apply_yaml(&yaml).await.expect("created");
     }
+    // A pod is accepted only where its ServiceAccount is: those of the values files.
+    for name in ["zoho-operator", "every-value", "made-elsewhere"] {
+        let yaml =
+            format!("apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {name}\n  namespace: {namespace}\n");
+        cluster.apply_yaml(&yaml).await.expect("created");
+    }
+    cluster.apply_yaml(MONITORING_CRDS).await.expect("applied");
+    let established = ["wait", "--for=condition=Established", "crd", "--all"];
+    assert!(cluster.kubectl(&established).await.expect("runs").status.success());
+    let mut kinds = BTreeSet::new();
     for values in values_files() {
         let manifest = render(cluster, &namespace, values.as_deref(), &[]).await;
-        dry_run(cluster, None, &manifest).await;
+        let objects = dry_run(cluster, None, &manifest).await;
+        kinds.extend(objects.iter().map(|object| object["kind"].as_str().expect("it has one").to_owned()));
     }
+    let expected = [
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "ConfigMap",
+        "CustomResourceDefinition",
+        "Deployment",
+        "NetworkPolicy",
+        "Pod",
+        "PodDisruptionBudget",
+        "PrometheusRule",
+        "Role",
+        "RoleBinding",
+        "Service",
+        "ServiceAccount",
+        "ServiceMonitor",
+    ];
+    assert_eq!(kinds.iter().map(String::as_str).collect::<Vec<_>>(), expected, "each is rendered by some file of ci/");
+}
+
+/// A chart that asks the cluster or rolls dice renders otherwise at every sync from Git.
+#[tokio::test]
+async fn rendering_depends_on_nothing_but_the_values() {
+    let cluster = cluster().await;
+    for values in values_files() {
+        let first = render(cluster, "somewhere", values.as_deref(), &[]).await;
+        assert_eq!(first, render(cluster, "somewhere", values.as_deref(), &[]).await, "{values:?}");
+    }
+    let templates = yaml_files(&Path::new(CHART).join("templates"));
+    for path in templates.iter().chain(&[Path::new(CHART).join("templates/_helpers.tpl")]) {
+        let text = fs::read_to_string(path).expect("readable");
+        for word in
+            ["lookup ", "rand", "genCA", "genSigned", "uuidv4", " now", "helm.sh/hook: pre", "helm.sh/hook: post"]
+        {
+            assert!(!text.contains(word), "{} has {word}", path.display());
+        }
+    }
+}
+
+/// Helm keeps a release, CRDs included, in one Secret, and client-side apply an object in one annotation of 256 KiB.
+#[test]
+fn crds_are_small_enough_to_be_applied_by_whatever_means() {
+    for path in yaml_files(&Path::new(CHART).join("files/crds")) {
+        let size = fs::metadata(&path).expect("readable").len();
+        assert!(size < 200 * 1024, "{} has {size} bytes", path.display());
+    }
+}
+
+#[tokio::test]
+async fn values_of_one_kind_appear_only_where_they_are_asked_for() {
+    let cluster = cluster().await;
+    let kinds = async |set: &str| -> BTreeSet<String> {
+        let manifest = render(cluster, "somewhere", None, &["--set", set]).await;
+        manifest.lines().filter_map(|line| line.strip_prefix("kind: ")).map(str::to_owned).collect()
+    };
+    let default = kinds("replicaCount=1").await;
+    for (set, kind) in [
+        ("networkPolicy.enabled=true", "NetworkPolicy"),
+        ("prometheusRule.enabled=true", "PrometheusRule"),
+        ("serviceMonitor.enabled=true", "ServiceMonitor"),
+        ("dashboards.enabled=true", "ConfigMap"),
+    ] {
+        assert!(!default.contains(kind), "{kind} is rendered by default");
+        assert!(kinds(set).await.contains(kind), "{set}");
+    }
+    for (set, kind) in [
+        ("podDisruptionBudget.enabled=false", "PodDisruptionBudget"),
+        ("serviceAccount.create=false", "ServiceAccount"),
+        ("rbac.create=false", "RoleBinding"),
+        ("crds.enabled=false", "CustomResourceDefinition"),
+    ] {
+        assert!(default.contains(kind), "{kind} is not rendered by default");
+        assert!(!kinds(set).await.contains(kind), "{set}");
+    }
+}
+
+#[tokio::test]
+async fn two_replicas_are_kept_apart_and_one_without_election_is_never_two() {
+    let cluster = cluster().await;
+    let deployment = async |set: &str| -> Value {
+        let show = ["--show-only", "templates/deployment.yaml", "--set", set];
+        serde_saphyr::from_str(&render(cluster, "somewhere", None, &show).await).expect("YAML")
+    };
+    let apart = "/spec/template/spec/affinity/podAntiAffinity/preferredDuringSchedulingIgnoredDuringExecution/0/weight";
+    for (set, replicas, strategy, is_kept_apart) in [
+        ("nameOverride=", 2, "RollingUpdate", true),
+        ("replicaCount=1", 1, "RollingUpdate", false),
+        ("leaderElection.enabled=false,replicaCount=1", 1, "Recreate", false),
+    ] {
+        let rendered = deployment(set).await;
+        assert_eq!(rendered["spec"]["replicas"], replicas, "{set}");
+        assert_eq!(rendered["spec"]["strategy"]["type"], strategy, "{set}");
+        assert_eq!(rendered.pointer(apart).is_some(), is_kept_apart, "{set}");
+    }
+}
+
+#[tokio::test]
+async fn without_the_right_to_list_secrets_there_is_none() {
+    let cluster = cluster().await;
+    let set = ["--set", "rbac.secretAccess=get", "--show-only", "templates/clusterrole.yaml"];
+    let rendered = render(cluster, "somewhere", None, &set).await;
+    assert!(rendered.contains("verbs: [get, create, patch, delete]"), "{rendered}");
+    let rendered = render(cluster, "somewhere", None, &set[2..]).await;
+    assert!(rendered.contains("verbs: [get, list, watch, create, patch, delete]"), "{rendered}");
 }
 
 #[tokio::test]
@@ -80,7 +194,11 @@ async fn pods_pass_the_restricted_level() {
 async fn wrong_values_are_refused_with_their_place() {
     let cluster = cluster().await;
     for (set, place, message) in [
-        ("replicaCount=2", "/replicaCount", "maximum: got 2, want 1"),
+        ("replicaCount=2,leaderElection.enabled=false", "/replicaCount", "maximum: got 2, want 1"),
+        ("leaderElection.leaseDuration=15 s", "leaseDuration", "does not match pattern"),
+        ("rbac.secretAccess=list", "/rbac/secretAccess", "value must be one of"),
+        ("podDisruptionBudget.maxUnavailable=half", "maxUnavailable", "does not match pattern"),
+        ("networkPolicy.apiServerCIDRs={10.0.0.1}", "apiServerCIDRs", "does not match pattern"),
         ("replicas=1", "''", "additional properties 'replicas' not allowed"),
         ("image.name=x", "/image", "additional properties 'name' not allowed"),
         ("config.maxLiveTokens=11", "/config/maxLiveTokens", "maximum: got 11, want 10"),
@@ -124,8 +242,7 @@ async fn crds_are_those_of_the_repository() {
     let namespace = cluster.namespace("crds_are_those").await;
     let show = ["--show-only", "templates/crds/crds.yaml"];
     let rendered = dry_run(cluster, None, &render(cluster, &namespace, None, &show).await).await;
-    let ours: String = crd::files().map(|(_, yaml)| yaml).join("---\n");
-    let ours = dry_run(cluster, None, &ours).await;
+    let ours = dry_run(cluster, None, &crd::one_file()).await;
     assert_eq!(rendered.len(), 2);
     for (rendered, ours) in rendered.iter().zip(&ours) {
         assert_eq!(rendered["metadata"]["name"], ours["metadata"]["name"]);
@@ -140,7 +257,8 @@ async fn a_namespaced_installation_has_no_cluster_scoped_object() {
     let values = format!("{CHART}/ci/namespaced-values.yaml");
     let manifest = render(cluster, "somewhere", Some(&values), &[]).await;
     let kinds: BTreeSet<_> = manifest.lines().filter_map(|line| line.strip_prefix("kind: ")).collect();
-    assert_eq!(kinds, BTreeSet::from(["Deployment", "Role", "RoleBinding", "ServiceAccount"]));
+    let expected = ["Deployment", "Pod", "PodDisruptionBudget", "Role", "RoleBinding", "Service", "ServiceAccount"];
+    assert_eq!(kinds, BTreeSet::from(expected));
 }
 
 #[tokio::test]
@@ -215,10 +333,13 @@ fn readme_names_every_value() {
     assert_eq!(missing, Vec::<String>::new());
 }
 
+/// What a cluster with the Prometheus operator has.
+const MONITORING_CRDS: &str = include_str!("support/monitoring-crds.yaml");
+
 /// Where the chart is.
 pub(crate) const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/zoho-operator");
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -229,14 +350,14 @@ fn values_files() -> Vec<Option<String>> {
     std::iter::once(None).chain(files.into_iter().map(|path| Some(path.to_string_lossy().into_owned()))).collect()
 }
 
-fn yaml_files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn yaml_files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("readable").path());
     let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
     files.sort();
     files
 }
 
-async fn render(cluster: &Cluster, namespace: &str, values: Option<&str>, more: &[&str]) -> String {
+pub(crate) async fn render(cluster: &Cluster, namespace: &str, values: Option<&str>, more: &[&str]) -> String {
     let mut arguments = vec!["template", "zoho-operator", CHART, "--namespace", namespace];
     arguments.extend(values.iter().flat_map(|path| ["--values", path]));
     arguments.extend(more);

@@ -1,5 +1,6 @@
 //! The chart installed by Helm, and the operator under the rights that it grants.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -94,6 +95,116 @@ async fn installed_operator_gets_along_with_the_rights_of_the_chart() {
     .await;
     let refused: Vec<_> = entries.iter().filter(|entry| entry.code == 403).collect();
     assert!(refused.is_empty(), "{refused:#?}");
+    let used: BTreeSet<String> =
+        entries.iter().map(|entry| right(&entry.verb, &entry.resource, &entry.subresource)).collect();
+    let granted: BTreeSet<String> = granted(&cluster).await;
+    let needless: Vec<_> = granted.difference(&used).map(String::as_str).collect();
+    assert_eq!(needless, RARELY_USED, "rights that nothing needs, or that are used here after all");
+}
+
+/// What this story does not come to.
+const RARELY_USED: [&str; 2] = [
+    // A ledger that nothing refers to any more is deleted once it is empty.
+    "delete zohomintledgers",
+    // An Event that repeats is counted up.
+    "patch events",
+];
+
+fn right(verb: &str, resource: &str, subresource: &str) -> String {
+    format!("{verb} {resource}{}{subresource}", if subresource.is_empty() { "" } else { "/" })
+}
+
+/// Every right that the chart grants the operator.
+async fn granted(cluster: &ControlPlane) -> BTreeSet<String> {
+    let roles = kubectl(cluster, &["get", "clusterrole/zoho-operator", "-o", "json"]).await;
+    let own = kubectl(cluster, &["get", "role/zoho-operator-own", "-n", NAMESPACE, "-o", "json"]).await;
+    let mut rights = BTreeSet::new();
+    for role in [roles, own] {
+        let role: Value = serde_json::from_str(&role).expect("JSON");
+        for rule in role["rules"].as_array().expect("rules") {
+            let texts = |field: &str| -> Vec<String> { serde_json::from_value(rule[field].clone()).expect("texts") };
+            for resource in texts("resources") {
+                let (resource, subresource) = resource.split_once('/').unwrap_or((&resource, ""));
+                rights.extend(texts("verbs").iter().map(|verb| right(verb, resource, subresource)));
+            }
+        }
+    }
+    rights
+}
+
+#[tokio::test]
+async fn upgrading_brings_new_fields_and_keeps_the_credentials() {
+    let cluster = control_plane().await;
+    // The chart as it was when the definition had a field less.
+    let folder = tempfile::tempdir().expect("a folder");
+    let previous = folder.path().join("zoho-operator");
+    let copied = std::process::Command::new("cp").args(["-r", CHART]).arg(&previous).status().expect("cp runs");
+    assert!(copied.success());
+    let edit = |name: &str, edit: &dyn Fn(String) -> String| {
+        let path = previous.join(name);
+        fs::write(&path, edit(fs::read_to_string(&path).expect("readable"))).expect("written");
+    };
+    edit("Chart.yaml", &|text| text.replace("\nversion: 0.1.0", "\nversion: 0.0.9"));
+    edit("files/crds/zohocredentials.yaml", &|text| {
+        let mut crd: Value = serde_saphyr::from_str(&text).expect("YAML");
+        let spec = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+        assert!(spec.as_object_mut().expect("fields").remove("suspend").is_some());
+        crd.to_string()
+    });
+    let previous = previous.to_string_lossy();
+    helm(&cluster, &["install", "zoho-operator", &previous, "-n", NAMESPACE, "--create-namespace"]).await;
+    kubectl(&cluster, &["create", "namespace", "patching"]).await;
+    cluster.apply_yaml(CREDENTIAL).await.expect("applied");
+    let uid = ["get", "zcred", "patch", "-n", "patching", "-o", "jsonpath={.metadata.uid}"];
+    let before = kubectl(&cluster, &uid).await;
+    patch(&cluster, &json!({ "spec": { "suspend": true } })).await;
+    let suspend = ["get", "zcred", "patch", "-n", "patching", "-o", "jsonpath={.spec.suspend}"];
+    assert_eq!(kubectl(&cluster, &suspend).await, "", "the field is not there yet");
+
+    helm(&cluster, &["upgrade", "zoho-operator", CHART, "-n", NAMESPACE]).await;
+    eventually("the new field is stored", async || {
+        patch(&cluster, &json!({ "spec": { "suspend": true } })).await;
+        (kubectl(&cluster, &suspend).await == "true").then_some(())
+    })
+    .await;
+    assert_eq!(kubectl(&cluster, &uid).await, before, "the same object");
+    // And back: what the former version does not know is not lost while nobody writes it.
+    helm(&cluster, &["rollback", "zoho-operator", "1", "-n", NAMESPACE]).await;
+    assert_eq!(kubectl(&cluster, &uid).await, before, "the same object");
+}
+
+#[tokio::test]
+async fn a_second_release_lives_beside_the_first() {
+    let cluster = control_plane().await;
+    helm(&cluster, &["install", "zoho-operator", CHART, "-n", NAMESPACE, "--create-namespace"]).await;
+    for namespace in ["team-a", "team-b"] {
+        kubectl(&cluster, &["create", "namespace", namespace]).await;
+    }
+    let values = format!("{CHART}/ci/namespaced-values.yaml");
+    // In the first one's namespace, and in another one.
+    for namespace in [NAMESPACE, "second"] {
+        helm(&cluster, &["install", "second", CHART, "-n", namespace, "--create-namespace", "-f", &values]).await;
+        helm(&cluster, &["test", "second", "-n", namespace, "--filter", "name=none"]).await;
+        let user = format!("system:serviceaccount:{namespace}:second-zoho-operator");
+        let may = async |verb: &str, resource: &str, namespace: &str| {
+            let ask = ["auth", "can-i", verb, resource, "-n", namespace, "--as", &user];
+            cluster.kubectl(&ask).await.expect("runs").status.success()
+        };
+        assert!(may("list", "secrets", "team-a").await);
+        assert!(!may("list", "secrets", "patching").await, "it serves two namespaces only");
+        assert!(!may("get", "secrets/zoho-operator-hash-key", NAMESPACE).await, "the first one's key is not its own");
+        helm(&cluster, &["uninstall", "second", "-n", namespace, "--wait"]).await;
+    }
+    assert!(cluster.kubectl(&["get", "zcred", "-A"]).await.expect("runs").status.success(), "the definitions stay");
+    for first in ["deployment/zoho-operator", "role/zoho-operator-own", "serviceaccount/zoho-operator"] {
+        kubectl(&cluster, &["get", first, "-n", NAMESPACE]).await;
+    }
+    kubectl(&cluster, &["get", "clusterrole/zoho-operator", "clusterrolebinding/zoho-operator"]).await;
+    // Two that would both own the definitions are refused by Helm, not merged.
+    let both = ["install", "third", CHART, "-n", "third", "--create-namespace"];
+    let output = cluster.helm(&both).await.expect("runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("meta.helm.sh/release-name"), "{error}");
 }
 
 #[tokio::test]

@@ -64,6 +64,8 @@ async fn missing_parts_of_the_cluster_are_named_with_the_command_that_brings_the
     let applied = cluster.kubectl(&["apply", "--server-side", "-f", crds]).await.expect("kubectl runs");
     assert!(applied.status.success());
     cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]).await.expect("kubectl runs");
+    let output = run(&["--operator-namespace", "default", "--hash-key-secret", "restored"]).await;
+    assert!(last_words(&output).contains("Secret default/restored, which --hash-key-secret names, does not exist"));
     let output = run(&["--operator-namespace", "nowhere"]).await;
     assert!(last_words(&output).contains("namespace nowhere does not exist"), "{}", last_words(&output));
 }

@@ -22,6 +22,11 @@
 {{- default (include "zoho-operator.fullname" .) .Values.config.instance }}
 {{- end }}
 
+{{/* Secret with the key of all hashes. */}}
+{{- define "zoho-operator.hashKey" -}}
+{{- default (printf "%s-hash-key" (include "zoho-operator.instance" .)) .Values.hashKey.existingSecret }}
+{{- end }}
+
 {{/* Labels that select the operator's pods; they cannot change in an upgrade. */}}
 {{- define "zoho-operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "zoho-operator.name" . }}
@@ -88,19 +93,138 @@ of watchNamespaces.
 - apiGroups: [zoho-operator.dev]
   resources: [zohocredentials/status]
   verbs: [patch]
+{{- if eq .Values.rbac.secretAccess "watch" }}
 # list, watch: the metadata of Secrets, to notice when a source or a target changes. Kubernetes knows no smaller right:
 #   who may list Secrets may read them all.
+{{- end }}
 # get: the content of the sources and targets that ZohoCredentials name.
 # create, patch: targets.
 # delete: targets whose name was changed, once their token has expired. OwnerReferencesPermissionEnforcement also asks
 #   for it before an owner is entered in a Secret that is taken over.
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, {{ if eq .Values.rbac.secretAccess "watch" }}list, watch, {{ end }}create, patch, delete]
 # One Event for each transition; patch, since repeated ones are counted up.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+{{- end }}
+
+{{/* The operator's flags, of its pod and of the pod that helm test starts. */}}
+{{- define "zoho-operator.arguments" -}}
+- --operator-namespace={{ .Release.Namespace }}
+- --instance={{ include "zoho-operator.instance" . }}
+{{- with .Values.watchNamespaces }}
+- --watch-namespaces={{ join "," . }}
+{{- end }}
+- --secret-access={{ .Values.rbac.secretAccess }}
+{{- with .Values.hashKey.existingSecret }}
+- --hash-key-secret={{ . }}
+{{- end }}
+{{- if .Values.config.resetHashKey }}
+- --reset-hash-key=true
+{{- end }}
+{{- range $key, $value := .Values.commonLabels }}
+- {{ printf "--labels=%s=%s" $key $value | quote }}
+{{- end }}
+{{- range $dataCenter, $url := .Values.config.accountsUrls }}
+- {{ printf "--accounts-url=%s=%s" $dataCenter $url | quote }}
+{{- end }}
+{{- range $product, $url := .Values.config.apiUrls }}
+- {{ printf "--api-url=%s=%s" $product $url | quote }}
+{{- end }}
+{{- range .Values.config.accountsHosts }}
+- --accounts-host={{ . }}
+{{- end }}
+{{- range .Values.config.apiHosts }}
+- --api-host={{ . }}
+{{- end }}
+{{- range .Values.config.endpointCentralUrls }}
+- {{ printf "--endpoint-central-url=%s" . | quote }}
+{{- end }}
+{{- if .Values.caBundle.configMap }}
+- --ca-file=/etc/zoho-operator/ca-configmap/{{ .Values.caBundle.key }}
+{{- end }}
+{{- if .Values.caBundle.secret }}
+- --ca-file=/etc/zoho-operator/ca-secret/{{ .Values.caBundle.key }}
+{{- end }}
+{{- range .Values.config.caFiles }}
+- {{ printf "--ca-file=%s" . | quote }}
+{{- end }}
+- --max-attempts-per-10m={{ .Values.config.maxAttemptsPer10m }}
+- --max-live-tokens={{ .Values.config.maxLiveTokens }}
+- --mint-rate={{ .Values.config.mintRate }}
+- --concurrency={{ .Values.config.concurrency }}
+- --leader-elect={{ .Values.leaderElection.enabled }}
+- --leader-elect-lease-duration={{ .Values.leaderElection.leaseDuration }}
+- --leader-elect-renew-deadline={{ .Values.leaderElection.renewDeadline }}
+- --leader-elect-retry-period={{ .Values.leaderElection.retryPeriod }}
+- --metrics-bind-address=:{{ .Values.config.metricsPort }}
+- --health-probe-bind-address=:{{ .Values.config.healthPort }}
+- --log-format={{ .Values.config.logFormat }}
+- --log-level={{ .Values.config.logLevel }}
+{{- with .Values.config.logFilter }}
+- {{ printf "--log-filter=%s" . | quote }}
+{{- end }}
+{{- with .Values.extraArgs }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* What the operator's pod and the pod that helm test starts have in common. */}}
+{{- define "zoho-operator.podSpec" -}}
+{{- with include "zoho-operator.imagePullSecrets" . | trim }}
+imagePullSecrets:
+  {{- . | nindent 2 }}
+{{- end }}
+serviceAccountName: {{ include "zoho-operator.serviceAccountName" . }}
+automountServiceAccountToken: true
+# Service links would make variables named ZOHO_OPERATOR_*, like those of the flags.
+enableServiceLinks: false
+{{- with .Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with include "zoho-operator.volumes" . | trim }}
+volumes:
+  {{- . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "zoho-operator.containerSpec" -}}
+image: {{ include "zoho-operator.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- with .Values.securityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with include "zoho-operator.env" . | trim }}
+env:
+  {{- . | nindent 2 }}
+{{- end }}
+{{- with .Values.extraEnvFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.resources }}
+resources:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with include "zoho-operator.volumeMounts" . | trim }}
+volumeMounts:
+  {{- . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "zoho-operator.env" -}}
