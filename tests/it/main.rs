@@ -15,6 +15,7 @@ mod layers;
 mod leader;
 mod metrics;
 mod model;
+mod plugin;
 mod preconditions;
 mod quiet;
 mod reasons;
