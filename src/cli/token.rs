@@ -10,8 +10,9 @@ use super::table::when;
 use super::{Ended, secret_io};
 use crate::clock;
 use crate::error::{ApiError, call};
+use crate::observe;
 use crate::plan::Target;
-use crate::{observe, secret};
+use crate::secret;
 
 /// Prints the token, or the header that carries it. A dead token is not printed.
 ///
