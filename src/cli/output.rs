@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use super::render;
+
 /// Longer lines are hard to read.
 const WIDEST: usize = 110;
 
@@ -66,6 +68,15 @@ impl Output {
         let _ = writeln!(io::stdout().lock(), "{text}");
     }
 
+    /// A result in sentences: broken between words on a terminal.
+    pub fn say(&self, text: &str) {
+        self.result(&self.broken(text));
+    }
+
+    fn broken(&self, text: &str) -> String {
+        render::wrap(text, self.width()).join("\n")
+    }
+
     /// A result whose bytes are secret; `secret_io` decides that they may go out.
     ///
     /// # Errors
@@ -79,12 +90,12 @@ impl Output {
 
     /// Something to know while it goes on.
     pub fn note(&self, text: &str) {
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        let _ = writeln!(io::stderr().lock(), "{}", self.broken(text));
     }
 
     /// Why a command failed.
     pub fn error(&self, text: &str) {
-        let _ = writeln!(io::stderr().lock(), "kubectl zoho: {text}");
+        let _ = writeln!(io::stderr().lock(), "{}", self.broken(&format!("kubectl zoho: {text}")));
     }
 
     /// One line that replaces the one before, on a terminal; nothing elsewhere.

@@ -94,22 +94,30 @@ pub fn fields(fields: &[(&str, String)], width: usize) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Breaks text between words; keeps its own line breaks.
+/// Breaks text between words where a line is too long; keeps its own line breaks and the space before a line.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    text.split('\n')
+        .flat_map(|line| if line.chars().count() <= width { vec![line.to_owned()] } else { broken(line, width) })
+        .collect()
+}
+
+fn broken(line: &str, width: usize) -> Vec<String> {
+    let words = line.trim_start();
+    let indent = " ".repeat(line.len() - words.len());
     let mut lines = Vec::new();
-    for paragraph in text.split('\n') {
-        let mut line = String::new();
-        for word in paragraph.split(' ') {
-            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
-                lines.push(std::mem::take(&mut line));
-            }
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
+    let mut current = indent.clone();
+    for word in words.split(' ') {
+        let is_begun = current.len() > indent.len();
+        if is_begun && current.chars().count() + 1 + word.chars().count() > width {
+            lines.push(std::mem::replace(&mut current, indent.clone() + word));
+            continue;
         }
-        lines.push(line);
+        if is_begun {
+            current.push(' ');
+        }
+        current.push_str(word);
     }
+    lines.push(current);
     lines
 }
 
@@ -162,6 +170,15 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(row(&credential, NOW), ["ns", "c", "Unknown", "Unknown", "-", "-", "-", "c-token"]);
+    }
+
+    #[test]
+    fn only_lines_that_are_too_long_are_broken() {
+        let text = "a  b\n  Scope:     X\n  one two three\nhttps://a-very-long-address/without-a-space";
+        let expected =
+            ["a  b", "  Scope:     X", "  one two", "  three", "https://a-very-long-address/without-a-space"];
+        assert_eq!(wrap(text, 14), expected);
+        assert_eq!(wrap("a b", usize::MAX), ["a b"]);
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub async fn run(global: &Global, args: &RenewArgs, output: &Output) -> anyhow::
         if handled == Some(&request) {
             output.progress_ends();
             let (ended, text) = outcome(&before, &seen, clock::system().now());
-            output.result(&text);
+            output.say(&text);
             return Ok(ended);
         }
         if started.elapsed() >= args.timeout {

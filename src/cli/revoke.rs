@@ -58,7 +58,7 @@ pub async fn run(global: &Global, args: &RevokeArgs, output: &Output) -> anyhow:
     let host = service.token_url.host_str().unwrap_or_default();
     let sharers = sharers(&cluster, &credential).await;
     output.note(&format!(
-        "The refresh token in Secret {}/{} is revoked at {host}, for good. Access tokens made from it stop working at once: {}.",
+        "The refresh token in Secret {}/{} will be revoked at {host}, for good. Access tokens made from it stop working at once, those of {}.",
         cluster.namespace,
         reference.name,
         sharers.join(", ")
@@ -70,7 +70,7 @@ pub async fn run(global: &Global, args: &RevokeArgs, output: &Output) -> anyhow:
     let transport = Transport::new(&global.ca_file)?;
     match transport.revoke(&revocation_url(&service.token_url), &grant.refresh_token).await {
         Revoked::Done => {
-            output.result(&format!(
+            output.say(&format!(
                 "Revoked. Secret {} still holds it: log in anew (kubectl zoho login {} --data-center {}), or delete both.",
                 reference.name, args.name, service.data_center
             ));
@@ -97,7 +97,7 @@ fn is_confirmed() -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
         return Err(usage("nobody can be asked where standard input is not a terminal: confirm with --yes"));
     }
-    Ok(secret_io::ask("Type yes to revoke it").is_ok_and(|answer| answer == "yes"))
+    Ok(secret_io::ask("type yes to revoke it").is_ok_and(|answer| answer == "yes"))
 }
 
 /// The credentials of the namespace that live on this source; the one itself where they cannot be listed.

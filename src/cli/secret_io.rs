@@ -35,7 +35,7 @@ const LONGEST: usize = 4096;
 pub fn ask(what: &str) -> anyhow::Result<String> {
     if io::stdin().is_terminal() {
         let mut stderr = io::stderr().lock();
-        let _ = write!(stderr, "{what}: ");
+        let _ = write!(stderr, "{}: ", capitalised(what));
         let _ = stderr.flush();
     }
     let line = line_of_stdin(what)?;
@@ -49,7 +49,7 @@ pub fn ask(what: &str) -> anyhow::Result<String> {
 /// Nothing was entered, or something that is no such value.
 pub fn ask_secret(what: &str) -> anyhow::Result<SecretString> {
     let line = if io::stdin().is_terminal() {
-        let prompt = format!("{what} (not shown): ");
+        let prompt = format!("{} (not shown): ", capitalised(what));
         Zeroizing::new(rpassword::prompt_password(prompt).with_context(|| format!("read the {what}"))?)
     } else {
         line_of_stdin(what)?
@@ -65,6 +65,11 @@ pub fn ask_secret(what: &str) -> anyhow::Result<SecretString> {
 pub fn read_secret(what: &str, path: &Path) -> anyhow::Result<SecretString> {
     let text = fs::read_to_string(path).with_context(|| format!("read the {what} from {}", path.display()))?;
     checked(what, &Zeroizing::new(text)).map(SecretString::from)
+}
+
+fn capitalised(what: &str) -> String {
+    let mut letters = what.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 fn line_of_stdin(what: &str) -> anyhow::Result<Zeroizing<String>> {

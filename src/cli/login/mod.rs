@@ -138,7 +138,7 @@ impl<'a> Login<'a> {
         self.introduce();
         let client_id = match &self.args.client_id {
             Some(id) => id.clone(),
-            None => secret_io::ask("Client id")?,
+            None => secret_io::ask("client id")?,
         };
         let client_secret = match &self.args.client_secret_file {
             Some(path) => secret_io::read_secret("client secret", path)?,

@@ -65,7 +65,7 @@ pub async fn until_ready(
         let said = match state(&credential, source) {
             State::Ready => {
                 output.progress_ends();
-                output.result(&ready(&credential, clock::system().now()));
+                output.say(&ready(&credential, clock::system().now()));
                 return Ok(Ended::Well);
             }
             State::Failed(text) => {

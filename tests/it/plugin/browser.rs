@@ -102,7 +102,12 @@ async fn consent_in_a_browser_brings_a_refresh_token() {
     operator.synced().await;
     let person = Person::of(&world);
     let redirect_uri = free_redirect();
-    let waiting = Waiting::start(&person, &redirect_uri, &["--no-open"]);
+    let waiting = Waiting::start(&person, &redirect_uri, &[]);
+    let opened = eventually("the browser is opened", async || {
+        std::fs::read_to_string(person.opened()).ok().filter(|address| address.ends_with('\n'))
+    })
+    .await;
+    assert_eq!(opened.trim_end(), waiting.address.as_str());
     let query = |name: &str| {
         waiting
             .address

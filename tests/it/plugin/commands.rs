@@ -104,7 +104,7 @@ async fn revocation_is_asked_for_and_ends_the_refresh_token() {
     let ran = person.zoho(&["revoke", "one"]).await.misused();
     assert_eq!(
         person.masked(&ran.stderr),
-        "The refresh token in Secret NS/source is revoked at 127.0.0.1, for good. Access tokens made from it stop working at once: ZohoCredential one, ZohoCredential two.
+        "The refresh token in Secret NS/source will be revoked at 127.0.0.1, for good. Access tokens made from it stop working at once, those of ZohoCredential one, ZohoCredential two.
 kubectl zoho: nobody can be asked where standard input is not a terminal: confirm with --yes"
     );
     assert_eq!(world.zoho.live_tokens(REFRESH_TOKEN).len(), 1);

@@ -8,7 +8,9 @@ mod login;
 mod secrecy;
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use zoho_operator::testing::control_plane::Identity;
@@ -64,7 +66,17 @@ impl From<Output> for Ran {
 
 impl<'a> Person<'a> {
     pub(super) fn of(world: &'a World) -> Self {
-        Self { world, home: tempfile::tempdir().expect("a folder"), heard: RefCell::default() }
+        let home = tempfile::tempdir().expect("a folder");
+        // What desktops have: here it writes down what it is to open.
+        let browser = home.path().join("xdg-open");
+        std::fs::write(&browser, "#!/bin/sh\necho \"$1\" > \"$HOME/opened\"\n").expect("written");
+        std::fs::set_permissions(&browser, Permissions::from_mode(0o755)).expect("executable");
+        Self { world, home, heard: RefCell::default() }
+    }
+
+    /// What the browser was to open.
+    pub(super) fn opened(&self) -> PathBuf {
+        self.home.path().join("opened")
     }
 
     /// `kubectl zoho …`, ready to be started.
@@ -76,7 +88,7 @@ impl<'a> Person<'a> {
             .arg("zoho")
             .args(args)
             .env_clear()
-            .env("PATH", format!("{}:/usr/bin:/bin", plugin.display()))
+            .env("PATH", format!("{}:{}:/usr/bin:/bin", self.home.path().display(), plugin.display()))
             .env("HOME", self.home.path())
             .env("KUBECONFIG", self.world.cluster.kubeconfig_of(Identity::Admin))
             .env("KUBERC", "off")
