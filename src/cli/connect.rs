@@ -69,6 +69,9 @@ impl Cluster {
                 "ZohoCredential {name} is not in namespace {ns} (or this cluster does not know that kind). See kubectl zoho get -A, and kubectl zoho doctor",
                 ns = self.namespace
             ),
+            ApiError::Unavailable(Some(cause)) if matches!(*cause, kube::Error::SerdeError(_)) => {
+                anyhow::Error::new(*cause).context(format!("read {name}: it does not fit this version of the plugin"))
+            }
             ApiError::Unavailable(Some(cause)) => anyhow::Error::new(*cause).context("reach the cluster"),
             ApiError::Conflict
             | ApiError::AlreadyExists

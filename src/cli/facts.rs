@@ -112,6 +112,8 @@ impl Facts {
             source: source_facts,
             target,
             at_hand: None,
+            // In the memory of the operator; what came of it stands in condition Verified.
+            verification: None,
             ledger: budget::settle(ledger.clone().map_or(Found::Absent, Found::Present), now),
             minting: false,
             grounded_until: None,
@@ -290,6 +292,7 @@ mod tests {
             source: Source::Usable { inputs: String::new(), ledger: "ab".into() },
             target: Target::Absent,
             at_hand: None,
+            verification: None,
             ledger: ZohoMintLedgerSpec::default(),
             minting: false,
             grounded_until: None,

@@ -54,6 +54,7 @@ fn reason(why: MintReason) -> &'static str {
         MintReason::InputsChanged => "the source has other values than the token was minted from",
         MintReason::Expiring => "the present one is due for renewal",
         MintReason::Requested => "somebody asked for it",
+        MintReason::Contradicted => "the product refuses the present one, which it took before",
         MintReason::Refused => "Zoho refused the source's values when it was last asked, and is asked again",
     }
 }

@@ -200,6 +200,7 @@ async fn chromium_follows_the_consent_back_to_the_default_port() {
     let person = Person::of(&world);
     // The person who clicks is a script in the page.
     world.zoho.with(|zoho, _| zoho.grants_mut().set_answers_itself(Some(true)));
+    eventually("nobody else listens on port 8765", async || TcpListener::bind("127.0.0.1:8765").ok().map(drop)).await;
     let waiting = Waiting::start(&person, "http://localhost:8765/callback", &["--no-open"]);
     let browser = Browser::open(chromium, &waiting.address);
     let seen = eventually("the browser shows the last page", async || {

@@ -5,6 +5,7 @@ mod browser;
 mod commands;
 mod doctor;
 mod login;
+mod packaging;
 mod secrecy;
 
 use std::cell::RefCell;
