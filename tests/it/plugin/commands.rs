@@ -148,7 +148,7 @@ async fn caller_with_few_rights_is_told_what_could_not_be_seen() {
     world.credential("one", "source", json!({})).await;
     world.wait_ready("one").await;
     let role = format!(
-        r#"
+        r"
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {{ name: reader, namespace: {ns} }}
@@ -159,7 +159,7 @@ kind: RoleBinding
 metadata: {{ name: reader, namespace: {ns} }}
 roleRef: {{ apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader }}
 subjects: [{{ kind: Group, name: readers-of-{ns}, apiGroup: rbac.authorization.k8s.io }}]
-"#,
+",
         ns = world.namespace
     );
     world.cluster.apply_yaml(&role).await.expect("applied");

@@ -90,7 +90,7 @@ async fn wrong_client_throttle_and_pods_that_never_see_a_renewal_are_found() {
     }
 
     let pod = format!(
-        r#"
+        r"
 apiVersion: v1
 kind: Pod
 metadata: {{ name: report, namespace: {ns} }}
@@ -105,7 +105,7 @@ spec:
       image: none
       env: [{{ name: TOKEN, valueFrom: {{ secretKeyRef: {{ name: one-token, key: access_token }} }} }}]
   volumes: [{{ name: zoho, secret: {{ secretName: one-token }} }}]
-"#,
+",
         ns = world.namespace
     );
     crate::support::eventually("the namespace has its account", async || world.cluster.apply_yaml(&pod).await.ok())

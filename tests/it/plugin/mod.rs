@@ -121,7 +121,8 @@ impl<'a> Person<'a> {
     pub(super) fn start(&self, args: &[&str], lines: &[&str]) -> Child {
         use std::io::Write as _;
         let mut child = self.command(args).stdin(Stdio::piped()).spawn().expect("kubectl starts");
-        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let mut text = lines.join("\n");
+        text.push('\n');
         // Who asks for nothing closes the pipe first.
         let _ = child.stdin.take().expect("a pipe").write_all(text.as_bytes());
         child
