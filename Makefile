@@ -22,7 +22,7 @@ FUZZ_TARGETS := reply duration template status ledger
 # --target, so that build scripts and macros are not instrumented.
 COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
 
-.PHONY: help build demo check test test-long e2e fuzz crds image clean-cache need-cargo need-go
+.PHONY: help build demo check test test-long e2e fuzz crds docs dist image clean-cache need-cargo need-go
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,13 @@ e2e: ## The image and the chart on a real node, 7 minutes (Linux, root; elsewher
 
 crds: need-cargo ## Write crds/ anew after a change of src/api
 	$(CARGO) run --quiet --locked --bin crdgen
+
+docs: need-cargo ## Write docs/kubectl-zoho.md anew after a change of src/cli/args.rs
+	$(CARGO) run --quiet --locked --bin kubectl-zoho -- reference > docs/kubectl-zoho.md.new
+	mv docs/kubectl-zoho.md.new docs/kubectl-zoho.md
+
+dist: need-cargo ## Build release archives of kubectl-zoho for this machine's Linux, with checksums and krew manifest, into dist/
+	CARGO='$(CARGO)' VERSION='$(VERSION)' packaging/dist
 
 image: ## Build the container image zoho-operator:VERSION (IMAGE=…; BUILDER='podman build' without docker)
 	$(or $(BUILDER),docker build) --build-arg VERSION=$(VERSION) --tag $(IMAGE) .

@@ -2,11 +2,13 @@
 //!
 //! In reading order: [`api`] is what users write; [`index`] what the watches told of it; [`observe`] turns that into
 //! facts; [`plan`] decides; [`mint`] asks the token service; [`secret`] and [`apply`] write the target; [`status`]
-//! reports; [`reconcile`] is one pass over one object; [`controller`] makes passes when they are due.
+//! reports; [`reconcile`] is one pass over one object; [`controller`] makes passes when they are due. [`cli`] is
+//! `kubectl zoho`, a program of its own that decides with the same code.
 
 pub mod api;
 pub mod apply;
 pub mod check;
+pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;

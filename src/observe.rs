@@ -398,13 +398,7 @@ impl Observer<'_> {
         let read_at = version(&secret.metadata);
         view.source_version = Some(read_at.clone());
         view.observed.source = if is_target(&secret) {
-            Source::Unusable(Defect {
-                reason: Reason::InvalidSpec,
-                message: format!(
-                    "spec.secretRef names {name}, which is itself the target of a ZohoCredential. Name the Secret that the token is to be made from."
-                ),
-                again_at: None,
-            })
+            Source::Unusable(source_is_target(&name))
         } else {
             match served.issuer.request(&secret, &credential.spec.secret_ref, &key.namespace) {
                 Ok(request) => {
@@ -482,6 +476,36 @@ fn foreign(defect: Defect) -> Target {
     Target::Blocked { defect, token: None }
 }
 
+/// What its metadata says of a target, to somebody without the key to check its seal: `kubectl zoho describe`.
+pub fn target_by_metadata(credential: &ZohoCredential, meta: &ObjectMeta) -> Target {
+    let name = Key::of(meta);
+    match ownership(credential, &SecretSeen::of(meta)) {
+        Ownership::Foreign(owner) => foreign(not_owned(credential, &name, owner.as_deref())),
+        Ownership::Ours(stamp) => {
+            let token = stamp.map(|Stamp { life, inputs, attempt }| Token { life, inputs, attempt });
+            Target::Ours { token, intact: true }
+        }
+        Ownership::Adoptable => Target::Ours { token: None, intact: true },
+    }
+}
+
+/// What is wrong with a source, if something is: what a pass would find.
+pub fn source_defect(
+    credential: &ZohoCredential,
+    namespace: &str,
+    secret: Option<&Secret>,
+    served: Option<&Served>,
+) -> Option<Defect> {
+    let reference = &credential.spec.secret_ref;
+    let name = Key::new(namespace, &reference.name);
+    match (secret, served) {
+        (None, _) => Some(not_found(credential, &name, served)),
+        (Some(secret), _) if is_target(secret) => Some(source_is_target(&name)),
+        (Some(secret), Some(served)) => served.issuer.request(secret, reference, namespace).err(),
+        (Some(_), None) => None,
+    }
+}
+
 fn record(token: &MintedToken) -> Token {
     Token { life: token.life, inputs: token.inputs.clone(), attempt: token.attempt.clone() }
 }
@@ -542,6 +566,16 @@ fn remembered(credential: &ZohoCredential, seen: &str, target: &Target) -> Optio
 
 fn is_target(secret: &Secret) -> bool {
     secret.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(keys::CREDENTIAL_UID))
+}
+
+fn source_is_target(name: &Key) -> Defect {
+    Defect {
+        reason: Reason::InvalidSpec,
+        message: format!(
+            "spec.secretRef names {name}, which is itself the target of a ZohoCredential. Name the Secret that the token is to be made from."
+        ),
+        again_at: None,
+    }
 }
 
 fn unread() -> Defect {

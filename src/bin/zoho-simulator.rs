@@ -16,9 +16,10 @@ use zoho_operator::testing::simulator::{Simulator, SimulatorConfig};
 
 /// A simulation of Zoho's token service.
 ///
-/// POST /oauth/v2/token and /oauth/v2/token/revoke behave as at Zoho, limits included; GET /api/1.4/patch/summary,
-/// /api/1.4/som/summary and /api/v3/requests take the access tokens. Control: GET /_sim/stats, /_sim/log, /_sim/live,
-/// /_sim/tokens/{token}; POST /_sim/register, revoke, script, clear, release, clock, settings.
+/// POST /oauth/v2/token and /oauth/v2/token/revoke behave as at Zoho, limits included; GET /oauth/v2/auth is the consent
+/// page, /oauth/serverinfo lists the data centers; GET /api/1.4/patch/summary, /api/1.4/som/summary and /api/v3/requests
+/// take the access tokens. Control: GET /_sim/stats, /_sim/log, /_sim/live, /_sim/tokens/{token}; POST /_sim/register,
+/// client, code, revoke, script, clear, release, clock, settings.
 #[derive(Parser)]
 #[command(version)]
 struct Flags {

@@ -8,6 +8,7 @@ pub mod data_centers;
 pub mod gate;
 pub mod issuer;
 pub mod ledger;
+pub mod login;
 pub mod probe;
 pub mod reply;
 pub mod server_login;

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::issuer::TokenRequest;
+use super::login::{self, CodeGrant, Exchanged, Revoked};
 use super::probe::{self, Question};
 use super::reply::{self, Failed, Reply};
 use super::server_login::{self, Answer, LoginServer};
@@ -144,9 +145,51 @@ impl Transport {
             form.push(("redirect_uri", redirect_uri.expose_secret()));
         }
         match read(self.client().post(token_url.clone()).form(&form)).await {
-            Ok(Received { status, retry_after, body }) => reply::classify(status, retry_after.as_deref(), &body),
+            Ok(Received { status, retry_after, body, .. }) => reply::classify(status, retry_after.as_deref(), &body),
             Err(error) => Reply::Failed(failure(&error)),
         }
+    }
+
+    /// Exchanges a grant code, which works once, for a refresh token. For logins of people; one request.
+    pub async fn exchange(&self, token_url: &Url, grant: &CodeGrant) -> Exchanged {
+        let mut form = vec![
+            ("grant_type", "authorization_code"),
+            ("client_id", grant.client_id.as_str()),
+            ("client_secret", grant.client_secret.expose_secret()),
+            ("code", grant.code.expose_secret()),
+        ];
+        if let Some(redirect_uri) = &grant.redirect_uri {
+            form.push(("redirect_uri", redirect_uri));
+        }
+        if let Some(verifier) = &grant.verifier {
+            form.push(("code_verifier", verifier.expose_secret()));
+        }
+        match read(self.client().post(token_url.clone()).form(&form)).await {
+            Ok(Received { status, retry_after, body, .. }) => {
+                login::read_exchange(status, retry_after.as_deref(), &body)
+            }
+            Err(error) => Exchanged::Failed(failure(&error)),
+        }
+    }
+
+    /// Ends a refresh token and its access tokens, for good. For people; one request.
+    pub async fn revoke(&self, revocation_url: &Url, refresh_token: &SecretString) -> Revoked {
+        let form = [("token", refresh_token.expose_secret())];
+        match read(self.client().post(revocation_url.clone()).form(&form)).await {
+            Ok(Received { status, body, .. }) => login::read_revocation(status, &body),
+            Err(error) => Revoked::Failed(failure(&error)),
+        }
+    }
+
+    /// Looks at a page that needs no secret, such as the list of data centers: its `Date` and its body.
+    ///
+    /// # Errors
+    ///
+    /// Why there was no answer.
+    pub async fn look(&self, url: &Url) -> Result<(Option<String>, Vec<u8>), Failed> {
+        let Received { date, body, .. } =
+            read(self.client().get(url.clone())).await.map_err(|error| failure(&error))?;
+        Ok((date, body.to_vec()))
     }
 
     /// The password, and where the server asks for one a one-time password: at most three requests.
@@ -192,6 +235,7 @@ impl Transport {
 struct Received {
     status: u16,
     retry_after: Option<String>,
+    date: Option<String>,
     /// Empty where it was too large.
     body: Zeroizing<Vec<u8>>,
 }
@@ -199,8 +243,8 @@ struct Received {
 async fn read(request: RequestBuilder) -> Result<Received, reqwest::Error> {
     let mut response = request.send().await?;
     let status = response.status().as_u16();
-    let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let retry_after = retry_after.map(str::to_owned);
+    let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (retry_after, date) = (text(header::RETRY_AFTER), text(header::DATE));
     let mut body = Zeroizing::new(Vec::with_capacity(4096));
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > LARGEST_REPLY {
@@ -209,7 +253,7 @@ async fn read(request: RequestBuilder) -> Result<Received, reqwest::Error> {
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Received { status, retry_after, body })
+    Ok(Received { status, retry_after, date, body })
 }
 
 fn read_all(ca_files: &[PathBuf]) -> anyhow::Result<Vec<Vec<u8>>> {

@@ -18,7 +18,7 @@ use crate::api::{Time, keys};
 use crate::plan::renewal::Life;
 
 pub use self::inputs::{LoginGrant, RefreshGrant};
-pub use self::target::{Form, dummy_token, is_intact, recover, render_target};
+pub use self::target::{Form, dummy_token, is_intact, recover, render_target, token_in};
 
 /// The key of every hash that leaves the process. Made once for an installation; see `hash_key.rs`.
 #[derive(Clone)]

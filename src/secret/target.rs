@@ -142,6 +142,13 @@ fn token_at(place: &str, data: &BTreeMap<String, ByteString>) -> Option<SecretSt
     Some(SecretString::from(std::str::from_utf8(bytes).ok()?))
 }
 
+/// The token in a target by its annotations alone, for a person who may read it. The seal is not checked: its key is the
+/// operator's.
+pub fn token_in(target: &Secret) -> Option<SecretString> {
+    let place = target.metadata.annotations.as_ref()?.get(keys::TOKEN_AT)?;
+    token_at(place, target.data.as_ref()?)
+}
+
 /// Takes the token back out of a target that was written for `credential`, whatever its templates were.
 ///
 /// `None` when the record or the token was edited: the seal tells. A token that someone planted is never taken for ours.

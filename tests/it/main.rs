@@ -19,6 +19,7 @@ mod leader;
 mod metrics;
 mod model;
 mod monitoring;
+mod plugin;
 mod preconditions;
 mod quiet;
 mod reasons;

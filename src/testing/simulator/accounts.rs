@@ -147,6 +147,11 @@ impl Accounts {
         known.is_revoked = false;
     }
 
+    /// Makes a client without refresh tokens known, or its new secret.
+    pub fn register_client(&mut self, client_id: &str, client_secret: &str) {
+        self.clients.insert(client_id.to_owned(), client_secret.to_owned());
+    }
+
     /// Deletes a client, so that requests meet `invalid_client`. Access tokens live on.
     pub fn remove_client(&mut self, client_id: &str) {
         self.clients.remove(client_id);
@@ -232,11 +237,8 @@ impl Accounts {
             Some(_) => return Err(Refusal::Code("unsupported_grant_type")),
             None => return Err(Refusal::Code("invalid_request")),
         }
+        self.check_client(form)?;
         let client_id = form.client_id.as_deref().unwrap_or_default();
-        let secret = self.clients.get(client_id).ok_or(Refusal::Code("invalid_client"))?;
-        if form.client_secret.as_ref() != Some(secret) {
-            return Err(Refusal::Code("invalid_client_secret"));
-        }
         let known = self
             .refresh_tokens
             .get_mut(form.refresh_token.as_deref().unwrap_or_default())
@@ -265,6 +267,16 @@ impl Accounts {
         );
         let evicted = self.make_room(form, &access_token, now);
         Ok(Minted { access_token, expires_in: life.as_secs(), evicted })
+    }
+
+    /// Whether the form names a known client with its secret.
+    pub(super) fn check_client(&self, form: &TokenForm) -> Result<(), Refusal> {
+        let client_id = form.client_id.as_deref().unwrap_or_default();
+        let secret = self.clients.get(client_id).ok_or(Refusal::Code("invalid_client"))?;
+        if form.client_secret.as_ref() != Some(secret) {
+            return Err(Refusal::Code("invalid_client_secret"));
+        }
+        Ok(())
     }
 
     /// Adds a new access token to the living ones of its refresh token and lets the oldest die where there is no room.

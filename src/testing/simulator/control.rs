@@ -11,6 +11,7 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::grants::Client;
 use super::script::{Reply, Script, Target, Times};
 use super::shared::Shared;
 
@@ -21,6 +22,8 @@ pub(super) fn router() -> Router<Arc<Shared>> {
         .route("/tokens/{token}", get(token))
         .route("/live", get(live))
         .route("/register", post(register))
+        .route("/client", post(client))
+        .route("/code", post(code))
         .route("/revoke", post(revoke))
         .route("/script", post(script))
         .route("/clear", post(clear))
@@ -97,6 +100,39 @@ async fn register(State(shared): State<Arc<Shared>>, Json(body): Json<Register>)
     StatusCode::NO_CONTENT
 }
 
+/// A self client, or with `redirect_uri` a server client.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewClient {
+    client_id: String,
+    client_secret: String,
+    redirect_uri: Option<String>,
+}
+
+async fn client(State(shared): State<Arc<Shared>>, Json(body): Json<NewClient>) -> StatusCode {
+    shared.with(|zoho, _| {
+        zoho.accounts_mut().register_client(&body.client_id, &body.client_secret);
+        let server = body.redirect_uri.map(|uri| Client::Server { redirect_uris: vec![uri] });
+        zoho.grants_mut().register(&body.client_id, server.unwrap_or(Client::SelfClient));
+    });
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewCode {
+    client_id: String,
+    scope: String,
+    #[serde(default = "ten_minutes")]
+    life_seconds: u64,
+}
+
+/// A grant code of a self client, as the API console makes it.
+async fn code(State(shared): State<Arc<Shared>>, Json(body): Json<NewCode>) -> Json<Value> {
+    let life = Duration::from_secs(body.life_seconds);
+    Json(json!({ "code": shared.with(|zoho, now| zoho.grants_mut().code(&body.client_id, &body.scope, life, now)) }))
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Revoke {
@@ -170,6 +206,10 @@ async fn settings(State(shared): State<Arc<Shared>>, Json(body): Json<SettingsBo
         shared.set_latency(Duration::from_millis(milliseconds));
     }
     StatusCode::NO_CONTENT
+}
+
+fn ten_minutes() -> u64 {
+    600
 }
 
 fn every_token_request() -> Target {

@@ -60,6 +60,12 @@ pub struct TokenForm {
     pub client_secret: Option<String>,
     /// Field `refresh_token`.
     pub refresh_token: Option<String>,
+    /// Field `code`.
+    pub code: Option<String>,
+    /// Field `redirect_uri`. Some products' pages list it as mandatory also for a refresh, so it may be sent there.
+    pub redirect_uri: Option<String>,
+    /// Field `code_verifier` (RFC 7636).
+    pub code_verifier: Option<String>,
     /// Whether there were fields that a refresh has no use for, such as `scope`.
     pub has_unknown_fields: bool,
 }
@@ -77,10 +83,13 @@ impl TokenForm {
             client_id: fields.remove("client_id"),
             client_secret: fields.remove("client_secret"),
             refresh_token: fields.remove("refresh_token"),
-            has_unknown_fields: false,
+            redirect_uri: fields.remove("redirect_uri"),
+            ..Self::default()
         };
-        // Some products' pages list the redirect address as mandatory, so it may be sent.
-        fields.remove("redirect_uri");
+        if form.is_code_exchange() {
+            form.code = fields.remove("code");
+            form.code_verifier = fields.remove("code_verifier");
+        }
         form.has_unknown_fields = !fields.is_empty();
         Ok(form)
     }
@@ -92,8 +101,12 @@ impl TokenForm {
             client_id: Some(client_id.to_owned()),
             client_secret: Some(client_secret.to_owned()),
             refresh_token: Some(refresh_token.to_owned()),
-            has_unknown_fields: false,
+            ..Self::default()
         }
+    }
+
+    pub(super) fn is_code_exchange(&self) -> bool {
+        self.grant_type.as_deref() == Some("authorization_code")
     }
 
     /// A breach of the rules that Zoho lets pass or answers with an error code, and that is recorded here.
@@ -102,7 +115,7 @@ impl TokenForm {
             (&self.grant_type, "no grant_type"),
             (&self.client_id, "no client_id"),
             (&self.client_secret, "no client_secret"),
-            (&self.refresh_token, "no refresh_token"),
+            if self.is_code_exchange() { (&self.code, "no code") } else { (&self.refresh_token, "no refresh_token") },
         ];
         required
             .into_iter()

@@ -13,6 +13,7 @@ use axum::routing::{any, get};
 use futures::stream;
 use tokio::time::sleep;
 
+use super::consent;
 use super::control;
 use super::form::{RawRequest, TokenForm, read_revocation};
 use super::journal::Delivery;
@@ -35,6 +36,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/1.3/desktop/authentication", any(log_in))
         .route("/api/1.4/desktop/authentication/otpValidate", any(one_time_password))
         .route("/api/1.3/desktop/authentication/otpValidate", any(one_time_password))
+        .merge(consent::router())
         .nest("/_sim", control::router())
         .fallback(stray)
         .with_state(shared)

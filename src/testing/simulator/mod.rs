@@ -3,8 +3,7 @@
 //!
 //! [`Simulator`] runs it inside a test, the program `zoho-simulator` on its own. Limits are enforced, not scripted:
 //! what a client gets wrong against the simulator it would get wrong against Zoho. The state machine is
-//! [`state::Zoho`]; `http` is a thin shell around it. Grant codes and consent will be further
-//! [`state::Visit`]s.
+//! [`state::Zoho`]; `http` is a thin shell around it, `consent` another one for what browsers see.
 //!
 //! ```no_run
 //! # use std::time::Duration;
@@ -24,10 +23,12 @@ pub mod state;
 
 pub mod accounts;
 pub mod form;
+pub mod grants;
 pub mod journal;
 pub mod script;
 pub mod server;
 
+mod consent;
 mod control;
 mod http;
 mod shared;
@@ -45,6 +46,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use self::accounts::TokenState;
+use self::grants::Client;
 use self::journal::{Counts, Record, Stats};
 use self::script::{Script, Target};
 pub use self::shared::Clock;
@@ -179,6 +181,24 @@ impl Simulator {
         self.with(|zoho, _| {
             zoho.accounts_mut().register(client_id, client_secret, refresh_token);
         });
+    }
+
+    /// Makes a client without refresh tokens known, which gets them for grant codes.
+    pub fn register_client(&self, client_id: &str, client_secret: &str, client: Client) {
+        self.with(|zoho, _| {
+            zoho.accounts_mut().register_client(client_id, client_secret);
+            zoho.grants_mut().register(client_id, client);
+        });
+    }
+
+    /// A grant code as the API console makes it for a self client.
+    pub fn grant_code(&self, client_id: &str, scope: &str, life: Duration) -> String {
+        self.with(|zoho, now| zoho.grants_mut().code(client_id, scope, life, now))
+    }
+
+    /// Every refresh token that a grant code was exchanged for.
+    pub fn granted(&self) -> Vec<String> {
+        self.shared.read(|zoho, _| zoho.grants().refresh_tokens().to_vec())
     }
 
     /// Makes `count` clients known, each with a secret and a refresh token of its own that start with `name`.

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::accounts::{Accounts, Limits, Refusal};
 use super::form::{TokenForm, Violation};
+use super::grants::Grants;
 use super::journal::{Delivery, Journal, Outcome};
 use super::script::{Page, Reply, Script, Scripts, Target};
 use super::server::{LoginVisit, Server};
@@ -106,6 +107,7 @@ pub struct Acted {
 pub struct Zoho {
     settings: Settings,
     accounts: Accounts,
+    grants: Grants,
     scripts: Scripts,
     journal: Journal,
     server: Server,
@@ -117,6 +119,7 @@ impl Zoho {
         Self {
             accounts: Accounts::new(settings.limits.clone(), settings.token_life, seed),
             settings,
+            grants: Grants::default(),
             scripts: Scripts::default(),
             server: Server::new(seed),
             journal: Journal::default(),
@@ -141,6 +144,16 @@ impl Zoho {
     /// The on-premises server, to change.
     pub fn server_mut(&mut self) -> &mut Server {
         &mut self.server
+    }
+
+    /// Grant codes.
+    pub fn grants(&self) -> &Grants {
+        &self.grants
+    }
+
+    /// Grant codes, to change.
+    pub fn grants_mut(&mut self) -> &mut Grants {
+        &mut self.grants
     }
 
     /// Counts and log.
@@ -253,7 +266,22 @@ impl Zoho {
     }
 
     fn exchange(&mut self, form: &TokenForm, now: Timestamp, access_token: &mut Option<Arc<str>>) -> (Page, Outcome) {
-        match self.accounts.exchange(form, now) {
+        let granted = if form.is_code_exchange() {
+            let known = self.accounts.check_client(form);
+            match known.and_then(|()| self.grants.exchange(form, now).map_err(Refusal::Code)) {
+                Ok(granted) => Some(granted),
+                Err(refusal) => return self.refused(&refusal),
+            }
+        } else {
+            None
+        };
+        let first = granted.as_ref().map(|granted| {
+            let text = |field: &Option<String>| field.clone().unwrap_or_default();
+            let (client_id, client_secret) = (text(&form.client_id), text(&form.client_secret));
+            self.accounts.register(&client_id, &client_secret, &granted.refresh_token);
+            TokenForm::refresh(&client_id, &client_secret, &granted.refresh_token)
+        });
+        match self.accounts.exchange(first.as_ref().unwrap_or(form), now) {
             Ok(minted) => {
                 for refresh_token in &minted.evicted {
                     self.journal.evicted(refresh_token);
@@ -266,15 +294,27 @@ impl Zoho {
                 if let Some(api_domain) = &self.settings.api_domain {
                     body["api_domain"] = json!(api_domain);
                 }
+                if let Some(granted) = granted {
+                    body["scope"] = json!(granted.scope.replace(',', " "));
+                    if granted.tells_refresh_token {
+                        body["refresh_token"] = json!(granted.refresh_token);
+                    }
+                }
                 *access_token = Some(minted.access_token);
                 (Page::json(200, body.to_string()), Outcome::Minted)
             }
-            Err(Refusal::Throttled) => {
+            Err(refusal) => self.refused(&refusal),
+        }
+    }
+
+    fn refused(&self, refusal: &Refusal) -> (Page, Outcome) {
+        match refusal {
+            Refusal::Throttled => {
                 let text = if self.settings.throttle_is_localised { THROTTLED_LOCALISED } else { THROTTLED };
                 let page = throttle_page(self.settings.throttle_status, text);
                 (page, Outcome::Throttled)
             }
-            Err(Refusal::Code(code)) => (Page::json(200, json!({ "error": code }).to_string()), Outcome::Refused(code)),
+            Refusal::Code(code) => (Page::json(200, json!({ "error": code }).to_string()), Outcome::Refused(code)),
         }
     }
 

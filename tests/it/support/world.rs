@@ -74,7 +74,8 @@ impl World {
         self.confided.lock().expect("no test panicked with it").push(secret.to_owned());
     }
 
-    fn clock(&self) -> PathBuf {
+    /// The file that moves the clock.
+    pub(crate) fn clock(&self) -> PathBuf {
         self.folder.path().join("clock")
     }
 

@@ -1,0 +1,195 @@
+//! What each command says, word for word, with times and names masked.
+
+use serde_json::{Value, json};
+
+use super::Person;
+use crate::support::world::{REFRESH_TOKEN, World};
+
+#[tokio::test]
+async fn commands_tell_the_story_of_a_credential() {
+    let world = World::new("commands").await;
+    let operator = world.operator();
+    operator.synced().await;
+    let person = Person::of(&world);
+    let ran = person.zoho(&["get"]).await.ok();
+    assert_eq!(
+        person.masked(&ran.stderr),
+        "There is no ZohoCredential in namespace NS. Make one with: kubectl zoho login NAME --data-center DC"
+    );
+    world.good_source("zoho-oauth").await;
+    world.credential("patch", "zoho-oauth", json!({ "product": "PatchManagerPlus" })).await;
+    world.wait_ready("patch").await;
+
+    let ran = person.zoho(&["get"]).await.ok();
+    assert_eq!(
+        person.masked(&ran.stdout),
+        "NAME READY RENEWABLE EXPIRES RENEWS LIVE SECRET
+patch True TokenValid in SPAN in SPAN 1 patch-token"
+    );
+    let ran = person.zoho(&["get", "patch", "-o", "json"]).await.ok();
+    let printed: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!((&printed["kind"], &printed["metadata"]["name"]), (&json!("ZohoCredential"), &json!("patch")));
+    let ran = person.zoho(&["get", "-o", "yaml"]).await.ok();
+    let printed: Value = serde_saphyr::from_str(&ran.stdout).expect("YAML");
+    assert_eq!(printed["items"].as_array().map(Vec::len), Some(1));
+
+    let ran = person.zoho(&["describe", "patch"]).await.ok();
+    assert_eq!(
+        person.masked(&ran.stdout),
+        "Name: NS/patch
+Issuer: data center US (127.0.0.1), PatchManagerPlus
+Source: Secret zoho-oauth
+Target: Secret patch-token
+Token: works until HH:MMZ (in SPAN); minted at HH:MMZ (SPAN ago)
+Ready: True, TokenValid for SPAN. Secret NS/patch-token holds a token that works until HH:MMZ.
+Renewable: True, TokenValid for SPAN. The token is renewed at HH:MMZ.
+Ledger: HASH: 1 of 8 requests in ten minutes, 1 of 7 tokens may be alive
+Next: The token is good. It is renewed at HH:MMZ (in SPAN)."
+            .replace("(SPAN ago)", if ran.stdout.contains("(now)") { "(now)" } else { "(SPAN ago)" })
+    );
+
+    let token = person.zoho_aloud(&["token", "patch"], &[]).await.ok().stdout;
+    assert!(world.zoho.is_alive(token.trim()));
+    let header = person.zoho_aloud(&["token", "patch", "--header"], &[]).await.ok().stdout;
+    assert_eq!(header, format!("Authorization: Zoho-oauthtoken {}\n", token.trim()));
+
+    let ran = person.zoho(&["renew", "patch"]).await.ok();
+    let said = person.masked(&ran.stdout);
+    assert_eq!(said, "Renewed. Secret patch-token holds a new token: it works until HH:MMZ (in SPAN).");
+    let renewed = person.zoho_aloud(&["token", "patch"], &[]).await.ok().stdout;
+    assert!(renewed != token && world.zoho.is_alive(renewed.trim()));
+}
+
+#[tokio::test]
+async fn renewal_that_does_not_come_is_explained() {
+    let world = World::new("renew").await;
+    let person = Person::of(&world);
+    world.good_source("source").await;
+    world.credential("one", "source", json!({})).await;
+    let ran = person.zoho(&["renew", "one", "--timeout", "1s"]).await.failed();
+    assert_eq!(
+        person.masked(&ran.stderr),
+        "kubectl zoho: not handled within SPAN; the request stands. Is an operator running? See kubectl zoho doctor one."
+    );
+    let ran = person.zoho(&["token", "one"]).await.failed();
+    assert_eq!(
+        ran.stderr,
+        "kubectl zoho: there is no token yet: Secret one-token does not exist. See kubectl zoho describe one\n"
+    );
+    let operator = world.operator();
+    operator.synced().await;
+    world.wait_ready("one").await;
+    world.patch("one", json!({ "spec": { "suspend": true } })).await;
+    world.wait_for_reason("one", "Suspended").await;
+    let ran = person.zoho(&["renew", "one"]).await.failed();
+    assert_eq!(
+        ran.stdout,
+        "Not renewed. Suspended: spec.suspend is true: no token is minted. Set it to false to go on.\n"
+    );
+    let ran = person.zoho(&["renew", "nobody"]).await.failed();
+    assert!(ran.stderr.contains("ZohoCredential nobody is not in namespace"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn revocation_is_asked_for_and_ends_the_refresh_token() {
+    let world = World::new("revoke").await;
+    let operator = world.operator();
+    operator.synced().await;
+    let person = Person::of(&world);
+    world.good_source("source").await;
+    for name in ["one", "two"] {
+        world.credential(name, "source", json!({})).await;
+        world.wait_ready(name).await;
+    }
+    let ran = person.zoho(&["revoke", "one"]).await.misused();
+    assert_eq!(
+        person.masked(&ran.stderr),
+        "The refresh token in Secret NS/source will be revoked at 127.0.0.1, for good. Access tokens made from it stop working at once, those of ZohoCredential one, ZohoCredential two.
+kubectl zoho: nobody can be asked where standard input is not a terminal: confirm with --yes"
+    );
+    assert_eq!(world.zoho.live_tokens(REFRESH_TOKEN).len(), 1);
+    let ran = person.zoho(&["revoke", "one", "--yes"]).await.ok();
+    assert_eq!(
+        ran.stdout,
+        "Revoked. Secret source still holds it: log in anew (kubectl zoho login one --data-center US), or delete both.\n"
+    );
+    assert_eq!(world.zoho.live_tokens(REFRESH_TOKEN), Vec::<String>::new());
+    let ran = person.zoho(&["revoke", "one", "--yes"]).await.failed();
+    assert!(ran.stderr.contains("127.0.0.1 does not know this refresh token: it was revoked before"), "{}", ran.stderr);
+
+    // The operator sees it at the next mint, and parks it a minute later.
+    world.advance(2200);
+    world.wait_for_reason("one", "RefreshTokenRejected").await;
+    world.advance(61);
+    world
+        .wait("one", "parked", |seen| {
+            crate::support::world::is(seen, zoho_operator::api::ConditionType::Stalled, "RefreshTokenRejected")
+        })
+        .await;
+    let ran = person.zoho(&["describe", "one"]).await.ok();
+    let said = person.masked(&ran.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        said.contains("Ready: False, RefreshTokenRejected for SPAN. Zoho refused the refresh token (invalid_code)"),
+        "{said}"
+    );
+    assert!(said.contains("Stalled: A person must act."), "{said}");
+    assert!(said.contains("Next: Nothing before the source Secret changes. Zoho is asked once more at HH:MMZ (in SPAN), or at once by kubectl zoho renew."), "{said}");
+    let ran = person.zoho(&["get"]).await.ok();
+    assert!(person.masked(&ran.stdout).contains("one False RefreshTokenRejected"), "{}", ran.stdout);
+}
+
+#[tokio::test]
+async fn caller_with_few_rights_is_told_what_could_not_be_seen() {
+    let world = World::new("few-rights").await;
+    let operator = world.operator();
+    operator.synced().await;
+    let person = Person::of(&world);
+    world.good_source("source").await;
+    world.credential("one", "source", json!({})).await;
+    world.wait_ready("one").await;
+    let role = format!(
+        r"
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{ name: reader, namespace: {ns} }}
+rules: [{{ apiGroups: [zoho-operator.dev], resources: [zohocredentials], verbs: [get, list] }}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{ name: reader, namespace: {ns} }}
+roleRef: {{ apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader }}
+subjects: [{{ kind: Group, name: readers-of-{ns}, apiGroup: rbac.authorization.k8s.io }}]
+",
+        ns = world.namespace
+    );
+    world.cluster.apply_yaml(&role).await.expect("applied");
+    let group = format!("readers-of-{}", world.namespace);
+    let caller = ["--as", "someone", "--as-group", &group];
+    let ran = person.zoho(&[&["describe", "one"], &caller[..]].concat()).await.ok();
+    let said = person.masked(&ran.stdout);
+    assert!(said.contains("\nNext: The token is good. It is renewed at HH:MMZ (in SPAN)."), "{said}");
+    for hidden in ["the target Secret: secrets", "the source Secret: secrets", "its ledger: zohomintledgers"] {
+        assert!(said.contains(hidden), "{hidden}: {said}");
+    }
+    let ran = person.zoho(&[&["token", "one"], &caller[..]].concat()).await.failed();
+    assert!(ran.stderr.contains("read Secret one-token: refused: "), "{}", ran.stderr);
+    let ran = person.zoho(&[&["renew", "one"], &caller[..]].concat()).await.failed();
+    assert!(ran.stderr.contains("cannot patch resource"), "{}", ran.stderr);
+    let ran = person.zoho(&["get", "--as-group", &group]).await.misused();
+    assert!(ran.stderr.contains("--as-group goes with --as"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn completion_is_a_script_that_bash_takes() {
+    let world = World::new("completion").await;
+    let person = Person::of(&world);
+    let ran = person.zoho(&["completion", "bash"]).await.ok();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), ran.stdout).expect("written");
+    let checked = std::process::Command::new("bash").arg("-n").arg(file.path()).output().expect("bash");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    let ran = person.command(&["completion", "words", "login", "x", "--data-center", "E"]);
+    drop(ran);
+    let ran = person.zoho(&["--help"]).await.ok();
+    assert!(ran.stdout.contains("Usage: kubectl zoho"), "{}", ran.stdout);
+}

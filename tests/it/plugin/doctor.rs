@@ -1,0 +1,134 @@
+//! What `doctor` finds, and what it says to do about it.
+
+use serde_json::{Value, json};
+
+use super::Person;
+use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World};
+
+/// Findings of one credential, as `level: text`.
+async fn findings(person: &Person<'_>, name: &str) -> Vec<String> {
+    let ran = person.zoho(&["doctor", name, "-o", "json"]).await;
+    let findings: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
+    let of_it = findings.as_array().expect("a list").iter().filter(|finding| finding["subject"] == name);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    of_it.map(|finding| person.masked(&format!("{}: {}", text(&finding["level"]), text(&finding["text"])))).collect()
+}
+
+#[tokio::test]
+async fn healthy_credential_gets_a_clean_bill() {
+    let world = World::new("doctor-well").await;
+    let operator = world.operator();
+    operator.synced().await;
+    let person = Person::of(&world);
+    world.good_source("source").await;
+    world.credential("one", "source", json!({})).await;
+    world.wait_ready("one").await;
+    assert_eq!(
+        findings(&person, "one").await,
+        [
+            "ok: the operator has looked at the present spec",
+            "ok: its source Secret source has what it needs",
+            "ok: it can be renewed. The token is renewed at HH:MMZ.",
+            "ok: 127.0.0.1 answers from here",
+        ]
+    );
+    let ran = person.zoho(&["doctor", "one"]).await;
+    let said = person.masked(&ran.stdout);
+    for expected in [
+        "cluster\n  ok the API server answers, Kubernetes VERSION; its clock agrees with this machine's",
+        "  ok the kinds of zoho-operator are installed, and as new as this plugin",
+        "  ok you may do in namespace NS what the commands of this plugin need",
+        "\none\n  ok the operator has looked at the present spec",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    let seen = world.zoho.stats();
+    assert_eq!((seen.token.posts, seen.revocations), (1, 0), "it sent no secret anywhere");
+}
+
+#[tokio::test]
+async fn mistakes_in_the_source_are_named_by_key() {
+    let world = World::new("doctor-source").await;
+    let person = Person::of(&world);
+    let quoted = format!("\"{CLIENT_SECRET}\"");
+    let newline = format!("{CLIENT_ID}\n");
+    world.source("odd", &[("client_id", &newline), ("client_secret", &quoted)]).await;
+    world.credential("one", "odd", json!({})).await;
+    let found = findings(&person, "one").await.join("\n");
+    for expected in [
+        "warn: key client_id of source Secret odd has white space around it",
+        "fail: key client_secret of source Secret odd stands in quotes",
+        "fail: key refresh_token of source Secret odd is missing",
+    ] {
+        assert!(found.contains(expected), "{expected}: {found}");
+    }
+    world.credential("two", "nowhere", json!({})).await;
+    let found = findings(&person, "two").await.join("\n");
+    assert!(found.contains("fail: its source Secret nowhere does not exist"), "{found}");
+    assert_eq!(person.zoho(&["doctor"]).await.failed().stderr, "");
+}
+
+#[tokio::test]
+async fn wrong_client_throttle_and_pods_that_never_see_a_renewal_are_found() {
+    let world = World::new("doctor-ill").await;
+    let operator = world.operator();
+    operator.synced().await;
+    let person = Person::of(&world);
+    world
+        .source("wrong", &[("client_id", "1000.WRONG"), ("client_secret", "x"), ("refresh_token", REFRESH_TOKEN)])
+        .await;
+    world.credential("one", "wrong", json!({})).await;
+    world.wait_for_reason("one", "ClientRejected").await;
+    let ran = person.zoho(&["doctor", "one"]).await.failed();
+    let said = person.masked(&ran.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    for expected in [
+        "FAIL ClientRejected: Zoho refused the client (invalid_client)",
+        "FAIL Zoho does not know the client in US: id or secret are mistyped, or the client belongs to another data center",
+        "→ is the client listed at https://api-console.zoho.com? If not, look for it in the others (EU https://api-console.zoho.eu,",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+
+    let pod = format!(
+        r"
+apiVersion: v1
+kind: Pod
+metadata: {{ name: report, namespace: {ns} }}
+spec:
+  serviceAccountName: default
+  automountServiceAccountToken: false
+  containers:
+    - name: main
+      image: none
+      volumeMounts: [{{ name: zoho, mountPath: /token, subPath: access_token }}]
+    - name: side
+      image: none
+      env: [{{ name: TOKEN, valueFrom: {{ secretKeyRef: {{ name: one-token, key: access_token }} }} }}]
+  volumes: [{{ name: zoho, secret: {{ secretName: one-token }} }}]
+",
+        ns = world.namespace
+    );
+    crate::support::eventually("the namespace has its account", async || world.cluster.apply_yaml(&pod).await.ok())
+        .await;
+    let found = findings(&person, "one").await.join("\n");
+    for expected in [
+        "fail: container main of pod report mounts Secret one-token by subPath, which never changes in a running pod",
+        "warn: container side of pod report has Secret one-token in its environment",
+    ] {
+        assert!(found.contains(expected), "{expected}: {found}");
+    }
+}
+
+#[tokio::test]
+async fn absent_operator_is_noticed() {
+    let world = World::new("doctor-absent").await;
+    let person = Person::of(&world);
+    world.good_source("source").await;
+    world.credential("one", "source", json!({})).await;
+    let ran = person.zoho(&["doctor", "one"]).await.failed();
+    let said = person.masked(&ran.stdout);
+    assert!(said.contains("operator\n  FAIL there is neither a Lease zoho-operator nor a Deployment"), "{said}");
+    assert!(said.contains("no operator has looked at it yet"), "{said}");
+    let ran = person.zoho(&["describe", "one"]).await.ok();
+    assert!(ran.stdout.contains("No operator has looked at it yet. See kubectl zoho doctor."), "{}", ran.stdout);
+}

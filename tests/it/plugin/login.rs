@@ -1,0 +1,292 @@
+//! Login with a code of a self client: what it makes, and what it leaves alone.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::PostParams;
+use serde_json::{Value, json};
+use zoho_operator::testing::simulator::grants::Client;
+
+use super::{Person, SCOPE};
+use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World, text};
+
+const LOGIN: [&str; 6] = ["login", "patch", "--data-center", "US", "--product", "PatchManagerPlus"];
+
+#[tokio::test]
+async fn code_becomes_a_token_that_is_kept_valid() {
+    let world = World::new("login-code").await;
+    let operator = world.operator();
+    operator.synced().await;
+    let person = Person::of(&world);
+    let ran = person.logs_in("patch").await;
+    let said = person.masked(&ran.stderr);
+    assert_eq!(
+        said,
+        "At https://api-console.zoho.com, Self Client, Generate Code, enter
+  Scope: PatchManagerPlusCloud.Common.READ,PatchManagerPlusCloud.PatchMgmt.READ
+  Duration: 10 minutes
+and copy the code. Client id and secret stand under Client Secret.
+Stored in Secret NS/patch-oauth.
+ZohoCredential NS/patch is made."
+    );
+    assert_eq!(
+        person.masked(&ran.stdout),
+        "Ready. Secret patch-token holds a token that works until HH:MMZ (in SPAN), and is kept valid.
+Try it: kubectl zoho token patch"
+    );
+
+    let source = world.secret("patch-oauth").await.expect("the source");
+    assert_eq!(text(&source, "client_id"), CLIENT_ID);
+    assert_eq!(text(&source, "refresh_token"), world.zoho.granted()[0]);
+    assert_eq!(text(&source, "redirect_uri"), "", "a self client has none");
+    let managers: Vec<_> = source.metadata.managed_fields.iter().flatten().map(|field| field.manager.clone()).collect();
+    assert_eq!(managers, [Some("kubectl-zoho".to_owned())]);
+    let token = person.zoho_aloud(&["token", "patch"], &[]).await.ok().stdout;
+    assert!(world.zoho.is_alive(token.trim()));
+
+    // The refresh token was revoked: another login puts a new one in its place.
+    world.zoho.revoke(&world.zoho.granted()[0]);
+    let ran = person.logs_in("patch").await;
+    assert!(person.masked(&ran.stderr).ends_with("ZohoCredential NS/patch stands as it was."), "{}", ran.stderr);
+    let source = world.secret("patch-oauth").await.expect("the source");
+    assert_eq!(text(&source, "refresh_token"), world.zoho.granted()[1]);
+    let second = person.zoho_aloud(&["token", "patch"], &[]).await.ok().stdout;
+    assert!(world.zoho.is_alive(second.trim()));
+}
+
+#[tokio::test]
+async fn refused_login_says_what_it_was_and_stores_nothing() {
+    let world = World::new("login-refused").await;
+    let person = Person::of(&world);
+    let code = person.code();
+    world.zoho.register_client("1000.OTHER", CLIENT_SECRET, Client::SelfClient);
+    let expired = world.zoho.grant_code(CLIENT_ID, SCOPE, Duration::ZERO);
+    let table = [
+        ([CLIENT_ID, CLIENT_SECRET, &expired], "Code: Zoho does not take it. It has expired", "(invalid_code)"),
+        (["1000.OTHER", CLIENT_SECRET, &code], "Code: Zoho does not take it.", "(invalid_code)"),
+        (["1000.UNKNOWN", CLIENT_SECRET, &code], "Client or data center: 127.0.0.1 does not know", "(invalid_client)"),
+        (
+            [CLIENT_ID, "wrong-secret", &code],
+            "Client: 127.0.0.1 knows the client id, but not",
+            "(invalid_client_secret)",
+        ),
+    ];
+    for (lines, what, error_code) in table {
+        let ran = person.zoho_with(&LOGIN, &lines).await.failed();
+        assert!(ran.stderr.contains(what) && ran.stderr.contains(error_code), "{}", ran.stderr);
+        assert_eq!(ran.stdout, "");
+    }
+    assert!(world.secret("patch-oauth").await.is_none());
+    assert!(world.credentials().get_opt("patch").await.expect("an answer").is_none());
+    assert_eq!(world.zoho.granted(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn secret_of_somebody_else_is_left_alone_and_the_code_unspent() {
+    let world = World::new("login-foreign").await;
+    let person = Person::of(&world);
+    world.good_source("patch-oauth").await;
+    let code = person.code();
+    let ran = person.zoho_with(&LOGIN, &[CLIENT_ID, CLIENT_SECRET, &code]).await.failed();
+    assert_eq!(
+        person.masked(&ran.stderr),
+        "kubectl zoho: Secret NS/patch-oauth is there and was not made by kubectl zoho; it is left as it is. Choose another one with --secret, or hand it over: kubectl label secret -n NS patch-oauth app.kubernetes.io/managed-by=kubectl-zoho"
+    );
+    let owned: Secret = serde_json::from_value(json!({
+        "metadata": {
+            "name": "synced",
+            "ownerReferences": [{ "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "name": "zoho", "uid": "1", "controller": true }],
+        },
+    }))
+    .expect("a Secret");
+    world.secrets().create(&PostParams::default(), &owned).await.expect("created");
+    let args = [&LOGIN[..], &["--secret", "synced"]].concat();
+    let ran = person.zoho_with(&args, &[CLIENT_ID, CLIENT_SECRET, &code]).await.failed();
+    assert!(
+        ran.stderr
+            .contains("Secret NS/synced is managed by ExternalSecret zoho".replace("NS", &world.namespace).as_str()),
+        "{}",
+        ran.stderr
+    );
+    let ran = person.zoho_with(&[&LOGIN[..], &["-n", "nowhere"]].concat(), &[CLIENT_ID, CLIENT_SECRET, &code]).await;
+    assert!(ran.failed().stderr.contains("namespace nowhere does not exist"));
+    assert_eq!(world.zoho.stats().token.posts, 0, "the code is good still");
+}
+
+#[tokio::test]
+async fn refresh_token_that_cannot_be_stored_is_revoked_again() {
+    let world = World::new("login-undo").await;
+    let person = Person::of(&world);
+    // What no dry run shows.
+    let policy = format!(
+        r#"
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {{ name: {ns} }}
+spec:
+  matchConstraints:
+    namespaceSelector: {{ matchLabels: {{ kubernetes.io/metadata.name: {ns} }} }}
+    resourceRules: [{{ apiGroups: [""], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [secrets] }}]
+  validations: [{{ expression: "request.dryRun", message: no Secrets today }}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {{ name: {ns} }}
+spec: {{ policyName: {ns}, validationActions: [Deny] }}
+"#,
+        ns = world.namespace
+    );
+    world.cluster.apply_yaml(&policy).await.expect("applied");
+    crate::support::eventually("the policy holds", async || {
+        let secret: Secret = serde_json::from_value(json!({ "metadata": { "name": "probe" } })).expect("a Secret");
+        let created = world.secrets().create(&PostParams::default(), &secret).await.is_ok();
+        if created {
+            world.delete_secret("probe").await;
+        }
+        (!created).then_some(())
+    })
+    .await;
+    let code = person.code();
+    let ran = person.zoho_with(&LOGIN, &[CLIENT_ID, CLIENT_SECRET, &code]).await.failed();
+    assert!(
+        ran.stderr.contains("could not be stored, and was revoked again") && ran.stderr.contains("no Secrets today"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!((world.zoho.granted().len(), world.zoho.stats().revocations), (1, 1));
+    assert!(world.credentials().get_opt("patch").await.expect("an answer").is_none());
+}
+
+#[tokio::test]
+async fn printed_secrets_need_no_cluster_and_no_terminal_sees_them() {
+    let world = World::new("login-print").await;
+    let person = Person::of(&world);
+    let code = person.code();
+    let args = [
+        "login",
+        "patch",
+        "--data-center",
+        "us",
+        "--scope",
+        "A.b.READ",
+        "--kubeconfig",
+        "/nowhere",
+        "--print-secret=json",
+    ];
+    let ran = person.zoho_aloud(&args, &[CLIENT_ID, CLIENT_SECRET, &code]).await.ok();
+    let printed: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let expected =
+        json!({ "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "refresh_token": world.zoho.granted()[0] });
+    assert_eq!(printed, expected);
+    assert!(ran.stderr.contains("Zoho did not grant A.b.READ"), "{}", ran.stderr);
+
+    let secret_file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(secret_file.path(), format!("{CLIENT_SECRET}\n")).expect("written");
+    let path = secret_file.path().to_str().expect("text");
+    let args = [
+        "login",
+        "patch",
+        "--data-center",
+        "US",
+        "--client-id",
+        CLIENT_ID,
+        "--client-secret-file",
+        path,
+        "--print-secret",
+        "manifest",
+    ];
+    let ran = person.zoho_aloud(&args, &[&person.code()]).await.ok();
+    let printed: Value = serde_saphyr::from_str(&ran.stdout).expect("YAML");
+    assert_eq!(printed["kind"], "Secret");
+    assert_eq!(printed["metadata"], json!({ "name": "patch-oauth", "namespace": world.namespace }));
+    assert_eq!(printed["stringData"]["refresh_token"], world.zoho.granted()[1].as_str());
+
+    // On a terminal it is refused before anything is asked.
+    let command = person.command(&["login", "patch", "--data-center", "US", "--print-secret=json"]);
+    let line: Vec<_> =
+        std::iter::once(command.get_program()).chain(command.get_args()).map(|word| word.to_string_lossy()).collect();
+    let mut script = std::process::Command::new("script");
+    script.args(["-qec", &line.join(" "), "/dev/null"]).env_clear();
+    script.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?)))).stdin(std::process::Stdio::null());
+    match script.output() {
+        Ok(output) => {
+            assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stdout));
+            assert!(String::from_utf8_lossy(&output.stdout).contains("--print-secret prints secrets"));
+        }
+        Err(_) => crate::support::tell("not tested: there is no script(1) to make a terminal"),
+    }
+    assert_eq!(world.zoho.granted().len(), 2);
+}
+
+#[tokio::test]
+async fn dry_run_shows_what_would_be_applied() {
+    let world = World::new("login-dry").await;
+    let person = Person::of(&world);
+    let ran = person.zoho(&[&LOGIN[..], &["--dry-run", "--browser", "--client-id", "1000.X"]].concat()).await.ok();
+    assert_eq!(
+        person.masked(&ran.stdout),
+        "# Scope: PatchManagerPlusCloud.Common.READ,PatchManagerPlusCloud.PatchMgmt.READ
+apiVersion: v1
+kind: Secret
+metadata:
+  labels:
+    app.kubernetes.io/managed-by: kubectl-zoho
+  name: patch-oauth
+  namespace: NS
+stringData:
+  client_id: 1000.X
+  client_secret: <client secret>
+  redirect_uri: http://localhost:8765/callback
+  refresh_token: <refresh token>
+type: Opaque
+---
+apiVersion: zoho-operator.dev/v1alpha1
+kind: ZohoCredential
+metadata:
+  name: patch
+  namespace: NS
+spec:
+  dataCenter: US
+  product: PatchManagerPlus
+  secretRef:
+    name: patch-oauth"
+    );
+    assert!(world.secret("patch-oauth").await.is_none());
+}
+
+#[tokio::test]
+async fn login_that_cannot_be_meant_is_wrong_usage() {
+    let world = World::new("login-usage").await;
+    let person = Person::of(&world);
+    let table: [(&[&str], &str); 7] = [
+        (&["login", "patch"], "--data-center"),
+        (&["login", "patch", "--data-center", "XX"], "invalid value 'XX'"),
+        (&["login", "patch", "--data-center", "Other"], "--data-center Other needs --accounts-host"),
+        (&["login", "patch", "--data-center", "US", "--browser"], "Name a --product, or scopes with --scope"),
+        (&["login", "patch", "--data-center", "US", "--scope", "READ"], "READ is no scope"),
+        (
+            &[
+                "login",
+                "patch",
+                "--data-center",
+                "US",
+                "--browser",
+                "--scope",
+                "A.b.READ",
+                "--redirect-uri",
+                "https://x/y",
+            ],
+            "does not lead back here",
+        ),
+        (
+            &["login", "patch", "--data-center", "US", "--accounts-url", "US=http://gateway.example"],
+            "only https, or http on loopback",
+        ),
+    ];
+    for (args, expected) in table {
+        let ran = person.zoho(args).await.misused();
+        assert!(ran.stderr.contains(expected), "{args:?}: {}", ran.stderr);
+    }
+    let ran = person.zoho_with(&LOGIN, &[CLIENT_ID, ""]).await.misused();
+    assert!(ran.stderr.ends_with("kubectl zoho: no client secret was given\n"), "{}", ran.stderr);
+}
