@@ -115,7 +115,7 @@ pub fn rights(config: &Config) -> Vec<Right> {
     }
     let own = config.operator_namespace();
     let own = Some(own.as_str());
-    need(own, GROUP, "zohomintledgers", None, &["list", "watch", "create", "update", "delete"]);
+    need(own, GROUP, "zohomintledgers", None, &["get", "list", "watch", "create", "update", "delete"]);
     need(own, "", "secrets", Some(&config.hash_key_secret()), &["get"]);
     need(own, "", "secrets", None, &["create"]);
     if config.leader_elect {
