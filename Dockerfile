@@ -30,13 +30,15 @@ RUN case "$TARGETARCH" in \
     && rm -rf /var/lib/apt/lists/* \
     && rustup target add "$target"
 
+# Cargo features, such as otlp.
+ARG FEATURES=
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,id=target-$TARGETARCH \
     target=$(cat /target) variable=$(tr - _ < /target) \
     && export "CC_$variable=$(cat /compiler)" \
     && export "CARGO_TARGET_$(echo "$variable" | tr a-z A-Z)_LINKER=rust-lld" \
-    && cargo build --release --locked --target "$target" --bin zoho-operator \
+    && cargo build --release --locked --target "$target" --features "$FEATURES" --bin zoho-operator \
     && mkdir /out \
     && cp "target/$target/release/zoho-operator" /etc/ssl/certs/ca-certificates.crt /out/
 

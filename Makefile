@@ -13,7 +13,7 @@ export no_proxy := $(NO_PROXY)
 
 # Where the control plane is kept once it is built, see tests/controlplane/README.md.
 CACHE        := "$${XDG_CACHE_HOME:-$$HOME/.cache}"/zoho-operator/controlplane
-WITH_TESTING := --locked --features testing
+WITH_TESTING := --locked --features testing,otlp
 
 .DEFAULT_GOAL := help
 FUZZ_SECONDS ?= 12
@@ -68,8 +68,8 @@ docs: need-cargo ## Write docs/kubectl-zoho.md anew after a change of src/cli/ar
 dist: need-cargo ## Build release archives of kubectl-zoho for this machine's Linux, with checksums and krew manifest, into dist/
 	CARGO='$(CARGO)' VERSION='$(VERSION)' packaging/dist
 
-image: ## Build the container image zoho-operator:VERSION (IMAGE=…; BUILDER='podman build' without docker)
-	$(or $(BUILDER),docker build) --build-arg VERSION=$(VERSION) --tag $(IMAGE) .
+image: ## Build the container image zoho-operator:VERSION (IMAGE=…; FEATURES=otlp; BUILDER='podman build' without docker)
+	$(or $(BUILDER),docker build) --build-arg VERSION=$(VERSION) --build-arg FEATURES=$(FEATURES) --tag $(IMAGE) .
 
 clean-cache: ## Delete the control plane that was built for the tests and the demo (10 minutes to build again)
 	rm -rf $(CACHE)

@@ -48,7 +48,7 @@ pub struct Config {
     #[arg(long, env = "ZOHO_OPERATOR_INSTANCE", default_value = "zoho-operator", value_name = "NAME")]
     pub instance: String,
 
-    /// Secret with the key of all hashes, which must exist then. Default: <instance>-hash-key, made at the first start.
+    /// Secret with the key of all hashes, which must exist then. Default: INSTANCE-hash-key, made at the first start.
     #[arg(long, env = "ZOHO_OPERATOR_HASH_KEY_SECRET", value_name = "NAME")]
     hash_key_secret: Option<String>,
 
@@ -136,6 +136,12 @@ pub struct Config {
     /// Full tracing filter, instead of --log-level. Example: `info,zoho_operator::mint=debug`.
     #[arg(long, env = "ZOHO_OPERATOR_LOG_FILTER", value_name = "FILTER")]
     pub log_filter: Option<String>,
+
+    /// Send traces to this OpenTelemetry collector: a base URL of OTLP over HTTP, to which /v1/traces is added. Spans carry
+    /// names and ids, no secrets. Example: `http://collector.observability:4318`.
+    #[cfg(feature = "otlp")]
+    #[arg(long, env = "ZOHO_OPERATOR_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<Url>,
 }
 
 /// What to do instead of running the operator.

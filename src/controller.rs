@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::api::{Time, ZohoCredential, ZohoMintLedger};
 use crate::clock::Clock;
@@ -28,6 +29,7 @@ use crate::poll::{self, Poll};
 use crate::queue::Queue;
 use crate::reconcile::{Context, PassError, reconcile};
 use crate::server::Health;
+use crate::telemetry::SPANS;
 
 /// The wall clock is compared with the due times at least this often: timers stand still while a machine is suspended.
 const HEARTBEAT: Duration = Duration::from_secs(3);
@@ -88,7 +90,8 @@ pub async fn run(
         while works && passes.len() < concurrency {
             let Some(key) = queue.take(now) else { break };
             let (context, of) = (context.clone(), key.clone());
-            let pass = passes.spawn(async move { reconcile(&context, &of).await });
+            let span = tracing::info_span!(target: SPANS, "pass", credential = %of);
+            let pass = passes.spawn(async move { reconcile(&context, &of).await }.instrument(span));
             running.insert(pass.id(), (key, Instant::now()));
         }
         if works && tidied.elapsed() > TIDY_EVERY {

@@ -46,9 +46,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {
-    telemetry::start(&config)?;
-    keep_memory_private();
     rustls::crypto::ring::default_provider().install_default().ok();
+    let _telemetry = telemetry::start(&config)?;
+    keep_memory_private();
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;
 

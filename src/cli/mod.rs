@@ -7,7 +7,6 @@
 #[expect(
     clippy::doc_markdown,
     clippy::struct_excessive_bools,
-    rustdoc::bare_urls,
     reason = "docs of flags become the help, which shows Markdown as it is; flags are bools"
 )]
 pub mod args;

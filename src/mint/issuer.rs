@@ -27,8 +27,6 @@ pub enum Issuer {
 /// What everybody else needs to know of an issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// One word for metrics and logs.
-    pub kind: &'static str,
     /// What people call it, at the start of a sentence.
     pub service: String,
     /// Where its inputs are made.
@@ -89,7 +87,6 @@ impl Issuer {
     pub fn terms(&self) -> Terms {
         match self {
             Self::Zoho(service) => Terms {
-                kind: "oauth",
                 service: format!("The token service of data center {}", service.data_center),
                 console: service.console(),
                 data_center: Some(service.data_center),
@@ -100,7 +97,6 @@ impl Issuer {
                 api_url: None,
             },
             Self::Server(server) => Terms {
-                kind: "login",
                 service: format!("The server {}", server.base_url()),
                 console: server.base_url(),
                 data_center: None,

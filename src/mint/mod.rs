@@ -18,6 +18,9 @@ pub mod zoho;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tracing::Instrument as _;
+use tracing::field::Empty;
+
 use self::gate::Gate;
 use self::issuer::TokenRequest;
 use self::ledger::{Ledgers, NotReserved, Reservation};
@@ -33,6 +36,7 @@ use crate::plan::budget::{Need, Request};
 use crate::plan::record::{self, Lesson};
 use crate::plan::renewal::Life;
 use crate::secret::MintedToken;
+use crate::telemetry::SPANS;
 
 /// One request for a token.
 #[derive(Clone, Debug)]
@@ -173,7 +177,10 @@ impl Mints {
         self.in_the_air.spawn(async move {
             // Lands also when the flight panics, or everybody who shares the ledger would wait for ever.
             let landing = Landing { mints: mints.clone(), ledger: order.ledger.clone() };
-            let result = mints.fly(&order, &key).await;
+            let ledger = order.ledger.as_str();
+            let span =
+                tracing::info_span!(target: SPANS, "mint", credential = %key, ledger, attempt = Empty, outcome = Empty);
+            let result = mints.fly(&order, &key).instrument(span).await;
             mints.take_in(&order, &key, result);
             drop(landing);
         });
@@ -195,12 +202,14 @@ impl Mints {
         if !self.leadership.is_leader() {
             return Err(None);
         }
-        let reservation = match self.ledgers.reserve(&order.ledger, &request, order.ledger_expected).await {
-            Ok(reservation) => reservation,
-            // The plan looks at the ledger again and says what to wait for.
-            Err(NotReserved::Held(_) | NotReserved::Contended) => return Err(None),
-            Err(NotReserved::Unavailable(error)) => return Err(Some(self.ledger_unavailable(order, &error))),
-        };
+        let reserve = tracing::info_span!(target: SPANS, "reserve");
+        let reservation =
+            match self.ledgers.reserve(&order.ledger, &request, order.ledger_expected).instrument(reserve).await {
+                Ok(reservation) => reservation,
+                // The plan looks at the ledger again and says what to wait for.
+                Err(NotReserved::Held(_) | NotReserved::Contended) => return Err(None),
+                Err(NotReserved::Unavailable(error)) => return Err(Some(self.ledger_unavailable(order, &error))),
+            };
         let issuer = match &order.request {
             TokenRequest::Refresh(..) => Issuer::OAuth,
             TokenRequest::Login(..) => Issuer::Login,
@@ -212,7 +221,10 @@ impl Mints {
             return Err(None);
         }
         let sent_at = tokio::time::Instant::now();
-        let reply = self.transport.send(&order.request, self.clock.as_ref()).await;
+        let request = tracing::info_span!(target: SPANS, "token request", host = order.request.host());
+        let reply = self.transport.send(&order.request, self.clock.as_ref()).instrument(request).await;
+        let mint = tracing::Span::current();
+        mint.record("attempt", reservation.id.as_str()).record("outcome", outcome_of(&reply).word());
         let (outcome, took) = (outcome_of(&reply), sent_at.elapsed());
         self.metrics.minted(issuer, outcome, Some(took));
         tracing::info!(

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use kube::Client;
 use serde_json::json;
+use tracing::Instrument as _;
 
 use crate::api::{ConditionType, Observed as Versions, Reason, Time, ZohoCredential, ZohoCredentialStatus};
 use crate::apply;
@@ -29,6 +30,7 @@ use crate::plan::{self, Defect, MintReason, Observed, Plan, Source, Target};
 use crate::probes::Probes;
 use crate::secret::HashKey;
 use crate::status::{self, Report};
+use crate::telemetry::SPANS;
 
 /// A pass that has to look again this often leaves the rest to the next one.
 const MOST_TURNS: usize = 5;
@@ -354,7 +356,9 @@ impl Pass<'_> {
         if status::says_the_same(&before, &after) {
             return Ok(before);
         }
-        match apply::patch_status(&self.context.client, self.credential, self.key, &after).await {
+        let span = tracing::info_span!(target: SPANS, "write status");
+        let write = apply::patch_status(&self.context.client, self.credential, self.key, &after);
+        match write.instrument(span).await {
             Ok(written) => {
                 self.context.index.apply_credential(written);
                 for announcement in status::announcements(&before, &after) {

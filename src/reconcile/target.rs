@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
+use tracing::Instrument as _;
 
 use super::{Effect, Pass, PassError};
 use crate::api::{Reason, Time};
@@ -12,6 +13,7 @@ use crate::index::version;
 use crate::observe::View;
 use crate::plan::{Defect, Target};
 use crate::secret;
+use crate::telemetry::SPANS;
 
 /// A refused write is tried again after this.
 const REFUSED_FOR: Duration = Duration::from_secs(30);
@@ -69,7 +71,8 @@ impl Pass<'_> {
             Err(defect) => return Ok(Effect::Blocked(defect)),
         };
         let name = self.target();
-        match self.write(&wanted, view, Mode::Real).await {
+        let span = tracing::info_span!(target: SPANS, "write target", attempt = token.attempt);
+        match self.write(&wanted, view, Mode::Real).instrument(span).await {
             Ok(written) => {
                 let concerned = self.context.index.apply_secret(&written.metadata);
                 self.context.wake_others(self.key, concerned);

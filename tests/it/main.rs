@@ -31,4 +31,6 @@ mod server_login;
 mod startup;
 mod support;
 mod templates;
+#[cfg(feature = "otlp")]
+mod traces;
 mod verify;
