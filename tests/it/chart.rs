@@ -232,7 +232,10 @@ async fn the_operator_understands_the_arguments_and_every_flag_has_a_value() {
     }
     let command = Config::command();
     let flags = command.get_arguments().filter_map(|argument| argument.get_long()).map(|flag| format!("--{flag}"));
-    let missing: Vec<_> = flags.filter(|flag| !given.contains(flag)).collect();
+    // Only in an image that was built for it, and given by `extraArgs` there.
+    let of_features = ["--otlp-endpoint"];
+    let wanted = flags.filter(|flag| !of_features.contains(&flag.as_str()));
+    let missing: Vec<_> = wanted.filter(|flag| !given.contains(flag)).collect();
     assert_eq!(missing, Vec::<String>::new(), "flags without a value in the chart, or without an example in ci/");
 }
 

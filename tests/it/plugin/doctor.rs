@@ -1,6 +1,7 @@
 //! What `doctor` finds, and what it says to do about it.
 
 use serde_json::{Value, json};
+use zoho_operator::testing::simulator::script::Reply;
 
 use super::Person;
 use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World};
@@ -69,7 +70,7 @@ async fn mistakes_in_the_source_are_named_by_key() {
 }
 
 #[tokio::test]
-async fn wrong_client_throttle_and_pods_that_never_see_a_renewal_are_found() {
+async fn wrong_client_and_pods_that_never_see_a_renewal_are_found() {
     let world = World::new("doctor-ill").await;
     let operator = world.operator();
     operator.synced().await;
@@ -131,4 +132,44 @@ async fn absent_operator_is_noticed() {
     assert!(said.contains("no operator has looked at it yet"), "{said}");
     let ran = person.zoho(&["describe", "one"]).await.ok();
     assert!(ran.stdout.contains("No operator has looked at it yet. See kubectl zoho doctor."), "{}", ran.stdout);
+}
+
+#[tokio::test]
+async fn throttled_credential_is_named_with_the_end_of_its_silence() {
+    let world = World::new("doctor-throttled").await;
+    let operator = world.operator();
+    operator.synced().await;
+    let person = Person::of(&world);
+    world.good_source("source").await;
+    world.zoho.script_for(REFRESH_TOKEN, Reply::Throttle);
+    world.credential("one", "source", json!({})).await;
+    world.wait_for_reason("one", "Throttled").await;
+    let found = findings(&person, "one").await.join("\n");
+    assert!(found.contains("Throttled: Zoho says that there were too many requests"), "{found}");
+    assert_eq!(world.zoho.stats().token.posts, 1, "looking at it breaks no silence");
+}
+
+#[tokio::test]
+async fn who_leads_is_named_and_that_nobody_does_any_more() {
+    let world = World::new("doctor-leader").await;
+    let person = Person::of(&world);
+    let operator = world.operator_with(&[
+        "--leader-elect=true",
+        "--leader-elect-lease-duration=3s",
+        "--leader-elect-renew-deadline=2s",
+        "--leader-elect-retry-period=400ms",
+    ]);
+    operator.synced().await;
+    world.good_source("source").await;
+    world.credential("one", "source", json!({})).await;
+    world.wait_ready("one").await;
+    let said = person.zoho(&["doctor", "one"]).await.stdout;
+    assert!(said.contains("leads"), "{said}");
+    operator.kill();
+    let said = crate::support::eventually("the lease runs out", async || {
+        let said = person.zoho(&["doctor", "one"]).await.stdout;
+        said.contains("nobody leads").then_some(said)
+    })
+    .await;
+    assert!(said.contains("FAIL    nobody leads: operator-"), "{said}");
 }
