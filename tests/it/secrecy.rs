@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 use zoho_operator::testing::simulator::script::{Page, Reply, Script};
 
-use crate::support::world::{REFRESH_TOKEN, World};
+use crate::support::world::{Operator, REFRESH_TOKEN, World};
 
 #[tokio::test]
 async fn secrets_stand_in_no_status_event_ledger_annotation_argument_or_environment() {
@@ -25,7 +25,11 @@ async fn secrets_stand_in_no_status_event_ledger_annotation_argument_or_environm
     world.wait_for_reason("one", "UpstreamReplyInvalid").await;
     world.advance(61);
     world.wait_ready("one").await;
+    secrets_stand_nowhere(&world, &operator, "one-token").await;
+}
 
+/// Looks for every secret of a world in all places but the logs, which are read when the world ends.
+pub(crate) async fn secrets_stand_nowhere(world: &World, operator: &Operator, target: &str) {
     let process = format!("/proc/{}", operator.pid());
     let mut places = vec![("arguments", fs::read_to_string(format!("{process}/cmdline")).expect("readable"))];
     // The process keeps its memory to itself, and the environment is in it: mostly nobody may read it.
@@ -43,7 +47,7 @@ async fn secrets_stand_in_no_status_event_ledger_annotation_argument_or_environm
             .expect("kubectl");
         places.push((kinds, String::from_utf8(output.stdout).expect("text")));
     }
-    let metadata = world.secret("one-token").await.expect("the target").metadata;
+    let metadata = world.secret(target).await.expect("the target").metadata;
     places.push(("metadata of the target", serde_json::to_string(&metadata).expect("plain data")));
     let canaries = world.canaries();
     assert!(canaries.len() >= 20, "the test knows what to look for");

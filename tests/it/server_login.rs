@@ -10,6 +10,7 @@ use zoho_operator::testing::simulator::script::{Reply, Target};
 use zoho_operator::testing::simulator::server::LoginCounts;
 use zoho_operator::testing::simulator::{Simulator, SimulatorConfig};
 
+use crate::secrecy::secrets_stand_nowhere;
 use crate::support::eventually;
 use crate::support::world::{Operator, World, condition, is, is_ready, message, text};
 
@@ -275,4 +276,16 @@ async fn session_that_the_server_ended_is_replaced_by_one_login() {
     eventually("another token", async || (world.token("one-token").await? != token).then_some(())).await;
     assert_eq!(counts(&world).logins, 2);
     world.wait("one", "Verified", is_verified).await;
+}
+
+#[tokio::test]
+async fn password_seed_and_session_stand_nowhere() {
+    let (world, operator) = server("login_secrecy", None, Some(SEED)).await;
+    source(&world, "canary0wrong0password", Some(SEED)).await;
+    world.confide("canary0wrong0password");
+    credential(&world, "one", json!({})).await;
+    world.wait_for_reason("one", "LoginRejected").await;
+    source(&world, PASSWORD, Some(SEED)).await;
+    world.wait_ready("one").await;
+    secrets_stand_nowhere(&world, &operator, "one-token").await;
 }
