@@ -1,8 +1,10 @@
 //! What each command says, word for word, with times and names masked.
 
 use serde_json::{Value, json};
+use zoho_operator::testing::control_plane::Identity;
 
 use super::Person;
+use crate::support::tell;
 use crate::support::world::{REFRESH_TOKEN, World};
 
 #[tokio::test]
@@ -192,4 +194,34 @@ async fn completion_is_a_script_that_bash_takes() {
     drop(ran);
     let ran = person.zoho(&["--help"]).await.ok();
     assert!(ran.stdout.contains("Usage: kubectl zoho"), "{}", ran.stdout);
+}
+
+#[tokio::test]
+async fn contexts_and_exec_credential_plugins_work_as_in_kubectl() {
+    let world = World::new("exec-plugin").await;
+    let person = Person::of(&world);
+    let text = std::fs::read_to_string(world.cluster.kubeconfig_of(Identity::Admin)).expect("readable");
+    let mut config: Value = serde_json::from_str(&text).expect("JSON");
+    let Some(token) = config["users"][0]["user"]["token"].as_str().map(str::to_owned) else {
+        return tell("not tested: the cluster's own kubeconfig holds no token");
+    };
+    let credential = json!({
+        "apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": { "token": token },
+    });
+    config["users"][0]["user"] = json!({ "exec": {
+        "apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "interactiveMode": "Never",
+        "args": ["-c", format!("echo '{credential}'")],
+    } });
+    let mut right = config["contexts"][0].clone();
+    right["name"] = json!("right");
+    config["contexts"][0]["context"]["user"] = json!("nobody");
+    config["contexts"].as_array_mut().expect("a list").push(right);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("config");
+    std::fs::write(&path, config.to_string()).expect("written");
+    let path = path.to_str().expect("UTF-8");
+    person.zoho(&["get", "--kubeconfig", path, "--context", "right"]).await.ok();
+    person.zoho(&["get", "--kubeconfig", path]).await.failed();
+    let ran = person.zoho(&["get", "--kubeconfig", path, "--context", "none"]).await.failed();
+    assert!(ran.stderr.contains("none"), "{}", ran.stderr);
 }
