@@ -7,8 +7,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A span as Go writes it: one to four numbers of at most five digits, each with a unit `h`, `m`, `s` or `ms`.
+///
+/// A sum of more than [`LONGEST`] counts as that, so that what was read can be written again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GoDuration(pub Duration);
+
+/// Eleven years: the longest span that one number of hours can say.
+pub const LONGEST: Duration = Duration::from_secs(99_999 * 3600);
 
 /// What is wrong with the text of a [`GoDuration`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +49,7 @@ impl std::str::FromStr for GoDuration {
             };
             total += unit;
             if tail.is_empty() {
-                return Ok(Self(total));
+                return Ok(Self(total.min(LONGEST)));
             }
             rest = tail;
         }
@@ -103,6 +108,12 @@ mod tests {
         for (text, seconds) in [("30m", 1800), ("1h30m", 5400), ("0s", 0), ("90s", 90), ("1500ms", 1)] {
             assert_eq!(text.parse::<GoDuration>().unwrap().0.as_secs(), seconds, "{text}");
         }
+    }
+
+    #[test]
+    fn sum_beyond_five_digits_of_hours_is_cut_to_them() {
+        let span: GoDuration = "55300h55300h".parse().unwrap();
+        assert_eq!(span.to_string(), "99999h");
     }
 
     #[test]
