@@ -89,7 +89,7 @@ pub fn check(credential: &ZohoCredential, config: &Config) -> Result<Served, Def
         template::check(target, api_url.as_deref())?;
     }
     let renew_before = terms.renew_before.unwrap_or(renew_before);
-    let question = || probe::question(spec, &issuer, api_url.as_deref(), config);
+    let question = || probe::question(spec, &issuer, &terms, api_url.as_deref(), config);
     let verify = spec.verify.as_ref().map(|verify| (verify.interval.0, question()));
     Ok(Served { issuer, terms, api_url, renew_before, verify })
 }

@@ -4,7 +4,7 @@ use reqwest::Url;
 use serde_json::Value;
 
 use super::data_centers;
-use super::issuer::Issuer;
+use super::issuer::{Issuer, Terms};
 use crate::api::{Product, Reason, ZohoCredentialSpec};
 use crate::config::Config;
 use crate::plan::Defect;
@@ -36,6 +36,7 @@ pub struct Question {
 pub fn question(
     spec: &ZohoCredentialSpec,
     issuer: &Issuer,
+    terms: &Terms,
     api_url: Option<&str>,
     config: &Config,
 ) -> Result<Question, Defect> {
@@ -64,12 +65,11 @@ pub fn question(
     if url.origin() != base.origin() || !url.path().starts_with(base.path().trim_end_matches('/')) {
         return Err(invalid("spec.verify.path leads out of the product's API: choose another one.".into()));
     }
-    let terms = issuer.terms();
     let is_service_desk = spec.product == Some(Product::ServiceDeskPlus);
     Ok(Question {
         product: match issuer {
             Issuer::Zoho(_) => spec.product.map(|product| product.to_string()).unwrap_or_default(),
-            Issuer::Server(_) => terms.service,
+            Issuer::Server(_) => terms.service.clone(),
         },
         url,
         accept: is_service_desk.then_some("application/vnd.manageengine.sdp.v3+json"),
@@ -149,8 +149,9 @@ mod tests {
         }
         let spec: ZohoCredentialSpec = serde_json::from_value(spec).unwrap();
         let issuer = Issuer::of(&spec, &config()).unwrap();
-        let api_url = zoho::api_url(&spec, &config()).unwrap().or(issuer.terms().api_url);
-        question(&spec, &issuer, api_url.as_deref(), &config())
+        let terms = issuer.terms();
+        let api_url = zoho::api_url(&spec, &config()).unwrap().or_else(|| terms.api_url.clone());
+        question(&spec, &issuer, &terms, api_url.as_deref(), &config())
     }
 
     #[test]

@@ -41,12 +41,7 @@ async fn play(test: &str, credentials: usize, hours: usize, step: i64) {
     let mut operator = world.operator();
     let many = world.zoho.register_many("day", credentials);
     for (number, credential) in many.iter().enumerate() {
-        let pairs = [
-            ("client_id", credential.client_id.as_str()),
-            ("client_secret", &credential.client_secret),
-            ("refresh_token", &credential.refresh_token),
-        ];
-        world.source(&format!("source-{number}"), &pairs).await;
+        world.source_of(&format!("source-{number}"), credential).await;
         world.credential(&format!("c{number}"), &format!("source-{number}"), json!({})).await;
     }
     settled(&world).await;

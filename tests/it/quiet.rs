@@ -95,12 +95,7 @@ async fn hundred_credentials_are_served_by_exactly_a_hundred_posts_and_a_restart
     let operator = world.operator();
     operator.synced().await;
     for (number, credential) in credentials.iter().enumerate() {
-        let pairs = [
-            ("client_id", credential.client_id.as_str()),
-            ("client_secret", &credential.client_secret),
-            ("refresh_token", &credential.refresh_token),
-        ];
-        world.source(&format!("source-{number}"), &pairs).await;
+        world.source_of(&format!("source-{number}"), credential).await;
         world.credential(&format!("c{number}"), &format!("source-{number}"), json!({})).await;
     }
     for number in 0..100 {

@@ -108,12 +108,7 @@ async fn throttled_credential_is_left_in_silence_while_others_renew() {
     world.credential("one", "source", json!({})).await;
     let others = world.zoho.register_many("other", 5);
     for (number, other) in others.iter().enumerate() {
-        let pairs = [
-            ("client_id", other.client_id.as_str()),
-            ("client_secret", &other.client_secret),
-            ("refresh_token", &other.refresh_token),
-        ];
-        world.source(&format!("other-{number}"), &pairs).await;
+        world.source_of(&format!("other-{number}"), other).await;
         world.credential(&format!("other-{number}"), &format!("other-{number}"), json!({})).await;
     }
     world.wait_ready("one").await;

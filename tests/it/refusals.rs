@@ -108,12 +108,7 @@ async fn every_reply_is_reported_by_its_reason_and_leaves_the_good_token_alone()
     let rows = rows();
     let credentials = world.zoho.register_many("row", rows.len());
     for (row, credential) in rows.iter().zip(&credentials) {
-        let pairs = [
-            ("client_id", credential.client_id.as_str()),
-            ("client_secret", &credential.client_secret),
-            ("refresh_token", &credential.refresh_token),
-        ];
-        world.source(&format!("source-{}", row.name), &pairs).await;
+        world.source_of(&format!("source-{}", row.name), credential).await;
         world.credential(row.name, &format!("source-{}", row.name), json!({})).await;
     }
     let mut tokens = Vec::new();
@@ -194,12 +189,7 @@ async fn lying_expiry_is_bounded() {
     for (number, (lie, credential)) in lies.iter().zip(&credentials).enumerate() {
         let body = format!(r#"{{"access_token":"$ACCESS_TOKEN","expires_in":{lie}}}"#);
         world.zoho.script_for(&credential.refresh_token, Reply::mint_then_body(body));
-        let pairs = [
-            ("client_id", credential.client_id.as_str()),
-            ("client_secret", &credential.client_secret),
-            ("refresh_token", &credential.refresh_token),
-        ];
-        world.source(&format!("source-{number}"), &pairs).await;
+        world.source_of(&format!("source-{number}"), credential).await;
         world.credential(&format!("lie{number}"), &format!("source-{number}"), json!({})).await;
     }
     for (number, lie) in lies.iter().enumerate() {

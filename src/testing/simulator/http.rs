@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, State};
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{ConnectInfo, FromRequest, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
@@ -42,51 +43,27 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-async fn token(
-    State(shared): State<Arc<Shared>>,
-    ConnectInfo(line): ConnectInfo<Line>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let form = TokenForm::read(&raw_request(&method, &uri, &headers, &body));
+async fn token(State(shared): State<Arc<Shared>>, ConnectInfo(line): ConnectInfo<Line>, sent: Sent) -> Response {
+    let form = TokenForm::read(&sent.raw());
     play(&shared, &line, Visit::Token(form)).await
 }
 
-async fn revoke(
-    State(shared): State<Arc<Shared>>,
-    ConnectInfo(line): ConnectInfo<Line>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let token = read_revocation(&raw_request(&method, &uri, &headers, &body));
+async fn revoke(State(shared): State<Arc<Shared>>, ConnectInfo(line): ConnectInfo<Line>, sent: Sent) -> Response {
+    let token = read_revocation(&sent.raw());
     play(&shared, &line, Visit::Revocation(token)).await
 }
 
-async fn log_in(
-    State(shared): State<Arc<Shared>>,
-    ConnectInfo(line): ConnectInfo<Line>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let login = LoginVisit::read_password(&raw_request(&method, &uri, &headers, &body));
+async fn log_in(State(shared): State<Arc<Shared>>, ConnectInfo(line): ConnectInfo<Line>, sent: Sent) -> Response {
+    let login = LoginVisit::read_password(&sent.raw());
     play(&shared, &line, Visit::Login(login)).await
 }
 
 async fn one_time_password(
     State(shared): State<Arc<Shared>>,
     ConnectInfo(line): ConnectInfo<Line>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
+    sent: Sent,
 ) -> Response {
-    let login = LoginVisit::read_one_time_password(&raw_request(&method, &uri, &headers, &body));
+    let login = LoginVisit::read_one_time_password(&sent.raw());
     play(&shared, &line, Visit::Login(login)).await
 }
 
@@ -104,8 +81,32 @@ async fn stray(State(shared): State<Arc<Shared>>) -> Response {
     respond(Page::html(404, "<html><body><h1>Not Found</h1></body></html>"))
 }
 
-fn raw_request<'a>(method: &'a Method, uri: &'a Uri, headers: &'a HeaderMap, body: &'a [u8]) -> RawRequest<'a> {
-    RawRequest { method: method.as_str(), content_type: text(headers, &header::CONTENT_TYPE), query: uri.query(), body }
+/// A request as it came.
+struct Sent {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Sent {
+    type Rejection = BytesRejection;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, BytesRejection> {
+        let (method, uri, headers) = (request.method().clone(), request.uri().clone(), request.headers().clone());
+        Ok(Self { method, uri, headers, body: Bytes::from_request(request, state).await? })
+    }
+}
+
+impl Sent {
+    fn raw(&self) -> RawRequest<'_> {
+        RawRequest {
+            method: self.method.as_str(),
+            content_type: text(&self.headers, &header::CONTENT_TYPE),
+            query: self.uri.query(),
+            body: &self.body,
+        }
+    }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {

@@ -15,7 +15,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use zoho_operator::api::{ConditionStatus, ConditionType, ZohoCredential, ZohoMintLedger};
-use zoho_operator::testing::simulator::{Simulator, SimulatorConfig};
+use zoho_operator::testing::simulator::{Credential, Simulator, SimulatorConfig};
 
 use super::{Cluster, DEADLINE, cluster};
 
@@ -144,6 +144,16 @@ impl World {
         let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": data });
         let params = PatchParams::apply("test").force();
         self.secrets().patch(name, &params, &Patch::Apply(&secret)).await.expect("the source is written")
+    }
+
+    /// A source with what the simulator has registered.
+    pub(crate) async fn source_of(&self, name: &str, registered: &Credential) -> Secret {
+        let Credential { client_id, client_secret, refresh_token } = registered;
+        self.source(
+            name,
+            &[("client_id", client_id), ("client_secret", client_secret), ("refresh_token", refresh_token)],
+        )
+        .await
     }
 
     /// The source that works.
