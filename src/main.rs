@@ -18,6 +18,7 @@ use crate::controller::Ended;
 use crate::flags::{Command, Flags};
 use crate::lead::{Elector, Leadership};
 use crate::mint::Mints;
+use zoho_core::facts::Installation;
 use crate::mint::gate::Gate;
 use crate::mint::ledger::Ledgers;
 use crate::pass::Context;
@@ -78,11 +79,20 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
 
     let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
     let ledgers =
-        Ledgers::new(client.clone(), &namespace, policy.labels.clone(), holder.clone(), policy.limits, clock.clone());
+        Ledgers::new(client.clone(), (&namespace, &flags.instance), policy.labels.clone(), holder.as_str().into(), policy.limits, clock.clone());
     let probes = Probes::new(transport.clone(), clock.clone(), wake.clone());
     let gate = Gate::new(flags.mint_rate);
-    let mints = Mints::new(ledgers, transport, gate, clock.clone(), leadership.clone(), metrics.clone(), wake.clone());
     let index = Arc::new(Index::default());
+    let mints = Mints::new(
+        ledgers,
+        index.clone(),
+        transport,
+        gate,
+        clock.clone(),
+        leadership.clone(),
+        metrics.clone(),
+        wake.clone(),
+    );
     metrics.add(Series {
         index: index.clone(),
         ledgers: mints.ledgers().clone(),
@@ -98,8 +108,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         mints,
         probes,
         flags,
-        policy,
-        hash_key,
+        installation: Installation { policy, hash_key },
         clock,
         wake,
         memories: std::sync::Mutex::default(),

@@ -115,7 +115,7 @@ impl Index {
         if let Some(known) = inner.credentials.get(&key) {
             let (new, old) = (seen.meta(), known.meta());
             let versions = new.resource_version.as_deref().zip(old.resource_version.as_deref());
-            if new.uid == old.uid && versions.is_some_and(|(new, old)| new == old || is_older(new, old)) {
+            if new.uid == old.uid && versions.is_some_and(|(new, old)| new == old || false) {
                 return Vec::new();
             }
         }

@@ -3,6 +3,7 @@
 pub mod facts;
 pub mod issuer;
 pub mod lease;
+pub mod memory;
 pub mod message;
 pub mod ownership;
 pub mod plan;

@@ -1,7 +1,7 @@
 //! Sentences for people: what happened, what to do about it, and when the next try is. Pure.
 
 use crate::issuer::probe::Question;
-use crate::issuer::{Failure, data_centers, server_login};
+use crate::issuer::{data_centers, server_login};
 use crate::plan::verify::Answer;
 use zoho_api::names::ObjectName;
 use zoho_api::{DataCenter, Reason, Time, keys};
@@ -61,11 +61,6 @@ pub fn with_next_try_or_change(message: &str, until: Option<Time>) -> String {
     }
 }
 
-/// Takes [`with_next_try`] off again.
-pub fn without_next_try(message: &str) -> &str {
-    message.split(" Next try ").next().unwrap_or_default()
-}
-
 /// What a throttle means. `attempts`: how many requests of our own led to it.
 pub fn throttled(attempts: usize) -> String {
     let somebody_else = if attempts <= FEW_ATTEMPTS {
@@ -115,10 +110,10 @@ pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: boo
 
 /// What a failed call to the token service means.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the other failures have one text")]
-pub fn upstream(names: &Names, failure: &Failure) -> String {
-    let code = failure.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
+pub fn upstream(names: &Names, reason: Reason, code: Option<&str>) -> String {
+    let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
     let service = &names.service;
-    match failure.reason {
+    match reason {
         Reason::UpstreamTimeout => format!("{service} did not answer in time."),
         Reason::UpstreamTLS => format!(
             "{service} could not be trusted: its certificate is not signed by a known authority. Behind an inspecting proxy, give the operator its root with --ca-file."

@@ -7,6 +7,7 @@ use totp_rs::{Algorithm, Builder, Totp};
 
 use super::{HashKey, hex};
 use crate::plan::Defect;
+use zoho_api::names::{InputsDigest, LedgerName};
 use zoho_api::{Reason, SecretRef};
 
 /// Longest value that is taken from a source Secret, in bytes.
@@ -45,12 +46,12 @@ impl RefreshGrant {
 
     /// Name of the ledger: the refresh token alone, since that is what Zoho counts by. Not the host: a data center has
     /// aliases.
-    pub fn ledger_name(&self, key: &HashKey) -> String {
-        hex(&key.digest("oauth", &[self.refresh_token.expose_secret().as_bytes()])[..16])
+    pub fn ledger_name(&self, key: &HashKey) -> LedgerName {
+        hex(&key.digest("oauth", &[self.refresh_token.expose_secret().as_bytes()])[..16]).into()
     }
 
     /// Keyed hash of everything that is sent, and where.
-    pub fn inputs(&self, key: &HashKey, token_url: &str) -> String {
+    pub fn inputs(&self, key: &HashKey, token_url: &str) -> InputsDigest {
         let redirect_uri = self.redirect_uri.as_ref().map_or("", ExposeSecret::expose_secret);
         key.hash(
             "oauth inputs",
@@ -62,6 +63,7 @@ impl RefreshGrant {
                 redirect_uri.as_bytes(),
             ],
         )
+        .into()
     }
 }
 
@@ -101,14 +103,14 @@ impl LoginGrant {
     }
 
     /// Name of the ledger: the account, never the password, since the name is public. `account` says where it is.
-    pub fn ledger_name(&self, key: &HashKey, account: &[&str]) -> String {
-        hex(&key.digest("login", &self.parts(account, &[]))[..16])
+    pub fn ledger_name(&self, key: &HashKey, account: &[&str]) -> LedgerName {
+        hex(&key.digest("login", &self.parts(account, &[]))[..16]).into()
     }
 
     /// Keyed hash of everything that is sent, and where.
-    pub fn inputs(&self, key: &HashKey, account: &[&str]) -> String {
+    pub fn inputs(&self, key: &HashKey, account: &[&str]) -> InputsDigest {
         let seed = self.totp_secret.as_ref().map_or("", ExposeSecret::expose_secret);
-        key.hash("login inputs", &self.parts(account, &[self.password.expose_secret().as_bytes(), seed.as_bytes()]))
+        key.hash("login inputs", &self.parts(account, &[self.password.expose_secret().as_bytes(), seed.as_bytes()])).into()
     }
 
     fn parts<'a>(&'a self, account: &[&'a str], more: &[&'a [u8]]) -> Vec<&'a [u8]> {
