@@ -27,7 +27,7 @@ use crate::serve::metrics::{Metrics, PassOutcome};
 use crate::serve::telemetry::SPANS;
 use crate::watch::index::{Index, SecretMeta};
 use crate::watch::poll::{self, Poll};
-use zoho_api::names::ObjectName;
+use zoho_api::names::{LedgerName, ObjectName};
 use zoho_api::{Time, ZohoCredential, ZohoMintLedger};
 use zoho_client::clock::Clock;
 use zoho_core::queue::Queue;
@@ -169,7 +169,7 @@ async fn drain(context: &Arc<Context>, mut passes: JoinSet<Result<Option<Time>, 
 /// Deletes ledgers that nothing refers to, and forgets what is kept in memory of inputs that nobody has any more.
 async fn tidy(context: Arc<Context>) {
     let credentials = context.index.credentials();
-    let in_use: HashSet<String> =
+    let in_use: HashSet<LedgerName> =
         credentials.iter().filter_map(|credential| credential.status.as_ref()?.ledger.clone()).collect();
     let ledgers = context.mints.ledgers();
     for name in ledgers.names().into_iter().filter(|name| !in_use.contains(name)) {
@@ -276,30 +276,40 @@ fn wake(context: &Context, concerned: Vec<ObjectName>) {
 }
 
 /// News of a ledger concern whoever uses it: another replica may have minted, or a person cleared a verdict.
-fn take_in_ledger(context: &Context, news: News<DeserializeGuard<ZohoMintLedger>>) {
+fn take_in_ledger(context: &Arc<Context>, news: News<DeserializeGuard<ZohoMintLedger>>) {
     let ledgers = context.mints.ledgers();
-    let changed = match news {
+    match news {
         News::Present(ledger) => {
-            let name = ObjectName::of(ledger.meta()).name;
-            if !ledgers.observe(ledger) {
-                return;
+            let name = LedgerName::from(&*ObjectName::of(ledger.meta()).name);
+            if ledgers.take_in(ledger) {
+                wake_users(context, &name);
             }
-            name
         }
-        News::Gone(ledger) => {
-            let name = ObjectName::of(ledger.meta()).name;
-            ledgers.forget(&name);
-            name
-        }
+        News::Gone(ledger) => check_ledgers(context, vec![LedgerName::from(&*ObjectName::of(ledger.meta()).name)]),
         News::Only(present) => {
             let present: HashSet<Arc<str>> = present.keys.into_iter().map(|key| key.name).collect();
-            let gone = ledgers.names().into_iter().filter(|name| !present.contains(name.as_str()));
-            gone.for_each(|name| ledgers.forget(&name));
-            return;
+            let absent = ledgers.names().into_iter().filter(|name| !present.contains(name.as_str())).collect();
+            check_ledgers(context, absent);
         }
-    };
+    }
+}
+
+/// A ledger that a watch calls gone is read before it is forgotten: without it the budget is presumed spent, and what the
+/// watch says may be older than what is known.
+fn check_ledgers(context: &Arc<Context>, names: Vec<LedgerName>) {
+    let context = context.clone();
+    tokio::spawn(async move {
+        for name in names {
+            if context.mints.ledgers().check(&name).await {
+                wake_users(&context, &name);
+            }
+        }
+    });
+}
+
+fn wake_users(context: &Context, ledger: &LedgerName) {
     let uses = |credential: &&Arc<ZohoCredential>| {
-        credential.status.as_ref().and_then(|status| status.ledger.as_deref()) == Some(&*changed)
+        credential.status.as_ref().and_then(|status| status.ledger.as_ref()) == Some(ledger)
     };
     let credentials = context.index.credentials();
     wake(context, credentials.iter().filter(uses).map(|credential| ObjectName::of(&credential.metadata)).collect());

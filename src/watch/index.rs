@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 
-use zoho_api::names::{ObjectName, is_older};
+use zoho_api::names::{ObjectName, ObjectVersion};
 use zoho_api::{ZohoCredential, keys};
 use zoho_core::ownership::SecretSeen;
 
@@ -65,11 +65,6 @@ impl Index {
         self.lock().secrets.get(key).cloned()
     }
 
-    /// Other credentials that name the Secret as source or target.
-    pub(crate) fn named_by(&self, secret: &ObjectName) -> Vec<ObjectName> {
-        self.lock().by_secret.get(secret).into_iter().flatten().cloned().collect()
-    }
-
     /// Every Secret that a credential names.
     pub(crate) fn named_secrets(&self) -> HashSet<ObjectName> {
         self.lock().by_secret.keys().cloned().collect()
@@ -114,8 +109,8 @@ impl Index {
         let mut inner = self.lock();
         if let Some(known) = inner.credentials.get(&key) {
             let (new, old) = (seen.meta(), known.meta());
-            let versions = new.resource_version.as_deref().zip(old.resource_version.as_deref());
-            if new.uid == old.uid && versions.is_some_and(|(new, old)| new == old || false) {
+            let (new, old) = (ObjectVersion::of(new), ObjectVersion::of(old));
+            if new == old || new.is_older_than(&old) {
                 return Vec::new();
             }
         }
@@ -143,7 +138,7 @@ impl Index {
         let key = ObjectName::of(meta);
         let seen = SecretSeen::of(meta);
         let mut inner = self.lock();
-        if inner.secrets.get(&key).is_some_and(|known| *known == seen || seen.is_older_than(known)) {
+        if inner.secrets.get(&key).is_some_and(|known| *known == seen || seen.version.is_older_than(&known.version)) {
             return Vec::new();
         }
         inner.put_secret(&key, Some(seen));
@@ -156,6 +151,13 @@ impl Index {
         let mut inner = self.lock();
         inner.put_secret(&key, None);
         inner.by_secret.get(&key).into_iter().flatten().cloned().collect()
+    }
+
+    /// The API server says that there is no such Secret.
+    pub(crate) fn secret_is_absent(&self, key: &ObjectName) -> Concerned {
+        let mut inner = self.lock();
+        inner.put_secret(key, None);
+        inner.by_secret.get(key).into_iter().flatten().cloned().collect()
     }
 
     /// The watch of a namespace (`None`: of all) has listed all credentials there are: others are gone.
@@ -278,7 +280,7 @@ mod tests {
         assert_eq!(index.apply_credential(credential("9", "source")), []);
         index.apply_secret(&secret("source", "10"));
         assert_eq!(index.apply_secret(&secret("source", "9")), []);
-        assert_eq!(index.secret(&ObjectName::new("ns", "source")).unwrap().version, "u/10");
+        assert_eq!(index.secret(&ObjectName::new("ns", "source")).unwrap().version, "u/10".into());
     }
 
     #[test]

@@ -143,7 +143,8 @@ fn count_failures(status: &mut ZohoCredentialStatus, report: &Report<'_>, inputs
         reason: failure.reason.as_str().into(),
         code: failure.code.clone(),
     });
-    status.last_failure = failure.or(report.previous.last_failure.clone()).filter(|_| failures > 0);
+    let goes_on = failures > 0 || matches!(report.plan, Plan::Wait { why: Hold::BackOff, .. });
+    status.last_failure = failure.or(report.previous.last_failure.clone()).filter(|_| goes_on);
 }
 
 /// What stands in the way, in words for people.

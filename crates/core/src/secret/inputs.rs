@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(grant.ledger_name(&key()), other.ledger_name(&key()));
         assert_ne!(grant.inputs(&key(), "https://accounts.zoho.eu"), other.inputs(&key(), "https://accounts.zoho.eu"));
         assert_ne!(grant.inputs(&key(), "https://accounts.zoho.eu"), grant.inputs(&key(), "https://accounts.zoho.com"));
-        assert_eq!(grant.ledger_name(&key()).len(), 32);
+        assert_eq!(grant.ledger_name(&key()).as_str().len(), 32);
     }
 
     fn login(seed: &str) -> Result<LoginGrant, Defect> {
