@@ -36,3 +36,4 @@ pub mod telemetry;
 pub mod template;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod watch;

@@ -450,14 +450,11 @@ impl Observer<'_> {
     ///
     /// A read that failed for another reason than absence.
     pub async fn refresh(&self, name: &Key) -> Result<(), ReadError> {
+        let asked = self.index.secret(name);
         let secret = self.get(name).await.map_err(|source| ReadError::Target { name: name.clone(), source })?;
         match secret {
             Some(secret) => self.index.apply_secret(&secret.metadata),
-            None => self.index.delete_secret(&ObjectMeta {
-                namespace: Some(name.namespace.to_string()),
-                name: Some(name.name.to_string()),
-                ..ObjectMeta::default()
-            }),
+            None => self.index.secret_not_found(name, asked.as_ref()),
         };
         Ok(())
     }
