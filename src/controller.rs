@@ -17,18 +17,19 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::api::{Time, ZohoCredential, ZohoMintLedger};
-use crate::config::{Config, SecretAccess};
-use crate::index::mirror::{Disagreement, Mirror, Scope, Taken, Version, Versioned, number};
-use crate::index::{Key, Kind, News, SecretMeta};
-use crate::leader::{Leadership, Standing};
-use crate::metrics::PassOutcome;
-use crate::poll::{self, Poll};
-use crate::queue::Queue;
-use crate::reconcile::{Context, PassError, reconcile};
-use crate::server::Health;
-use crate::telemetry::SPANS;
-use crate::watch::{OfCluster, Sink, Watch, Witness};
+use crate::flags::{Flags, SecretAccess};
+use crate::lead::{Leadership, Standing};
+use crate::pass::{Context, PassError, reconcile};
+use crate::serve::Health;
+use crate::serve::metrics::PassOutcome;
+use crate::serve::telemetry::SPANS;
+use crate::watch::follow::{OfCluster, Sink, Watch, Witness};
+use crate::watch::index::{Kind, News, SecretMeta};
+use crate::watch::poll::{self, Poll};
+use zoho_api::names::ObjectName;
+use zoho_api::{Time, ZohoCredential, ZohoMintLedger};
+use zoho_core::mirror::{Disagreement, Mirror, Scope, Taken, Version, Versioned, number};
+use zoho_core::queue::Queue;
 
 /// The wall clock is compared with the due times at least this often: timers stand still while a machine is suspended.
 const HEARTBEAT: Duration = Duration::from_secs(3);
@@ -39,7 +40,7 @@ const TIDY_EVERY: Duration = Duration::from_secs(600);
 
 /// Why the controller ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// It was asked to.
     Asked,
     /// Another replica leads, or soon will.
@@ -48,9 +49,9 @@ pub enum Ended {
 
 /// Runs until `shutdown` or until the lease is lost, then finishes what is in flight. A standby keeps its view fresh and
 /// makes no pass.
-pub async fn run(
+pub(crate) async fn run(
     context: Arc<Context>,
-    mut woken: mpsc::UnboundedReceiver<Key>,
+    mut woken: mpsc::UnboundedReceiver<ObjectName>,
     health: Health,
     mut leadership: Leadership,
     shutdown: CancellationToken,
@@ -59,9 +60,9 @@ pub async fn run(
     let mut served = Served::default();
     let mut queue = Queue::default();
     let mut passes: JoinSet<Result<Option<Time>, PassError>> = JoinSet::new();
-    let mut running: HashMap<Id, (Key, Instant)> = HashMap::new();
+    let mut running: HashMap<Id, (ObjectName, Instant)> = HashMap::new();
     let mut tidied = Instant::now();
-    let concurrency = usize::from(context.config.concurrency);
+    let concurrency = usize::from(context.flags.concurrency);
     let within = loop {
         if shutdown.is_cancelled() {
             break DRAIN_WITHIN;
@@ -87,7 +88,7 @@ pub async fn run(
         }
         let sleep =
             queue.next_due().filter(|_| works && passes.len() < concurrency).map_or(HEARTBEAT, |due| due.since(now));
-        let wake = |queue: &mut Queue, served: &mut Served, key: Key| {
+        let wake = |queue: &mut Queue, served: &mut Served, key: ObjectName| {
             if !works && context.index.credential(&key).is_none() {
                 // No pass of ours will find that it is gone.
                 queue.remove(&key);
@@ -124,20 +125,20 @@ pub async fn run(
 struct Served {
     scopes: HashSet<Scope>,
     /// Objects of the others that something was heard of.
-    held: HashSet<Key>,
+    held: HashSet<ObjectName>,
 }
 
 impl Served {
     /// Everything in a namespace (`None`: in all) is listed. Returns the objects that waited for it.
-    fn add(&mut self, scope: Scope) -> Vec<Key> {
-        let covers = |key: &Key| scope.as_ref().is_none_or(|namespace| *namespace == key.namespace);
+    fn add(&mut self, scope: Scope) -> Vec<ObjectName> {
+        let covers = |key: &ObjectName| scope.as_ref().is_none_or(|namespace| *namespace == key.namespace);
         let waited = self.held.extract_if(covers).collect();
         self.scopes.insert(scope);
         waited
     }
 
     /// The key, if a pass may be made over its object. Else it waits.
-    fn admit(&mut self, key: Key) -> Option<Key> {
+    fn admit(&mut self, key: ObjectName) -> Option<ObjectName> {
         if self.scopes.contains(&None) || self.scopes.contains(&Some(key.namespace.clone())) {
             return Some(key);
         }
@@ -148,7 +149,7 @@ impl Served {
 
 type Done = Result<(Id, Result<Option<Time>, PassError>), tokio::task::JoinError>;
 
-fn finish(context: &Context, queue: &mut Queue, running: &mut HashMap<Id, (Key, Instant)>, done: Done) {
+fn finish(context: &Context, queue: &mut Queue, running: &mut HashMap<Id, (ObjectName, Instant)>, done: Done) {
     let id = match &done {
         Ok((id, _)) => *id,
         Err(error) => error.id(),
@@ -207,8 +208,8 @@ type Listing = FuturesUnordered<BoxFuture<'static, Scope>>;
 
 /// Starts the watches: credentials and Secrets of each namespace that is served, and the ledgers.
 fn start_watches(context: &Arc<Context>, health: &Health) -> Listing {
-    let by_get = context.config.secret_access == SecretAccess::Get;
-    let scopes: Vec<Scope> = match context.config.watch_namespaces.as_slice() {
+    let by_get = context.flags.secret_access == SecretAccess::Get;
+    let scopes: Vec<Scope> = match context.flags.watch_namespaces.as_slice() {
         [] => vec![None],
         some => some.iter().map(|namespace| Some(namespace.as_str().into())).collect(),
     };
@@ -218,7 +219,7 @@ fn start_watches(context: &Arc<Context>, health: &Health) -> Listing {
         let (health, metrics, clock) = (health.clone(), context.metrics.clone(), context.clock.clone());
         Witness { health, metrics, clock, kind, namespace, name }
     };
-    let own: Scope = Some(context.config.operator_namespace().into());
+    let own: Scope = Some(context.flags.operator_namespace().into());
     let of_ledgers = witness("zohomintledgers", &own, true);
     let source = OfCluster::new(&context.client, own.as_deref());
     let ledgers = Watch::spawn(source, Ledgers::new(context, own), of_ledgers);
@@ -260,7 +261,7 @@ impl Indexed {
         self.context.index.is_past(self.kind, &self.scope, version)
     }
 
-    fn disagreements(&self, listed: &HashMap<Key, String>) -> Vec<Disagreement> {
+    fn disagreements(&self, listed: &HashMap<ObjectName, String>) -> Vec<Disagreement> {
         self.context.index.disagreements(self.kind, &self.scope, listed)
     }
 
@@ -280,7 +281,7 @@ impl Sink<DeserializeGuard<ZohoCredential>> for Indexed {
         wake(&self.context, self.context.index.credentials_told(&self.scope, news));
     }
 
-    fn disagreements(&self, listed: &HashMap<Key, String>) -> Vec<Disagreement> {
+    fn disagreements(&self, listed: &HashMap<ObjectName, String>) -> Vec<Disagreement> {
         self.disagreements(listed)
     }
 
@@ -298,7 +299,7 @@ impl Sink<SecretMeta> for Indexed {
         wake(&self.context, self.context.index.secrets_told(&self.scope, news));
     }
 
-    fn disagreements(&self, listed: &HashMap<Key, String>) -> Vec<Disagreement> {
+    fn disagreements(&self, listed: &HashMap<ObjectName, String>) -> Vec<Disagreement> {
         self.disagreements(listed)
     }
 
@@ -318,7 +319,7 @@ where
     }
 }
 
-fn wake(context: &Context, concerned: Vec<Key>) {
+fn wake(context: &Context, concerned: Vec<ObjectName>) {
     for key in concerned {
         // Without a receiver the process is shutting down.
         let _ = context.wake.send(key);
@@ -356,7 +357,7 @@ impl Ledgers {
 
     fn is_there(&mut self, ledger: DeserializeGuard<ZohoMintLedger>, listed_at: Option<Version>) {
         let meta = ledger.meta();
-        let key = Key::of(meta);
+        let key = ObjectName::of(meta);
         let part = |part: &Option<String>| part.clone().unwrap_or_default();
         let seen = LedgerSeen { uid: part(&meta.uid), version: part(&meta.resource_version) };
         let taken = match listed_at {
@@ -378,7 +379,7 @@ impl Ledgers {
             credential.status.as_ref().and_then(|status| status.ledger.as_deref()) == Some(ledger)
         };
         let credentials = self.context.index.credentials();
-        let users = credentials.iter().filter(uses).map(|credential| Key::of(&credential.metadata));
+        let users = credentials.iter().filter(uses).map(|credential| ObjectName::of(&credential.metadata));
         wake(&self.context, users.collect());
     }
 }
@@ -394,7 +395,7 @@ impl Sink<DeserializeGuard<ZohoMintLedger>> for Ledgers {
             News::Changed(ledger) => self.is_there(ledger, None),
             News::Gone(ledger) => {
                 let version = number(ledger.meta().resource_version.as_deref().unwrap_or_default());
-                let key = Key::of(ledger.meta());
+                let key = ObjectName::of(ledger.meta());
                 if !matches!(self.told.gone(&self.scope, &key, version), Taken::No) {
                     self.is_gone(&key.name);
                 }
@@ -407,7 +408,7 @@ impl Sink<DeserializeGuard<ZohoMintLedger>> for Ledgers {
         }
     }
 
-    fn disagreements(&self, listed: &HashMap<Key, String>) -> Vec<Disagreement> {
+    fn disagreements(&self, listed: &HashMap<ObjectName, String>) -> Vec<Disagreement> {
         self.told.disagreements(&self.scope, listed, 5)
     }
 
@@ -469,21 +470,22 @@ fn name_of_watch(kind: &str, namespace: Option<&str>) -> String {
 /// # Errors
 ///
 /// No cluster, no permission in any of the namespaces, or no CRDs.
-pub async fn check_kinds(client: &Client, config: &Config) -> anyhow::Result<()> {
-    let namespaces = config.watch_namespaces.iter().map(|namespace| Some(namespace.as_str()));
-    let scopes: Vec<Option<&str>> = if config.watch_namespaces.is_empty() { vec![None] } else { namespaces.collect() };
+pub(crate) async fn check_kinds(client: &Client, flags: &Flags) -> anyhow::Result<()> {
+    let namespaces = flags.watch_namespaces.iter().map(|namespace| Some(namespace.as_str()));
+    let scopes: Vec<Option<&str>> = if flags.watch_namespaces.is_empty() { vec![None] } else { namespaces.collect() };
     let mut outcome = Ok(());
     for scope in scopes {
         let params = kube::api::ListParams::default().limit(1);
-        outcome = crate::error::call(scoped::<ZohoCredential>(client, scope).list_metadata(&params)).await.map(drop);
+        outcome =
+            zoho_client::calls::call(scoped::<ZohoCredential>(client, scope).list_metadata(&params)).await.map(drop);
         // One that may not be read is tried again later, as long as there is another one.
-        if !matches!(outcome, Err(crate::error::ApiError::Refused { .. })) {
+        if !matches!(outcome, Err(zoho_client::calls::ApiError::Refused { .. })) {
             break;
         }
     }
     match outcome {
         Ok(()) => Ok(()),
-        Err(crate::error::ApiError::NotFound) => anyhow::bail!(
+        Err(zoho_client::calls::ApiError::NotFound) => anyhow::bail!(
             "the CustomResourceDefinitions of zoho-operator.dev are not installed: apply the files of crds/ (kubectl apply --server-side -f crds/), or install the Helm chart with crds.enabled=true"
         ),
         Err(error) => Err(anyhow::Error::new(error).context("list zohocredentials")),

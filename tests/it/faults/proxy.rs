@@ -6,10 +6,8 @@ use kube::api::{ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use serde_json::json;
-use zoho_operator::api::ZohoCredential;
-use zoho_operator::testing::fault_proxy::{
-    Action, Answer, FaultProxy, FrameAction, METADATA_LIST, Match, Point, Verb, Window,
-};
+use zoho_api::ZohoCredential;
+use zoho_testkit::fault_proxy::{Action, Answer, FaultProxy, FrameAction, METADATA_LIST, Match, Point, Verb, Window};
 
 use crate::support::eventually;
 use crate::support::world::World;
@@ -54,7 +52,7 @@ async fn proxy_passes_everything() {
         proxy.transcript()
     );
     for resource in ["secrets", "zohocredentials", "zohomintledgers"] {
-        let watched = |record: &&zoho_operator::testing::fault_proxy::Record| {
+        let watched = |record: &&zoho_testkit::fault_proxy::Record| {
             record.call.verb == Verb::Watch && record.call.resource == resource
         };
         assert_eq!(trace.iter().filter(watched).count(), 1, "one watch of {resource}\n{}", proxy.transcript());
@@ -135,7 +133,7 @@ async fn rules_do_what_they_say() {
         .expect("a list");
 }
 
-fn world_spec() -> zoho_operator::api::ZohoCredentialSpec {
+fn world_spec() -> zoho_api::ZohoCredentialSpec {
     serde_json::from_value(json!({ "dataCenter": "US", "secretRef": { "name": "source" }, "suspend": true }))
         .expect("a spec")
 }

@@ -14,11 +14,11 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use zoho_operator::api::{ConditionStatus, ConditionType, ZohoCredential, ZohoMintLedger};
-use zoho_operator::testing::control_plane::Options;
-use zoho_operator::testing::fault_proxy::FaultProxy;
-use zoho_operator::testing::observer::Observer;
-use zoho_operator::testing::simulator::{Credential, Simulator, SimulatorConfig};
+use zoho_api::{ConditionStatus, ConditionType, ZohoCredential, ZohoMintLedger};
+use zoho_simulator::{Credential, Simulator, SimulatorConfig};
+use zoho_testkit::control_plane::Options;
+use zoho_testkit::fault_proxy::FaultProxy;
+use zoho_testkit::observer::Observer;
 
 use super::{Cluster, DEADLINE, Home, cluster};
 

@@ -1,0 +1,472 @@
+//! What the watches told: the credentials, and of every Secret its version and, where it is ours, its stamp.
+//!
+//! Answers without a call which objects a Secret concerns and whether it changed. A few hundred bytes a Secret. What
+//! counts when news and answers contradict each other is decided in [`zoho_core::mirror`].
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+
+use zoho_api::names::ObjectName;
+use zoho_api::{ZohoCredential, keys};
+use zoho_core::mirror::{Disagreement, Mirror, Scope, Taken, Version, Versioned, number};
+use zoho_core::ownership::SecretSeen;
+
+/// A credential as the watch told of it.
+#[derive(Clone, Debug)]
+pub(crate) enum CredentialSeen {
+    /// It could be read.
+    Readable(Arc<ZohoCredential>),
+    /// It does not fit the types of this version: a newer CRD, or one without its rules.
+    Unreadable(Arc<ObjectMeta>, String),
+}
+
+impl CredentialSeen {
+    fn meta(&self) -> &ObjectMeta {
+        match self {
+            Self::Readable(credential) => &credential.metadata,
+            Self::Unreadable(meta, _) => meta,
+        }
+    }
+
+    fn of(credential: DeserializeGuard<ZohoCredential>) -> Self {
+        match credential.0 {
+            Ok(mut credential) => {
+                credential.metadata.managed_fields = None;
+                if let Some(annotations) = &mut credential.metadata.annotations {
+                    annotations.retain(|key, _| key == keys::RENEW_REQUESTED);
+                }
+                Self::Readable(Arc::new(credential))
+            }
+            Err(unreadable) => Self::Unreadable(Arc::new(unreadable.metadata), unreadable.error),
+        }
+    }
+}
+
+impl Versioned for CredentialSeen {
+    fn uid(&self) -> &str {
+        self.meta().uid.as_deref().unwrap_or_default()
+    }
+
+    fn resource_version(&self) -> &str {
+        self.meta().resource_version.as_deref().unwrap_or_default()
+    }
+}
+
+/// What a watch tells of the objects that it covers.
+#[derive(Debug)]
+pub(crate) enum News<K> {
+    /// A list of this version has this object.
+    Listed(K, Version),
+    /// A list of this version had these objects and no others.
+    Only(HashSet<ObjectName>, Version),
+    /// The object is there, like this.
+    Changed(K),
+    /// The object is gone; its version is that of the deletion.
+    Gone(K),
+    /// Nothing else has changed up to this version.
+    Progress(Version),
+}
+
+#[derive(Default)]
+struct Inner {
+    credentials: Mirror<CredentialSeen>,
+    /// Credentials by the Secrets that they name, as source or as target.
+    by_secret: HashMap<ObjectName, BTreeSet<ObjectName>>,
+    secrets: Mirror<SecretSeen>,
+    /// Secrets by the uid of their controller.
+    by_controller: HashMap<String, BTreeSet<ObjectName>>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Index {
+    inner: Mutex<Inner>,
+}
+
+/// Objects that a pass is due for.
+pub(crate) type Concerned = Vec<ObjectName>;
+
+impl Index {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The credential, if there is one.
+    pub(crate) fn credential(&self, key: &ObjectName) -> Option<CredentialSeen> {
+        self.lock().credentials.get(key).cloned()
+    }
+
+    /// What is known of a Secret.
+    pub(crate) fn secret(&self, key: &ObjectName) -> Option<SecretSeen> {
+        self.lock().secrets.get(key).cloned()
+    }
+
+    /// The Secrets that an object controls.
+    pub(crate) fn controlled_by(&self, uid: &str) -> Vec<(ObjectName, SecretSeen)> {
+        let inner = self.lock();
+        let keys = inner.by_controller.get(uid).into_iter().flatten();
+        keys.filter_map(|key| Some((key.clone(), inner.secrets.get(key)?.clone()))).collect()
+    }
+
+    /// All credentials that could be read.
+    pub(crate) fn credentials(&self) -> Vec<Arc<ZohoCredential>> {
+        let readable = |seen: &CredentialSeen| match seen {
+            CredentialSeen::Readable(credential) => Some(credential.clone()),
+            CredentialSeen::Unreadable(..) => None,
+        };
+        self.lock().credentials.iter().filter_map(|(_, seen)| readable(seen)).collect()
+    }
+
+    /// All credentials that could not be read.
+    pub(crate) fn unreadable(&self) -> Vec<ObjectName> {
+        let inner = self.lock();
+        let unreadable = inner.credentials.iter().filter(|(_, seen)| matches!(seen, CredentialSeen::Unreadable(..)));
+        unreadable.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// The watch of credentials tells something.
+    pub(crate) fn credentials_told(&self, scope: &Scope, news: News<DeserializeGuard<ZohoCredential>>) -> Concerned {
+        let mut inner = self.lock();
+        match news {
+            News::Listed(credential, at) => {
+                let seen = CredentialSeen::of(credential);
+                let key = ObjectName::of(seen.meta());
+                let taken = inner.credentials.listed(scope, &key, seen, at);
+                inner.relink(key, taken)
+            }
+            News::Only(present, at) => {
+                let gone = inner.credentials.only(scope, &present, at);
+                let relink = |(key, before)| inner.relink(key, Taken::InPlaceOf(Some(before)));
+                gone.into_iter().flat_map(relink).collect()
+            }
+            News::Changed(credential) => {
+                let seen = CredentialSeen::of(credential);
+                let key = ObjectName::of(seen.meta());
+                let taken = inner.credentials.changed(scope, &key, seen);
+                inner.relink(key, taken)
+            }
+            News::Gone(credential) => {
+                let seen = CredentialSeen::of(credential);
+                let key = ObjectName::of(seen.meta());
+                let taken = inner.credentials.gone(scope, &key, number(seen.resource_version()));
+                inner.relink(key, taken)
+            }
+            News::Progress(version) => {
+                inner.credentials.has_told(scope, version);
+                Vec::new()
+            }
+        }
+    }
+
+    /// The watch of Secrets tells something.
+    pub(crate) fn secrets_told(&self, scope: &Scope, news: News<SecretMeta>) -> Concerned {
+        let mut inner = self.lock();
+        match news {
+            News::Listed(SecretMeta { metadata, .. }, at) => {
+                let key = ObjectName::of(&metadata);
+                let taken = inner.secrets.listed(scope, &key, SecretSeen::of(&metadata), at);
+                inner.reown(&key, taken)
+            }
+            News::Only(present, at) => {
+                let gone = inner.secrets.only(scope, &present, at);
+                let reown = |(key, before): (ObjectName, SecretSeen)| inner.reown(&key, Taken::InPlaceOf(Some(before)));
+                gone.into_iter().flat_map(reown).collect()
+            }
+            News::Changed(SecretMeta { metadata, .. }) => {
+                let key = ObjectName::of(&metadata);
+                let taken = inner.secrets.changed(scope, &key, SecretSeen::of(&metadata));
+                inner.reown(&key, taken)
+            }
+            News::Gone(SecretMeta { metadata, .. }) => {
+                let key = ObjectName::of(&metadata);
+                let version = number(metadata.resource_version.as_deref().unwrap_or_default());
+                let taken = inner.secrets.gone(scope, &key, version);
+                inner.reown(&key, taken)
+            }
+            News::Progress(version) => {
+                inner.secrets.has_told(scope, version);
+                Vec::new()
+            }
+        }
+    }
+
+    /// An answer to a read or a write of a credential. Taken in only where it is news, see [`Mirror::answered`].
+    pub(crate) fn apply_credential(&self, credential: DeserializeGuard<ZohoCredential>) -> Concerned {
+        let seen = CredentialSeen::of(credential);
+        let key = ObjectName::of(seen.meta());
+        let mut inner = self.lock();
+        let taken = inner.credentials.answered(&key, seen);
+        inner.relink(key, taken)
+    }
+
+    /// An answer that a credential does not exist. `asked` is its metadata as it was known when the call was made: where
+    /// something newer is known by now, the answer is about the past.
+    pub(crate) fn credential_not_found(&self, key: &ObjectName, asked: &ObjectMeta) -> Concerned {
+        let mut inner = self.lock();
+        let asked = asked.uid.as_deref().zip(asked.resource_version.as_deref());
+        let taken = inner.credentials.not_found(key, asked);
+        inner.relink(key.clone(), taken)
+    }
+
+    /// An answer to a read or a write of a Secret. Taken in only where it is news, see [`Mirror::answered`].
+    pub(crate) fn apply_secret(&self, meta: &ObjectMeta) -> Concerned {
+        let key = ObjectName::of(meta);
+        let mut inner = self.lock();
+        let taken = inner.secrets.answered(&key, SecretSeen::of(meta));
+        inner.reown(&key, taken)
+    }
+
+    /// An answer that a Secret does not exist. `asked` is what was known when the call was made.
+    pub(crate) fn secret_not_found(&self, key: &ObjectName, asked: Option<&SecretSeen>) -> Concerned {
+        let mut inner = self.lock();
+        let taken = inner.secrets.not_found(key, asked.map(|seen| (seen.uid(), seen.resource_version())));
+        inner.reown(key, taken)
+    }
+
+    /// Forgets the Secrets of a scope that nobody asks about, where Secrets are not watched: those that no credential names
+    /// and that no credential owns.
+    pub(crate) fn forget_secrets(&self, scope: &Scope) {
+        let wanted = self.wanted_secrets(scope);
+        let mut inner = self.lock();
+        let covers = |key: &ObjectName| scope.as_ref().is_none_or(|namespace| *namespace == key.namespace);
+        for (key, before) in inner.secrets.forget(|key| !covers(key) || wanted.contains(key)) {
+            inner.reown(&key, Taken::InPlaceOf(Some(before)));
+        }
+    }
+
+    /// Every Secret of a scope that a credential names, and every one known that a credential owns: a target of a former
+    /// name is named by nobody and has to be deleted when its token expires.
+    pub(crate) fn wanted_secrets(&self, scope: &Scope) -> HashSet<ObjectName> {
+        let inner = self.lock();
+        let uids = inner.credentials.iter().map(|(_, seen)| seen.uid());
+        let owned = uids.filter_map(|uid| inner.by_controller.get(uid)).flatten();
+        let covers = |key: &&ObjectName| scope.as_ref().is_none_or(|namespace| *namespace == key.namespace);
+        inner.by_secret.keys().chain(owned).filter(covers).cloned().collect()
+    }
+
+    /// Is a list of this version about the past? See [`Mirror::is_past`].
+    pub(crate) fn is_past(&self, kind: Kind, scope: &Scope, version: Version) -> bool {
+        let inner = self.lock();
+        match kind {
+            Kind::Credentials => inner.credentials.is_past(scope, version),
+            Kind::Secrets => inner.secrets.is_past(scope, version),
+        }
+    }
+
+    /// Where a list and what is known do not agree. See [`Mirror::disagreements`].
+    pub(crate) fn disagreements(
+        &self,
+        kind: Kind,
+        scope: &Scope,
+        listed: &HashMap<ObjectName, String>,
+    ) -> Vec<Disagreement> {
+        let inner = self.lock();
+        match kind {
+            Kind::Credentials => inner.credentials.disagreements(scope, listed, MOST_DISAGREEMENTS),
+            Kind::Secrets => inner.secrets.disagreements(scope, listed, MOST_DISAGREEMENTS),
+        }
+    }
+
+    /// The cluster's history went back: the next list counts whatever its version.
+    pub(crate) fn doubt(&self, kind: Kind, scope: &Scope) {
+        let mut inner = self.lock();
+        match kind {
+            Kind::Credentials => inner.credentials.doubt(scope),
+            Kind::Secrets => inner.secrets.doubt(scope),
+        }
+    }
+}
+
+/// Which of the kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The credentials.
+    Credentials,
+    /// The Secrets.
+    Secrets,
+}
+
+/// So many objects are read to judge a list.
+const MOST_DISAGREEMENTS: usize = 5;
+
+impl Inner {
+    /// Keeps the Secrets that credentials name in step with a credential that was taken in, or is gone.
+    fn relink(&mut self, key: ObjectName, taken: Taken<CredentialSeen>) -> Concerned {
+        let Taken::InPlaceOf(before) = taken else { return Vec::new() };
+        for secret in before.iter().flat_map(|before| before.secrets(&key)) {
+            if let Some(names) = self.by_secret.get_mut(&secret) {
+                names.remove(&key);
+                if names.is_empty() {
+                    self.by_secret.remove(&secret);
+                }
+            }
+        }
+        for secret in self.credentials.get(&key).map(|now| now.secrets(&key)).unwrap_or_default() {
+            self.by_secret.entry(secret).or_default().insert(key.clone());
+        }
+        vec![key]
+    }
+
+    /// Keeps the Secrets of each owner in step with a Secret that was taken in, or is gone. Returns whom it concerns.
+    fn reown(&mut self, key: &ObjectName, taken: Taken<SecretSeen>) -> Concerned {
+        let Taken::InPlaceOf(before) = taken else { return Vec::new() };
+        let controller = |seen: &SecretSeen| seen.ours.as_ref()?.controller_uid.clone();
+        if let Some(uid) = before.as_ref().and_then(controller)
+            && let Some(keys) = self.by_controller.get_mut(&uid)
+        {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_controller.remove(&uid);
+            }
+        }
+        if let Some(uid) = self.secrets.get(key).and_then(controller) {
+            self.by_controller.entry(uid).or_default().insert(key.clone());
+        }
+        self.by_secret.get(key).into_iter().flatten().cloned().collect()
+    }
+}
+
+impl CredentialSeen {
+    fn secrets(&self, key: &ObjectName) -> Vec<ObjectName> {
+        match self {
+            Self::Readable(credential) => secrets_of(key, credential),
+            Self::Unreadable(..) => Vec::new(),
+        }
+    }
+}
+
+/// The Secrets that a credential is about: source, target, and the former target until it is deleted.
+fn secrets_of(key: &ObjectName, credential: &ZohoCredential) -> Vec<ObjectName> {
+    let former = credential.status.as_ref().and_then(|status| status.target.clone());
+    let names = [Some(credential.spec.secret_ref.name.clone()), Some(credential.target_name()), former];
+    names.into_iter().flatten().map(|name| ObjectName::new(&key.namespace, &name)).collect()
+}
+
+/// The metadata of a Secret as a metadata-only watch tells it.
+pub(crate) type SecretMeta = PartialObjectMeta<Secret>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(name: &str, version: &str) -> ObjectMeta {
+        ObjectMeta {
+            namespace: Some("ns".into()),
+            name: Some(name.into()),
+            uid: Some("u".into()),
+            resource_version: Some(version.into()),
+            ..ObjectMeta::default()
+        }
+    }
+
+    fn credential(version: &str, source: &str) -> DeserializeGuard<ZohoCredential> {
+        let mut credential: ZohoCredential = serde_json::from_value(serde_json::json!({
+            "metadata": {}, "spec": { "dataCenter": "EU", "secretRef": { "name": source } }
+        }))
+        .unwrap();
+        credential.metadata = secret("cred", version);
+        DeserializeGuard(Ok(credential))
+    }
+
+    fn told(index: &Index, version: &str, source: &str) -> Concerned {
+        index.credentials_told(&None, News::Changed(credential(version, source)))
+    }
+
+    fn secret_told(index: &Index, name: &str, version: &str) -> Concerned {
+        index.secrets_told(&None, News::Changed(meta(secret(name, version))))
+    }
+
+    fn meta(metadata: ObjectMeta) -> SecretMeta {
+        SecretMeta { metadata, ..SecretMeta::default() }
+    }
+
+    #[test]
+    fn secret_concerns_those_who_name_it() {
+        let index = Index::default();
+        let cred = ObjectName::new("ns", "cred");
+        assert_eq!(told(&index, "1", "source"), std::slice::from_ref(&cred));
+        assert_eq!(secret_told(&index, "source", "2"), std::slice::from_ref(&cred));
+        assert_eq!(secret_told(&index, "cred-token", "3"), std::slice::from_ref(&cred));
+        assert_eq!(secret_told(&index, "other", "4"), []);
+        told(&index, "5", "other");
+        assert_eq!(secret_told(&index, "source", "6"), []);
+        assert_eq!(index.secrets_told(&None, News::Gone(meta(secret("other", "7")))), [cred]);
+    }
+
+    #[test]
+    fn answer_to_a_status_patch_does_not_bring_a_deleted_credential_back() {
+        let index = Index::default();
+        let cred = ObjectName::new("ns", "cred");
+        told(&index, "5", "source");
+        index.credentials_told(&None, News::Gone(credential("8", "source")));
+        assert_eq!(index.apply_credential(credential("7", "source")), []);
+        assert!(index.credential(&cred).is_none());
+        assert_eq!(secret_told(&index, "source", "8"), [], "and nothing wakes it");
+        assert_eq!(index.apply_credential(credential("9", "source")), [cred], "an answer ahead of the watch is news");
+    }
+
+    #[test]
+    fn answer_that_there_is_none_removes_what_was_asked_about() {
+        let index = Index::default();
+        let cred = ObjectName::new("ns", "cred");
+        told(&index, "5", "source");
+        assert_eq!(index.credential_not_found(&cred, &secret("cred", "4")), [], "something newer is known");
+        assert_eq!(index.credential_not_found(&cred, &secret("cred", "5")), [cred]);
+        secret_told(&index, "source", "6");
+        let name = ObjectName::new("ns", "source");
+        let asked = index.secret(&name);
+        index.secret_not_found(&name, asked.as_ref());
+        assert!(index.secret(&name).is_none());
+    }
+
+    #[test]
+    fn older_news_than_what_is_known_are_ignored() {
+        let index = Index::default();
+        told(&index, "9", "source");
+        assert_eq!(told(&index, "8", "source"), []);
+        assert_eq!(told(&index, "9", "source"), []);
+        secret_told(&index, "source", "10");
+        assert_eq!(secret_told(&index, "source", "9"), []);
+        assert_eq!(index.secret(&ObjectName::new("ns", "source")).unwrap().version, "u/10");
+    }
+
+    #[test]
+    fn what_a_list_does_not_name_is_gone_unless_it_is_newer_than_the_list() {
+        let index = Index::default();
+        let cred = ObjectName::new("ns", "cred");
+        told(&index, "1", "source");
+        index.apply_secret(&secret("source", "2"));
+        index.apply_secret(&secret("cred-token", "9"));
+        let nothing = HashSet::new;
+        assert_eq!(index.secrets_told(&Some("another".into()), News::Only(nothing(), Some(5))), []);
+        assert_eq!(index.secrets_told(&Some("ns".into()), News::Only(nothing(), Some(5))), std::slice::from_ref(&cred));
+        assert!(index.secret(&ObjectName::new("ns", "source")).is_none());
+        assert!(index.secret(&ObjectName::new("ns", "cred-token")).is_some(), "written since");
+        assert_eq!(index.credentials_told(&None, News::Only(nothing(), Some(5))), std::slice::from_ref(&cred));
+        assert!(index.credential(&cred).is_none());
+    }
+
+    #[test]
+    fn former_target_is_wanted_as_long_as_its_owner_is_there() {
+        let index = Index::default();
+        told(&index, "1", "source");
+        let mut former = secret("former", "2");
+        former.owner_references = Some(vec![k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference {
+            controller: Some(true),
+            uid: "u".into(),
+            ..Default::default()
+        }]);
+        index.apply_secret(&former);
+        index.apply_secret(&secret("stray", "3"));
+        index.forget_secrets(&None);
+        assert!(index.secret(&ObjectName::new("ns", "former")).is_some());
+        assert!(index.secret(&ObjectName::new("ns", "stray")).is_none());
+        index.credentials_told(&None, News::Gone(credential("4", "source")));
+        index.forget_secrets(&None);
+        assert!(index.secret(&ObjectName::new("ns", "former")).is_none());
+    }
+}

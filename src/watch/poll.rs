@@ -1,0 +1,83 @@
+//! `--secret-access get`: where no right to list and watch Secrets is wanted, the ones that credentials name are read
+//! one by one, every minute, and told to the index as a watch would.
+//!
+//! Between two rounds a change goes unnoticed. What a pass needs and the index does not have, the pass reads itself; and
+//! before a mint the source is read in any case.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client};
+use tokio::sync::mpsc;
+
+use zoho_api::names::ObjectName;
+use zoho_client::calls::{ApiError, call};
+use zoho_core::mirror::Scope;
+
+use crate::serve::Health;
+use crate::watch::index::Index;
+
+/// From the end of one round to the beginning of the next.
+pub(crate) const EVERY: Duration = Duration::from_secs(60);
+/// Reads at once: a round over thousands must not crowd out what passes ask.
+const AT_ONCE: usize = 8;
+
+/// Reads Secrets' metadata into the index.
+#[derive(Clone)]
+pub(crate) struct Poll {
+    /// Client of the reads.
+    pub client: Client,
+    /// What is told.
+    pub index: Arc<Index>,
+    /// The namespace whose Secrets are read; `None`: all.
+    pub scope: Scope,
+    /// Wakes the objects that a change concerns.
+    pub wake: mpsc::UnboundedSender<ObjectName>,
+    /// Is told of every step.
+    pub health: Health,
+    /// As what.
+    pub name: String,
+}
+
+impl Poll {
+    /// Reads every Secret that a credential names or owns, and forgets the others. Returns how many could not be read.
+    ///
+    /// # Permissions
+    ///
+    /// get on Secrets in the namespaces that are served.
+    pub(crate) async fn round(&self) -> usize {
+        let wanted = self.index.wanted_secrets(&self.scope);
+        let failed = AtomicUsize::new(0);
+        futures::stream::iter(&wanted)
+            .for_each_concurrent(AT_ONCE, async |name| {
+                if let Err(error) = self.read(name).await
+                    && failed.fetch_add(1, Ordering::Relaxed) == 0
+                {
+                    // One stands for all: they mostly fail together.
+                    tracing::warn!(secret = %name, error = &error as &dyn std::error::Error, "Secret not read; it is tried again");
+                }
+            })
+            .await;
+        self.index.forget_secrets(&self.scope);
+        failed.into_inner()
+    }
+
+    async fn read(&self, name: &ObjectName) -> Result<(), ApiError> {
+        let secrets = Api::<Secret>::namespaced(self.client.clone(), &name.namespace);
+        self.health.turns(&self.name);
+        let asked = self.index.secret(name);
+        let concerned = match call(secrets.get_metadata(&name.name)).await {
+            Ok(secret) => self.index.apply_secret(&secret.metadata),
+            Err(ApiError::NotFound) => self.index.secret_not_found(name, asked.as_ref()),
+            Err(error) => return Err(error),
+        };
+        for key in concerned {
+            // Without a receiver the process is shutting down.
+            let _ = self.wake.send(key);
+        }
+        Ok(())
+    }
+}
