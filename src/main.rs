@@ -18,7 +18,6 @@ use crate::controller::Ended;
 use crate::flags::{Command, Flags};
 use crate::lead::{Elector, Leadership};
 use crate::mint::Mints;
-use zoho_core::facts::Installation;
 use crate::mint::gate::Gate;
 use crate::mint::ledger::Ledgers;
 use crate::pass::Context;
@@ -35,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use zoho_client::calls::ApiError;
 use zoho_client::clock::{self, Clock};
 use zoho_client::transport::Transport;
+use zoho_core::facts::Installation;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -78,8 +78,14 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     serve::serve_metrics(&flags.metrics_bind_address, metrics.clone()).await?;
 
     let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
-    let ledgers =
-        Ledgers::new(client.clone(), (&namespace, &flags.instance), policy.labels.clone(), holder.as_str().into(), policy.limits, clock.clone());
+    let ledgers = Ledgers::new(
+        client.clone(),
+        (&namespace, &flags.instance),
+        policy.labels.clone(),
+        holder.as_str().into(),
+        policy.limits,
+        clock.clone(),
+    );
     let probes = Probes::new(transport.clone(), clock.clone(), wake.clone());
     let gate = Gate::new(flags.mint_rate);
     let index = Arc::new(Index::default());

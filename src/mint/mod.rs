@@ -214,7 +214,9 @@ impl Mints {
                 Ok(reservation) => reservation,
                 // The plan looks at the ledger again and says what to wait for.
                 Err(NotReserved::LookAgain) => return Err(None),
-                Err(NotReserved::Unavailable(error)) => return Err(Some(self.ledger_unavailable(&order.ledger, &error))),
+                Err(NotReserved::Unavailable(error)) => {
+                    return Err(Some(self.ledger_unavailable(&order.ledger, &error)));
+                }
             };
         let issuer = match &order.request {
             TokenRequest::Refresh(..) => Issuer::OAuth,

@@ -257,6 +257,7 @@ impl Gatherer<'_> {
 
     /// One Secret as it is now. What comes back goes into the index, too.
     async fn read(&self, name: &ObjectName) -> Result<Read, ReadError> {
+        let asked = self.index.secret(name);
         let api = Api::<Secret>::namespaced(self.client.clone(), &name.namespace);
         match call(api.get(&name.name)).await {
             Ok(secret) => {
@@ -264,7 +265,7 @@ impl Gatherer<'_> {
                 Ok(Read::There(secret))
             }
             Err(ApiError::NotFound) => {
-                self.index.secret_is_absent(name);
+                self.index.secret_not_found(name, asked.as_ref());
                 Ok(Read::Absent)
             }
             Err(ApiError::Refused { message }) => Ok(Read::Refused(message)),

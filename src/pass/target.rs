@@ -146,10 +146,11 @@ impl Pass<'_> {
     /// them go on working until then. What stands in the way is reported, and tried again.
     pub(super) async fn sweep_former_targets(&self, facts: &Facts, now: Time) -> Swept {
         let mut swept = Swept::default();
-        let has_successor = matches!(&facts.target, Target::Ours { token: Some(token), .. } if token.life.is_alive(now));
+        let has_successor =
+            matches!(&facts.target, Target::Ours { token: Some(token), .. } if token.life.is_alive(now));
         let uid = self.credential.metadata.uid.as_deref().filter(|_| has_successor);
         for (name, seen) in uid.map(|uid| self.context.index.controlled_by(uid)).unwrap_or_default() {
-            let Some(stamp) = seen.ours.and_then(|ours| ours.stamp) else { continue };
+            let Some(stamp) = seen.ours.as_ref().and_then(|ours| ours.stamp.clone()) else { continue };
             if name.namespace != self.key.namespace || name == facts::target_of(self.credential) {
                 continue;
             }
@@ -160,7 +161,7 @@ impl Pass<'_> {
             }
             match apply::delete_target(&self.context.client, &name, &seen.version).await {
                 Ok(()) => tracing::info!(credential = %self.key, target = %name, "former target deleted"),
-                Err(ApiError::NotFound) => drop(self.context.index.secret_is_absent(&name)),
+                Err(ApiError::NotFound) => drop(self.context.index.secret_not_found(&name, Some(&seen))),
                 // It changed meanwhile; the watch brings it, and the next pass looks again.
                 Err(ApiError::Conflict) => {}
                 Err(error) => {

@@ -8,6 +8,7 @@ mod crash;
 mod day;
 mod demo;
 mod examples;
+mod faults;
 mod gitops;
 mod hash_key;
 mod healing;

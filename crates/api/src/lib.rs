@@ -19,8 +19,8 @@ pub mod time;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason};
 pub use credential::{
-    DataCenter, EndpointCentralServer, LastFailure, Observed, Product, SecretRef, ServerApiVersion, ServerAuthentication, Target,
-    Verify, ZohoCredential, ZohoCredentialSpec, ZohoCredentialStatus,
+    DataCenter, EndpointCentralServer, LastFailure, Observed, Product, SecretRef, ServerApiVersion,
+    ServerAuthentication, Target, Verify, ZohoCredential, ZohoCredentialSpec, ZohoCredentialStatus,
 };
 pub use ledger::{Attempt, Outcome, Verdict, ZohoMintLedger, ZohoMintLedgerSpec};
 pub use time::Time;

@@ -114,9 +114,8 @@ impl SourceSeen {
         let name = source_of(credential);
         let keys = served.map(|served| served.issuer.required_keys(&credential.spec.secret_ref)).unwrap_or_default();
         let keys = keys.join(", ");
-        let message = format!(
-            "Secret {name} does not exist. Create it with the keys {keys}; the operator goes on by itself."
-        );
+        let message =
+            format!("Secret {name} does not exist. Create it with the keys {keys}; the operator goes on by itself.");
         Self::unusable(None, Defect { reason: Reason::SourceSecretNotFound, message, again_at: None })
     }
 

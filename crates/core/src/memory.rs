@@ -104,7 +104,8 @@ impl Memory {
 
     /// The attempt whose token was last written to this target for this generation.
     pub fn stored_attempt(&self, target: &ObjectName, generation: i64) -> Option<&AttemptId> {
-        let stored = self.stored.as_ref().filter(|stored| (&stored.target, stored.generation) == (target, generation))?;
+        let stored =
+            self.stored.as_ref().filter(|stored| (&stored.target, stored.generation) == (target, generation))?;
         Some(&stored.attempt)
     }
 

@@ -85,6 +85,15 @@ impl Queue {
         }
     }
 
+    /// The object is gone: it is due no more, unless a pass over it is running.
+    pub fn remove(&mut self, key: &ObjectName) {
+        if self.slots.get(key).is_some_and(|slot| !slot.running)
+            && let Some(due) = self.slots.remove(key).and_then(|slot| slot.due)
+        {
+            self.due.remove(&(due, key.clone()));
+        }
+    }
+
     /// When the next object is due.
     pub fn next_due(&self) -> Option<Time> {
         self.due.first().map(|(at, _)| *at)
@@ -157,6 +166,23 @@ mod tests {
         queue.finish(&key("a"), None);
         queue.add(key("a"), due);
         assert_eq!(queue.take(due), Some(key("a")), "one success ends the pause");
+    }
+
+    #[test]
+    fn object_that_is_gone_leaves_nothing_behind() {
+        let mut queue = Queue::default();
+        for name in 0..100 {
+            queue.add(key(&name.to_string()), at(0));
+            queue.remove(&key(&name.to_string()));
+        }
+        assert!(queue.slots.is_empty() && queue.due.is_empty());
+        queue.add(key("a"), at(0));
+        queue.take(at(0));
+        queue.remove(&key("a"));
+        queue.add(key("a"), at(0));
+        assert_eq!(queue.take(at(9)), None, "its pass is running");
+        queue.finish(&key("a"), None);
+        assert_eq!(queue.take(at(9)), Some(key("a")));
     }
 
     proptest::proptest! {

@@ -12,11 +12,11 @@ use crate::plan::budget::{self, Hold};
 use crate::plan::renewal::Life;
 use crate::plan::verify::Answer;
 use crate::plan::{Defect, Facts, Plan};
+use zoho_api::names::{InputsDigest, LedgerName};
 use zoho_api::{
     Condition, ConditionStatus, ConditionType, LastFailure, Observed as Versions, Outcome, Reason, Time, Verdict,
     ZohoCredentialStatus,
 };
-use zoho_api::names::{InputsDigest, LedgerName};
 
 /// `GitOps` tools apply in any order: for this long a missing part is work going on, not a person's turn.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -139,10 +139,9 @@ fn count_failures(status: &mut ZohoCredentialStatus, report: &Report<'_>, inputs
     let failed = |attempt: &&zoho_api::Attempt| attempt.inputs == *inputs && attempt.outcome != Some(Outcome::Minted);
     let last = attempts.iter().filter(failed).map(|attempt| attempt.at).max();
     status.last_failure_time = last.max(status.last_failure_time);
-    let failure = report.failure.map(|failure| LastFailure {
-        reason: failure.reason.as_str().into(),
-        code: failure.code.clone(),
-    });
+    let failure = report
+        .failure
+        .map(|failure| LastFailure { reason: failure.reason.as_str().into(), code: failure.code.clone() });
     let goes_on = failures > 0 || matches!(report.plan, Plan::Wait { why: Hold::BackOff, .. });
     status.last_failure = failure.or(report.previous.last_failure.clone()).filter(|_| goes_on);
 }
@@ -197,9 +196,7 @@ fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
     let names = report.names;
     match why {
         Hold::InFlight => (Reason::Minting, "A token request is on its way.".into()),
-        Hold::Throttled => {
-            (Reason::Throttled, message::throttled(budget::attempts_before_last(&report.facts.ledger)))
-        }
+        Hold::Throttled => (Reason::Throttled, message::throttled(budget::attempts_before_last(&report.facts.ledger))),
         Hold::Confirming(verdict) => {
             let reason = verdict.reason.parse().unwrap_or(Reason::RequestRejected);
             (
@@ -369,9 +366,8 @@ fn verified(report: &Report<'_>, alive: bool) -> Option<Wanted> {
         let before = Conditions::of(&previous.conditions).verified;
         let is_same_spec = previous.observed_generation == Some(report.generation);
         let before = before.filter(|_| is_same_spec && !verification.is_about_another_question());
-        return before.or_else(|| {
-            wanted(ConditionStatus::Unknown, Reason::Minting, "The product has not been asked yet.")
-        });
+        return before
+            .or_else(|| wanted(ConditionStatus::Unknown, Reason::Minting, "The product has not been asked yet."));
     };
     let message = message::verified(question, answer, verification.is_contradicted(token));
     match answer {

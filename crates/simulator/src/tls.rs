@@ -9,14 +9,15 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
 
 /// How to serve over TLS, and what a client must trust.
-pub(super) struct Tls {
-    pub(super) acceptor: TlsAcceptor,
+pub struct Tls {
+    /// Serves with the certificate.
+    pub acceptor: TlsAcceptor,
     /// PEM of the authority's certificate.
-    pub(super) ca_pem: String,
+    pub ca_pem: String,
 }
 
 /// Makes an authority and a certificate for these names: host names or IP addresses.
-pub(super) fn make(names: Vec<String>) -> io::Result<Tls> {
+pub fn make(names: Vec<String>) -> io::Result<Tls> {
     let mut authority = CertificateParams::default();
     authority.distinguished_name.push(DnType::CommonName, "Zoho simulator");
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));

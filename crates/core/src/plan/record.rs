@@ -89,7 +89,12 @@ pub fn throttle(ledger: &mut ZohoMintLedgerSpec, until: Time) {
 ///
 /// A mint ends a verdict only in the memory of its process until the next reservation carries it: another process finds
 /// the old verdict, and an entry without an outcome.
-pub fn refuse(ledger: &mut ZohoMintLedgerSpec, inputs: &InputsDigest, (reason, code): (Reason, Option<String>), now: Time) {
+pub fn refuse(
+    ledger: &mut ZohoMintLedgerSpec,
+    inputs: &InputsDigest,
+    (reason, code): (Reason, Option<String>),
+    now: Time,
+) {
     let before = ledger.verdicts.iter().find(|verdict| verdict.inputs == *inputs && verdict.reason == reason.as_str());
     let may_have_minted_since = |before: &Verdict| {
         ledger.attempts.iter().any(|attempt| {

@@ -110,7 +110,8 @@ impl LoginGrant {
     /// Keyed hash of everything that is sent, and where.
     pub fn inputs(&self, key: &HashKey, account: &[&str]) -> InputsDigest {
         let seed = self.totp_secret.as_ref().map_or("", ExposeSecret::expose_secret);
-        key.hash("login inputs", &self.parts(account, &[self.password.expose_secret().as_bytes(), seed.as_bytes()])).into()
+        key.hash("login inputs", &self.parts(account, &[self.password.expose_secret().as_bytes(), seed.as_bytes()]))
+            .into()
     }
 
     fn parts<'a>(&'a self, account: &[&'a str], more: &[&'a [u8]]) -> Vec<&'a [u8]> {
