@@ -5,6 +5,7 @@
 
 mod inputs;
 mod target;
+pub mod values;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
