@@ -290,6 +290,11 @@ impl Config {
         self.endpoint_central_url.iter().find(|listed| base(listed) == base(url))
     }
 
+    /// The servers that passwords may be sent to.
+    pub fn endpoint_central_urls(&self) -> &[Url] {
+        &self.endpoint_central_url
+    }
+
     /// Our own limits for one refresh token.
     pub fn limits(&self) -> Limits {
         Limits { attempts: self.max_attempts_per_10m.into(), live: self.max_live_tokens.into() }
@@ -359,7 +364,7 @@ fn parse_url(text: &str) -> Result<Url, String> {
 }
 
 /// https, or http to this machine itself.
-fn is_safe(url: &Url) -> bool {
+pub fn is_safe(url: &Url) -> bool {
     let is_loopback = match url.host_str().map(|host| host.trim_matches(['[', ']'])) {
         Some("localhost") => true,
         Some(host) => host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback()),

@@ -52,7 +52,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;
 
-    let transport = Arc::new(Transport::new(&config.ca_file)?);
+    let transport = Arc::new(Transport::new(&config.ca_file, config.endpoint_central_urls())?);
     let clock = clock::system();
     let metrics = Metrics::default();
     let clients = Clients::new(metrics.clone(), clock.clone());
@@ -109,7 +109,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
 async fn check(config: &Config) -> anyhow::Result<ExitCode> {
     rustls::crypto::ring::default_provider().install_default().ok();
     let clock = clock::system();
-    let transport = Transport::new(&config.ca_file)?;
+    let transport = Transport::new(&config.ca_file, config.endpoint_central_urls())?;
     let client = Clients::new(Metrics::default(), clock.clone()).client().await?;
     let findings = check::check(config, &client, &transport, clock.as_ref()).await?;
     for finding in &findings {

@@ -2,6 +2,7 @@
 
 use crate::api::{DataCenter, Reason, Time, keys};
 use crate::index::Key;
+use crate::mint::cause::Cause;
 use crate::mint::probe::Question;
 use crate::mint::{Failure, data_centers, server_login};
 use crate::plan::verify::Answer;
@@ -67,16 +68,19 @@ pub fn without_next_try(message: &str) -> &str {
 }
 
 /// What a throttle means. `attempts`: how many requests of our own led to it.
+///
+/// Zoho's words for it are localised, and are those for an address that may not log in; so where our own requests cannot
+/// have been the cause, both are named.
 pub fn throttled(attempts: usize) -> String {
     let somebody_else = if attempts <= FEW_ATTEMPTS {
         format!(
-            " Only {attempts} of them in ten minutes were this operator's: something else uses this refresh token too."
+            " Only {attempts} of them in ten minutes were this operator's: either something else uses this refresh token too, or the account may not be used from this cluster's address (Zoho Accounts, Allowed IP Addresses)."
         )
     } else {
         String::new()
     };
     format!(
-        "Zoho says that there were too many requests with this refresh token.{somebody_else} It is left in silence, since every further request would prolong the block."
+        "Zoho answers as it does to too many requests with one refresh token.{somebody_else} It is left in silence, since every further request would prolong the block."
     )
 }
 
@@ -86,13 +90,14 @@ pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: boo
     let Names { console, refresh_token_key, service, .. } = names;
     let source = names.source_and_its_manager();
     let is_otp = code == Some(server_login::OTP_REFUSED);
+    let is_unclear = code == Some(server_login::NOT_UNDERSTOOD);
     let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
     let data_center = names.data_center_and_its_hosts();
     match reason {
         Reason::RefreshTokenRejected => {
             let ended = if confirmed { "; tokens made from it no longer work" } else { "" };
             format!(
-                "Zoho refused the refresh token{code}{ended}. Make a new one at {console} and put it into key {refresh_token_key} of Secret {source}."
+                "Zoho refused the refresh token{code}{ended}. Make a new one at {console} and put it into key {refresh_token_key} of Secret {source}. A refresh token begins with 1000.; a code of the console has to be exchanged for one first, which kubectl zoho login does."
             )
         }
         Reason::ClientRejected => format!(
@@ -100,6 +105,10 @@ pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: boo
         ),
         Reason::LoginRejected if is_otp => format!(
             "{service} refused the one-time password: the seed in Secret {source} is not that of this account, or the clocks differ by more than half a minute. Compare the time of the server with that of the cluster's nodes; then correct the seed, or ask for one try with the annotation {}.",
+            keys::RENEW_REQUESTED
+        ),
+        Reason::LoginRejected if is_unclear => format!(
+            "{service} answered the login with something that is not understood, and so is taken for a refusal. Check spec.endpointCentralServer (url, apiVersion, authentication), and whether that account can log in there by hand. After a change at the server only, ask for one try with the annotation {}.",
             keys::RENEW_REQUESTED
         ),
         Reason::LoginRejected => format!(
@@ -118,11 +127,13 @@ pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: boo
 pub fn upstream(names: &Names, failure: &Failure) -> String {
     let code = failure.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
     let service = &names.service;
+    let is_told = |cause: &&Cause| !matches!(cause, Cause::RedirectTo(to) if Some(*to) == names.data_center);
+    if let Some(cause) = failure.cause.as_ref().filter(is_told) {
+        return cause.sentence(service);
+    }
     match failure.reason {
         Reason::UpstreamTimeout => format!("{service} did not answer in time."),
-        Reason::UpstreamTLS => format!(
-            "{service} could not be trusted: its certificate is not signed by a known authority. Behind an inspecting proxy, give the operator its root with --ca-file."
-        ),
+        Reason::UpstreamTLS => format!("{service} could not be trusted; the log names the cause."),
         Reason::UpstreamRedirect => {
             format!("{service} answered with a redirect, which is not followed: secrets go to listed hosts only.")
         }

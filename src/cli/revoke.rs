@@ -67,7 +67,7 @@ pub async fn run(global: &Global, args: &RevokeArgs, output: &Output) -> anyhow:
         output.note("Nothing was revoked.");
         return Ok(Ended::Badly);
     }
-    let transport = Transport::new(&global.ca_file)?;
+    let transport = Transport::new(&global.ca_file, &[])?;
     match transport.revoke(&revocation_url(&service.token_url), &grant.refresh_token).await {
         Revoked::Done => {
             output.say(&format!(
@@ -86,7 +86,7 @@ pub async fn run(global: &Global, args: &RevokeArgs, output: &Output) -> anyhow:
         Revoked::Failed(failed) => {
             output.error(&format!(
                 "{} Whether it was revoked is not known; repeat it.",
-                explain::upstream(host, failed.reason)
+                explain::upstream(host, &failed)
             ));
             Ok(Ended::Badly)
         }

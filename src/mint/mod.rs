@@ -4,7 +4,10 @@
 //! A pass starts a flight and ends; when the flight lands, everybody who waited for it is woken and finds the token, or
 //! why there is none. So a slow token service holds no pass.
 
+pub mod body;
+pub mod cause;
 pub mod data_centers;
+pub mod failure;
 pub mod gate;
 pub mod issuer;
 pub mod ledger;
@@ -12,6 +15,7 @@ pub mod login;
 pub mod probe;
 pub mod reply;
 pub mod server_login;
+pub mod tls;
 pub mod transport;
 pub mod zoho;
 
@@ -21,10 +25,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
+use self::cause::Cause;
 use self::gate::Gate;
 use self::issuer::TokenRequest;
 use self::ledger::{Ledgers, NotReserved, Reservation};
-use self::reply::{Failed, Reply};
+use self::reply::{Failed, Minted, Reply};
 use self::transport::Transport;
 use crate::api::{Outcome, Reason, Time};
 use crate::clock::Clock;
@@ -74,6 +79,8 @@ pub struct Failure {
     pub at: Time,
     /// Look again then; the ledger knows the time where this is `None`.
     pub again_at: Option<Time>,
+    /// What stood in the way, where more than the reason is known.
+    pub cause: Option<Cause>,
 }
 
 #[derive(Default)]
@@ -83,6 +90,8 @@ struct State {
     hands: HashMap<String, Arc<MintedToken>>,
     failures: HashMap<String, Failure>,
     live_tokens: HashMap<String, usize>,
+    /// Ledgers whose refreshes brought another refresh token; said once.
+    rotating: HashSet<String>,
 }
 
 /// Mints tokens and holds them.
@@ -242,7 +251,10 @@ impl Mints {
         reply: Reply,
     ) -> Result<MintedToken, Option<Failure>> {
         match reply {
-            Reply::Minted { access_token, life, api_domain } => {
+            Reply::Minted(Minted { access_token, life, api_domain, refresh_token, .. }) => {
+                if refresh_token.is_some() {
+                    self.warn_of_rotation(order);
+                }
                 let seconds = i32::try_from(life.as_secs()).ok();
                 self.learn(order, &reservation, Outcome::Minted, seconds);
                 self.lock().live_tokens.insert(order.ledger.clone(), reservation.live_tokens);
@@ -256,19 +268,29 @@ impl Mints {
                 self.amend(order, |ledger, now| record::throttle(ledger, now + silence)).await;
                 Err(Some(self.failure_now(Reason::Throttled, None)))
             }
-            Reply::Failed(Failed { reason, code, permanent, outcome }) => {
+            Reply::Failed(Failed { reason, code, permanent, outcome, cause }) => {
                 self.learn(order, &reservation, outcome, None);
                 if permanent {
                     let said = (reason, code.clone());
                     self.amend(order, |ledger, now| record::refuse(ledger, &order.inputs, said.clone(), now)).await;
                 }
-                Err(Some(self.failure_now(reason, code)))
+                Err(Some(Failure { cause, ..self.failure_now(reason, code) }))
             }
         }
     }
 
+    /// Zoho does not rotate refresh tokens: the one in the source goes on working, and the source is its owner's.
+    fn warn_of_rotation(&self, order: &Order) {
+        if self.lock().rotating.insert(order.ledger.clone()) {
+            tracing::warn!(
+                ledger = order.ledger,
+                "a refresh brought another refresh token; it is not used, and the source Secret is left as it is"
+            );
+        }
+    }
+
     fn failure_now(&self, reason: Reason, code: Option<String>) -> Failure {
-        Failure { reason, code, at: self.clock.now(), again_at: None }
+        Failure { reason, code, at: self.clock.now(), again_at: None, cause: None }
     }
 
     fn ledger_unavailable(&self, order: &Order, error: &ApiError) -> Failure {
@@ -322,6 +344,7 @@ impl Mints {
         state.hands.retain(|_, token| token.life.is_alive(now));
         state.failures.retain(|of, _| inputs.contains(of));
         state.live_tokens.retain(|of, _| ledgers.contains(of));
+        state.rotating.retain(|of| ledgers.contains(of));
         drop(state);
         self.ledgers.forget_unused(ledgers);
     }
@@ -329,7 +352,7 @@ impl Mints {
 
 fn outcome_of(reply: &Reply) -> MintOutcome {
     match reply {
-        Reply::Minted { .. } => MintOutcome::Minted,
+        Reply::Minted(_) => MintOutcome::Minted,
         Reply::Throttled { .. } => MintOutcome::Throttled,
         Reply::Failed(failed) => match failed.outcome {
             Outcome::Minted | Outcome::Unknown => MintOutcome::Unknown,

@@ -1,10 +1,11 @@
 //! The request that shows a token to a product, and what the product's answers mean. Pure.
 
 use reqwest::Url;
-use serde_json::Value;
 
+use super::body::{self, Object};
 use super::data_centers;
 use super::issuer::{Issuer, Terms};
+use super::reply::is_something;
 use crate::api::{Product, Reason, ZohoCredentialSpec};
 use crate::config::Config;
 use crate::plan::Defect;
@@ -107,9 +108,11 @@ fn invalid(message: String) -> Defect {
 ///
 /// A refusal is no proof that the token is dead: a missing scope looks the same.
 pub fn classify(question: &Question, status: u16, body: &[u8]) -> Answer {
-    let body: Option<Value> = serde_json::from_slice(body).ok().filter(Value::is_object);
+    let text = body::text(body);
+    let body = Object::parse(&text);
     let says_error = body.as_ref().is_some_and(|body| {
-        body["status"].as_str().is_some_and(|word| word.eq_ignore_ascii_case("error")) && !body["error_code"].is_null()
+        body.string("status").is_some_and(|word| word.trim().eq_ignore_ascii_case("error"))
+            && body.values("error_code").any(is_something)
     });
     match status {
         401 => Answer::Refused,
@@ -127,7 +130,7 @@ pub fn classify(question: &Question, status: u16, body: &[u8]) -> Answer {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::mint::zoho;
@@ -222,6 +225,8 @@ mod tests {
         let table = [
             (&patch, 200, r#"{"status":"success"}"#, Answer::Taken),
             (&patch, 200, r#"{"status":"error","error_code":"10002"}"#, Answer::Refused),
+            (&patch, 200, "\u{feff}{\"status\":\"error\",\"error_code\":\"10002\"}", Answer::Refused),
+            (&patch, 200, "\u{feff}{\"status\":\"success\"}", Answer::Taken),
             (&patch, 401, "", Answer::Refused),
             (&patch, 403, "{}", Answer::Nothing(Reason::UpstreamError)),
             (&desk, 403, r#"{"response_status":{"status_code":4002}}"#, Answer::Taken),

@@ -67,7 +67,7 @@ pub async fn run(global: &Global, args: &LoginArgs, output: &Output) -> anyhow::
         output.result(&dry_run(&login, &wanted, global.namespace.as_deref())?);
         return Ok(Ended::Well);
     }
-    let transport = Transport::new(&global.ca_file)?;
+    let transport = Transport::new(&global.ca_file, &[])?;
     if let Some(form) = args.print_secret {
         if output.is_terminal() {
             return Err(usage(
