@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use zoho_operator::api::Time;
-use zoho_operator::mint::reply::{self, Head, Reply};
-use zoho_operator::mint::server_login;
+use zoho_api::Time;
+use zoho_core::issuer::reply::{self, Head, Reply};
+use zoho_core::issuer::server_login;
 
 fuzz_target!(|input: (u16, Option<String>, Vec<u8>)| {
     let (status, header, body) = input;

@@ -1,0 +1,334 @@
+//! HTTP towards issuers: limits, no redirects, no kept connections. Exposes secret bytes, into request bodies and the
+//! header that shows a token to a product.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper_util::client::proxy::matcher::Matcher;
+use reqwest::header::{self, HeaderMap, HeaderValue};
+use reqwest::{Client, RequestBuilder, Url, redirect, retry};
+use rustls::pki_types::ServerName;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use crate::clock::{self, Clock};
+use crate::{failure, tls};
+use zoho_api::Reason;
+use zoho_core::issuer::TokenRequest;
+use zoho_core::issuer::body;
+use zoho_core::issuer::login::{self, CodeGrant, Exchanged, Revoked};
+use zoho_core::issuer::probe::{self, Question};
+use zoho_core::issuer::reply::{self, Failed, Head, Minted, Reply};
+use zoho_core::issuer::server_login::{self, Answer, LoginServer};
+use zoho_core::plan::verify;
+use zoho_core::secret::{LoginGrant, RefreshGrant};
+
+/// From nothing to a connection, TLS included.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// The whole call.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+/// A whole login, which is up to three calls. Shorter than the time for which other processes take it to be in flight.
+const LOGIN_WITHIN: Duration = Duration::from_secs(25);
+
+/// Sends token requests.
+#[derive(Debug)]
+pub struct Transport {
+    ca_files: Vec<PathBuf>,
+    /// Listed servers, which may show exactly the certificates of the files.
+    servers: Vec<ServerName<'static>>,
+    /// Which proxy a request takes: the environment, as the client reads it.
+    proxies: Matcher,
+    current: Mutex<Current>,
+}
+
+/// The clients, and the content of the certificate files that they were made with.
+#[derive(Clone, Debug)]
+struct Current {
+    pems: Vec<Vec<u8>>,
+    /// For token services and products.
+    usual: Client,
+    /// For listed servers.
+    servers: Client,
+}
+
+impl Current {
+    fn new(ca_files: &[PathBuf], pems: Vec<Vec<u8>>, servers: &[ServerName<'static>]) -> anyhow::Result<Self> {
+        let given = tls::certificates(ca_files, &pems)?;
+        let usual = client(tls::config(&given, &[])?)?;
+        let servers = if servers.is_empty() { usual.clone() } else { client(tls::config(&given, servers)?)? };
+        Ok(Self { pems, usual, servers })
+    }
+}
+
+impl Transport {
+    /// A transport that trusts the system's roots and those of the files. The files are read again before each request,
+    /// so that a mounted `ConfigMap` can change. `servers`: base URLs of listed servers, see [`tls::config`].
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read or holds no certificate.
+    pub fn new(ca_files: &[PathBuf], servers: &[Url]) -> anyhow::Result<Self> {
+        let servers: Vec<_> = servers.iter().filter_map(|url| tls::server_name(url.host_str()?)).collect();
+        let current = Current::new(ca_files, read_all(ca_files)?, &servers)?;
+        let proxies = Matcher::from_system();
+        Ok(Self { ca_files: ca_files.to_vec(), servers, proxies, current: Mutex::new(current) })
+    }
+
+    /// Asks a host for its root page, with nothing secret in the request. Any answer is a good one: the name is known, the
+    /// way leads there, and the certificate is trusted.
+    ///
+    /// # Errors
+    ///
+    /// What it means, and the innermost cause for people.
+    pub async fn reach(&self, root: &Url) -> Result<u16, (Failed, String)> {
+        match self.client_for(root).get(root.clone()).send().await {
+            Ok(answer) => Ok(answer.status().as_u16()),
+            Err(error) => Err((failure::of(&error, self.proxy_for(root)), failure::innermost(&error))),
+        }
+    }
+
+    /// The client for the files as they are now. What cannot be used leaves the one before in place.
+    fn current(&self) -> Current {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.ca_files.is_empty() {
+            match read_all(&self.ca_files) {
+                Ok(pems) if pems == current.pems => {}
+                Ok(pems) => match Current::new(&self.ca_files, pems, &self.servers) {
+                    Ok(changed) => {
+                        tracing::info!("certificate files changed and are read again");
+                        *current = changed;
+                    }
+                    Err(error) => {
+                        tracing::warn!(error = format!("{error:#}"), "changed certificate files are not used");
+                    }
+                },
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "certificate files cannot be read again"),
+            }
+        }
+        current.clone()
+    }
+
+    fn client_for(&self, url: &Url) -> Client {
+        let current = self.current();
+        let name = url.host_str().and_then(tls::server_name);
+        if name.is_some_and(|name| self.servers.contains(&name)) { current.servers } else { current.usual }
+    }
+
+    fn post(&self, url: &Url) -> RequestBuilder {
+        self.client_for(url).post(url.clone())
+    }
+
+    /// Host and port of the proxy that a request takes, if it takes one; never the credentials in its URL.
+    fn proxy_for(&self, url: &Url) -> Option<String> {
+        let proxy = self.proxies.intercept(&url.as_str().parse().ok()?)?;
+        proxy.uri().authority().map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default().to_owned())
+    }
+
+    /// Asks for an access token. Nothing is repeated here.
+    pub async fn send(&self, request: &TokenRequest, clock: &dyn Clock) -> Reply {
+        match request {
+            TokenRequest::Refresh(service, grant) => self.refresh(&service.token_url, grant, clock).await,
+            TokenRequest::Login(server, grant) => {
+                match timeout(LOGIN_WITHIN, self.log_in(server, grant, clock)).await {
+                    Ok(Ok(access_token)) => Reply::Minted(Minted::bare(access_token, server.life())),
+                    Ok(Err(failed)) => Reply::Failed(failed),
+                    Err(_elapsed) => Reply::Failed(failure::timed_out()),
+                }
+            }
+        }
+    }
+
+    /// Shows a token to a product. One request.
+    pub async fn show(&self, question: &Question, access_token: &SecretString) -> verify::Answer {
+        let authorization = Zeroizing::new(format!("{}{}", question.scheme, access_token.expose_secret()));
+        let Ok(mut authorization) = HeaderValue::from_str(&authorization) else {
+            return verify::Answer::Nothing(Reason::UpstreamError);
+        };
+        authorization.set_sensitive(true);
+        let url = &question.url;
+        let mut request = self.client_for(url).get(url.clone()).header(header::AUTHORIZATION, authorization);
+        if let Some(accept) = question.accept {
+            request = request.header(header::ACCEPT, accept);
+        }
+        match self.read(url, request).await {
+            Ok(Received { status, body, .. }) => probe::classify(question, status, &body),
+            Err(failed) => verify::Answer::Nothing(failed.reason),
+        }
+    }
+
+    /// RFC 6749 section 6: one request.
+    async fn refresh(&self, token_url: &Url, grant: &RefreshGrant, clock: &dyn Clock) -> Reply {
+        let mut form = vec![
+            ("grant_type", "refresh_token"),
+            ("client_id", grant.client_id.expose_secret()),
+            ("client_secret", grant.client_secret.expose_secret()),
+            ("refresh_token", grant.refresh_token.expose_secret()),
+        ];
+        if let Some(redirect_uri) = &grant.redirect_uri {
+            form.push(("redirect_uri", redirect_uri.expose_secret()));
+        }
+        match self.read(token_url, self.post(token_url).form(&form)).await {
+            Ok(received) => reply::classify(received.head(), &received.body, clock.now()),
+            Err(failed) => Reply::Failed(failed),
+        }
+    }
+
+    /// Exchanges a grant code, which works once, for a refresh token. For logins of people; one request.
+    pub async fn exchange(&self, token_url: &Url, grant: &CodeGrant) -> Exchanged {
+        let mut form = vec![
+            ("grant_type", "authorization_code"),
+            ("client_id", grant.client_id.as_str()),
+            ("client_secret", grant.client_secret.expose_secret()),
+            ("code", grant.code.expose_secret()),
+        ];
+        if let Some(redirect_uri) = &grant.redirect_uri {
+            form.push(("redirect_uri", redirect_uri));
+        }
+        if let Some(verifier) = &grant.verifier {
+            form.push(("code_verifier", verifier.expose_secret()));
+        }
+        match self.read(token_url, self.post(token_url).form(&form)).await {
+            Ok(received) => login::read_exchange(received.head(), &received.body, clock::system().now()),
+            Err(failed) => Exchanged::Failed(failed),
+        }
+    }
+
+    /// Ends a refresh token and its access tokens, for good. For people; one request.
+    pub async fn revoke(&self, revocation_url: &Url, refresh_token: &SecretString) -> Revoked {
+        let form = [("token", refresh_token.expose_secret())];
+        match self.read(revocation_url, self.post(revocation_url).form(&form)).await {
+            Ok(received) => login::read_revocation(received.head(), &received.body),
+            Err(failed) => Revoked::Failed(failed),
+        }
+    }
+
+    /// Looks at a page that needs no secret, such as the list of data centers: its `Date` and its body.
+    ///
+    /// # Errors
+    ///
+    /// Why there was no answer.
+    pub async fn look(&self, url: &Url) -> Result<(Option<String>, Vec<u8>), Failed> {
+        let Received { date, body, .. } = self.read(url, self.client_for(url).get(url.clone())).await?;
+        Ok((date, body.to_vec()))
+    }
+
+    /// The password, and where the server asks for one a one-time password: at most three requests.
+    async fn log_in(
+        &self,
+        server: &LoginServer,
+        grant: &LoginGrant,
+        clock: &dyn Clock,
+    ) -> Result<SecretString, Failed> {
+        let mut fields = server.login_fields();
+        fields["username"] = grant.username.expose_secret().into();
+        fields["password"] = STANDARD.encode(grant.password.expose_secret()).into();
+        let uid = match self.ask_server(server.login_url(), fields).await? {
+            Answer::Token(token) => return Ok(token),
+            Answer::OneTimePassword { uid } => uid,
+            Answer::Failed(failed) => return Err(failed),
+        };
+        let now = u64::try_from(clock.now().unix()).unwrap_or_default();
+        for instant in server_login::otp_instants(now) {
+            let otp = grant.one_time_password(instant).ok_or_else(server_login::otp_required)?;
+            let fields = json!({
+                "uid": uid.expose_secret(),
+                "otp": otp.expose_secret(),
+                "rememberme_enabled": "true",
+            });
+            match self.ask_server(server.otp_url(), fields).await? {
+                Answer::Token(token) => return Ok(token),
+                // The neighbouring step is worth a try only where the server has certainly refused this one.
+                Answer::Failed(failed) if !failed.permanent || failed.code.is_some() => return Err(failed),
+                Answer::Failed(_) | Answer::OneTimePassword { .. } => {}
+            }
+        }
+        Err(server_login::otp_refused())
+    }
+
+    async fn ask_server(&self, url: Url, fields: Value) -> Result<Answer, Failed> {
+        let request = self.post(&url).header(header::CONTENT_TYPE, "application/json").body(fields.to_string());
+        let received = self.read(&url, request).await?;
+        Ok(server_login::classify(received.head(), &received.body))
+    }
+
+    /// Sends a request and reads what comes back, as far as it is not too large.
+    async fn read(&self, url: &Url, request: RequestBuilder) -> Result<Received, Failed> {
+        let proxy = self.proxy_for(url);
+        match (read(request).await, proxy) {
+            (Ok(received), Some(proxy)) if received.status == 407 => Err(failure::of_proxy_that_wants_login(proxy)),
+            (Ok(received), _) => Ok(received),
+            (Err(error), proxy) => {
+                let host = url.host_str().unwrap_or_default();
+                tracing::warn!(host, proxy, error = failure::innermost(&error), "no answer");
+                Err(failure::of(&error, proxy))
+            }
+        }
+    }
+}
+
+/// What came back.
+struct Received {
+    status: u16,
+    retry_after: Option<String>,
+    date: Option<String>,
+    location: Option<String>,
+    /// Empty where it was too large.
+    body: Zeroizing<Vec<u8>>,
+}
+
+impl Received {
+    fn head(&self) -> Head<'_> {
+        Head {
+            status: self.status,
+            retry_after: self.retry_after.as_deref(),
+            date: self.date.as_deref(),
+            location: self.location.as_deref(),
+        }
+    }
+}
+
+async fn read(request: RequestBuilder) -> Result<Received, reqwest::Error> {
+    let mut response = request.send().await?;
+    let status = response.status().as_u16();
+    let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (retry_after, date, location) = (text(header::RETRY_AFTER), text(header::DATE), text(header::LOCATION));
+    let mut body = Zeroizing::new(Vec::with_capacity(4096));
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > body::LARGEST {
+            body.clear();
+            break;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Received { status, retry_after, date, location, body })
+}
+
+fn read_all(ca_files: &[PathBuf]) -> anyhow::Result<Vec<Vec<u8>>> {
+    let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("read --ca-file {}", path.display()));
+    ca_files.iter().map(read).collect()
+}
+
+fn client(tls: rustls::ClientConfig) -> anyhow::Result<Client> {
+    // Not compressed: what cannot be unpacked is a lost token.
+    let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
+    Client::builder()
+        .user_agent(concat!("zoho-operator/", env!("CARGO_PKG_VERSION")))
+        .default_headers(headers)
+        .redirect(redirect::Policy::none())
+        .retry(retry::never())
+        .referer(false)
+        .connect_timeout(CONNECT_WITHIN)
+        .timeout(ANSWER_WITHIN)
+        // A server may close a kept connection in the moment in which a request is sent on it, and then nobody knows
+        // whether it has minted. A request in half an hour is worth its own connection.
+        .pool_max_idle_per_host(0)
+        .tls_backend_preconfigured(tls)
+        .build()
+        .context("build the HTTP client")
+}
