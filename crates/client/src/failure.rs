@@ -99,7 +99,8 @@ fn of_tls(error: &rustls::Error) -> Cause {
 fn of_certificate(error: &CertificateError) -> Cause {
     let time = |time: &rustls::pki_types::UnixTime| i64::try_from(time.as_secs()).ok().map(Time::from_unix);
     match error {
-        CertificateError::UnknownIssuer => Cause::UnknownAuthority,
+        // The signature of an authority of that name, made with another key: an authority that was made anew.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => Cause::UnknownAuthority,
         CertificateError::Expired => Cause::Expired { since: None },
         CertificateError::ExpiredContext { not_after, .. } => Cause::Expired { since: time(not_after) },
         CertificateError::NotValidYet => Cause::NotYetValid { from: None },
