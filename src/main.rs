@@ -65,7 +65,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let clock = clock::system();
     let metrics = Metrics::default();
     let clients = Clients::new(metrics.clone(), clock.clone());
-    let client = clients.client().await?;
+    let client = clients.client()?;
     patiently(async || controller::check_kinds(&client, &flags).await).await?;
     let hash_key = patiently(async || hash_key::load_or_create(&client, &flags).await).await?;
     let holder = Flags::holder();
@@ -121,7 +121,7 @@ async fn check(flags: &Flags) -> anyhow::Result<ExitCode> {
     rustls::crypto::ring::default_provider().install_default().ok();
     let clock = clock::system();
     let transport = Transport::new(&flags.ca_file, &flags.policy().servers)?;
-    let client = Clients::new(Metrics::default(), clock.clone()).client().await?;
+    let client = Clients::new(Metrics::default(), clock.clone()).client()?;
     let findings = check::check(flags, &client, &transport, clock.as_ref()).await?;
     for finding in &findings {
         #[expect(clippy::print_stdout, reason = "this is what it is for")]
@@ -149,7 +149,7 @@ async fn stand_for_election(
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<(Option<Elector>, Leadership)> {
     let Some(times) = flags.election().map_err(anyhow::Error::msg)? else { return Ok((None, Leadership::alone())) };
-    let (client, namespace, name) = (clients.client().await?, flags.operator_namespace(), &flags.instance);
+    let (client, namespace, name) = (clients.client()?, flags.operator_namespace(), &flags.instance);
     let (elector, leadership) = patiently(async || {
         let labels = flags.policy().labels;
         Elector::start(client.clone(), &namespace, name, holder.to_owned(), labels, times, clock.clone())

@@ -15,6 +15,7 @@ use tower::{Layer, Service};
 use crate::serve::metrics::Metrics;
 use zoho_api::Time;
 use zoho_client::clock::Clock;
+use zoho_client::cluster;
 
 /// Decisions are made by the wall clock; from this offset on, in seconds, a person should know.
 pub(crate) const LARGEST_OFFSET: i64 = 60;
@@ -48,8 +49,9 @@ impl Clients {
     /// # Errors
     ///
     /// No cluster is configured, or not so that a client can be made.
-    pub(crate) async fn client(&self) -> anyhow::Result<Client> {
-        let mut config = kube::Config::infer().await.context("find a cluster: set KUBECONFIG, or run in a pod")?;
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        let mut config = cluster::config(None, None)?;
+        config.apply_debug_overrides();
         config.default_retry = false;
         let builder = ClientBuilder::try_from(config).context("make a Kubernetes client")?;
         Ok(builder.with_layer(&self.observer).build())

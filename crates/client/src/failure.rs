@@ -84,8 +84,8 @@ fn of_tls(error: &rustls::Error) -> Cause {
     match error {
         rustls::Error::InvalidCertificate(error) => of_certificate(error),
         rustls::Error::InvalidMessage(_) | rustls::Error::InappropriateMessage { .. } => Cause::PlainHttp,
-        rustls::Error::PeerIncompatible(_) => Cause::ProtocolVersion,
-        rustls::Error::AlertReceived(
+        rustls::Error::PeerIncompatible(_)
+        | rustls::Error::AlertReceived(
             AlertDescription::ProtocolVersion
             | AlertDescription::HandshakeFailure
             | AlertDescription::InsufficientSecurity,

@@ -74,13 +74,13 @@ pub fn without_next_try(message: &str) -> &str {
 pub fn throttled(attempts: usize) -> String {
     let somebody_else = if attempts <= FEW_ATTEMPTS {
         format!(
-            " Only {attempts} of them in ten minutes were this operator's: either something else uses this refresh token too, or the account may not be used from this cluster's address (Zoho Accounts, Allowed IP Addresses)."
+            " Only {attempts} of them in ten minutes were this operator's: something else uses this refresh token too, or it is not about requests, since Zoho answers alike where the account may not be used from this cluster's address (Zoho Accounts, Allowed IP Addresses)."
         )
     } else {
         String::new()
     };
     format!(
-        "Zoho answers as it does to too many requests with one refresh token.{somebody_else} It is left in silence, since every further request would prolong the block."
+        "Zoho says that there were too many requests with this refresh token.{somebody_else} It is left in silence, since every further request would prolong the block."
     )
 }
 

@@ -19,7 +19,8 @@ use zoho_client::calls::{ApiError, call};
 use zoho_core::facts::{renew_request, source_defect, target_by_metadata};
 use zoho_core::issuer::Issuer;
 use zoho_core::issuer::zoho::TokenService;
-use zoho_core::plan::budget::{self, Found};
+use zoho_core::plan::budget::{self, Found, Limits};
+use zoho_core::plan::record;
 use zoho_core::plan::renewal::Life;
 use zoho_core::plan::{Defect, Observed, Plan, Source, Target, Token, plan};
 use zoho_core::policy::Policy;
@@ -40,6 +41,8 @@ pub(crate) struct Facts {
     pub source: Option<Secret>,
     /// The ledger as stored, where the caller may read it and it exists.
     pub ledger: Option<ZohoMintLedgerSpec>,
+    /// The operator's limits, as far as they are known.
+    pub limits: Limits,
     /// The source has changed since the status was written.
     pub source_changed: bool,
     /// What could not be seen, each with its reason.
@@ -122,8 +125,10 @@ impl Facts {
         if ledger_hidden {
             stand_in_for_ledger(&mut observed, credential.status.as_ref());
         }
-        let plan = plan(&observed, "kubectl-zoho", policy.limits, now);
-        Ok(Self { credential, observed, plan, served, source, ledger, source_changed, unseen })
+        // The operator's flags are not known here; what it wrote into its ledger tells its limits.
+        let limits = ledger.as_ref().and_then(record::limits).unwrap_or(policy.limits);
+        let plan = plan(&observed, "kubectl-zoho", limits, now);
+        Ok(Self { credential, observed, plan, served, source, ledger, limits, source_changed, unseen })
     }
 
     /// The token service of this credential, where the spec names one.

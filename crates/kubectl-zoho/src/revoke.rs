@@ -29,7 +29,7 @@ use zoho_core::secret::RefreshGrant;
 ///
 /// get and list on `zohocredentials`, get on the source Secret.
 pub(crate) async fn run(global: &Global, args: &RevokeArgs, output: &Output) -> anyhow::Result<Ended> {
-    let cluster = Cluster::connect(global).await?;
+    let cluster = Cluster::connect(global)?;
     let credential = cluster.credential(&args.name).await?;
     let reference = &credential.spec.secret_ref;
     if credential.spec.endpoint_central_server.is_some() {

@@ -31,11 +31,9 @@ pub fn text(body: &[u8]) -> Zeroizing<String> {
     let mut text = Zeroizing::new(characters(bytes));
     if !text.starts_with(['{', '[', '<']) && text.contains('\u{fffd}') {
         // Raw DEFLATE has no mark to know it by; it is tried where nothing else makes sense.
-        if let Some(inner) = inflate(DeflateDecoder::new(bytes)) {
-            let inner = Zeroizing::new(characters(&inner));
-            if inner.starts_with('{') {
-                text = inner;
-            }
+        let inner = Zeroizing::new(characters(&inflate(DeflateDecoder::new(bytes))));
+        if inner.starts_with('{') {
+            text = inner;
         }
     }
     text
@@ -44,15 +42,15 @@ pub fn text(body: &[u8]) -> Zeroizing<String> {
 /// What is inside, where the bytes are of a compressed format. No JSON begins like one.
 fn unpack(bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     match bytes {
-        [0x1f, 0x8b, ..] => inflate(MultiGzDecoder::new(bytes)),
-        [0x78, flags, ..] if (0x7800 + u32::from(*flags)).is_multiple_of(31) => inflate(ZlibDecoder::new(bytes)),
+        [0x1f, 0x8b, ..] => Some(inflate(MultiGzDecoder::new(bytes))),
+        [0x78, flags, ..] if (0x7800 + u32::from(*flags)).is_multiple_of(31) => Some(inflate(ZlibDecoder::new(bytes))),
         _ => None,
     }
 }
 
 /// Never more than [`LARGEST`], however much there would be: then nothing. A stream that breaks off gives what came
 /// before; whether that is enough is seen by the object in it.
-fn inflate(decoder: impl std::io::Read) -> Option<Zeroizing<Vec<u8>>> {
+fn inflate(decoder: impl std::io::Read) -> Zeroizing<Vec<u8>> {
     let mut inner = Zeroizing::new(Vec::with_capacity(4096));
     let mut limited = decoder.take(LARGEST as u64 + 1);
     let mut chunk = Zeroizing::new([0u8; 4096]);
@@ -62,7 +60,7 @@ fn inflate(decoder: impl std::io::Read) -> Option<Zeroizing<Vec<u8>>> {
     if inner.len() > LARGEST {
         inner.clear();
     }
-    Some(inner)
+    inner
 }
 
 /// Characters without the marks before them. What is no character becomes U+FFFD, a control character a blank: neither

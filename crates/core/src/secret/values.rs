@@ -114,10 +114,8 @@ fn flaw(value: &[u8], kind: Kind) -> Option<&'static str> {
     if kind != Kind::Password && is_quoted(&text) {
         return Some("stands in quotes: store it without them");
     }
-    if kind.is_one_word() {
-        if let Some(flaw) = flaw_of_word(value, &text) {
-            return Some(flaw);
-        }
+    if let Some(flaw) = flaw_of_word(value, &text).filter(|_| kind.is_one_word()) {
+        return Some(flaw);
     }
     (!value.iter().all(|byte| (b' '..=b'~').contains(byte))).then_some("holds a character that is not printable ASCII")
 }

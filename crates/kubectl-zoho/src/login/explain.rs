@@ -87,6 +87,7 @@ pub(crate) fn upstream(host: &str, failed: &Failed) -> String {
         Reason::UpstreamReplyInvalid => {
             format!("{host} answered with something that is no reply of Zoho's; a proxy may stand in between.")
         }
+        Reason::UpstreamError => format!("{host} answered with an error that is not known."),
         _ => format!("{host} cannot be reached or is out of order."),
     }
 }
