@@ -27,13 +27,8 @@ pub(crate) fn of(error: &reqwest::Error, proxy: Option<String>) -> Failed {
         };
     }
     let cause = cause(error, proxy);
-    let is_tls = match &cause {
-        Some(Cause::Proxy(problem)) => problem.kind == ProxyKind::Untrusted,
-        Some(cause) => cause.is_tls(),
-        None => false,
-    };
-    let reason = if is_tls { Reason::UpstreamTLS } else { Reason::UpstreamUnavailable };
-    Failed { cause, ..Failed::passing(reason, Outcome::NotSent) }
+    let reason = if cause.is_tls() { Reason::UpstreamTLS } else { Reason::UpstreamUnavailable };
+    Failed { cause: Some(cause), ..Failed::passing(reason, Outcome::NotSent) }
 }
 
 /// No answer in time.
@@ -53,7 +48,7 @@ pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
     text.chars().filter(|c| !c.is_control()).take(LONGEST_TEXT).collect()
 }
 
-fn cause(error: &reqwest::Error, proxy: Option<String>) -> Option<Cause> {
+fn cause(error: &reqwest::Error, proxy: Option<String>) -> Cause {
     let errors: Vec<&(dyn Error + 'static)> = chain(error).collect();
     let tls = errors.iter().find_map(|error| error.downcast_ref::<rustls::Error>());
     // The type has no name outside of hyper-util.
@@ -70,12 +65,13 @@ fn cause(error: &reqwest::Error, proxy: Option<String>) -> Option<Cause> {
                 None if tunnel.contains("unsuccessful") => ProxyKind::Refuses,
                 None => ProxyKind::Unreachable,
             };
-            Some(Cause::Proxy(ProxyProblem { proxy, kind }))
+            Cause::Proxy(ProxyProblem { proxy, kind })
         }
-        (_, _, Some(tls)) => Some(of_tls(tls)),
-        (_, _, None) if is_cut => Some(Cause::BrokenHandshake),
-        (Some(proxy), None, None) => Some(Cause::Proxy(ProxyProblem { proxy, kind: ProxyKind::Unreachable })),
-        (None, _, None) => None,
+        (_, _, Some(tls)) => of_tls(tls),
+        (_, _, None) if is_cut => Cause::BrokenHandshake,
+        (Some(proxy), None, None) => Cause::Proxy(ProxyProblem { proxy, kind: ProxyKind::Unreachable }),
+        (None, _, None) if errors.iter().any(|error| error.to_string().starts_with("dns error")) => Cause::UnknownHost,
+        (None, _, None) => Cause::Unreachable,
     }
 }
 

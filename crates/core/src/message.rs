@@ -108,7 +108,7 @@ pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: boo
             keys::RENEW_REQUESTED
         ),
         Reason::LoginRejected if is_unclear => format!(
-            "{service} answered the login with something that is not understood, and so is taken for a refusal. Check spec.endpointCentralServer (url, apiVersion, authentication), and whether that account can log in there by hand. After a change at the server only, ask for one try with the annotation {}.",
+            "{service} answered the login with something that is not understood, and so is taken for a refusal. Check spec.endpointCentralServer (url, apiVersion, authentication), and whether the account of Secret {source} can log in there by hand. After a change at the server only, ask for one try with the annotation {}.",
             keys::RENEW_REQUESTED
         ),
         Reason::LoginRejected => format!(
@@ -132,20 +132,26 @@ pub fn upstream(names: &Names, failure: &Failure) -> String {
         return cause.sentence(service);
     }
     match failure.reason {
-        Reason::UpstreamTimeout => format!("{service} did not answer in time."),
+        Reason::UpstreamTimeout => format!(
+            "{service} did not answer in time. If that lasts, let this pod's traffic out to it, or set HTTPS_PROXY (chart: proxy)."
+        ),
         Reason::UpstreamTLS => format!("{service} could not be trusted; the log names the cause."),
         Reason::UpstreamRedirect => {
             format!("{service} answered with a redirect, which is not followed: secrets go to listed hosts only.")
         }
         Reason::UpstreamReplyInvalid => format!(
-            "{service} answered with something that is no token reply; a proxy or a wrong host may stand in between."
+            "{service} answered with something that is not a token reply; a proxy, a login page or a wrong host may stand in between. See what answers there, from this cluster: zoho-operator check."
         ),
-        Reason::UpstreamError => format!("{service} answered with an error that is not known{code}."),
+        Reason::UpstreamError => format!(
+            "{service} answered with an error that is not known{code}. If that lasts, ask its support what it means."
+        ),
         Reason::WriteRefused => {
             "The ledger of this credential cannot be written, and without it nothing is minted; see the operator's log."
                 .into()
         }
-        _ => format!("{service} cannot be reached or is out of order."),
+        _ => format!(
+            "{service} is out of order, or the connection to it broke. If that lasts, look at proxies and firewalls on the way."
+        ),
     }
 }
 

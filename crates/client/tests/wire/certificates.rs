@@ -227,7 +227,7 @@ async fn each_cause_has_its_own_sentence() {
         ),
         (
             own(Kind::own(&[], as_it_comes)),
-            "UpstreamTLS: The token service shows a certificate that names no host, so it is none for 127.0.0.1.",
+            "UpstreamTLS: The token service shows a certificate that names no host, so it is not valid for 127.0.0.1.",
         ),
         (
             own(Kind::own(&["127.0.0.1"], authority)),

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use zoho_core::issuer::cause::Cause;
+use zoho_core::issuer::reply::Reply;
+
 use crate::support::{Script, Server, Standing, answer, refresh, transport, word};
 
 const TOKEN: &[u8] = br#"{"access_token":"1000.a.b","expires_in":3600}"#;
@@ -121,4 +124,18 @@ async fn kept_connection_that_the_server_resets_is_never_used() {
         assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     }
     assert_eq!(server.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn host_that_is_not_found_is_told_from_one_that_does_not_answer() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    for (base, expected) in [
+        (format!("http://{closed}"), Cause::Unreachable),
+        // Longer than a name can be, so that nobody has to be asked.
+        (format!("http://{}.invalid", "a".repeat(64)), Cause::UnknownHost),
+    ] {
+        let request = refresh(&base.parse().expect("a URL"));
+        let Reply::Failed(failed) = transport(&[], &[]).send(&request, &Standing).await else { panic!("a failure") };
+        assert_eq!(failed.cause, Some(expected), "{base}");
+    }
 }

@@ -47,6 +47,15 @@ pub enum Cause {
     ProtocolVersion,
     /// The handshake was broken off.
     BrokenHandshake,
+    /// The name of the host is not known.
+    UnknownHost,
+    /// No connection.
+    Unreachable,
+    /// It says itself that it, or what it stands before, does not work: a status from 500 on.
+    OutOfOrder {
+        /// The HTTP status.
+        status: u16,
+    },
     /// The proxy on the way.
     Proxy(ProxyProblem),
     /// A redirect to the accounts server of a data center.
@@ -86,7 +95,22 @@ impl Cause {
 
     /// Is it about TLS, and not about the way there?
     pub fn is_tls(&self) -> bool {
-        !matches!(self, Self::Proxy(_) | Self::RedirectTo(_) | Self::BrokenHandshake)
+        match self {
+            Self::UnknownAuthority
+            | Self::Expired { .. }
+            | Self::NotYetValid { .. }
+            | Self::WrongName { .. }
+            | Self::AuthorityAsServer
+            | Self::BadCertificate
+            | Self::PlainHttp
+            | Self::ProtocolVersion => true,
+            Self::Proxy(problem) => problem.kind == ProxyKind::Untrusted,
+            Self::BrokenHandshake
+            | Self::UnknownHost
+            | Self::Unreachable
+            | Self::OutOfOrder { .. }
+            | Self::RedirectTo(_) => false,
+        }
     }
 
     /// A sentence or two for people: what it was, and what to do. `service`: who was called, at the start of a sentence.
@@ -104,7 +128,7 @@ impl Cause {
                 from.map(|from| format!(" (from {from} on)")).unwrap_or_default()
             ),
             Self::WrongName { called, names } if names.is_empty() => format!(
-                "{service} shows a certificate that names no host, so it is none for {called}. It needs one with {called} as a subject alternative name."
+                "{service} shows a certificate that names no host, so it is not valid for {called}. It needs one with {called} as a subject alternative name."
             ),
             Self::WrongName { called, names } => format!(
                 "{service} shows a certificate for {}, not for {called}. Call it by a name that its certificate has, or let it have a certificate for {called}.",
@@ -117,13 +141,22 @@ impl Cause {
                 "{service} shows a certificate that cannot be used; the log names the cause. It has to be replaced there."
             ),
             Self::PlainHttp => format!(
-                "{service} does not speak https at this port: what answered is no TLS, such as plain http. Correct the port or the URL."
+                "{service} does not speak https at this port: what answered is not TLS but, perhaps, plain http. Correct the port or the URL."
             ),
             Self::ProtocolVersion => format!(
                 "{service} offers no version of TLS, or no cipher, that is safe: TLS 1.2 or 1.3 has to be switched on there."
             ),
             Self::BrokenHandshake => format!(
                 "{service} closed the connection before it was secured. Is https spoken at this port, and does a firewall let it through?"
+            ),
+            Self::UnknownHost => format!(
+                "{service} was not found: its name is not known here. Correct the name, or look at DNS in this cluster."
+            ),
+            Self::Unreachable => format!(
+                "{service} cannot be reached. Look whether it runs, whether firewalls and network policies let this pod's traffic out to it, and whether a proxy has to be set (HTTPS_PROXY; chart: proxy)."
+            ),
+            Self::OutOfOrder { status } => format!(
+                "{service} is out of order, or what stands before it ({status}). It is tried again by itself; if that lasts, look at proxies on the way and at its own status page."
             ),
             Self::Proxy(problem) => format!("{service} was not reached, because of the proxy: {problem}"),
             Self::RedirectTo(data_center) => format!(

@@ -114,6 +114,7 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
+    use crate::issuer::cause::Cause;
     use zoho_api::{Outcome, Reason};
 
     fn word(exchanged: &Exchanged) -> String {
@@ -151,6 +152,10 @@ mod tests {
     #[test]
     fn revocation_is_done_only_when_the_server_says_so() {
         let failed = |reason| Revoked::Failed(Failed::passing(reason, Outcome::Unknown));
+        let out_of_order = |status| {
+            let cause = Some(Cause::OutOfOrder { status });
+            Revoked::Failed(Failed { cause, ..Failed::passing(Reason::UpstreamUnavailable, Outcome::Unknown) })
+        };
         let table = [
             (200, r#"{"status":"success"}"#, Revoked::Done),
             (200, "\u{feff}{\"status\":\"Success\"}", Revoked::Done),
@@ -159,7 +164,7 @@ mod tests {
             (200, "<html>", failed(Reason::UpstreamReplyInvalid)),
             (200, "{}", failed(Reason::UpstreamReplyInvalid)),
             (302, "", failed(Reason::UpstreamRedirect)),
-            (503, r#"{"error":"x"}"#, failed(Reason::UpstreamUnavailable)),
+            (503, r#"{"error":"x"}"#, out_of_order(503)),
         ];
         for (status, body, expected) in table {
             assert_eq!(read_revocation(Head::of(status), body.as_bytes()), expected, "{status} {body}");

@@ -123,7 +123,11 @@ impl Failed {
             500.. => Reason::UpstreamUnavailable,
             _ => Reason::UpstreamReplyInvalid,
         };
-        let cause = head.location.filter(|_| reason == Reason::UpstreamRedirect).and_then(Cause::of_redirect);
+        let cause = match head.status {
+            300..=399 => head.location.and_then(Cause::of_redirect),
+            status @ 500.. => Some(Cause::OutOfOrder { status }),
+            _ => None,
+        };
         Self { cause, ..Self::passing(reason, Outcome::Unknown) }
     }
 }
@@ -160,8 +164,10 @@ fn refused(head: Head<'_>, object: &Object<'_>, text: &str, error: Option<Said>,
         (None, Some(_)) if (300..400).contains(&head.status) => Reply::Failed(Failed::unusable(head)),
         // Who is out of order may have minted before it noticed.
         (None, Some(_)) if head.status >= 500 => {
-            let reason = if code.is_some() { Reason::UpstreamError } else { Reason::UpstreamUnavailable };
-            Reply::Failed(Failed { code, ..Failed::passing(reason, Outcome::Unknown) })
+            if code.is_none() {
+                return Reply::Failed(Failed::unusable(head));
+            }
+            Reply::Failed(Failed { code, ..Failed::passing(Reason::UpstreamError, Outcome::Unknown) })
         }
         (None, Some(_)) => Reply::Failed(Failed { code, ..Failed::passing(Reason::UpstreamError, Outcome::NotMinted) }),
     }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::body::{self, Object};
+use super::cause::Cause;
 use super::reply::{Failed, Head, is_something, is_token};
 use crate::plan::Defect;
 use crate::policy::{Policy, is_safe};
@@ -187,7 +188,10 @@ pub fn classify(head: Head<'_>, body: &[u8]) -> Answer {
     match head.status {
         200..=299 => object.and_then(|object| accepted(&object)).unwrap_or_else(|| Answer::Failed(not_understood())),
         401 => Answer::Failed(rejected()),
-        408 | 429 | 502..=504 => Answer::Failed(Failed::passing(Reason::UpstreamUnavailable, Outcome::Unknown)),
+        status @ (408 | 429 | 502..=504) => {
+            let cause = Some(Cause::OutOfOrder { status });
+            Answer::Failed(Failed { cause, ..Failed::passing(Reason::UpstreamUnavailable, Outcome::Unknown) })
+        }
         _ => Answer::Failed(not_understood()),
     }
 }

@@ -92,7 +92,7 @@ impl LoginGrant {
             Some(_) if grant.totp().is_none() => {
                 let key = reference.totp_secret_key();
                 Err(source
-                    .invalid(&format!("has a key {key} that is no seed in base32 (the letters A to Z and 2 to 7)")))
+                    .invalid(&format!("has a key {key} that is not a seed in base32 (the letters A to Z and 2 to 7)")))
             }
             _ => Ok(grant),
         }
