@@ -121,7 +121,9 @@ impl Gatherer<'_> {
     ) -> Result<TargetSeen, ReadError> {
         let name = facts::target_of(credential);
         let seen = self.index.secret(&name);
-        if let Some(known) = seen.as_ref().and_then(|seen| TargetSeen::by_metadata(credential, seen, memory)) {
+        if let Some(known) =
+            seen.as_ref().and_then(|seen| TargetSeen::by_metadata(credential, seen, memory, self.installation))
+        {
             return Ok(known);
         }
         if seen.is_none() && self.index_is_complete && !expects_target(credential, memory) {
@@ -147,7 +149,7 @@ impl Gatherer<'_> {
     ) -> Result<SourceSeen, ReadError> {
         let known = self.index.secret(&facts::source_of(credential)).and_then(|SecretSeen { version, .. }| {
             SourceSeen::known(credential, &version, memory)
-                .or_else(|| SourceSeen::by_status(credential, &version, target, served))
+                .or_else(|| SourceSeen::by_status(credential, &version, target, served, self.installation))
         });
         match known {
             Some(known) => Ok(known),

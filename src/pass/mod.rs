@@ -240,7 +240,7 @@ impl Pass<'_> {
         facts::generation(self.credential)
     }
 
-    /// What the next pass need not read again; and what a token whose seal was checked proves of its attempt.
+    /// What the next pass need not read again; and what a proven token says of its attempt.
     fn remember(&mut self, readings: &Readings) {
         if readings.source.request.is_some() || readings.source.source.usable().is_none() {
             self.memory.source = readings.source.to_remember(self.credential);
@@ -249,10 +249,11 @@ impl Pass<'_> {
             let version = readings.target.version.clone();
             self.memory.intact = version.map(|version| Seen { version, generation: self.generation() });
         }
-        if let (Some(token), Some((inputs, ledger))) = (&readings.target.token, readings.source.source.usable())
+        let proven = readings.target.target.token().filter(|_| readings.target.is_proven);
+        if let (Some(token), Some((inputs, ledger))) = (proven, readings.source.source.usable())
             && token.inputs == *inputs
         {
-            self.context.mints.ledgers().witness(ledger, &token.record());
+            self.context.mints.ledgers().witness(ledger, token);
         }
     }
 
@@ -365,7 +366,7 @@ impl Pass<'_> {
         }
         let mints = &self.context.mints;
         let usable = facts.source.usable();
-        let after = status::report(
+        let mut after = status::report(
             &Report {
                 previous: &before,
                 generation: self.generation(),
@@ -382,6 +383,7 @@ impl Pass<'_> {
         if status::says_the_same(&before, &after) {
             return Ok(before);
         }
+        facts::seal_status(self.credential, &mut after, &self.context.installation.hash_key);
         let span = tracing::info_span!(target: SPANS, "write status");
         let write = apply::patch_status(&self.context.client, self.credential, self.key, &after);
         match write.instrument(span).await {

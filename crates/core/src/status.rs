@@ -139,9 +139,11 @@ fn count_failures(status: &mut ZohoCredentialStatus, report: &Report<'_>, inputs
     let failed = |attempt: &&zoho_api::Attempt| attempt.inputs == *inputs && attempt.outcome != Some(Outcome::Minted);
     let last = attempts.iter().filter(failed).map(|attempt| attempt.at).max();
     status.last_failure_time = last.max(status.last_failure_time);
-    let failure = report
-        .failure
-        .map(|failure| LastFailure { reason: failure.reason.as_str().into(), code: failure.code.clone() });
+    let failure = report.failure.map(|failure| LastFailure {
+        reason: failure.reason.as_str().into(),
+        code: failure.code.clone(),
+        message: Some(shortened(&message::upstream(report.names, failure))),
+    });
     let goes_on = failures > 0 || matches!(report.plan, Plan::Wait { why: Hold::BackOff, .. });
     status.last_failure = failure.or(report.previous.last_failure.clone()).filter(|_| goes_on);
 }
@@ -184,6 +186,12 @@ fn cause(report: &Report<'_>, alive: bool) -> Option<Cause> {
     }
 }
 
+/// What failed last, as a process before this one reported it.
+fn known_failure(previous: &ZohoCredentialStatus) -> Option<(Reason, String)> {
+    let known = previous.last_failure.as_ref()?;
+    Some((known.reason.parse().ok()?, known.message.clone()?))
+}
+
 /// Does this verdict mean that the token in the target is ended? Zoho ends the access tokens together with their refresh
 /// token; a token of a former source has nothing to do with it.
 fn ends_token(report: &Report<'_>, verdict: &Verdict) -> bool {
@@ -221,10 +229,9 @@ fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
         ),
         Hold::BackOff => {
             // After a restart only the status knows what failed.
-            let known = report.previous.last_failure.as_ref();
-            let known = known.and_then(|known| Some((known.reason.parse::<Reason>().ok()?, known.code.as_deref())));
-            match report.failure.map(|failure| (failure.reason, failure.code.as_deref())).or(known) {
-                Some((reason, code)) => (reason, message::upstream(names, reason, code)),
+            let known = report.failure.map(|failure| (failure.reason, message::upstream(names, failure)));
+            match known.or_else(|| known_failure(report.previous)) {
+                Some(failure) => failure,
                 None => (
                     Reason::UpstreamUnavailable,
                     "An earlier token request was broken off before its answer was recorded.".into(),
