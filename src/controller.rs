@@ -28,8 +28,9 @@ use crate::watch::index::{Kind, News, SecretMeta};
 use crate::watch::poll::{self, Poll};
 use zoho_api::names::{LedgerName, ObjectName};
 use zoho_api::{Time, ZohoCredential, ZohoMintLedger};
+use zoho_client::clock;
 use zoho_core::mirror::{Disagreement, Mirror, Scope, Taken, Version, Versioned, number};
-use zoho_core::queue::Queue;
+use zoho_core::queue::{ClockWatch, Queue};
 
 /// The wall clock is compared with the due times at least this often: timers stand still while a machine is suspended.
 const HEARTBEAT: Duration = Duration::from_secs(3);
@@ -58,7 +59,7 @@ pub(crate) async fn run(
 ) -> Ended {
     let mut listing = start_watches(&context, &health);
     let mut served = Served::default();
-    let mut queue = Queue::default();
+    let (mut queue, mut clocks) = (Queue::default(), ClockWatch::default());
     let mut passes: JoinSet<Result<Option<Time>, PassError>> = JoinSet::new();
     let mut running: HashMap<Id, (ObjectName, Instant)> = HashMap::new();
     let mut tidied = Instant::now();
@@ -72,6 +73,12 @@ pub(crate) async fn run(
         }
         health.turn();
         let now = context.clock.now();
+        if clocks.was_set_back(now, clock::steady()) {
+            tracing::warn!("the wall clock was set back: everything is looked at again");
+            queue.clock_was_set_back(now);
+            let all = context.index.credentials();
+            all.iter().for_each(|credential| queue.add(ObjectName::of(&credential.metadata), now));
+        }
         context.metrics.queued(queue.depth(now));
         let works = leadership.is_leader();
         while works && passes.len() < concurrency {

@@ -401,7 +401,7 @@ impl Pass<'_> {
     }
 
     fn silent_until(&self, now: Time) -> Time {
-        self.memory.minting_since.unwrap_or(now) + SILENT_FOR
+        self.memory.minting_since.unwrap_or(now).min(now) + SILENT_FOR
     }
 
     /// A renewal request that is done, or that nothing will come of.
