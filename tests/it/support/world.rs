@@ -11,6 +11,7 @@ use base64::Engine as _;
 use jiff::SignedDuration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -158,6 +159,15 @@ impl World {
 
     pub(crate) fn ledgers(&self) -> Api<ZohoMintLedger> {
         Api::namespaced(self.client.clone(), &self.operator_namespace)
+    }
+
+    /// The Events about a credential: reason and note.
+    pub(crate) async fn events_of(&self, name: &str) -> Vec<String> {
+        let events = Api::<Event>::namespaced(self.client.clone(), &self.namespace);
+        let events = events.list(&ListParams::default()).await.expect("Events can be listed").items;
+        let is_about = |event: &Event| event.regarding.as_ref().and_then(|about| about.name.as_deref()) == Some(name);
+        let text = |event: Event| format!("{} {}", event.reason.unwrap_or_default(), event.note.unwrap_or_default());
+        events.into_iter().filter(is_about).map(text).collect()
     }
 
     /// Creates or replaces a source Secret.
