@@ -12,6 +12,7 @@ use kube::{Api, Client};
 use crate::flags::SecretAccess;
 use crate::mint::Mints;
 use crate::pass::probes::Probes;
+use crate::pass::recheck::is_behind;
 use crate::watch::index::Index;
 use zoho_api::names::{ObjectName, version};
 use zoho_api::{
@@ -48,6 +49,8 @@ pub(crate) struct Memory {
     pub minting_since: Option<Time>,
     /// Generation of which it was reported that it cannot be read.
     pub unreadable: Option<i64>,
+    /// Generation that a consistent read has confirmed.
+    pub confirmed: Option<i64>,
 }
 
 /// A source as it was read.
@@ -253,11 +256,9 @@ impl Observer<'_> {
         stamped.is_some_and(|stamp| stamp.inputs.split('.').next() != Some(self.hash_key.id()))
     }
 
-    /// What is known of a Secret. Where Secrets are not watched and nothing is known, it is read now.
-    async fn seen(&self, name: &ObjectName) -> Result<Option<SecretSeen>, ReadError> {
-        if self.secret_access == SecretAccess::Get && self.index.secret(name).is_none() {
-            self.refresh(name).await?;
-        }
+    /// Reads a Secret of which what is known cannot be the present, and says what is known then.
+    async fn reread(&self, name: &ObjectName) -> Result<Option<SecretSeen>, ReadError> {
+        self.refresh(name).await?;
         Ok(self.index.secret(name))
     }
 
@@ -269,7 +270,14 @@ impl Observer<'_> {
         view: &mut View,
     ) -> Result<(), ReadError> {
         let name = ObjectName::new(&key.namespace, &credential.target_name());
-        let Some(seen) = self.seen(&name).await? else { return Ok(()) };
+        let status = credential.status.as_ref().filter(|status| status.target.as_deref() == Some(&*name.name));
+        let observed = status.and_then(|status| status.observed.as_ref()?.target.as_deref());
+        let mut seen = self.index.secret(&name);
+        let is_unread = self.secret_access == SecretAccess::Get && seen.is_none();
+        if is_unread || is_behind(seen.as_ref().map(|seen| seen.version.as_str()), observed) {
+            seen = self.reread(&name).await?;
+        }
+        let Some(seen) = seen else { return Ok(()) };
         let generation = credential.metadata.generation.unwrap_or_default();
         view.target_version = Some(seen.version.clone());
         view.observed.target = match ownership(credential, &seen) {
@@ -360,7 +368,15 @@ impl Observer<'_> {
     ) -> Result<(), ReadError> {
         let name = ObjectName::new(&key.namespace, &credential.spec.secret_ref.name);
         let generation = credential.metadata.generation.unwrap_or_default();
-        let Some(seen) = self.seen(&name).await? else {
+        // The version is that of the Secret that the status was about: of another one, where the spec names another since.
+        let status = credential.status.as_ref().filter(|status| status.observed_generation == Some(generation));
+        let observed = status.and_then(|status| status.observed.as_ref()?.source.as_deref());
+        let mut seen = self.index.secret(&name);
+        // That there is none is not said on hearsay.
+        if seen.is_none() || is_behind(seen.as_ref().map(|seen| seen.version.as_str()), observed) {
+            seen = self.reread(&name).await?;
+        }
+        let Some(seen) = seen else {
             view.observed.source = Source::Unusable(not_found(credential, &name, view.served.as_ref()));
             return Ok(());
         };

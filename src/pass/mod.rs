@@ -6,6 +6,7 @@
 pub(crate) mod events;
 mod gather;
 pub(crate) mod probes;
+mod recheck;
 mod target;
 
 use std::collections::{HashMap, HashSet};
@@ -109,6 +110,9 @@ pub(crate) enum PassError {
         /// Why.
         source: ApiError,
     },
+    /// The object itself, again.
+    #[error("read the ZohoCredential again")]
+    Recheck(#[source] ApiError),
     /// The status.
     #[error("write the status")]
     Status(#[source] ApiError),
@@ -122,6 +126,8 @@ enum Effect {
     Done,
     LookAgain,
     Blocked(Defect),
+    /// The object is not what this pass took it for.
+    Outdated,
 }
 
 /// Makes one pass. Returns when the next one is due if nothing happens before; `None` when only a change can make one
@@ -151,7 +157,7 @@ pub(crate) async fn reconcile(context: &Context, key: &ObjectName) -> Result<Opt
             if memory.uid != credential.metadata.uid {
                 memory = Memory { uid: credential.metadata.uid.clone(), ..Memory::default() };
             }
-            Pass { context, credential: &credential, key, memory: &mut memory }.run().await
+            Pass { context, credential: &credential, key, memory: &mut memory, again_at: None }.run().await
         }
     };
     context.memories.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), memory);
@@ -185,11 +191,15 @@ impl Context {
         }
     }
 
-    fn wake_others(&self, key: &ObjectName, concerned: Vec<ObjectName>) {
-        for other in concerned.into_iter().filter(|other| other != key) {
+    fn wake_all(&self, concerned: Vec<ObjectName>) {
+        for key in concerned {
             // Without a receiver the process is shutting down.
-            let _ = self.wake.send(other);
+            let _ = self.wake.send(key);
         }
+    }
+
+    fn wake_others(&self, key: &ObjectName, concerned: Vec<ObjectName>) {
+        self.wake_all(concerned.into_iter().filter(|other| other != key).collect());
     }
 
     /// Says of an object that does not fit our types what is wrong with it; everything else goes on.
@@ -221,6 +231,8 @@ struct Pass<'a> {
     credential: &'a ZohoCredential,
     key: &'a ObjectName,
     memory: &'a mut Memory,
+    /// What was reported did not get through: look again then.
+    again_at: Option<Time>,
 }
 
 impl Pass<'_> {
@@ -236,7 +248,7 @@ impl Pass<'_> {
                 Plan::Mint { why } => self.mint(&mut view, *why, now).await?,
                 Plan::Store => match self.store(&view, now).await? {
                     Effect::Done => Effect::LookAgain,
-                    other @ (Effect::LookAgain | Effect::Blocked(_)) => other,
+                    other @ (Effect::LookAgain | Effect::Blocked(_) | Effect::Outdated) => other,
                 },
                 Plan::Wait { .. } => self.wait(&view).await?,
                 Plan::Keep { .. } | Plan::Refuse(_) | Plan::Park { .. } | Plan::Suspend => Effect::Done,
@@ -245,6 +257,7 @@ impl Pass<'_> {
                 Effect::Done => {}
                 Effect::LookAgain => continue,
                 Effect::Blocked(defect) => plan = Plan::Refuse(defect),
+                Effect::Outdated => return Ok(Some(Self::look_again_at(now))),
             }
             let others = [self.sweep_former_targets(now).await?, self.verify(&view, now).await?];
             let status = self.report(&view, &plan, now).await?;
@@ -273,9 +286,12 @@ impl Pass<'_> {
         let (Some(request), Source::Usable { inputs, ledger }) = (view.request.clone(), &view.observed.source) else {
             return Ok(Effect::LookAgain);
         };
+        if !self.is_current().await? {
+            return Ok(Effect::Outdated);
+        }
         match self.rehearse(view, now).await? {
             Effect::Done => {}
-            other @ (Effect::LookAgain | Effect::Blocked(_)) => return Ok(other),
+            other @ (Effect::LookAgain | Effect::Blocked(_) | Effect::Outdated) => return Ok(other),
         }
         let order = Order {
             ledger: ledger.clone(),
@@ -375,8 +391,17 @@ impl Pass<'_> {
                 }
                 Ok(after)
             }
-            // Gone, made anew or edited meanwhile: the watch tells, and the next pass looks again.
-            Err(ApiError::NotFound | ApiError::Conflict) => Ok(before),
+            Err(ApiError::NotFound) => {
+                let gone = self.context.index.credential_not_found(self.key, &self.credential.metadata);
+                self.context.wake_all(gone);
+                Ok(before)
+            }
+            // Made anew or edited meanwhile, perhaps by nobody that a watch will tell of: it is read, and soon looked at.
+            Err(ApiError::Conflict) => {
+                self.is_current().await?;
+                self.again_at = Some(Self::look_again_at(now));
+                Ok(before)
+            }
             Err(error) => Err(PassError::Status(error)),
         }
     }
@@ -440,6 +465,6 @@ impl Pass<'_> {
         };
         let life = view.observed.target.token().map(|token| token.life);
         let changes = status::changes_at(status, life, now);
-        others.into_iter().chain([planned, changes]).flatten().filter(|at| *at > now).min()
+        others.into_iter().chain([planned, changes, self.again_at]).flatten().filter(|at| *at > now).min()
     }
 }

@@ -60,6 +60,9 @@ impl Pass<'_> {
     /// Brings the token that is known to the target.
     pub(super) async fn store(&mut self, view: &View, now: Time) -> Result<Effect, PassError> {
         let Some(token) = &view.token else { return Ok(Effect::LookAgain) };
+        if !self.is_confirmed().await? {
+            return Ok(Effect::Outdated);
+        }
         if let Some(refused) = self.still_refused(now) {
             return Ok(Effect::Blocked(refused));
         }
@@ -136,11 +139,11 @@ impl Pass<'_> {
 
     /// Deletes targets of former names once their token has died: pods that still mount them go on working until then.
     /// Returns when the next one is due.
-    pub(super) async fn sweep_former_targets(&self, now: Time) -> Result<Option<Time>, PassError> {
+    pub(super) async fn sweep_former_targets(&mut self, now: Time) -> Result<Option<Time>, PassError> {
         let Some(uid) = self.credential.metadata.uid.as_deref() else { return Ok(None) };
         let mut next: Option<Time> = None;
         for (name, seen) in self.context.index.controlled_by(uid) {
-            let Some(stamp) = seen.ours.and_then(|ours| ours.stamp) else { continue };
+            let Some(stamp) = seen.ours.as_ref().and_then(|ours| ours.stamp.as_ref()) else { continue };
             if name.namespace != self.key.namespace || name == self.target() {
                 continue;
             }
@@ -148,10 +151,18 @@ impl Pass<'_> {
                 next = [next, Some(stamp.life.expires_at)].into_iter().flatten().min();
                 continue;
             }
+            if !self.is_confirmed().await? {
+                // The next pass looks at what is the target now.
+                return Ok(Some(Self::look_again_at(now)));
+            }
             match apply::delete_target(&self.context.client, &name, &seen.version).await {
-                Ok(()) => tracing::info!(credential = %self.key, target = %name, "former target deleted"),
-                // It changed meanwhile; the watch tells, and the next pass looks again.
-                Err(ApiError::NotFound | ApiError::Conflict) => {}
+                Ok(()) => {
+                    self.context.index.secret_not_found(&name, Some(&seen));
+                    tracing::info!(credential = %self.key, target = %name, "former target deleted");
+                }
+                Err(ApiError::NotFound) => drop(self.context.index.secret_not_found(&name, Some(&seen))),
+                // It changed meanwhile.
+                Err(ApiError::Conflict) => self.context.observer().refresh(&name).await?,
                 Err(source) => return Err(PassError::Delete { name, source }),
             }
         }

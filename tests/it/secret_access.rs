@@ -16,7 +16,7 @@ async fn account(world: &World, name: &str) -> String {
         { "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name, "namespace": own } },
         { "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
           "metadata": { "name": name, "namespace": namespace }, "rules": [
-            { "apiGroups": ["zoho-operator.dev"], "resources": ["zohocredentials"], "verbs": ["list", "watch"] },
+            { "apiGroups": ["zoho-operator.dev"], "resources": ["zohocredentials"], "verbs": ["get", "list", "watch"] },
             { "apiGroups": ["zoho-operator.dev"], "resources": ["zohocredentials/status"], "verbs": ["patch"] },
             { "apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "create", "patch", "delete"] },
             { "apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] },
