@@ -89,6 +89,8 @@ impl Pass<'_> {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time as Instant;
+    use k8s_openapi::jiff::Timestamp;
     use serde_json::{Value, json};
 
     use super::*;
@@ -122,8 +124,7 @@ mod tests {
             assert_eq!(is_same(&credential(&json!({})), &credential(&edit)), expected, "{what}");
         }
         let mut deleting = credential(&json!({}));
-        deleting.metadata.deletion_timestamp =
-            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
+        deleting.metadata.deletion_timestamp = Some(Instant(Timestamp::UNIX_EPOCH));
         assert!(!is_same(&credential(&json!({})), &deleting));
     }
 
