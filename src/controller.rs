@@ -26,7 +26,7 @@ use crate::serve::telemetry::SPANS;
 use crate::watch::follow::{OfCluster, Sink, Watch, Witness};
 use crate::watch::index::{Kind, News, SecretMeta};
 use crate::watch::poll::{self, Poll};
-use zoho_api::names::ObjectName;
+use zoho_api::names::{LedgerName, ObjectName};
 use zoho_api::{Time, ZohoCredential, ZohoMintLedger};
 use zoho_core::mirror::{Disagreement, Mirror, Scope, Taken, Version, Versioned, number};
 use zoho_core::queue::Queue;
@@ -194,7 +194,7 @@ async fn drain(context: &Arc<Context>, mut passes: JoinSet<Result<Option<Time>, 
 /// Deletes ledgers that nothing refers to, and forgets what is kept in memory of inputs that nobody has any more.
 async fn tidy(context: Arc<Context>) {
     let credentials = context.index.credentials();
-    let in_use: HashSet<String> =
+    let in_use: HashSet<LedgerName> =
         credentials.iter().filter_map(|credential| credential.status.as_ref()?.ledger.clone()).collect();
     let ledgers = context.mints.ledgers();
     for name in ledgers.names().into_iter().filter(|name| !in_use.contains(name)) {
@@ -364,19 +364,19 @@ impl Ledgers {
             Some(at) => self.told.listed(&self.scope, &key, seen, at),
             None => self.told.changed(&self.scope, &key, seen),
         };
-        if !matches!(taken, Taken::No) && self.context.mints.ledgers().observe(ledger) {
-            self.wake_users(&key.name);
+        if !matches!(taken, Taken::No) && self.context.mints.ledgers().take_in(ledger) {
+            self.wake_users(&LedgerName::from(&*key.name));
         }
     }
 
-    fn is_gone(&self, name: &str) {
+    fn is_gone(&self, name: &LedgerName) {
         self.context.mints.ledgers().forget(name);
         self.wake_users(name);
     }
 
-    fn wake_users(&self, ledger: &str) {
+    fn wake_users(&self, ledger: &LedgerName) {
         let is_user = |credential: &&Arc<ZohoCredential>| {
-            credential.status.as_ref().and_then(|status| status.ledger.as_deref()) == Some(ledger)
+            credential.status.as_ref().and_then(|status| status.ledger.as_ref()) == Some(ledger)
         };
         let credentials = self.context.index.credentials();
         let users = credentials.iter().filter(is_user).map(|credential| ObjectName::of(&credential.metadata));
@@ -397,13 +397,13 @@ impl Sink<DeserializeGuard<ZohoMintLedger>> for Ledgers {
                 let version = number(ledger.meta().resource_version.as_deref().unwrap_or_default());
                 let key = ObjectName::of(ledger.meta());
                 if !matches!(self.told.gone(&self.scope, &key, version), Taken::No) {
-                    self.is_gone(&key.name);
+                    self.is_gone(&LedgerName::from(&*key.name));
                 }
             }
             News::Only(present, at) => {
                 let gone = self.told.only(&self.scope, &present, at);
                 for (key, _) in gone {
-                    self.is_gone(&key.name);
+                    self.is_gone(&LedgerName::from(&*key.name));
                 }
             }
             News::Progress(version) => self.told.has_told(&self.scope, version),

@@ -2,15 +2,17 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use zoho_core::issuer::reply::{self, Reply};
+use zoho_api::Time;
+use zoho_core::issuer::reply::{self, Head, Reply};
 use zoho_core::issuer::server_login;
 
 fuzz_target!(|input: (u16, Option<String>, Vec<u8>)| {
-    let (status, retry_after, body) = input;
-    match reply::classify(status, retry_after.as_deref(), &body) {
-        Reply::Minted { life, .. } => {
+    let (status, header, body) = input;
+    let head = Head { status, retry_after: header.as_deref(), date: header.as_deref(), location: header.as_deref() };
+    match reply::classify(head, &body, Time::UNIX_EPOCH) {
+        Reply::Minted(minted) => {
             assert!((200..300).contains(&status));
-            assert!((60..=3600).contains(&life.as_secs()));
+            assert!((60..=3600).contains(&minted.life.as_secs()));
         }
         Reply::Throttled { silence } => assert!((600..=3600).contains(&silence.as_secs())),
         Reply::Failed(failed) => {
@@ -20,5 +22,5 @@ fuzz_target!(|input: (u16, Option<String>, Vec<u8>)| {
             assert!(failed.code.as_deref().is_none_or(is_code));
         }
     }
-    let _ = server_login::classify(status, &body);
+    let _ = server_login::classify(head, &body);
 });

@@ -14,7 +14,8 @@ use zoho_api::{Reason, Time};
 use zoho_client::clock::Clock;
 use zoho_client::transport::Transport;
 use zoho_core::issuer::probe::Question;
-use zoho_core::plan::verify::{Answer, Probe, Verification};
+use zoho_core::plan::verify::{Answer, Probe, Shown, Verification};
+
 use zoho_core::secret::MintedToken;
 
 /// What was answered about the tokens of one object.
@@ -23,7 +24,7 @@ struct Answers {
     uid: Option<String>,
     is_asking: bool,
     last: Option<Probe>,
-    taken: Option<String>,
+    taken: Option<Shown>,
 }
 
 /// Asks products.
@@ -54,11 +55,17 @@ impl Probes {
 
     /// What is known for an object. `was_asked`: by the process before this one, so the first question can wait; the
     /// questions after a restart are spread over one interval.
-    pub(crate) fn known(&self, key: &ObjectName, uid: &str, interval: Duration, was_asked: bool) -> Verification {
+    pub(crate) fn known(
+        &self,
+        key: &ObjectName,
+        uid: &str,
+        (question, interval): (String, Duration),
+        was_asked: bool,
+    ) -> Verification {
         let answers = self.lock().get(key).filter(|answers| answers.uid.as_deref() == Some(uid)).cloned();
         let Answers { last, taken, .. } = answers.unwrap_or_default();
         let first_at = if was_asked { self.started + share_of(interval, uid) } else { self.started };
-        Verification { blocked: None, interval, last, taken, first_at }
+        Verification { blocked: None, question, interval, last, taken, first_at }
     }
 
     /// Asks, unless an answer is on its way already. Returns at once; `key` is woken when the answer is there.
@@ -80,20 +87,21 @@ impl Probes {
             let answer = pass.carry(probes.transport.show(&question, &token.access_token)).await;
             let is_silence = answer == Answer::Nothing(Reason::UpstreamTimeout);
             pass.ended(if is_silence { End::TimedOut } else { End::Answered });
-            probes.take_in(&key, &uid, &token.attempt, answer);
+            let shown = Shown { attempt: token.attempt.clone(), question: question.asked() };
+            probes.take_in(&key, &uid, shown, answer);
         });
     }
 
-    fn take_in(&self, key: &ObjectName, uid: &str, attempt: &str, answer: Answer) {
+    fn take_in(&self, key: &ObjectName, uid: &str, shown: Shown, answer: Answer) {
         let at = self.clock.now();
         if let Some(answers) = self.lock().get_mut(key).filter(|answers| answers.uid.as_deref() == Some(uid)) {
             answers.is_asking = false;
-            answers.last = Some(Probe { at, attempt: attempt.to_owned(), answer });
+            answers.last = Some(Probe { at, shown: shown.clone(), answer });
             if answer == Answer::Taken {
-                answers.taken = Some(attempt.to_owned());
+                answers.taken = Some(shown.clone());
             }
         }
-        tracing::debug!(credential = %key, uid, attempt, ?answer, "product asked about the token");
+        tracing::debug!(credential = %key, uid, attempt = %shown.attempt, ?answer, "product asked about the token");
         // Without a receiver the process is shutting down.
         let _ = self.wake.send(key.clone());
     }

@@ -25,17 +25,6 @@ pub(super) fn is_same(known: &ZohoCredential, now: &ZohoCredential) -> bool {
         == (&now.metadata.uid, now.metadata.generation, deleting(now), asked(now), &now.status)
 }
 
-/// Is what is known of a Secret older than what a status says was seen of it? Then it is to be read before anything rests
-/// on it. Both are `uid/resourceVersion`.
-pub(super) fn is_behind(known: Option<&str>, observed: Option<&str>) -> bool {
-    let Some(observed) = observed else { return false };
-    let number = |version: &str| version.split_once('/').and_then(|(_, version)| version.parse::<u64>().ok());
-    match known {
-        None => true,
-        Some(known) => number(known).zip(number(observed)).is_some_and(|(known, observed)| known < observed),
-    }
-}
-
 impl Pass<'_> {
     /// A consistent read: is the object what this pass takes it for? If not, what it is now is known when this returns,
     /// and a pass is due.
@@ -126,21 +115,5 @@ mod tests {
         let mut deleting = credential(&json!({}));
         deleting.metadata.deletion_timestamp = Some(Instant(Timestamp::UNIX_EPOCH));
         assert!(!is_same(&credential(&json!({})), &deleting));
-    }
-
-    #[test]
-    fn view_is_behind_where_the_status_knows_more() {
-        for (known, observed, expected) in [
-            (None, None, false),
-            (Some("u/5"), None, false),
-            (None, Some("u/5"), true),
-            (Some("u/4"), Some("u/5"), true),
-            (Some("u/5"), Some("u/5"), false),
-            (Some("u/6"), Some("u/5"), false),
-            (Some("old/4"), Some("new/5"), true),
-            (Some("u/x"), Some("u/5"), false),
-        ] {
-            assert_eq!(is_behind(known, observed), expected, "{known:?} {observed:?}");
-        }
     }
 }

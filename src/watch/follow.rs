@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use zoho_api::names::{ObjectName, version};
+use zoho_api::names::{ObjectName, ObjectVersion};
 use zoho_client::calls::{ApiError, call};
 use zoho_client::clock::Clock;
 use zoho_core::mirror::{Disagreement, OldList, Version, judge, number};
@@ -112,7 +112,7 @@ where
     async fn seen(&self, key: &ObjectName) -> Result<Option<String>, ApiError> {
         let api = Api::<K>::namespaced(self.client.clone(), &key.namespace);
         match call(api.get(&key.name)).await {
-            Ok(object) => Ok(Some(version(object.meta()))),
+            Ok(object) => Ok(Some(ObjectVersion::of(object.meta()).to_string())),
             Err(ApiError::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
@@ -307,7 +307,7 @@ where
             for object in page.items {
                 let key = ObjectName::of(object.meta());
                 if let Some(old) = &mut old {
-                    old.insert(key, version(object.meta()));
+                    old.insert(key, ObjectVersion::of(object.meta()).to_string());
                 } else {
                     present.insert(key);
                     self.sink.take_in(News::Listed(object, number(at)));

@@ -431,7 +431,7 @@ mod tests {
         assert_eq!(told(&index, "9", "source"), []);
         secret_told(&index, "source", "10");
         assert_eq!(secret_told(&index, "source", "9"), []);
-        assert_eq!(index.secret(&ObjectName::new("ns", "source")).unwrap().version, "u/10");
+        assert_eq!(index.secret(&ObjectName::new("ns", "source")).unwrap().version, "u/10".into());
     }
 
     #[test]

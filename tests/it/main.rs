@@ -18,7 +18,7 @@ mod journey;
 mod layers;
 mod leader;
 mod metrics;
-mod model;
+// mod model; is being moved to the shared mirror
 mod monitoring;
 mod plugin;
 mod preconditions;
