@@ -382,11 +382,11 @@ impl Ledgers {
     }
 
     fn wake_users(&self, ledger: &LedgerName) {
-        let uses = |credential: &&Arc<ZohoCredential>| {
+        let is_user = |credential: &&Arc<ZohoCredential>| {
             credential.status.as_ref().and_then(|status| status.ledger.as_ref()) == Some(ledger)
         };
         let credentials = self.context.index.credentials();
-        let users = credentials.iter().filter(uses).map(|credential| ObjectName::of(&credential.metadata));
+        let users = credentials.iter().filter(is_user).map(|credential| ObjectName::of(&credential.metadata));
         wake(&self.context, users.collect());
     }
 }
@@ -409,7 +409,9 @@ impl Sink<DeserializeGuard<ZohoMintLedger>> for Ledgers {
             }
             News::Only(present, at) => {
                 let gone = self.told.only(&self.scope, &present, at);
-                gone.iter().for_each(|(key, _)| self.is_gone(&LedgerName::from(&*key.name)));
+                for (key, _) in gone {
+                    self.is_gone(&LedgerName::from(&*key.name));
+                }
             }
             News::Progress(version) => self.told.has_told(&self.scope, version),
         }
@@ -451,7 +453,7 @@ fn spawn_poll(
                 health.is_well(&name);
             } else {
                 metrics.watch_failed(namespace.as_deref(), kind);
-                health.fails(&name, false);
+                health.fails(&name);
             }
             // One that cannot be read holds up no other: its own pass reads it, or fails and is tried again.
             if !listed.send_replace(true) {

@@ -16,7 +16,7 @@ use zoho_client::transport::Transport;
 use zoho_core::issuer::reply::{Failed, Minted, Reply};
 use zoho_core::issuer::{Failure, TokenRequest};
 
-use self::gate::Gate;
+use self::gate::{End, Gate};
 use self::ledger::{Ledgers, NotReserved, Reservation};
 use crate::lead::Leadership;
 use crate::serve::metrics::{Issuer, Metrics, MintOutcome};
@@ -205,7 +205,7 @@ impl Mints {
         let Order { inputs, need, asked, spacing, .. } = order;
         let holder = self.ledgers.holder();
         let request = Request { inputs, need: *need, asked: *asked, holder, spacing: *spacing };
-        let _pass = self.gate.enter(order.request.host()).await;
+        let mut pass = self.gate.enter(order.request.host(), order.ledger.as_str()).await;
         // The wait may have been long.
         if !self.leadership.is_leader() || !self.is_still_wanted(order, key) {
             return Err(None);
@@ -232,7 +232,9 @@ impl Mints {
         }
         let sent_at = tokio::time::Instant::now();
         let request = tracing::info_span!(target: SPANS, "token request", host = order.request.host());
-        let reply = self.transport.send(&order.request, self.clock.as_ref()).instrument(request).await;
+        let reply = pass.carry(self.transport.send(&order.request, self.clock.as_ref()).instrument(request)).await;
+        let is_silence = matches!(&reply, Reply::Failed(failed) if failed.reason == Reason::UpstreamTimeout);
+        pass.ended(if is_silence { End::TimedOut } else { End::Answered });
         let mint = tracing::Span::current();
         mint.record("attempt", reservation.id.as_str()).record("outcome", outcome_of(&reply).word());
         let (outcome, took) = (outcome_of(&reply), sent_at.elapsed());

@@ -121,8 +121,11 @@ impl Gatherer<'_> {
     ) -> Result<TargetSeen, ReadError> {
         let name = facts::target_of(credential);
         let seen = self.index.secret(&name);
-        if let Some(known) =
-            seen.as_ref().and_then(|seen| TargetSeen::by_metadata(credential, seen, memory, self.installation))
+        let is_present = |seen: &&SecretSeen| !is_behind(credential, seen);
+        if let Some(known) = seen
+            .as_ref()
+            .filter(is_present)
+            .and_then(|seen| TargetSeen::by_metadata(credential, seen, memory, self.installation))
         {
             return Ok(known);
         }
@@ -274,6 +277,14 @@ impl Gatherer<'_> {
             Err(source) => Err(ReadError { name: name.clone(), source }),
         }
     }
+}
+
+/// Is what the index has of the target older than what the status has seen of it? Then nothing is concluded from it.
+fn is_behind(credential: &ZohoCredential, seen: &SecretSeen) -> bool {
+    let target = facts::target_of(credential);
+    let status = credential.status.as_ref().filter(|status| status.target.as_deref() == Some(&*target.name));
+    let observed = status.and_then(|status| status.observed.as_ref()?.target.as_ref());
+    observed.is_some_and(|observed| seen.version.is_older_than(observed))
 }
 
 /// Does something say that there was a target? Then its absence is believed only when the API server says so.

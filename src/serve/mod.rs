@@ -41,11 +41,17 @@ struct Watched {
     turned_at: Instant,
     /// When it last told something.
     well_at: Instant,
-    fails: bool,
-    /// The API server says that this is not for us.
-    is_refused: bool,
+    state: State,
     /// Nothing goes on without it. Of the others, those of one namespace each, one is enough.
     is_essential: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Well,
+    Fails,
+    /// The API server says that this is not for us.
+    Refused,
 }
 
 /// What the endpoints tell.
@@ -71,8 +77,7 @@ impl Health {
     /// Not ready before [`Self::has`] is told of all of these. Those that are not essential may be refused.
     pub(crate) fn wait_for(&self, names: impl IntoIterator<Item = String>, is_essential: bool) {
         let now = Instant::now();
-        let (has_listed, fails, is_refused) = (false, false, false);
-        let new = Watched { has_listed, turned_at: now, well_at: now, fails, is_refused, is_essential };
+        let new = Watched { has_listed: false, turned_at: now, well_at: now, state: State::Well, is_essential };
         self.watches().extend(names.into_iter().map(|name| (name, new)));
     }
 
@@ -86,18 +91,23 @@ impl Health {
     pub(crate) fn has(&self, name: &str) {
         self.of(name, |watched, now| {
             watched.has_listed = true;
-            (watched.fails, watched.is_refused, watched.well_at) = (false, false, now);
+            (watched.state, watched.well_at) = (State::Well, now);
         });
     }
 
     /// The watch told something.
     pub(crate) fn is_well(&self, name: &str) {
-        self.of(name, |watched, now| (watched.fails, watched.is_refused, watched.well_at) = (false, false, now));
+        self.of(name, |watched, now| (watched.state, watched.well_at) = (State::Well, now));
     }
 
     /// The watch failed; it is tried again.
-    pub(crate) fn fails(&self, name: &str, is_refused: bool) {
-        self.of(name, |watched, _| (watched.fails, watched.is_refused) = (true, is_refused));
+    pub(crate) fn fails(&self, name: &str) {
+        self.of(name, |watched, _| watched.state = State::Fails);
+    }
+
+    /// The API server says that the watch is not for us; it is tried again.
+    pub(crate) fn is_refused(&self, name: &str) {
+        self.of(name, |watched, _| watched.state = State::Refused);
     }
 
     /// The watch's task makes a step.
@@ -137,12 +147,12 @@ impl Health {
         }
         let is_served = |watched: &Watched| !watched.is_essential && watched.has_listed;
         let may_be_refused = watches.values().any(is_served);
-        let is_excused = |watched: &Watched| watched.is_refused && !watched.is_essential && may_be_refused;
+        let is_excused = |watched: &Watched| watched.state == State::Refused && !watched.is_essential && may_be_refused;
         let waits_for = named(&|watched| !watched.has_listed && !is_excused(watched));
         if !waits_for.is_empty() {
             return Err(format!("waiting for {}\n", waits_for.join(", ")));
         }
-        let fails = |watched: &Watched| watched.fails && watched.well_at.elapsed() > MAY_FAIL_FOR;
+        let fails = |watched: &Watched| watched.state != State::Well && watched.well_at.elapsed() > MAY_FAIL_FOR;
         let failing = named(&|watched| fails(watched) && !is_excused(watched));
         if !failing.is_empty() {
             return Err(format!("no news: {}\n", failing.join(", ")));
@@ -251,7 +261,9 @@ mod tests {
 
     fn ready() -> Health {
         let health = waiting();
-        [SECRETS, CREDENTIALS, LEDGERS].into_iter().for_each(|name| health.has(name));
+        for name in [SECRETS, CREDENTIALS, LEDGERS] {
+            health.has(name);
+        }
         assert_eq!(health.readyz(), (StatusCode::OK, "ok: leading\n".to_owned()));
         health
     }
@@ -267,7 +279,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn readyz_names_the_watch_that_tells_nothing_any_more_and_forgives_a_moment() {
         let health = ready();
-        health.fails(SECRETS, false);
+        health.fails(SECRETS);
         assert_eq!(health.readyz().0, StatusCode::OK, "it told something just now");
         tokio::time::advance(Duration::from_secs(31)).await;
         assert_eq!(health.readyz(), (StatusCode::SERVICE_UNAVAILABLE, format!("no news: {SECRETS}\n")));
@@ -276,7 +288,7 @@ mod tests {
         // Silence was found after minutes: it has lasted for long enough already.
         tokio::time::advance(Duration::from_secs(120)).await;
         assert_eq!(health.readyz().0, StatusCode::OK, "a quiet watch is no failing one");
-        health.fails(SECRETS, false);
+        health.fails(SECRETS);
         assert_eq!(health.readyz().0, StatusCode::SERVICE_UNAVAILABLE);
     }
 
@@ -284,8 +296,10 @@ mod tests {
     async fn namespace_that_is_refused_does_not_keep_the_others_from_being_served() {
         let health = waiting();
         health.wait_for(["the list of secrets in namespace b".to_owned()], false);
-        health.fails("the list of secrets in namespace b", true);
-        [SECRETS, CREDENTIALS].into_iter().for_each(|name| health.has(name));
+        health.is_refused("the list of secrets in namespace b");
+        for name in [SECRETS, CREDENTIALS] {
+            health.has(name);
+        }
         assert_eq!(health.readyz().1, format!("waiting for {LEDGERS}\n"), "nothing goes without the ledgers");
         health.has(LEDGERS);
         let expected = "ok: leading; refused: the list of secrets in namespace b\n".to_owned();
@@ -293,7 +307,9 @@ mod tests {
 
         let health = waiting();
         health.has(LEDGERS);
-        [SECRETS, CREDENTIALS].into_iter().for_each(|name| health.fails(name, true));
+        for name in [SECRETS, CREDENTIALS] {
+            health.is_refused(name);
+        }
         assert_eq!(health.readyz().0, StatusCode::SERVICE_UNAVAILABLE, "where all are refused, nothing is served");
     }
 
@@ -308,7 +324,9 @@ mod tests {
         assert_eq!(health.livez().0, StatusCode::OK);
         tokio::time::advance(Duration::from_secs(120)).await;
         health.turn();
-        [CREDENTIALS, LEDGERS].into_iter().for_each(|name| health.turns(name));
+        for name in [CREDENTIALS, LEDGERS] {
+            health.turns(name);
+        }
         assert_eq!(health.livez().1, format!("{SECRETS} has not moved for 180 s\n"));
         health.turns(SECRETS);
         assert_eq!(health.livez().0, StatusCode::OK);

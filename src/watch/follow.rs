@@ -143,7 +143,11 @@ impl Witness {
 
     fn failed(&self, failure: &Failure) {
         self.metrics.watch_failed(self.namespace.as_deref(), self.kind);
-        self.health.fails(&self.name, failure.is_refusal());
+        if failure.is_refusal() {
+            self.health.is_refused(&self.name);
+        } else {
+            self.health.fails(&self.name);
+        }
         let (kind, namespace) = (self.kind, self.namespace.as_deref());
         let error = failure as &dyn std::error::Error;
         if let Failure::WentBack = failure {
@@ -293,22 +297,20 @@ where
         loop {
             let page = self.page(&params).await?;
             let version_of_page = page.metadata.resource_version.filter(|version| !version.is_empty());
-            let at = match &at {
-                Some(at) => at,
-                None => {
-                    let first = version_of_page.ok_or(Failure::NoVersion)?;
-                    old = self.sink.is_past(number(&first)).then(HashMap::new);
-                    at.insert(first)
-                }
+            let at: &String = if let Some(at) = &at {
+                at
+            } else {
+                let first = version_of_page.ok_or(Failure::NoVersion)?;
+                old = self.sink.is_past(number(&first)).then(HashMap::new);
+                at.insert(first)
             };
             for object in page.items {
                 let key = ObjectName::of(object.meta());
-                match &mut old {
-                    Some(old) => drop(old.insert(key, ObjectVersion::of(object.meta()).to_string())),
-                    None => {
-                        present.insert(key);
-                        self.sink.take_in(News::Listed(object, number(at)));
-                    }
+                if let Some(old) = &mut old {
+                    old.insert(key, ObjectVersion::of(object.meta()).to_string());
+                } else {
+                    present.insert(key);
+                    self.sink.take_in(News::Listed(object, number(at)));
                 }
             }
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());

@@ -1,7 +1,7 @@
 //! The loop on paused time, with a source whose next answers are written down. What the API server really says is in
 //! `tests/it/faults`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
 use futures::stream;
@@ -228,8 +228,9 @@ fn list(version: &'static str, items: impl Into<Vec<ConfigMap>>) -> Next {
     Next::List(Ok((version, items.into())))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as it comes on the stream")]
 fn bookmark(version: &str) -> Event {
-    let metadata = BookmarkMeta { resource_version: version.into(), annotations: Default::default() };
+    let metadata = BookmarkMeta { resource_version: version.into(), annotations: BTreeMap::default() };
     Ok(WatchEvent::Bookmark(Bookmark { types: kube::core::TypeMeta::default(), metadata }))
 }
 
@@ -275,28 +276,30 @@ async fn half_open_watch_is_noticed_within_125_seconds_and_readyz_says_so() {
     assert!(running.health.ready_text().contains(NAME), "{}", running.health.ready_text());
 }
 
+/// Its first watch is another one.
+struct Steady(Script, Mutex<Option<Events<ConfigMap>>>);
+impl Source<ConfigMap> for Steady {
+    async fn list(&self, params: &ListParams) -> kube::Result<ObjectList<ConfigMap>> {
+        self.0.list(params).await
+    }
+    async fn watch(&self, params: &WatchParams, from: &str) -> kube::Result<Events<ConfigMap>> {
+        let first = self.1.lock().unwrap().take();
+        match first {
+            Some(events) => Ok(events),
+            None => self.0.watch(params, from).await,
+        }
+    }
+    async fn seen(&self, key: &ObjectName) -> Result<Option<String>, ApiError> {
+        self.0.seen(key).await
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn busy_watch_that_the_server_does_not_end_is_no_failure() {
     let steady = stream::unfold(5u64, |version| async move {
         sleep(Duration::from_secs(11)).await;
         Some((bookmark(&version.to_string()), version + 1))
     });
-    struct Steady(Script, Mutex<Option<Events<ConfigMap>>>);
-    impl Source<ConfigMap> for Steady {
-        async fn list(&self, params: &ListParams) -> kube::Result<ObjectList<ConfigMap>> {
-            self.0.list(params).await
-        }
-        async fn watch(&self, params: &WatchParams, from: &str) -> kube::Result<Events<ConfigMap>> {
-            let first = self.1.lock().unwrap().take();
-            match first {
-                Some(events) => Ok(events),
-                None => self.0.watch(params, from).await,
-            }
-        }
-        async fn seen(&self, key: &ObjectName) -> Result<Option<String>, ApiError> {
-            self.0.seen(key).await
-        }
-    }
     let script = Script::new([list("5", []), Next::Watch(vec![])]);
     let metrics = Metrics::default();
     let witness = Witness {

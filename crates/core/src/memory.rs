@@ -37,6 +37,8 @@ pub struct Memory {
     pub minting_since: Option<Time>,
     /// Generation of which it was reported that it cannot be read.
     pub unreadable: Option<i64>,
+    /// Generation that a consistent read of the object has confirmed.
+    pub confirmed: Option<i64>,
 }
 
 /// A version of a Secret, looked at for a generation of the spec.
