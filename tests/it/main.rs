@@ -34,3 +34,4 @@ mod templates;
 #[cfg(feature = "otlp")]
 mod traces;
 mod verify;
+mod wire;
