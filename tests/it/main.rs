@@ -38,3 +38,4 @@ mod time;
 #[cfg(feature = "otlp")]
 mod traces;
 mod verify;
+mod wire;

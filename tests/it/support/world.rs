@@ -97,12 +97,17 @@ impl World {
 
     /// Starts an operator for this world's namespace, logging everything.
     pub(crate) fn operator_with(&self, args: &[&str]) -> Operator {
-        self.spawn(args, &self.clock(), &self.cluster.operator_kubeconfig_path())
+        self.operator_in(args, &[])
+    }
+
+    /// Starts an operator in another environment.
+    pub(crate) fn operator_in(&self, args: &[&str], variables: &[(&str, &str)]) -> Operator {
+        self.spawn(args, &self.clock(), &self.cluster.operator_kubeconfig_path(), variables)
     }
 
     /// Starts an operator under somebody else's rights.
     pub(crate) fn operator_as(&self, args: &[&str], kubeconfig: &str) -> Operator {
-        self.spawn(args, &self.clock(), Path::new(kubeconfig))
+        self.spawn(args, &self.clock(), Path::new(kubeconfig), &[])
     }
 
     /// Starts a proxy before the API server, for operators of [`Self::operator_behind`].
@@ -112,7 +117,7 @@ impl World {
 
     /// Starts an operator that reaches the API server through a proxy.
     pub(crate) fn operator_behind(&self, proxy: &FaultProxy, args: &[&str]) -> Operator {
-        self.spawn(args, &self.clock(), &proxy.kubeconfig())
+        self.spawn(args, &self.clock(), &proxy.kubeconfig(), &[])
     }
 
     /// Starts to look at the targets in this world's namespace.
@@ -124,10 +129,10 @@ impl World {
     pub(crate) fn operator_ahead(&self, args: &[&str], seconds: i64) -> Operator {
         let clock = self.folder.path().join(format!("clock-{seconds}"));
         std::fs::write(&clock, seconds.to_string()).expect("the clock is written");
-        self.spawn(args, &clock, &self.cluster.operator_kubeconfig_path())
+        self.spawn(args, &clock, &self.cluster.operator_kubeconfig_path(), &[])
     }
 
-    fn spawn(&self, args: &[&str], clock: &Path, kubeconfig: &Path) -> Operator {
+    fn spawn(&self, args: &[&str], clock: &Path, kubeconfig: &Path, variables: &[(&str, &str)]) -> Operator {
         let number = std::fs::read_dir(self.folder.path()).expect("the folder").count();
         let log = self.folder.path().join(format!("operator-{number}.log"));
         let file = File::create(&log).expect("a log");
@@ -145,6 +150,7 @@ impl World {
             .env("KUBECONFIG", kubeconfig)
             .env("ZOHO_OPERATOR_CLOCK_OFFSET_FILE", clock)
             .env("HOSTNAME", format!("operator-{number}"))
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("the log"))
             .stderr(file);
