@@ -136,9 +136,9 @@ impl Ledgers {
         kept.mirror.absorb(version, record, now)
     }
 
-    /// Reads a ledger that a watch no longer names: a list may be older than what is known. Says whether it is gone.
-    pub(crate) async fn check(&self, name: &LedgerName) -> bool {
-        self.reload(name).await.is_ok() && !self.with(name, |mirror| mirror.is_stored())
+    /// The ledger is gone.
+    pub(crate) fn forget(&self, name: &LedgerName) {
+        self.with(name, LedgerMirror::gone);
     }
 
     /// Forgets ledgers that are not stored and that nobody uses.

@@ -13,17 +13,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::Instrument as _;
 use tracing::field::Empty;
 use zoho_client::transport::Transport;
-use zoho_core::issuer::reply::{Failed, Reply};
+use zoho_core::issuer::reply::{Failed, Minted, Reply};
 use zoho_core::issuer::{Failure, TokenRequest};
 
-use self::gate::Gate;
+use self::gate::{End, Gate};
 use self::ledger::{Ledgers, NotReserved, Reservation};
 use crate::lead::Leadership;
 use crate::serve::metrics::{Issuer, Metrics, MintOutcome};
 use crate::serve::telemetry::SPANS;
 use crate::watch::index::{CredentialSeen, Index};
 use zoho_api::names::{AttemptId, InputsDigest, LedgerName, ObjectName, ObjectVersion};
-use zoho_api::{Outcome, Reason, Time};
+use zoho_api::{Outcome, Reason};
 use zoho_client::calls::ApiError;
 use zoho_client::clock::Clock;
 use zoho_core::plan::budget::{Need, Request};
@@ -72,6 +72,8 @@ struct State {
     live_tokens: HashMap<LedgerName, usize>,
     /// Nothing new is started: the process ends.
     is_closing: bool,
+    /// Ledgers whose refreshes brought another refresh token; said once.
+    rotating: HashSet<LedgerName>,
 }
 
 /// Mints tokens and holds them.
@@ -203,7 +205,7 @@ impl Mints {
         let Order { inputs, need, asked, spacing, .. } = order;
         let holder = self.ledgers.holder();
         let request = Request { inputs, need: *need, asked: *asked, holder, spacing: *spacing };
-        let _pass = self.gate.enter(order.request.host()).await;
+        let mut pass = self.gate.enter(order.request.host(), order.ledger.as_str()).await;
         // The wait may have been long.
         if !self.leadership.is_leader() || !self.is_still_wanted(order, key) {
             return Err(None);
@@ -214,7 +216,9 @@ impl Mints {
                 Ok(reservation) => reservation,
                 // The plan looks at the ledger again and says what to wait for.
                 Err(NotReserved::LookAgain) => return Err(None),
-                Err(NotReserved::Unavailable(error)) => return Err(Some(self.ledger_unavailable(&order.ledger, &error))),
+                Err(NotReserved::Unavailable(error)) => {
+                    return Err(Some(self.ledger_unavailable(&order.ledger, &error)));
+                }
             };
         let issuer = match &order.request {
             TokenRequest::Refresh(..) => Issuer::OAuth,
@@ -228,7 +232,9 @@ impl Mints {
         }
         let sent_at = tokio::time::Instant::now();
         let request = tracing::info_span!(target: SPANS, "token request", host = order.request.host());
-        let reply = self.transport.send(&order.request, self.clock.as_ref()).instrument(request).await;
+        let reply = pass.carry(self.transport.send(&order.request, self.clock.as_ref()).instrument(request)).await;
+        let is_silence = matches!(&reply, Reply::Failed(failed) if failed.reason == Reason::UpstreamTimeout);
+        pass.ended(if is_silence { End::TimedOut } else { End::Answered });
         let mint = tracing::Span::current();
         mint.record("attempt", reservation.id.as_str()).record("outcome", outcome_of(&reply).word());
         let (outcome, took) = (outcome_of(&reply), sent_at.elapsed());
@@ -267,7 +273,10 @@ impl Mints {
         reply: Reply,
     ) -> Result<MintedToken, Option<Failure>> {
         match reply {
-            Reply::Minted { access_token, life, api_domain } => {
+            Reply::Minted(Minted { access_token, life, api_domain, refresh_token, .. }) => {
+                if refresh_token.is_some() {
+                    self.warn_of_rotation(order);
+                }
                 let seconds = i32::try_from(life.as_secs()).ok();
                 self.learn(order, &reservation, Outcome::Minted, seconds);
                 self.lock().live_tokens.insert(order.ledger.clone(), reservation.live_tokens);
@@ -281,19 +290,29 @@ impl Mints {
                 self.write_down(order, Lesson::Throttle { until: self.clock.now() + silence }).await;
                 Err(Some(self.failure_now(Reason::Throttled, None)))
             }
-            Reply::Failed(Failed { reason, code, permanent, outcome }) => {
+            Reply::Failed(Failed { reason, code, permanent, outcome, cause }) => {
                 self.learn(order, &reservation, outcome, None);
                 if permanent {
                     let (inputs, code, at) = (order.inputs.clone(), code.clone(), self.clock.now());
                     self.write_down(order, Lesson::Refusal { inputs, reason, code, at }).await;
                 }
-                Err(Some(self.failure_now(reason, code)))
+                Err(Some(Failure { cause, ..self.failure_now(reason, code) }))
             }
         }
     }
 
+    /// Zoho does not rotate refresh tokens: the one in the source goes on working, and the source is its owner's.
+    fn warn_of_rotation(&self, order: &Order) {
+        if self.lock().rotating.insert(order.ledger.clone()) {
+            tracing::warn!(
+                ledger = %order.ledger,
+                "a refresh brought another refresh token; it is not used, and the source Secret is left as it is"
+            );
+        }
+    }
+
     fn failure_now(&self, reason: Reason, code: Option<String>) -> Failure {
-        Failure { reason, code, at: self.clock.now(), again_at: None }
+        Failure { reason, code, at: self.clock.now(), again_at: None, cause: None }
     }
 
     fn ledger_unavailable(&self, ledger: &LedgerName, error: &ApiError) -> Failure {
@@ -350,6 +369,7 @@ impl Mints {
         state.hands.retain(|_, token| token.life.is_alive(now));
         state.failures.retain(|of, _| inputs.contains(of));
         state.live_tokens.retain(|of, _| ledgers.contains(of));
+        state.rotating.retain(|of| ledgers.contains(of));
         drop(state);
         self.ledgers.forget_unused(ledgers);
     }
@@ -357,7 +377,7 @@ impl Mints {
 
 fn outcome_of(reply: &Reply) -> MintOutcome {
     match reply {
-        Reply::Minted { .. } => MintOutcome::Minted,
+        Reply::Minted(_) => MintOutcome::Minted,
         Reply::Throttled { .. } => MintOutcome::Throttled,
         Reply::Failed(failed) => match failed.outcome {
             Outcome::Minted | Outcome::Unknown => MintOutcome::Unknown,

@@ -121,7 +121,12 @@ impl Gatherer<'_> {
     ) -> Result<TargetSeen, ReadError> {
         let name = facts::target_of(credential);
         let seen = self.index.secret(&name);
-        if let Some(known) = seen.as_ref().and_then(|seen| TargetSeen::by_metadata(credential, seen, memory)) {
+        let is_present = |seen: &&SecretSeen| !is_behind(credential, seen);
+        if let Some(known) = seen
+            .as_ref()
+            .filter(is_present)
+            .and_then(|seen| TargetSeen::by_metadata(credential, seen, memory, self.installation))
+        {
             return Ok(known);
         }
         if seen.is_none() && self.index_is_complete && !expects_target(credential, memory) {
@@ -147,7 +152,7 @@ impl Gatherer<'_> {
     ) -> Result<SourceSeen, ReadError> {
         let known = self.index.secret(&facts::source_of(credential)).and_then(|SecretSeen { version, .. }| {
             SourceSeen::known(credential, &version, memory)
-                .or_else(|| SourceSeen::by_status(credential, &version, target, served))
+                .or_else(|| SourceSeen::by_status(credential, &version, target, served, self.installation))
         });
         match known {
             Some(known) => Ok(known),
@@ -257,6 +262,7 @@ impl Gatherer<'_> {
 
     /// One Secret as it is now. What comes back goes into the index, too.
     async fn read(&self, name: &ObjectName) -> Result<Read, ReadError> {
+        let asked = self.index.secret(name);
         let api = Api::<Secret>::namespaced(self.client.clone(), &name.namespace);
         match call(api.get(&name.name)).await {
             Ok(secret) => {
@@ -264,13 +270,21 @@ impl Gatherer<'_> {
                 Ok(Read::There(secret))
             }
             Err(ApiError::NotFound) => {
-                self.index.secret_is_absent(name);
+                self.index.secret_not_found(name, asked.as_ref());
                 Ok(Read::Absent)
             }
             Err(ApiError::Refused { message }) => Ok(Read::Refused(message)),
             Err(source) => Err(ReadError { name: name.clone(), source }),
         }
     }
+}
+
+/// Is what the index has of the target older than what the status has seen of it? Then nothing is concluded from it.
+fn is_behind(credential: &ZohoCredential, seen: &SecretSeen) -> bool {
+    let target = facts::target_of(credential);
+    let status = credential.status.as_ref().filter(|status| status.target.as_deref() == Some(&*target.name));
+    let observed = status.and_then(|status| status.observed.as_ref()?.target.as_ref());
+    observed.is_some_and(|observed| seen.version.is_older_than(observed))
 }
 
 /// Does something say that there was a target? Then its absence is believed only when the API server says so.

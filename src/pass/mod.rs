@@ -6,6 +6,7 @@
 pub(crate) mod events;
 mod gather;
 pub(crate) mod probes;
+mod recheck;
 mod target;
 
 use std::collections::{HashMap, HashSet};
@@ -90,6 +91,9 @@ pub(crate) enum PassError {
         /// Why.
         source: ApiError,
     },
+    /// The object itself, again.
+    #[error("read the ZohoCredential again")]
+    Recheck(#[source] ApiError),
     /// The status.
     #[error("write the status")]
     Status(#[source] ApiError),
@@ -103,6 +107,8 @@ enum Effect {
     Done,
     LookAgain,
     Blocked(Defect),
+    /// The object is not what this pass took it for.
+    Outdated,
 }
 
 /// Makes one pass. Returns when the next one is due if nothing happens before; `None` when only a change can make one
@@ -132,7 +138,7 @@ pub(crate) async fn reconcile(context: &Context, key: &ObjectName) -> Result<Opt
             if memory.uid != credential.metadata.uid {
                 memory = Memory { uid: credential.metadata.uid.clone(), ..Memory::default() };
             }
-            Pass { context, credential: &credential, key, memory: &mut memory }.run().await
+            Pass { context, credential: &credential, key, memory: &mut memory, again_at: None }.run().await
         }
     };
     context.memories.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), memory);
@@ -162,11 +168,15 @@ impl Context {
         }
     }
 
-    fn wake_others(&self, key: &ObjectName, concerned: Vec<ObjectName>) {
-        for other in concerned.into_iter().filter(|other| other != key) {
+    fn wake_all(&self, concerned: Vec<ObjectName>) {
+        for key in concerned {
             // Without a receiver the process is shutting down.
-            let _ = self.wake.send(other);
+            let _ = self.wake.send(key);
         }
+    }
+
+    fn wake_others(&self, key: &ObjectName, concerned: Vec<ObjectName>) {
+        self.wake_all(concerned.into_iter().filter(|other| other != key).collect());
     }
 
     /// Says of an object that does not fit our types what is wrong with it; everything else goes on.
@@ -198,6 +208,8 @@ struct Pass<'a> {
     credential: &'a ZohoCredential,
     key: &'a ObjectName,
     memory: &'a mut Memory,
+    /// What was reported did not get through: look again then.
+    again_at: Option<Time>,
 }
 
 impl Pass<'_> {
@@ -214,7 +226,7 @@ impl Pass<'_> {
                 Plan::Mint { why } => self.mint(&mut readings, &mut facts, *why, now).await?,
                 Plan::Store => match self.store(&readings, &facts, now).await? {
                     Effect::Done => Effect::LookAgain,
-                    other @ (Effect::LookAgain | Effect::Blocked(_)) => other,
+                    other @ (Effect::LookAgain | Effect::Blocked(_) | Effect::Outdated) => other,
                 },
                 Plan::Wait { why: Hold::InFlight, .. } if facts.minting => self.join(&readings),
                 Plan::Wait { .. } => self.wait(&readings).await,
@@ -224,6 +236,7 @@ impl Pass<'_> {
                 Effect::Done => {}
                 Effect::LookAgain => continue,
                 Effect::Blocked(defect) => plan = Plan::Refuse(defect),
+                Effect::Outdated => return Ok(Some(Self::look_again_at(now))),
             }
             let swept = self.sweep_former_targets(&facts, now).await;
             let asks_at = self.verify(&readings, &facts, now).await?;
@@ -240,7 +253,7 @@ impl Pass<'_> {
         facts::generation(self.credential)
     }
 
-    /// What the next pass need not read again; and what a token whose seal was checked proves of its attempt.
+    /// What the next pass need not read again; and what a proven token says of its attempt.
     fn remember(&mut self, readings: &Readings) {
         if readings.source.request.is_some() || readings.source.source.usable().is_none() {
             self.memory.source = readings.source.to_remember(self.credential);
@@ -249,10 +262,11 @@ impl Pass<'_> {
             let version = readings.target.version.clone();
             self.memory.intact = version.map(|version| Seen { version, generation: self.generation() });
         }
-        if let (Some(token), Some((inputs, ledger))) = (&readings.target.token, readings.source.source.usable())
+        let proven = readings.target.target.token().filter(|_| readings.target.is_proven);
+        if let (Some(token), Some((inputs, ledger))) = (proven, readings.source.source.usable())
             && token.inputs == *inputs
         {
-            self.context.mints.ledgers().witness(ledger, &token.record());
+            self.context.mints.ledgers().witness(ledger, token);
         }
     }
 
@@ -280,9 +294,12 @@ impl Pass<'_> {
             return Ok(Effect::LookAgain);
         };
         let (inputs, ledger) = (inputs.clone(), ledger.clone());
+        if !self.is_current().await? {
+            return Ok(Effect::Outdated);
+        }
         match self.rehearse(readings, now).await? {
             Effect::Done => {}
-            other @ (Effect::LookAgain | Effect::Blocked(_)) => return Ok(other),
+            other @ (Effect::LookAgain | Effect::Blocked(_) | Effect::Outdated) => return Ok(other),
         }
         let target = &readings.target.target;
         let order = Order {
@@ -365,7 +382,7 @@ impl Pass<'_> {
         }
         let mints = &self.context.mints;
         let usable = facts.source.usable();
-        let after = status::report(
+        let mut after = status::report(
             &Report {
                 previous: &before,
                 generation: self.generation(),
@@ -382,6 +399,7 @@ impl Pass<'_> {
         if status::says_the_same(&before, &after) {
             return Ok(before);
         }
+        facts::seal_status(self.credential, &mut after, &self.context.installation.hash_key);
         let span = tracing::info_span!(target: SPANS, "write status");
         let write = apply::patch_status(&self.context.client, self.credential, self.key, &after);
         match write.instrument(span).await {
@@ -392,14 +410,23 @@ impl Pass<'_> {
                 }
                 Ok(after)
             }
-            // Gone, recreated or edited meanwhile: the watch brings it, and the next pass looks again.
-            Err(ApiError::NotFound | ApiError::Conflict) => Ok(before),
+            Err(ApiError::NotFound) => {
+                let gone = self.context.index.credential_not_found(self.key, &self.credential.metadata);
+                self.context.wake_all(gone);
+                Ok(before)
+            }
+            // Recreated or edited meanwhile, and a watch may never bring it: it is read, and soon looked at again.
+            Err(ApiError::Conflict) => {
+                self.is_current().await?;
+                self.again_at = Some(Self::look_again_at(now));
+                Ok(before)
+            }
             Err(error) => Err(PassError::Status(error)),
         }
     }
 
     fn silent_until(&self, now: Time) -> Time {
-        self.memory.minting_since.unwrap_or(now) + SILENT_FOR
+        self.memory.minting_since.unwrap_or(now).min(now) + SILENT_FOR
     }
 
     /// A renewal request that is done, or that nothing will come of.
@@ -456,6 +483,6 @@ impl Pass<'_> {
         };
         let life = facts.target.token().map(|token| token.life);
         let changes = status::changes_at(status, life, now);
-        others.into_iter().chain([planned, changes]).flatten().filter(|at| *at > now).min()
+        others.into_iter().chain([planned, changes, self.again_at]).flatten().filter(|at| *at > now).min()
     }
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::mint::gate::Gate;
-use zoho_api::Time;
+use crate::mint::gate::{End, Gate};
 use zoho_api::names::ObjectName;
+use zoho_api::{Reason, Time};
 use zoho_client::clock::Clock;
 use zoho_client::transport::Transport;
 use zoho_core::issuer::probe::Question;
@@ -83,8 +83,10 @@ impl Probes {
         }
         let (probes, key, uid) = (self.clone(), key.clone(), uid.to_owned());
         tokio::spawn(async move {
-            let _pass = probes.gate.enter(question.url.host_str().unwrap_or_default()).await;
-            let answer = probes.transport.show(&question, &token.access_token).await;
+            let mut pass = probes.gate.enter(question.url.host_str().unwrap_or_default(), &uid).await;
+            let answer = pass.carry(probes.transport.show(&question, &token.access_token)).await;
+            let is_silence = answer == Answer::Nothing(Reason::UpstreamTimeout);
+            pass.ended(if is_silence { End::TimedOut } else { End::Answered });
             let shown = Shown { attempt: token.attempt.clone(), question: question.asked() };
             probes.take_in(&key, &uid, shown, answer);
         });

@@ -61,6 +61,9 @@ impl Pass<'_> {
     /// Brings the token that is known to the target.
     pub(super) async fn store(&mut self, readings: &Readings, facts: &Facts, now: Time) -> Result<Effect, PassError> {
         let Some(token) = readings.token_to_store(now) else { return Ok(Effect::LookAgain) };
+        if !self.is_confirmed().await? {
+            return Ok(Effect::Outdated);
+        }
         let target = facts::target_of(self.credential);
         if let Some(refused) = self.memory.refusal(&target, self.generation(), now) {
             return Ok(Effect::Blocked(refused));
@@ -144,12 +147,13 @@ impl Pass<'_> {
 
     /// Deletes targets of former names once their token has expired and their successor holds one: pods that still mount
     /// them go on working until then. What stands in the way is reported, and tried again.
-    pub(super) async fn sweep_former_targets(&self, facts: &Facts, now: Time) -> Swept {
+    pub(super) async fn sweep_former_targets(&mut self, facts: &Facts, now: Time) -> Swept {
         let mut swept = Swept::default();
-        let has_successor = matches!(&facts.target, Target::Ours { token: Some(token), .. } if token.life.is_alive(now));
+        let has_successor =
+            matches!(&facts.target, Target::Ours { token: Some(token), .. } if token.life.is_alive(now));
         let uid = self.credential.metadata.uid.as_deref().filter(|_| has_successor);
         for (name, seen) in uid.map(|uid| self.context.index.controlled_by(uid)).unwrap_or_default() {
-            let Some(stamp) = seen.ours.and_then(|ours| ours.stamp) else { continue };
+            let Some(stamp) = seen.ours.as_ref().and_then(|ours| ours.stamp.clone()) else { continue };
             if name.namespace != self.key.namespace || name == facts::target_of(self.credential) {
                 continue;
             }
@@ -158,11 +162,22 @@ impl Pass<'_> {
                 later(stamp.life.expires_at);
                 continue;
             }
+            if !matches!(self.is_confirmed().await, Ok(true)) {
+                // What is the target now is looked at first.
+                later(Self::look_again_at(now));
+                return swept;
+            }
             match apply::delete_target(&self.context.client, &name, &seen.version).await {
-                Ok(()) => tracing::info!(credential = %self.key, target = %name, "former target deleted"),
-                Err(ApiError::NotFound) => drop(self.context.index.secret_is_absent(&name)),
-                // It changed meanwhile; the watch brings it, and the next pass looks again.
-                Err(ApiError::Conflict) => {}
+                Ok(()) => {
+                    self.context.index.secret_not_found(&name, Some(&seen));
+                    tracing::info!(credential = %self.key, target = %name, "former target deleted");
+                }
+                Err(ApiError::NotFound) => drop(self.context.index.secret_not_found(&name, Some(&seen))),
+                // It changed meanwhile: it is read, and the next pass looks again.
+                Err(ApiError::Conflict) => {
+                    later(Self::look_again_at(now));
+                    drop(self.context.gatherer().refresh(&name).await);
+                }
                 Err(error) => {
                     later(now + REFUSED_FOR * 2);
                     tracing::warn!(credential = %self.key, target = %name, error = &error as &dyn std::error::Error, "former target not deleted; it is tried again");

@@ -410,6 +410,9 @@ pub struct LastFailure {
     /// The error code that the issuer sent, if it is one of `[a-z_]{1,64}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// What happened, in a sentence or two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// The versions of the Secrets that a status rests on.
@@ -422,6 +425,9 @@ pub struct Observed {
     /// uid/resourceVersion of the target Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<ObjectVersion>,
+    /// Keyed hash of the two and of what they were seen for: a status that somebody else wrote is not believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seal: Option<String>,
 }
 
 impl ZohoCredentialStatus {

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use zoho_api::names::{InputsDigest, ObjectName, ObjectVersion};
+use zoho_api::names::{InputsDigest, LedgerName, ObjectName, ObjectVersion};
 use zoho_api::{
-    ConditionStatus, ConditionType, FIELD_MANAGER, Observed, Reason, Time, ZohoCredential, ZohoMintLedgerSpec, keys,
+    ConditionStatus, ConditionType, FIELD_MANAGER, Observed, Reason, Time, ZohoCredential, ZohoCredentialStatus,
+    ZohoMintLedgerSpec, keys,
 };
 
 use crate::issuer::TokenRequest;
@@ -30,6 +31,8 @@ pub struct Installation {
     pub policy: Policy,
     /// Key of the hashes.
     pub hash_key: HashKey,
+    /// It was made in place of one that was lost: what that one sealed is still as it was left.
+    pub hash_key_replaces_lost: bool,
 }
 
 /// What the source Secret means for one credential.
@@ -56,6 +59,8 @@ pub struct TargetSeen {
     pub token: Option<Arc<MintedToken>>,
     /// The Secret itself, where it was read.
     pub present: Option<Secret>,
+    /// Its record was proven: by its seal, or by the version that this installation left.
+    pub is_proven: bool,
 }
 
 /// Everything that one pass has read and that the process remembers, at one instant.
@@ -114,9 +119,8 @@ impl SourceSeen {
         let name = source_of(credential);
         let keys = served.map(|served| served.issuer.required_keys(&credential.spec.secret_ref)).unwrap_or_default();
         let keys = keys.join(", ");
-        let message = format!(
-            "Secret {name} does not exist. Create it with the keys {keys}; the operator goes on by itself."
-        );
+        let message =
+            format!("Secret {name} does not exist. Create it with the keys {keys}; the operator goes on by itself.");
         Self::unusable(None, Defect { reason: Reason::SourceSecretNotFound, message, again_at: None })
     }
 
@@ -140,8 +144,9 @@ impl SourceSeen {
         version: &ObjectVersion,
         target: &Target,
         served: &Served,
+        installation: &Installation,
     ) -> Option<Self> {
-        let status = credential.status.as_ref()?;
+        let status = credential.status.as_ref().filter(|_| trust(credential, installation) != Trust::None)?;
         let renewable = status.condition(ConditionType::Renewable)?;
         let nothing_wrong = renewable.status == ConditionStatus::True || renewable.reason == Reason::Suspended.as_str();
         let is_same = status.observed.as_ref()?.source.as_ref() == Some(version)
@@ -179,25 +184,33 @@ impl SourceSeen {
 impl TargetSeen {
     /// There is no such Secret.
     pub fn absent() -> Self {
-        Self { version: None, target: Target::Absent, token: None, present: None }
+        Self { version: None, target: Target::Absent, token: None, present: None, is_proven: false }
     }
 
     /// The API server refuses to show it.
     pub fn refused(credential: &ZohoCredential, version: ObjectVersion, words: &str, now: Time) -> Self {
         let defect = read_refused(&target_of(credential), words, now);
-        Self { version: Some(version), target: Target::Blocked { defect, token: None }, token: None, present: None }
+        let target = Target::Blocked { defect, token: None };
+        Self { version: Some(version), target, token: None, present: None, is_proven: false }
     }
 
     /// What its metadata says. `None` where it has to be read: it may be ours, and it is not known to be as we left it.
-    pub fn by_metadata(credential: &ZohoCredential, seen: &SecretSeen, memory: &Memory) -> Option<Self> {
+    pub fn by_metadata(
+        credential: &ZohoCredential,
+        seen: &SecretSeen,
+        memory: &Memory,
+        installation: &Installation,
+    ) -> Option<Self> {
+        let trust = is_as_we_left_it(credential, &seen.version, memory, installation);
         let target = match ownership(credential, seen) {
             Ownership::Foreign(owner) => foreign(credential, owner.as_deref()),
-            Ownership::Ours(stamp) if is_as_we_left_it(credential, &seen.version, memory) => {
+            Ownership::Ours(stamp) if trust != Trust::None => {
                 Target::Ours { token: stamp.map(|stamp| stamp.token()), intact: true }
             }
             Ownership::Ours(_) | Ownership::Adoptable => return None,
         };
-        Some(Self { version: Some(seen.version.clone()), target, token: None, present: None })
+        let is_proven = trust == Trust::Proven;
+        Some(Self { version: Some(seen.version.clone()), target, token: None, present: None, is_proven })
     }
 
     /// As it was read now.
@@ -220,7 +233,8 @@ impl TargetSeen {
                 Target::Ours { token: record, intact }
             }
         };
-        Self { version: Some(seen.version), target, token, present: Some(secret) }
+        let is_proven = token.is_some();
+        Self { version: Some(seen.version), target, token, present: Some(secret), is_proven }
     }
 
     /// Is the target as we would write it?
@@ -237,7 +251,7 @@ impl Readings {
         let target = target.or_else(|| memory.intact.as_ref().map(|seen| seen.version.clone()));
         let minted_from = self.target.target.token().map(|token| &token.inputs);
         let is_of_token = self.source.source.usable().is_some_and(|(inputs, _)| Some(inputs) == minted_from);
-        Observed { source: self.source.version.clone().filter(|_| is_of_token), target }
+        Observed { source: self.source.version.clone().filter(|_| is_of_token), target, seal: None }
     }
 
     /// The token that is worth writing.
@@ -330,16 +344,66 @@ pub fn target_of(credential: &ZohoCredential) -> ObjectName {
     ObjectName::new(credential.metadata.namespace.as_deref().unwrap_or_default(), &credential.target_name())
 }
 
+/// How far what is known of a state of things goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// Nobody vouches for it.
+    None,
+    /// It is as an installation left it whose key is lost: it is left alone, and proves nothing.
+    LeftAlone,
+    /// This process has seen it, or this installation has sealed it.
+    Proven,
+}
+
 /// Was the target seen to be intact in this version: by this process, or by the one that wrote the status?
-fn is_as_we_left_it(credential: &ZohoCredential, version: &ObjectVersion, memory: &Memory) -> bool {
+fn is_as_we_left_it(
+    credential: &ZohoCredential,
+    version: &ObjectVersion,
+    memory: &Memory,
+    installation: &Installation,
+) -> Trust {
     let seen = Seen { version: version.clone(), generation: generation(credential) };
     if memory.intact.as_ref() == Some(&seen) {
-        return true;
+        return Trust::Proven;
     }
-    credential.status.as_ref().is_some_and(|status| {
+    let says_so = credential.status.as_ref().is_some_and(|status| {
         status.observed_generation == Some(seen.generation)
             && status.observed.as_ref().and_then(|observed| observed.target.as_ref()) == Some(version)
-    })
+    });
+    if says_so { trust(credential, installation) } else { Trust::None }
+}
+
+/// Seals what a status that is about to be written says of versions.
+pub fn seal_status(credential: &ZohoCredential, status: &mut ZohoCredentialStatus, key: &HashKey) {
+    let sealed = seal(credential, status, key);
+    if let Some(observed) = &mut status.observed {
+        observed.seal = Some(sealed);
+    }
+}
+
+/// How far the versions in the status can be believed.
+fn trust(credential: &ZohoCredential, installation: &Installation) -> Trust {
+    let Some(status) = &credential.status else { return Trust::None };
+    let Some(sealed) = status.observed.as_ref().and_then(|observed| observed.seal.as_ref()) else { return Trust::None };
+    if *sealed == seal(credential, status, &installation.hash_key) {
+        Trust::Proven
+    } else if installation.hash_key_replaces_lost && !installation.hash_key.made(&sealed.as_str().into()) {
+        Trust::LeftAlone
+    } else {
+        Trust::None
+    }
+}
+
+/// Keyed hash of what a status calls observed.
+fn seal(credential: &ZohoCredential, status: &ZohoCredentialStatus, key: &HashKey) -> String {
+    let text = |version: Option<&ObjectVersion>| version.map(ToString::to_string).unwrap_or_default();
+    let observed = status.observed.as_ref();
+    let source = text(observed.and_then(|observed| observed.source.as_ref()));
+    let target = text(observed.and_then(|observed| observed.target.as_ref()));
+    let generation = status.observed_generation.unwrap_or_default().to_string();
+    let ledger = status.ledger.as_ref().map(LedgerName::as_str).unwrap_or_default();
+    let uid = credential.metadata.uid.as_deref().unwrap_or_default();
+    key.seal_of_status(&[uid, &generation, &source, &target, ledger])
 }
 
 /// What the issuer is asked with.

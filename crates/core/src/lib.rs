@@ -7,6 +7,7 @@ pub mod issuer;
 pub mod lease;
 pub mod memory;
 pub mod message;
+pub mod mirror;
 pub mod ownership;
 pub mod plan;
 pub mod policy;

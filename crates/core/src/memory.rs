@@ -37,6 +37,8 @@ pub struct Memory {
     pub minting_since: Option<Time>,
     /// Generation of which it was reported that it cannot be read.
     pub unreadable: Option<i64>,
+    /// Generation that a consistent read of the object has confirmed.
+    pub confirmed: Option<i64>,
 }
 
 /// A version of a Secret, looked at for a generation of the spec.
@@ -104,7 +106,8 @@ impl Memory {
 
     /// The attempt whose token was last written to this target for this generation.
     pub fn stored_attempt(&self, target: &ObjectName, generation: i64) -> Option<&AttemptId> {
-        let stored = self.stored.as_ref().filter(|stored| (&stored.target, stored.generation) == (target, generation))?;
+        let stored =
+            self.stored.as_ref().filter(|stored| (&stored.target, stored.generation) == (target, generation))?;
         Some(&stored.attempt)
     }
 

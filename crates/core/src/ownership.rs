@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use zoho_api::names::{ObjectName, ObjectVersion};
 use zoho_api::{Reason, ZohoCredential, keys};
 
+use crate::mirror::Versioned;
 use crate::plan::Defect;
 use crate::secret::Stamp;
 
@@ -46,6 +47,16 @@ impl SecretSeen {
         };
         let marked = ours.controller_uid.is_some() || ours.stamp.is_some() || ours.adopt.is_some();
         Self { version: ObjectVersion::of(meta), ours: marked.then(|| Box::new(ours)) }
+    }
+}
+
+impl Versioned for SecretSeen {
+    fn uid(&self) -> &str {
+        &self.version.uid
+    }
+
+    fn resource_version(&self) -> &str {
+        &self.version.resource_version
     }
 }
 
@@ -189,6 +200,10 @@ mod tests {
         assert_eq!(of(json!({ "annotations": { keys::ADOPT: "patch" } })), Ownership::Adoptable);
         assert_eq!(of(json!({ "annotations": stamped() })), Ownership::Adoptable);
         assert_eq!(of(json!({ "annotations": { keys::ADOPT: "another" } })), Ownership::Foreign(None));
-        assert_eq!(of(json!({ "labels": { keys::CREDENTIAL_UID: "mine" } })), Ownership::Foreign(None), "a label is no consent");
+        assert_eq!(
+            of(json!({ "labels": { keys::CREDENTIAL_UID: "mine" } })),
+            Ownership::Foreign(None),
+            "a label is no consent"
+        );
     }
 }

@@ -12,11 +12,11 @@ use crate::plan::budget::{self, Hold};
 use crate::plan::renewal::Life;
 use crate::plan::verify::Answer;
 use crate::plan::{Defect, Facts, Plan};
+use zoho_api::names::{InputsDigest, LedgerName};
 use zoho_api::{
     Condition, ConditionStatus, ConditionType, LastFailure, Observed as Versions, Outcome, Reason, Time, Verdict,
     ZohoCredentialStatus,
 };
-use zoho_api::names::{InputsDigest, LedgerName};
 
 /// `GitOps` tools apply in any order: for this long a missing part is work going on, not a person's turn.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -142,6 +142,7 @@ fn count_failures(status: &mut ZohoCredentialStatus, report: &Report<'_>, inputs
     let failure = report.failure.map(|failure| LastFailure {
         reason: failure.reason.as_str().into(),
         code: failure.code.clone(),
+        message: Some(shortened(&message::upstream(report.names, failure))),
     });
     let goes_on = failures > 0 || matches!(report.plan, Plan::Wait { why: Hold::BackOff, .. });
     status.last_failure = failure.or(report.previous.last_failure.clone()).filter(|_| goes_on);
@@ -185,6 +186,12 @@ fn cause(report: &Report<'_>, alive: bool) -> Option<Cause> {
     }
 }
 
+/// What failed last, as a process before this one reported it.
+fn known_failure(previous: &ZohoCredentialStatus) -> Option<(Reason, String)> {
+    let known = previous.last_failure.as_ref()?;
+    Some((known.reason.parse().ok()?, known.message.clone()?))
+}
+
 /// Does this verdict mean that the token in the target is ended? Zoho ends the access tokens together with their refresh
 /// token; a token of a former source has nothing to do with it.
 fn ends_token(report: &Report<'_>, verdict: &Verdict) -> bool {
@@ -197,9 +204,7 @@ fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
     let names = report.names;
     match why {
         Hold::InFlight => (Reason::Minting, "A token request is on its way.".into()),
-        Hold::Throttled => {
-            (Reason::Throttled, message::throttled(budget::attempts_before_last(&report.facts.ledger)))
-        }
+        Hold::Throttled => (Reason::Throttled, message::throttled(budget::attempts_before_last(&report.facts.ledger))),
         Hold::Confirming(verdict) => {
             let reason = verdict.reason.parse().unwrap_or(Reason::RequestRejected);
             (
@@ -224,10 +229,9 @@ fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
         ),
         Hold::BackOff => {
             // After a restart only the status knows what failed.
-            let known = report.previous.last_failure.as_ref();
-            let known = known.and_then(|known| Some((known.reason.parse::<Reason>().ok()?, known.code.as_deref())));
-            match report.failure.map(|failure| (failure.reason, failure.code.as_deref())).or(known) {
-                Some((reason, code)) => (reason, message::upstream(names, reason, code)),
+            let known = report.failure.map(|failure| (failure.reason, message::upstream(names, failure)));
+            match known.or_else(|| known_failure(report.previous)) {
+                Some(failure) => failure,
                 None => (
                     Reason::UpstreamUnavailable,
                     "An earlier token request was broken off before its answer was recorded.".into(),
@@ -369,9 +373,8 @@ fn verified(report: &Report<'_>, alive: bool) -> Option<Wanted> {
         let before = Conditions::of(&previous.conditions).verified;
         let is_same_spec = previous.observed_generation == Some(report.generation);
         let before = before.filter(|_| is_same_spec && !verification.is_about_another_question());
-        return before.or_else(|| {
-            wanted(ConditionStatus::Unknown, Reason::Minting, "The product has not been asked yet.")
-        });
+        return before
+            .or_else(|| wanted(ConditionStatus::Unknown, Reason::Minting, "The product has not been asked yet."));
     };
     let message = message::verified(question, answer, verification.is_contradicted(token));
     match answer {

@@ -4,8 +4,8 @@ use super::*;
 use crate::fixtures::{after, issued_ago, now, steady};
 use crate::plan::{Defect, MintReason, Token};
 use zoho_api::DataCenter;
-use zoho_api::names::ObjectName;
 use zoho_api::ZohoMintLedgerSpec;
+use zoho_api::names::ObjectName;
 
 fn token(seconds: u64) -> Token {
     issued_ago(seconds).of_attempt("a")
@@ -56,7 +56,7 @@ fn names() -> Names {
 }
 
 fn reported_at(previous: &ZohoCredentialStatus, facts: &Facts, plan: &Plan, at: Time) -> ZohoCredentialStatus {
-    let failure = Failure { reason: Reason::UpstreamTimeout, code: None, at, again_at: None };
+    let failure = Failure { reason: Reason::UpstreamTimeout, code: None, at, again_at: None, cause: None };
     let input = Report {
         previous,
         generation: 3,
@@ -276,7 +276,7 @@ fn wrong_data_center_is_suspected_by_name() {
 fn source_that_somebody_else_makes_is_changed_where_he_takes_it_from() {
     let names = Names { source_manager: Some("ExternalSecret zoho-oauth".into()), ..names() };
     let said = message::refusal(&names, Reason::RefreshTokenRejected, Some("invalid_code"), true);
-    let expected = "Zoho refused the refresh token (invalid_code); tokens made from it no longer work. Make a new one at https://api-console.zoho.eu and put it into key refresh_token of Secret ns/source (managed by ExternalSecret zoho-oauth: change it there).";
+    let expected = "Zoho refused the refresh token (invalid_code); tokens made from it no longer work. Make a new one at https://api-console.zoho.eu and put it into key refresh_token of Secret ns/source (managed by ExternalSecret zoho-oauth: change it there). A refresh token begins with 1000.; a code of the console has to be exchanged for one first, which kubectl zoho login does.";
     assert_eq!(said, expected);
 }
 

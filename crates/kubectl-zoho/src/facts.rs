@@ -19,7 +19,8 @@ use zoho_client::calls::{ApiError, call};
 use zoho_core::facts::{renew_request, source_defect, target_by_metadata};
 use zoho_core::issuer::Issuer;
 use zoho_core::issuer::zoho::TokenService;
-use zoho_core::plan::budget::{self, Found};
+use zoho_core::plan::budget::{self, Found, Limits};
+use zoho_core::plan::record;
 use zoho_core::plan::renewal::Life;
 use zoho_core::plan::renewal::Renewal;
 use zoho_core::plan::{self, Defect, Plan, Source, Target, Token, plan};
@@ -41,6 +42,8 @@ pub(crate) struct Facts {
     pub source: Option<Secret>,
     /// The ledger as stored, where the caller may read it and it exists.
     pub ledger: Option<ZohoMintLedgerSpec>,
+    /// The operator's limits, as far as they are known.
+    pub limits: Limits,
     /// The source has changed since the status was written.
     pub source_changed: bool,
     /// What could not be seen, each with its reason.
@@ -126,8 +129,10 @@ impl Facts {
         if ledger_hidden {
             stand_in_for_ledger(&mut observed, credential.status.as_ref());
         }
-        let plan = plan(&observed, &"kubectl-zoho".into(), policy.limits, now);
-        Ok(Self { credential, observed, plan, served, source, ledger, source_changed, unseen })
+        // The operator's flags are not known here; what it wrote into its ledger tells its limits.
+        let limits = ledger.as_ref().and_then(record::limits).unwrap_or(policy.limits);
+        let plan = plan(&observed, &"kubectl-zoho".into(), limits, now);
+        Ok(Self { credential, observed, plan, served, source, ledger, limits, source_changed, unseen })
     }
 
     /// The token service of this credential, where the spec names one.
@@ -304,7 +309,7 @@ mod tests {
         };
         stand_in_for_ledger(&mut observed, Some(&status));
         let now = "2026-11-21T10:20:00Z".parse().unwrap();
-        let plan = plan(&observed, &"h".into(), budget::Limits::default(), now);
+        let plan = plan(&observed, &"h".into(), Limits::default(), now);
         assert!(matches!(plan, Plan::Wait { until, .. } if until.to_string() == "2026-11-21T10:30:00Z"), "{plan:?}");
     }
 }

@@ -3,6 +3,8 @@
 //! An issuer is found from the spec, reads its inputs from the source, and becomes a [`TokenRequest`]. Everything else,
 //! from the plan to the target, knows it only by its [`Terms`].
 
+pub mod body;
+pub mod cause;
 pub mod data_centers;
 pub mod login;
 pub mod probe;
@@ -14,6 +16,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 
+use self::cause::Cause;
 use self::server_login::LoginServer;
 use self::zoho::TokenService;
 use crate::plan::Defect;
@@ -72,6 +75,8 @@ pub struct Failure {
     pub at: Time,
     /// Look again then; the ledger knows the time where this is `None`.
     pub again_at: Option<Time>,
+    /// What stood in the way, where more than the reason is known.
+    pub cause: Option<Cause>,
 }
 
 impl Issuer {

@@ -8,6 +8,10 @@ use zoho_api::{Attempt, Outcome, Time};
 /// Waits where nothing can have been minted: short, since a retry costs nothing but a request.
 const CLEAN: [u64; 5] = [10, 30, 60, 90, 120];
 
+/// Waits after an error that the server gave in words and that is not known, again and again: it will hardly go by itself,
+/// and whoever is asked all the time may throttle.
+const REFUSED: [u64; 7] = [10, 30, 60, 90, 120, 300, 600];
+
 /// Waits where the attempt may have minted. Six attempts in 22 minutes: with the token in hand they are the seven that
 /// may be alive, so an outage of 20 minutes that swallows every answer lets no token expire.
 const UNKNOWN: [u64; 5] = [60, 180, 300, 360, 420];
@@ -35,6 +39,8 @@ pub fn not_before(attempts: &[Attempt], inputs: &InputsDigest) -> Option<Time> {
     let last = failures.clone().next()?;
     let wait = if is_unknown(last) {
         step(&UNKNOWN, failures.filter(|attempt| is_unknown(attempt)).count())
+    } else if is_refused(last) {
+        step(&REFUSED, failures.take_while(|attempt| is_refused(attempt)).count())
     } else {
         step(&CLEAN, failures.take_while(|attempt| !is_unknown(attempt)).count())
     };
@@ -45,7 +51,12 @@ fn is_unknown(attempt: &Attempt) -> bool {
     matches!(attempt.outcome, None | Some(Outcome::Unknown))
 }
 
-fn step(waits: &[u64; 5], failures: usize) -> Duration {
+/// Answered with an error, and not with a token.
+fn is_refused(attempt: &Attempt) -> bool {
+    attempt.outcome == Some(Outcome::NotMinted)
+}
+
+fn step(waits: &[u64], failures: usize) -> Duration {
     Duration::from_secs(waits[failures.clamp(1, waits.len()) - 1])
 }
 
@@ -92,6 +103,21 @@ mod tests {
         let swallowed: Vec<_> = (0..50).map(|at| (at, Some(Outcome::Unknown))).collect();
         assert_eq!(not_before(&attempts(&refused), &"mine".into()), Some(Time::from_unix(49 + 120)));
         assert_eq!(not_before(&attempts(&swallowed), &"mine".into()), Some(Time::from_unix(49 + 420)));
+    }
+
+    #[test]
+    fn unknown_error_that_comes_back_thins_out_to_ten_minutes() {
+        let refused: Vec<_> = (0..50).map(|at| (at, Some(Outcome::NotMinted))).collect();
+        let waits: Vec<_> = (1..=8).map(|count| not_before(&attempts(&refused[..count]), &"mine".into())).collect();
+        let expected = [10, 30, 60, 90, 120, 300, 600, 600];
+        let expected: Vec<_> = (0..).zip(expected).map(|(last, wait)| Some(Time::from_unix(last + wait))).collect();
+        assert_eq!(waits, expected);
+        let then_unreachable = [refused.as_slice(), &[(50, Some(Outcome::NotSent))]].concat();
+        assert_eq!(
+            not_before(&attempts(&then_unreachable), &"mine".into()),
+            Some(Time::from_unix(50 + 120)),
+            "another matter"
+        );
     }
 
     #[test]

@@ -151,7 +151,12 @@ fn answers_follow_the_ledger() {
             Request { inputs: inputs("guess3"), ..needed() },
             wait(300, Hold::WindowFull),
         ),
-        ("guessers do not hold up the owner", ledger(unproven), Request { inputs: inputs("owner"), ..needed() }, Answer::Go),
+        (
+            "guessers do not hold up the owner",
+            ledger(unproven),
+            Request { inputs: inputs("owner"), ..needed() },
+            Answer::Go,
+        ),
     ];
     for (name, ledger, request, expected) in table {
         let answer = account(&settle(Found::Present(ledger), at(0)), &request, LIMITS, at(0));
@@ -327,7 +332,8 @@ fn play(life: i64, kind: Outage, outage: i64, phase: i64, manual_at: Option<i64>
         if outcome == Outcome::Minted {
             let token = Life { issued_at: now, expires_at: now + Duration::from_secs(life.unsigned_abs()) };
             expires_at = Some(second + life);
-            renew_at = token.renewal_time(Renewal::BeforeExpiry(Duration::from_secs(1800)), &jitter.into()).unix() - at(0).unix();
+            renew_at = token.renewal_time(Renewal::BeforeExpiry(Duration::from_secs(1800)), &jitter.into()).unix()
+                - at(0).unix();
             if start.is_some_and(|start| second >= start + outage) {
                 healed.get_or_insert(second);
             }
@@ -419,7 +425,11 @@ fn any_outcome() -> impl Strategy<Value = Option<Outcome>> {
 
 fn any_attempt() -> impl Strategy<Value = Attempt> {
     ((-12_000i64..8_000), any_outcome(), "[ab]", "me|other", proptest::option::of(-10i32..100_000)).prop_map(
-        |(seconds, outcome, inputs, holder, life)| Attempt { holder: holder.into(), life, ..attempt_of(&inputs, seconds, outcome) },
+        |(seconds, outcome, inputs, holder, life)| Attempt {
+            holder: holder.into(),
+            life,
+            ..attempt_of(&inputs, seconds, outcome)
+        },
     )
 }
 

@@ -99,7 +99,8 @@ impl LedgerMirror {
     pub fn witness(&mut self, token: &Token) {
         let is_open = |attempt: &Attempt| attempt.id == token.attempt && attempt.outcome.is_none();
         let is_known = |lesson: &Lesson| matches!(lesson, Lesson::Outcome { id, .. } if *id == token.attempt);
-        if self.record().is_some_and(|record| record.attempts.iter().any(is_open)) && !self.lessons.iter().any(is_known) {
+        if self.record().is_some_and(|record| record.attempts.iter().any(is_open)) && !self.lessons.iter().any(is_known)
+        {
             let life = i32::try_from(token.life.span().as_secs()).ok();
             self.learn(Lesson::Outcome { id: token.attempt.clone(), outcome: Outcome::Minted, life });
         }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::budget::{FULL_LIFE, IN_FLIGHT, Limits, WINDOW};
+use super::budget::{IN_FLIGHT, Limits, WINDOW};
 use super::*;
-use crate::fixtures::{after, defect, half_an_hour, issued_ago, now, steady};
+use crate::fixtures::{defect, issued_ago, now, steady};
 use zoho_api::{Attempt, Outcome};
 
 const LIMITS: Limits = Limits { attempts: 8, live: 7 };

@@ -89,7 +89,12 @@ pub fn throttle(ledger: &mut ZohoMintLedgerSpec, until: Time) {
 ///
 /// A mint ends a verdict only in the memory of its process until the next reservation carries it: another process finds
 /// the old verdict, and an entry without an outcome.
-pub fn refuse(ledger: &mut ZohoMintLedgerSpec, inputs: &InputsDigest, (reason, code): (Reason, Option<String>), now: Time) {
+pub fn refuse(
+    ledger: &mut ZohoMintLedgerSpec,
+    inputs: &InputsDigest,
+    (reason, code): (Reason, Option<String>),
+    now: Time,
+) {
     let before = ledger.verdicts.iter().find(|verdict| verdict.inputs == *inputs && verdict.reason == reason.as_str());
     let may_have_minted_since = |before: &Verdict| {
         ledger.attempts.iter().any(|attempt| {
@@ -117,6 +122,14 @@ pub fn summarise(ledger: &mut ZohoMintLedgerSpec, limits: Limits, now: Time) {
     let attempts = budget::attempts_in_window(ledger, limits, now);
     let live = budget::live(ledger, now);
     ledger.counts = Some(format!("{attempts}/{} {live}/{}", limits.attempts, limits.live));
+}
+
+/// The limits of whoever wrote the ledger last, as its column has them: `2/8 3/7`. The plugin does not know the operator's
+/// flags.
+pub fn limits(ledger: &ZohoMintLedgerSpec) -> Option<Limits> {
+    let (attempts, live) = ledger.counts.as_deref()?.split_once(' ')?;
+    let limit = |count: &str| count.split_once('/')?.1.parse().ok().filter(|limit| (1..=10).contains(limit));
+    Some(Limits { attempts: limit(attempts)?, live: limit(live)? })
 }
 
 #[cfg(test)]
@@ -209,6 +222,19 @@ mod tests {
             reserve(&mut ledger, attempt(1860, Some(Outcome::NotMinted)));
             refused_at(&mut ledger, "a", Reason::RefreshTokenRejected, 1860);
             assert_eq!(ledger.verdicts[0].confirmed, confirmed, "{name}");
+        }
+    }
+
+    #[test]
+    fn limits_are_read_back_from_the_column_that_they_were_written_to() {
+        let mut ledger = ZohoMintLedgerSpec::default();
+        assert_eq!(limits(&ledger), None);
+        let strict = Limits { attempts: 4, live: 3 };
+        summarise(&mut ledger, strict, after(0));
+        assert_eq!(limits(&ledger), Some(strict));
+        for odd in ["", "2/8", "2/8 3", "2/0 3/7", "2/8 3/11", "2/-1 3/7", "a/b c/d"] {
+            ledger.counts = Some(odd.into());
+            assert_eq!(limits(&ledger), None, "{odd}");
         }
     }
 

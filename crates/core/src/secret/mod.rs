@@ -5,6 +5,7 @@
 
 mod inputs;
 mod target;
+pub mod values;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -67,6 +68,11 @@ impl HashKey {
     /// Made with this key?
     pub fn made(&self, inputs: &InputsDigest) -> bool {
         inputs.key_id() == self.id
+    }
+
+    /// Keyed hash of what a status calls observed.
+    pub fn seal_of_status(&self, parts: &[&str]) -> String {
+        self.hash("status", &parts.iter().map(|part| part.as_bytes()).collect::<Vec<_>>())
     }
 
     fn hash(&self, purpose: &str, parts: &[&[u8]]) -> String {

@@ -283,10 +283,10 @@ mod tests {
     #[test]
     fn metadata_that_is_chosen_no_longer_goes_and_what_others_set_stays() {
         let mut choosy = credential();
-        choosy.spec.target = Some(zoho_api::Target {
+        choosy.spec.target = Some(Target {
             labels: [("team".into(), "a".into())].into(),
             annotations: [("example.com/note".into(), "b".into())].into(),
-            ..zoho_api::Target::default()
+            ..Target::default()
         });
         let mut present = target_of(&choosy);
         present.metadata.labels.as_mut().unwrap().insert("foreign".into(), "stays".into());

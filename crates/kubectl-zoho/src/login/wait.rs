@@ -147,10 +147,7 @@ mod tests {
             (status(2, "u/6", &good), not_looked()),
             (status(2, "u/7", &json!([])), State::Waiting("a token is being minted".into())),
             (refused("2026-11-21T10:00:59Z", "2026-11-21T16:00:00Z"), not_looked()),
-            (
-                refused("2026-11-21T10:01:01Z", "2026-11-21T10:02:00Z"),
-                State::Waiting("ClientRejected: m.".into()),
-            ),
+            (refused("2026-11-21T10:01:01Z", "2026-11-21T10:02:00Z"), State::Waiting("ClientRejected: m.".into())),
             (refused("2026-11-21T10:01:01Z", "2026-11-21T16:01:00Z"), State::Failed("ClientRejected: m.".into())),
         ];
         let since = "2026-11-21T10:01:00Z".parse().unwrap();
