@@ -20,7 +20,7 @@ mod journey;
 mod layers;
 mod leader;
 mod metrics;
-// mod model; is being moved to the shared mirror
+mod model;
 mod monitoring;
 mod plugin;
 mod preconditions;

@@ -82,6 +82,8 @@ pub(super) enum Reply {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Applied,
+    /// Applied, and the writer finds its entry when it reads the ledger again.
+    Found,
     Delayed,
     Dropped,
 }
@@ -96,7 +98,7 @@ pub(super) enum Action {
     LosePut(usize, Fate),
     Check(usize),
     Post(usize, Reply),
-    Amend(usize),
+    KeepWord(usize),
     Store(usize),
     Pause(usize),
     Crash(usize),
@@ -145,7 +147,7 @@ impl Setting {
         let end = start() + Duration::from_secs(self.horizon);
         let next = self.next_instant(world).filter(|next| *next <= end)?;
         let mut world = world.clone();
-        world.move_to(next);
+        world.move_to(next, self.limits());
         Some(world)
     }
 
@@ -154,7 +156,7 @@ impl Setting {
     fn next_instant(&self, world: &World) -> Option<Time> {
         let mut instants: Vec<Time> = world.target.value.iter().map(|token| token.expires_at).collect();
         for writer in &world.writers {
-            match self.decide(world, writer, Sight::Present).1 {
+            match self.decide(world, writer, Sight::Present).plan {
                 Plan::Keep { until } | Plan::Wait { until, .. } => instants.push(until),
                 Plan::Park { until, .. } => instants.extend(until),
                 Plan::Mint { .. } | Plan::Store | Plan::Refuse(_) | Plan::Suspend | Plan::Release => {}
@@ -184,7 +186,8 @@ impl Setting {
             Phase::Composed { .. } => {
                 actions.push(Action::Put(index));
                 if has(Fault::LostWrite) {
-                    actions.extend([Fate::Applied, Fate::Dropped].map(|fate| Action::LosePut(index, fate)));
+                    actions
+                        .extend([Fate::Applied, Fate::Found, Fate::Dropped].map(|fate| Action::LosePut(index, fate)));
                     if world.adrift.is_none() {
                         actions.push(Action::LosePut(index, Fate::Delayed));
                     }
@@ -204,7 +207,7 @@ impl Setting {
                     actions.push(Action::Post(index, Reply::Refused));
                 }
             }
-            Phase::Told(_) => actions.push(Action::Amend(index)),
+            Phase::Told => actions.push(Action::KeepWord(index)),
             Phase::Storing { .. } => actions.push(Action::Store(index)),
         }
         // Where nobody runs, nobody can renew.
@@ -222,7 +225,7 @@ impl Setting {
 fn is_worth_a_pause(world: &World, writer: &Writer) -> bool {
     match writer.phase {
         Phase::Idle => world.has_unstored_token(writer),
-        Phase::Told(_) => false,
+        Phase::Told => false,
         Phase::Composed { .. } | Phase::Reserved(_) | Phase::Cleared(_) | Phase::Storing { .. } => true,
     }
 }
@@ -230,8 +233,8 @@ fn is_worth_a_pause(world: &World, writer: &Writer) -> bool {
 /// In the other phases a crash comes to the same as one phase earlier or later.
 fn is_worth_a_crash(world: &World, writer: &Writer) -> bool {
     match writer.phase {
-        Phase::Idle => !writer.lessons.is_empty() || world.has_unstored_token(writer),
-        Phase::Cleared(_) | Phase::Told(_) => true,
+        Phase::Idle => writer.has_learnt() || world.has_unstored_token(writer),
+        Phase::Cleared(_) | Phase::Told => true,
         Phase::Composed { .. } | Phase::Reserved(_) | Phase::Storing { .. } => false,
     }
 }
@@ -286,7 +289,7 @@ impl Model for Setting {
         | Action::LosePut(index, _)
         | Action::Check(index)
         | Action::Post(index, _)
-        | Action::Amend(index)
+        | Action::KeepWord(index)
         | Action::Store(index) = action
             && std::mem::take(&mut world.writers[index].is_paused)
         {
@@ -317,7 +320,7 @@ impl Model for Setting {
                 }
                 self.post(&mut world, index, reply);
             }
-            Action::Amend(index) => self.amend(&mut world, index),
+            Action::KeepWord(index) => self.keep(&mut world, index),
             Action::Store(index) => self.store(&mut world, index),
             Action::Pause(index) => {
                 self.spend(&mut world, Fault::Pause);
@@ -333,7 +336,7 @@ impl Model for Setting {
             Action::Login => {
                 self.spend(&mut world, Fault::Login);
                 // Where it is refused, nothing of ours is.
-                let _ = world.server.take("login", Some(self.token_life()), self.server, world.now);
+                let _ = world.server.take(&"login".into(), Some(self.token_life()), self.server, world.now);
             }
             Action::Delete | Action::Spoil => {
                 self.spend(&mut world, Fault::Loss);
@@ -341,6 +344,7 @@ impl Model for Setting {
                 world.is_settled = false;
             }
         }
+        world.forget_seen(self.limits());
         Some(world)
     }
 

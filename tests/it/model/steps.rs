@@ -1,88 +1,89 @@
 //! The steps of writers.
 //!
-//! What a writer decides, it asks the product: `plan::plan` says what to do, `plan::budget` counts, `plan::record`
-//! edits. Only the moving of records between server and memory, as `mint::ledger` does it, is played here.
+//! What a writer decides, it asks the product: `plan::plan` says what to do, and a [`LedgerMirror`] knows the ledger,
+//! counts and composes. Only the order of calls is played here: that of the runtime's `mint::ledger`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use zoho_api::{Attempt, Outcome, Reason, Time, ZohoMintLedgerSpec};
+use zoho_api::{Outcome, Reason, Time, ZohoMintLedgerSpec};
 use zoho_core::plan::budget::SPEND_WITHIN;
-use zoho_core::plan::budget::{self, Answer, Found, Hold, Request};
-use zoho_core::plan::record::{self, Lesson};
-use zoho_core::plan::{self, Observed, Plan, Source, Target};
+use zoho_core::plan::budget::{Hold, Request};
+use zoho_core::plan::mirror::{Draft, LedgerMirror};
+use zoho_core::plan::record::Lesson;
+use zoho_core::plan::renewal::Renewal;
+use zoho_core::plan::{self, Facts, Plan, Source, Target};
 
 use super::coverage::Met;
 use super::setting::{Fate, MONOTONE, Protocol, QUIET, RATE, RESERVE, Reply, Setting, Sight};
-use super::world::{Fault, INPUTS, Phase, Record, Reservation, Token, Word, World, Writer};
+use super::world::{Fault, Phase, Record, Reservation, Token, Versioned, World, Writer, inputs};
+
+/// How long a throttle is met with silence at least.
+const SILENCE: Duration = Duration::from_secs(600);
+/// Writes tried in a row, as the runtime does.
+const MOST_TRIES: usize = 5;
+
+/// What a pass of a writer sees, and what the product makes of it.
+pub(super) struct Look {
+    mirror: LedgerMirror,
+    facts: Facts,
+    /// A target says that there must be a ledger.
+    expected: bool,
+    pub(super) plan: Plan,
+}
 
 impl Setting {
-    /// The ledger as this writer counts with it; see `Ledgers::view`.
-    fn view(&self, record: &Record, writer: &Writer, expected: bool, now: Time) -> ZohoMintLedgerSpec {
-        if !self.has_ledger() {
-            return ZohoMintLedgerSpec::default();
-        }
-        let found = match record {
-            Record::Kept(spec) => Found::Present(spec.as_ref().clone()),
-            Record::Absent if !expected => Found::Absent,
-            Record::Absent | Record::Unreadable => Found::Lost,
-        };
-        let mut ledger = budget::settle(found, now);
-        for lesson in &writer.lessons {
-            record::learn(&mut ledger, lesson);
-        }
-        ledger
-    }
-
-    /// A token in the target proves that its attempt minted; see `Ledgers::witness`.
-    fn witness(&self, world: &mut World, index: usize, sight: Sight) {
-        let record = if sight == Sight::FormerLedger { &world.former_ledger } else { &world.ledger };
-        let target = if sight == Sight::FormerTarget { &world.former_target } else { &world.target };
-        let (Record::Kept(ledger), Some(token)) = (&record.value, &target.value) else { return };
-        let is_open = |attempt: &Attempt| attempt.id == token.attempt && attempt.outcome.is_none();
-        let writer = &mut world.writers[index];
-        if self.has_ledger()
-            && ledger.attempts.iter().any(is_open)
-            && writer.lessons.iter().all(|lesson| lesson.id != token.attempt)
-        {
-            let life = i32::try_from(token.expires_at.since(token.issued_at).as_secs()).ok();
-            writer.lessons.push(Lesson { id: token.attempt.clone(), outcome: Outcome::Minted, life });
-        }
-    }
-
     /// What a pass of this writer sees, and what the product makes of it.
-    pub(super) fn decide(&self, world: &World, writer: &Writer, sight: Sight) -> (Observed, Plan) {
-        let record = if sight == Sight::FormerLedger { &world.former_ledger } else { &world.ledger };
+    pub(super) fn decide(&self, world: &World, writer: &Writer, sight: Sight) -> Look {
         let target = if sight == Sight::FormerTarget { &world.former_target } else { &world.target };
         let held = target.value.as_ref().map(Token::record);
-        let observed = Observed {
+        let expected = held.is_some();
+        let mut mirror = self.mirror(world, writer, sight);
+        let ledger = if self.has_ledger() {
+            if let Some(token) = &held {
+                mirror.witness(token);
+            }
+            mirror.look(expected, world.now)
+        } else {
+            ZohoMintLedgerSpec::default()
+        };
+        let facts = Facts {
             deleting: false,
             defect: None,
             suspended: false,
-            renew_before: Duration::from_secs(1800),
+            renewal: Renewal::BeforeExpiry(Duration::from_secs(1800)),
             spacing: Duration::ZERO,
-            verification: None,
             renew_requested: world.is_asked && !writer.has_acted,
-            source: Source::Usable { inputs: INPUTS.into(), ledger: "0000".into() },
-            ledger: self.view(&record.value, writer, held.is_some(), world.now),
-            target: if held.is_some() { Target::Ours { token: held, intact: true } } else { Target::Absent },
+            source: Source::Usable { inputs: inputs(), ledger: "0000".into() },
+            target: if expected { Target::Ours { token: held, intact: true } } else { Target::Absent },
+            stored: writer.hand.as_ref().filter(|_| writer.has_stored).map(|token| token.attempt.clone()),
+            conflict: None,
             at_hand: writer.hand.as_ref().map(Token::record),
+            verification: None,
+            ledger,
             minting: false,
             grounded_until: None,
         };
-        let plan = plan::plan(&observed, &writer.holder, self.limits(), world.now);
-        (observed, plan)
+        let plan = plan::plan(&facts, &writer.holder, self.limits(), world.now);
+        Look { mirror, facts, expected, plan }
+    }
+
+    /// The ledger as the writer knows it once it has seen that one.
+    fn mirror(&self, world: &World, writer: &Writer, sight: Sight) -> LedgerMirror {
+        let forgets = self.protocol == Protocol::ForgetfulPresumption && !matches!(world.ledger.value, Record::Kept(_));
+        let mut writer = if forgets { Writer::new(writer.holder.clone()) } else { writer.clone() };
+        match (sight, &world.former_ledger.value) {
+            // That a list does not name a ledger is believed after a read only.
+            (Sight::FormerLedger, Record::Absent) => {}
+            (Sight::FormerLedger, _) => writer.see(&world.former_ledger, world.now),
+            (Sight::Present | Sight::FormerTarget, _) => writer.see(&world.ledger, world.now),
+        }
+        writer.mirror
     }
 
     pub(super) fn look(&self, world: &mut World, index: usize, sight: Sight) {
-        self.witness(world, index, sight);
-        let (observed, plan) = self.decide(world, &world.writers[index], sight);
-        let seen = if sight == Sight::FormerLedger { &world.former_ledger } else { &world.ledger };
-        let on = seen.version;
-        let stored = match &seen.value {
-            Record::Kept(ledger) => ledger.presumed_full_at,
-            Record::Absent | Record::Unreadable => None,
-        };
+        let Look { mirror, facts, expected, plan } = self.decide(world, &world.writers[index], sight);
+        world.writers[index].mirror = mirror;
         self.note_hold(&plan);
         world.writers[index].phase = match plan {
             Plan::Store => {
@@ -94,32 +95,15 @@ impl Setting {
                 if why == plan::MintReason::Requested {
                     self.met.note(Met::Wanted);
                 }
-                let holder = world.writers[index].holder.clone();
-                let id = world.unused(&format!("{holder}."));
-                world.writers[index].has_acted |= observed.renew_requested;
-                let reservation = Reservation { id, at: world.now, is_committed: false };
-                if self.has_ledger() {
-                    let request = Request {
-                        inputs: INPUTS,
-                        need: why.need(),
-                        asked: observed.renew_requested,
-                        holder: &holder,
-                        spacing: observed.spacing,
-                    };
-                    let answer = budget::account(&observed.ledger, &request, self.limits(), world.now);
-                    assert_eq!(answer, Answer::Go, "plan and budget agree");
-                    let ledger = Arc::new(with_entry(observed.ledger, &reservation, holder));
-                    Phase::Composed { ledger, on, reservation: Some(reservation) }
-                } else {
-                    Phase::Cleared(reservation)
-                }
+                self.compose(world, index, &facts, (why, expected))
             }
             Plan::Keep { .. } | Plan::Wait { .. } | Plan::Park { .. } => {
-                let presumed = observed.ledger.presumed_full_at;
                 let is_waiting = matches!(plan, Plan::Wait { .. });
-                let keeps = self.protocol != Protocol::ForgetfulPresumption;
-                if keeps && is_waiting && presumed.is_some() && presumed != stored {
-                    Phase::Composed { ledger: Arc::new(observed.ledger), on, reservation: None }
+                let keeps = is_waiting && self.protocol != Protocol::ForgetfulPresumption && self.has_ledger();
+                let writer = &mut world.writers[index];
+                let draft = if keeps { writer.mirror.keep(expected, self.limits(), world.now) } else { None };
+                if let Some(draft) = draft {
+                    Phase::Composed { draft: Box::new(draft), reservation: None }
                 } else {
                     if sight == Sight::Present {
                         world.is_settled = true;
@@ -135,6 +119,36 @@ impl Setting {
         };
     }
 
+    /// A flight starts: the entry is composed, or, without a ledger, the request is next.
+    fn compose(
+        &self,
+        world: &mut World,
+        index: usize,
+        facts: &Facts,
+        (why, expected): (plan::MintReason, bool),
+    ) -> Phase {
+        let now = world.now;
+        let writer = &mut world.writers[index];
+        writer.has_acted |= facts.renew_requested;
+        let random = u32::try_from(index).expect("few writers") << 8 | u32::from(writer.drafts);
+        writer.drafts += 1;
+        if !self.has_ledger() {
+            let id = format!("{}.{random}", now.unix()).into();
+            return Phase::Cleared(Reservation { id, at: now, is_committed: false });
+        }
+        let request = Request {
+            inputs: &inputs(),
+            need: why.need(),
+            asked: facts.renew_requested,
+            holder: &writer.holder,
+            spacing: facts.spacing,
+        };
+        let reserved = writer.mirror.reserve(&request, self.limits(), (expected, random), now);
+        let (id, draft) = reserved.expect("plan and budget agree");
+        let reservation = Reservation { id, at: now, is_committed: false };
+        Phase::Composed { draft: Box::new(draft), reservation: Some(reservation) }
+    }
+
     fn note_hold(&self, plan: &Plan) {
         let Plan::Wait { why, .. } = plan else { return };
         match why {
@@ -148,36 +162,63 @@ impl Setting {
     }
 
     pub(super) fn put(&self, world: &mut World, index: usize) {
-        let Phase::Composed { ledger, on, reservation } = take_phase(world, index) else { return };
-        if on != world.ledger.version {
-            self.met.note(Met::LedgerConflict);
+        let Phase::Composed { draft, reservation } = take_phase(world, index) else { return };
+        if replaces(&draft, &world.ledger) {
+            let is_presumed = draft.record.presumed_full_at.is_some();
+            let version = world.keep_record(&draft.record);
+            let writer = &mut world.writers[index];
+            writer.mirror.confirm(*draft, version);
+            match reservation {
+                Some(reservation) => writer.phase = Phase::Reserved(Reservation { is_committed: true, ..reservation }),
+                None if is_presumed => self.met.note(Met::PresumptionKept),
+                None => {}
+            }
             return;
         }
-        world.put_ledger(Record::Kept(ledger));
-        let writer = &mut world.writers[index];
-        writer.lessons.clear();
-        match reservation {
-            Some(reservation) => writer.phase = Phase::Reserved(Reservation { is_committed: true, ..reservation }),
-            None => self.met.note(Met::PresumptionKept),
+        self.met.note(Met::LedgerConflict);
+        let is_gone = world.ledger.value == Record::Absent;
+        Self::look_for_own_entry(world, index, reservation.filter(|_| !is_gone));
+    }
+
+    /// The answer is lost, and but for one fate so is the attempt to read the ledger again: the writer takes it that
+    /// nothing was reserved.
+    pub(super) fn lose_put(world: &mut World, index: usize, fate: Fate) {
+        let Phase::Composed { draft, reservation } = take_phase(world, index) else { return };
+        if replaces(&draft, &world.ledger) {
+            match fate {
+                Fate::Applied => drop(world.keep_record(&draft.record)),
+                Fate::Found => {
+                    world.keep_record(&draft.record);
+                    return Self::look_for_own_entry(world, index, reservation);
+                }
+                Fate::Delayed => world.adrift = Some(Arc::new(draft.record)),
+                Fate::Dropped => {}
+            }
+        }
+        if let Some(reservation) = reservation {
+            world.writers[index].learn(reservation.id, Outcome::NotSent, None);
         }
     }
 
-    /// The answer is lost, and so is the attempt to read the ledger again: the writer takes it that nothing was reserved.
-    pub(super) fn lose_put(world: &mut World, index: usize, fate: Fate) {
-        let Phase::Composed { ledger, on, reservation } = take_phase(world, index) else { return };
-        match fate {
-            Fate::Applied if on == world.ledger.version => world.put_ledger(Record::Kept(ledger)),
-            Fate::Delayed if on == world.ledger.version => world.adrift = Some(ledger),
-            Fate::Applied | Fate::Delayed | Fate::Dropped => {}
-        }
-        if let Some(reservation) = reservation {
-            world.writers[index].learn(&reservation, Outcome::NotSent, None);
+    /// The ledger is read again after a write without a clear answer.
+    fn look_for_own_entry(world: &mut World, index: usize, reservation: Option<Reservation>) {
+        let World { writers, ledger, now, .. } = world;
+        let writer = &mut writers[index];
+        writer.see(ledger, *now);
+        match reservation {
+            Some(reservation) if writer.mirror.holds(&reservation.id) => {
+                let is_entry = |record: &Record| matches!(record, Record::Kept(kept) if kept.attempts.iter().any(|entry| entry.id == reservation.id));
+                let is_committed = is_entry(&ledger.value);
+                writer.phase = Phase::Reserved(Reservation { is_committed, ..reservation });
+            }
+            Some(reservation) => writer.learn(reservation.id, Outcome::NotSent, None),
+            None => {}
         }
     }
 
     pub(super) fn arrive(&self, world: &mut World) {
-        if let Some(ledger) = world.adrift.take() {
-            world.put_ledger(Record::Kept(ledger));
+        if let Some(record) = world.adrift.take() {
+            world.keep_record(&record);
             self.met.note(Met::LateWriteArrived);
         }
     }
@@ -190,7 +231,7 @@ impl Setting {
             writer.phase = Phase::Cleared(reservation);
         } else {
             self.met.note(Met::DeadlinePassed);
-            writer.learn(&reservation, Outcome::NotSent, None);
+            writer.learn(reservation.id, Outcome::NotSent, None);
         }
     }
 
@@ -203,7 +244,7 @@ impl Setting {
             self.met.note(Met::SentAfterPause);
         }
         if reply == Reply::NoConnection {
-            world.writers[index].learn(&reservation, Outcome::NotSent, None);
+            world.writers[index].learn(reservation.id, Outcome::NotSent, None);
             return;
         }
         let life = self.token_life();
@@ -216,37 +257,36 @@ impl Setting {
         let reply = taken.map_or(Reply::Throttled, |()| reply);
         match reply {
             Reply::Token => {
-                writer.learn(&reservation, Outcome::Minted, Some(life));
+                writer.learn(reservation.id.clone(), Outcome::Minted, Some(life));
                 let expires_at = reservation.at + life;
                 if expires_at > world.now {
                     writer.has_stored = false;
                     writer.hand = Some(Token { attempt: reservation.id, issued_at: reservation.at, expires_at });
                 }
             }
-            Reply::LostToken | Reply::ServerError => writer.learn(&reservation, Outcome::Unknown, None),
+            Reply::LostToken | Reply::ServerError => writer.learn(reservation.id, Outcome::Unknown, None),
             Reply::Throttled | Reply::Refused => {
-                writer.learn(&reservation, Outcome::NotMinted, None);
-                let said = if reply == Reply::Throttled { Word::Throttled } else { Word::Refused };
+                writer.learn(reservation.id, Outcome::NotMinted, None);
                 if self.has_ledger() {
-                    writer.phase = Phase::Told(said);
+                    writer.mirror.learn(word(reply, world.now));
+                    writer.phase = Phase::Told;
                 }
             }
             Reply::NoConnection => {}
         }
     }
 
-    /// See `Ledgers::amend`: it reads again until its write succeeds.
-    pub(super) fn amend(&self, world: &mut World, index: usize) {
-        let Phase::Told(said) = take_phase(world, index) else { return };
-        let mut ledger = self.view(&world.ledger.value, &world.writers[index], true, world.now);
-        match said {
-            Word::Throttled => record::throttle(&mut ledger, world.now + Duration::from_secs(120)),
-            Word::Refused => {
-                record::refuse(&mut ledger, INPUTS, (Reason::RefreshTokenRejected, None), world.now);
+    /// A word of the token service counts already; it is written at once, too.
+    pub(super) fn keep(&self, world: &mut World, index: usize) {
+        let Phase::Told = take_phase(world, index) else { return };
+        for _ in 0..MOST_TRIES {
+            let Some(draft) = world.writers[index].mirror.keep(true, self.limits(), world.now) else { return };
+            if replaces(&draft, &world.ledger) {
+                let version = world.keep_record(&draft.record);
+                return world.writers[index].mirror.confirm(draft, version);
             }
+            Self::look_for_own_entry(world, index, None);
         }
-        world.put_ledger(Record::Kept(Arc::new(ledger)));
-        world.writers[index].lessons.clear();
     }
 
     pub(super) fn store(&self, world: &mut World, index: usize) {
@@ -272,22 +312,24 @@ impl Setting {
         if matches!(writer.phase, Phase::Reserved(_) | Phase::Cleared(_)) {
             self.met.note(Met::CrashWithReservation);
         }
-        world.writers[index] = Writer::new(world.unused(&writer.holder[..1]));
+        world.writers[index] =
+            Writer { drafts: writer.drafts, ..Writer::new(world.unused_holder(&writer.holder.as_str()[..1])) };
         self.spend(world, Fault::Crash);
     }
 }
 
-fn with_entry(mut ledger: ZohoMintLedgerSpec, reservation: &Reservation, holder: String) -> ZohoMintLedgerSpec {
-    let attempt = Attempt {
-        id: reservation.id.clone(),
-        at: reservation.at,
-        holder,
-        inputs: INPUTS.into(),
-        life: None,
-        outcome: None,
-    };
-    record::reserve(&mut ledger, attempt);
-    ledger
+/// Is the draft a write of this version?
+fn replaces(draft: &Draft, ledger: &Versioned<Record>) -> bool {
+    let stored = (ledger.value != Record::Absent).then(|| ledger.object_version());
+    draft.replaces == stored
+}
+
+fn word(reply: Reply, now: Time) -> Lesson {
+    if reply == Reply::Throttled {
+        Lesson::Throttle { until: now + SILENCE }
+    } else {
+        Lesson::Refusal { inputs: inputs(), reason: Reason::RefreshTokenRejected, code: None, at: now }
+    }
 }
 
 fn take_phase(world: &mut World, index: usize) -> Phase {

@@ -5,16 +5,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use zoho_api::names::{AttemptId, Holder, InputsDigest, ObjectVersion};
 use zoho_api::{Attempt, Outcome, Time, ZohoMintLedgerSpec};
 use zoho_core::plan;
-use zoho_core::plan::budget::{IN_FLIGHT, Limits};
+use zoho_core::plan::budget::{self, IN_FLIGHT, Limits};
+use zoho_core::plan::mirror::{Draft, LedgerMirror};
 use zoho_core::plan::record::Lesson;
 use zoho_core::plan::renewal::Life;
 
 use super::setting::Setting;
 
 /// What all writers send.
-pub(super) const INPUTS: &str = "inputs";
+pub(super) fn inputs() -> InputsDigest {
+    "inputs".into()
+}
 
 /// When every play begins.
 pub(super) fn start() -> Time {
@@ -86,6 +90,13 @@ pub(super) struct Versioned<T> {
     pub(super) value: T,
 }
 
+impl<T> Versioned<T> {
+    /// As the product writes it.
+    pub(super) fn object_version(&self) -> ObjectVersion {
+        ObjectVersion { uid: "ledger".into(), resource_version: self.version.to_string() }
+    }
+}
+
 /// The ledger object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Record {
@@ -97,7 +108,7 @@ pub(super) enum Record {
 /// A token: in a writer's memory, or in the target. Its attempt tells it from all others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Token {
-    pub(super) attempt: String,
+    pub(super) attempt: AttemptId,
     pub(super) issued_at: Time,
     pub(super) expires_at: Time,
 }
@@ -106,7 +117,7 @@ impl Token {
     /// As the product records it.
     pub(super) fn record(&self) -> plan::Token {
         let life = Life { issued_at: self.issued_at, expires_at: self.expires_at };
-        plan::Token { life, inputs: INPUTS.into(), attempt: self.attempt.clone() }
+        plan::Token { life, inputs: inputs(), attempt: self.attempt.clone() }
     }
 }
 
@@ -115,7 +126,7 @@ impl Token {
 pub(super) struct Server {
     requests: Vec<Time>,
     /// Attempt and death of each living token, oldest first.
-    alive: Vec<(String, Time)>,
+    alive: Vec<(AttemptId, Time)>,
 }
 
 /// The span in which the token service counts requests.
@@ -129,7 +140,7 @@ impl Server {
     /// Takes a request, which mints where a life is given.
     pub(super) fn take(
         &mut self,
-        attempt: &str,
+        attempt: &AttemptId,
         life: Option<Duration>,
         limits: Limits,
         now: Time,
@@ -140,7 +151,7 @@ impl Server {
         }
         self.requests.push(now);
         if let Some(life) = life {
-            self.alive.push((attempt.to_owned(), now + life));
+            self.alive.push((attempt.clone(), now + life));
         }
         if self.alive.len() > limits.live {
             self.alive.remove(0);
@@ -161,28 +172,20 @@ impl Server {
 /// The right to send one request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Reservation {
-    pub(super) id: String,
+    pub(super) id: AttemptId,
     pub(super) at: Time,
     /// Did its entry really get into the ledger? The writer does not look at this; property S3 does.
     pub(super) is_committed: bool,
-}
-
-/// A word of the token service that is written to the ledger at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Word {
-    Throttled,
-    Refused,
 }
 
 /// How far a writer has got. The clock and the other writers may move between any two phases.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Phase {
     Idle,
-    /// The next ledger is composed from what was seen and its write is on the way; without a reservation it only keeps a
-    /// presumption.
+    /// The next ledger is composed from what was seen and its write is on the way; without a reservation it only keeps
+    /// what must not be forgotten.
     Composed {
-        ledger: Arc<ZohoMintLedgerSpec>,
-        on: u16,
+        draft: Box<Draft>,
         reservation: Option<Reservation>,
     },
     /// The entry is in the ledger.
@@ -190,7 +193,7 @@ pub(super) enum Phase {
     /// The deadline was looked at; the request is next.
     Cleared(Reservation),
     /// The token service said something that must be written down.
-    Told(Word),
+    Told,
     /// The target, in the version that was seen, is about to get this token.
     Storing {
         token: Token,
@@ -202,8 +205,11 @@ pub(super) enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Writer {
     /// This process; another one after a restart.
-    pub(super) holder: String,
-    pub(super) lessons: Vec<Lesson>,
+    pub(super) holder: Holder,
+    /// The ledger as this process knows it: the product's own.
+    pub(super) mirror: LedgerMirror,
+    /// Drafts composed at this instant: what makes their ids unique, as chance does it in the product.
+    pub(super) drafts: u8,
     pub(super) hand: Option<Token>,
     /// The token at hand has been stored.
     pub(super) has_stored: bool,
@@ -214,10 +220,11 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(holder: String) -> Self {
+    pub(super) fn new(holder: Holder) -> Self {
         Self {
             holder,
-            lessons: Vec::new(),
+            mirror: LedgerMirror::default(),
+            drafts: 0,
             hand: None,
             has_stored: false,
             has_acted: false,
@@ -226,28 +233,59 @@ impl Writer {
         }
     }
 
-    /// Does what it remembers of its attempts, or is about to write, name this one?
-    fn refers_to(&self, id: &str) -> bool {
-        self.lessons.iter().any(|lesson| lesson.id == id)
-            || match &self.phase {
-                Phase::Composed { .. } => true,
-                Phase::Reserved(reservation) | Phase::Cleared(reservation) => reservation.id == id,
-                Phase::Idle | Phase::Told(_) | Phase::Storing { .. } => false,
-            }
+    /// Is this attempt on its way?
+    fn refers_to(&self, id: &AttemptId) -> bool {
+        match &self.phase {
+            Phase::Composed { .. } => true,
+            Phase::Reserved(reservation) | Phase::Cleared(reservation) => reservation.id == *id,
+            Phase::Idle | Phase::Told | Phase::Storing { .. } => false,
+        }
     }
 
-    fn mentions(&self, name: &str) -> bool {
-        let is_under_way = match &self.phase {
-            Phase::Composed { reservation, .. } => reservation.as_ref().is_some_and(|new| new.id == name),
-            Phase::Reserved(new) | Phase::Cleared(new) => new.id == name,
-            Phase::Idle | Phase::Told(_) | Phase::Storing { .. } => false,
-        };
-        is_under_way || self.holder == name || self.lessons.iter().any(|lesson| lesson.id == name)
-    }
-
-    pub(super) fn learn(&mut self, reservation: &Reservation, outcome: Outcome, life: Option<Duration>) {
+    pub(super) fn learn(&mut self, id: AttemptId, outcome: Outcome, life: Option<Duration>) {
         let life = life.and_then(|life| i32::try_from(life.as_secs()).ok());
-        self.lessons.push(Lesson { id: reservation.id.clone(), outcome, life });
+        self.mirror.learn(Lesson::Outcome { id, outcome, life });
+    }
+
+    /// Takes in the ledger as the API server has it, or had it.
+    pub(super) fn see(&mut self, ledger: &Versioned<Record>, now: Time) {
+        let version = ledger.object_version();
+        let _is_news = match &ledger.value {
+            Record::Absent => return self.mirror.gone(),
+            Record::Unreadable => self.mirror.absorb(version, None, now),
+            Record::Kept(record) => self.mirror.absorb(version, Some(record.as_ref().clone()), now),
+        };
+    }
+
+    /// Does it know more of the ledger than what is stored?
+    pub(super) fn has_learnt(&self) -> bool {
+        let mut mirror = self.mirror.clone();
+        mirror.gone();
+        mirror != LedgerMirror::default()
+    }
+
+    /// Forgets what it will see again at its next look, and what it learnt where the ledger says the same. Returns
+    /// whether it knows the ledger as it is: then it does not take an older one for it.
+    fn forget_what_it_sees_again(&mut self, ledger: &Versioned<Record>, limits: Option<Limits>, now: Time) -> bool {
+        let knows = self.mirror.version() == Some(&ledger.object_version());
+        match &ledger.value {
+            Record::Absent => self.mirror.gone(),
+            Record::Unreadable if knows => return false,
+            Record::Kept(record) if knows && budget::is_from_the_future(record, now) => return false,
+            Record::Unreadable | Record::Kept(_) => {
+                self.see(ledger, now);
+                if let Some(limits) = limits.filter(|_| self.has_learnt()) {
+                    let mut fresh = Self::new(self.holder.clone());
+                    fresh.see(ledger, now);
+                    let says_the_same = self.mirror.look(false, now) == fresh.mirror.look(false, now);
+                    if says_the_same && self.mirror.keep(false, limits, now).is_none() {
+                        self.mirror = fresh.mirror;
+                    }
+                }
+                self.mirror.gone();
+            }
+        }
+        knows
     }
 }
 
@@ -293,11 +331,11 @@ impl World {
         let mut token = None;
         let start = start();
         let mut writers: Vec<Writer> =
-            ('a'..).take(setting.writers).map(|name| Writer::new(format!("{name}0"))).collect();
+            ('a'..).take(setting.writers).map(|name| Writer::new(format!("{name}0").into())).collect();
         for (number, Past { ago, life, outcome }) in setting.past.iter().enumerate() {
             let at = start - Duration::from_secs(*ago);
             let lasts = Duration::from_secs(*life);
-            let id = format!("past{number}");
+            let id = AttemptId::from(format!("past{number}"));
             if let Some(outcome) = outcome {
                 let minted = matches!(outcome, Outcome::Minted | Outcome::Unknown).then_some(lasts);
                 server.take(&id, minted, setting.server, at).expect("a past within the limits of the server");
@@ -312,8 +350,8 @@ impl World {
             ledger.attempts.push(Attempt {
                 id,
                 at,
-                holder: if outcome.is_none() { writers[0].holder.clone() } else { String::new() },
-                inputs: INPUTS.into(),
+                holder: if outcome.is_none() { writers[0].holder.clone() } else { Holder::default() },
+                inputs: inputs(),
                 life: known.and_then(|life| i32::try_from(life.as_secs()).ok()),
                 outcome: *outcome,
             });
@@ -357,47 +395,56 @@ impl World {
         }
     }
 
+    /// What the columns for people say is left out: it changes no decision.
+    pub(super) fn keep_record(&mut self, record: &ZohoMintLedgerSpec) -> ObjectVersion {
+        let record = record.clone();
+        let plain = ZohoMintLedgerSpec { last_mint_time: None, counts: None, last_verdict: None, ..record };
+        self.put_ledger(Record::Kept(Arc::new(plain)));
+        self.ledger.object_version()
+    }
+
     pub(super) fn put_ledger(&mut self, value: Record) {
         let version = self.ledger.version + 1;
         self.former_ledger = std::mem::replace(&mut self.ledger, Versioned { version, value });
         self.adrift = None;
+        self.is_settled = false;
         self.forget_former();
     }
 
     pub(super) fn put_target(&mut self, token: Token) {
         let version = self.target.version + 1;
         self.former_target = std::mem::replace(&mut self.target, Versioned { version, value: Some(token) });
+        self.is_settled = false;
         self.forget_former();
     }
 
-    pub(super) fn move_to(&mut self, now: Time) {
+    pub(super) fn move_to(&mut self, now: Time, limits: Limits) {
         self.now = now;
         self.is_settled = false;
         self.server.forget(now);
         for writer in &mut self.writers {
+            writer.drafts = 0;
             if writer.hand.take_if(|token| token.expires_at <= now).is_some() {
                 writer.has_stored = false;
             }
         }
-        self.forget_trifles();
+        self.forget_trifles(limits);
     }
 
-    /// A name for an attempt or a process that nothing refers to.
-    pub(super) fn unused(&self, prefix: &str) -> String {
-        let mut names = (0..).map(|number: u32| format!("{prefix}{number}"));
+    /// A name for a process that nothing refers to.
+    pub(super) fn unused_holder(&self, prefix: &str) -> Holder {
+        let mut names = (0..).map(|number: u32| Holder::from(format!("{prefix}{number}")));
         names.find(|name| !self.mentions(name)).expect("numbers do not end")
     }
 
-    fn mentions(&self, name: &str) -> bool {
-        let is_in = |ledger: &ZohoMintLedgerSpec| {
-            ledger.attempts.iter().any(|attempt| attempt.id == name || attempt.holder == name)
-        };
+    fn mentions(&self, name: &Holder) -> bool {
+        let is_in = |ledger: &ZohoMintLedgerSpec| ledger.attempts.iter().any(|attempt| attempt.holder == *name);
         let records = [&self.ledger.value, &self.former_ledger.value];
+        let is_drafted =
+            |writer: &Writer| matches!(&writer.phase, Phase::Composed { draft, .. } if is_in(&draft.record));
         records.into_iter().any(|record| matches!(record, Record::Kept(ledger) if is_in(ledger)))
             || self.adrift.iter().any(|ledger| is_in(ledger))
-            || self.server.alive.iter().any(|(attempt, _)| attempt == name)
-            || self.tokens().any(|token| token.attempt == name)
-            || self.writers.iter().any(|writer| writer.mentions(name))
+            || self.writers.iter().any(|writer| writer.holder == *name || is_drafted(writer))
     }
 
     fn tokens(&self) -> impl Iterator<Item = &Token> {
@@ -407,32 +454,27 @@ impl World {
 
     /// What cannot change anything any more must not tell states apart: lessons that the ledger knows, tokens that were
     /// replaced, names and versions that nothing refers to.
-    fn forget_trifles(&mut self) {
+    fn forget_trifles(&mut self, limits: Limits) {
         let is_over: Vec<bool> = self.writers.iter().map(|writer| !self.has_unstored_token(writer)).collect();
         for (writer, is_over) in self.writers.iter_mut().zip(is_over) {
             if is_over && self.faults.left(Fault::Stale) == 0 && !matches!(writer.phase, Phase::Storing { .. }) {
                 writer.hand = None;
                 writer.has_stored = false;
             }
-            if let (Record::Kept(ledger), None) = (&self.ledger.value, &self.adrift) {
-                writer.lessons.retain(|lesson| {
-                    let attempt = ledger.attempts.iter().find(|attempt| attempt.id == lesson.id);
-                    attempt.is_some_and(|attempt| attempt.outcome != Some(lesson.outcome))
-                });
-            }
         }
+        let knowing = self.forget_mirrors(limits);
         if let Record::Kept(ledger) = &self.ledger.value {
             let is_old = |attempt: &Attempt| {
                 attempt.at + IN_FLIGHT <= self.now
-                    && !attempt.id.is_empty()
+                    && !attempt.id.as_str().is_empty()
                     && !self.writers.iter().any(|writer| writer.refers_to(&attempt.id))
                     && !self.tokens().any(|token| token.attempt == attempt.id)
             };
             if self.adrift.is_none() && ledger.attempts.iter().any(is_old) {
                 let mut renamed = ledger.as_ref().clone();
                 for attempt in renamed.attempts.iter_mut().filter(|attempt| is_old(attempt)) {
-                    attempt.id.clear();
-                    attempt.holder.clear();
+                    attempt.id = AttemptId::default();
+                    attempt.holder = Holder::default();
                 }
                 self.ledger.value = Record::Kept(Arc::new(renamed));
                 if self.former_ledger.version == self.ledger.version {
@@ -440,7 +482,9 @@ impl World {
                 }
             }
         }
-        let uses_versions = |writer: &Writer| matches!(writer.phase, Phase::Composed { .. } | Phase::Storing { .. });
+        let uses_versions = |writer: &Writer| {
+            writer.mirror.is_stored() || matches!(writer.phase, Phase::Composed { .. } | Phase::Storing { .. })
+        };
         if self.adrift.is_none() && !self.writers.iter().any(uses_versions) {
             self.former_ledger.version = u16::from(self.former_ledger.version == self.ledger.version);
             self.ledger.version = 1;
@@ -448,6 +492,29 @@ impl World {
             self.target.version = 1;
         }
         self.forget_former();
+        self.remind(&knowing);
+    }
+
+    /// See [`Writer::forget_what_it_sees_again`]; returns who knows the ledger as it is.
+    fn forget_mirrors(&mut self, limits: Limits) -> Vec<bool> {
+        let Self { writers, ledger, adrift, now, .. } = self;
+        // What a writer learnt of an entry that may still arrive is not known to the ledger.
+        let limits = if adrift.is_some() { None } else { Some(limits) };
+        writers.iter_mut().map(|writer| writer.forget_what_it_sees_again(ledger, limits, *now)).collect()
+    }
+
+    fn remind(&mut self, knowing: &[bool]) {
+        if self.faults.left(Fault::Stale) > 0 {
+            for (writer, _) in self.writers.iter_mut().zip(knowing).filter(|(_, knows)| **knows) {
+                writer.see(&self.ledger, self.now);
+            }
+        }
+    }
+
+    /// What the writers know of the ledger must not tell states apart where they will see it again.
+    pub(super) fn forget_seen(&mut self, limits: Limits) {
+        let knowing = self.forget_mirrors(limits);
+        self.remind(&knowing);
     }
 
     /// Does a living token stand in the target?
@@ -458,7 +525,7 @@ impl World {
     /// Does the writer hold a token that the target should get?
     pub(super) fn has_unstored_token(&self, writer: &Writer) -> bool {
         let held = self.target.value.as_ref().map(Token::record);
-        writer.hand.as_ref().is_some_and(|token| held.is_none_or(|held| token.record().supersedes(&held)))
+        writer.hand.as_ref().is_some_and(|token| held.is_none_or(|held| token.record().supersedes(&held, self.now)))
     }
 
     /// What nobody can see any more must not tell states apart.
