@@ -304,7 +304,7 @@ mod tests {
         };
         stand_in_for_ledger(&mut observed, Some(&status));
         let now = "2026-11-21T10:20:00Z".parse().unwrap();
-        let plan = plan(&observed, "h", budget::Limits::default(), now);
+        let plan = plan(&observed, "h", Limits::default(), now);
         assert!(matches!(plan, Plan::Wait { until, .. } if until.to_string() == "2026-11-21T10:30:00Z"), "{plan:?}");
     }
 }
