@@ -105,7 +105,7 @@ pub(crate) fn rights(flags: &Flags) -> Vec<Right> {
         some => some.iter().map(|namespace| Some(namespace.as_str())).collect(),
     };
     for namespace in served {
-        need(namespace, GROUP, "zohocredentials", None, &["list", "watch"]);
+        need(namespace, GROUP, "zohocredentials", None, &["get", "list", "watch"]);
         need(namespace, GROUP, "zohocredentials/status", None, &["patch"]);
         need(namespace, "", "secrets", None, &["get", "create", "patch", "delete"]);
         if flags.secret_access == SecretAccess::Watch {

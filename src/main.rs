@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use zoho_client::calls::ApiError;
 use zoho_client::clock::{self, Clock};
 use zoho_client::transport::Transport;
+use zoho_core::facts::Installation;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -77,12 +78,27 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     serve::serve_metrics(&flags.metrics_bind_address, metrics.clone()).await?;
 
     let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
-    let ledgers =
-        Ledgers::new(client.clone(), &namespace, policy.labels.clone(), holder.clone(), policy.limits, clock.clone());
+    let ledgers = Ledgers::new(
+        client.clone(),
+        (&namespace, &flags.instance),
+        policy.labels.clone(),
+        holder.as_str().into(),
+        policy.limits,
+        clock.clone(),
+    );
     let probes = Probes::new(transport.clone(), clock.clone(), wake.clone());
     let gate = Gate::new(flags.mint_rate);
-    let mints = Mints::new(ledgers, transport, gate, clock.clone(), leadership.clone(), metrics.clone(), wake.clone());
     let index = Arc::new(Index::default());
+    let mints = Mints::new(
+        ledgers,
+        index.clone(),
+        transport,
+        gate,
+        clock.clone(),
+        leadership.clone(),
+        metrics.clone(),
+        wake.clone(),
+    );
     metrics.add(Series {
         index: index.clone(),
         ledgers: mints.ledgers().clone(),
@@ -98,8 +114,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         mints,
         probes,
         flags,
-        policy,
-        hash_key,
+        installation: Installation { policy, hash_key: hash_key.key, hash_key_replaces_lost: hash_key.replaces_lost },
         clock,
         wake,
         memories: std::sync::Mutex::default(),

@@ -8,16 +8,19 @@ mod crash;
 mod day;
 mod demo;
 mod examples;
+mod faults;
+mod fights;
 mod gitops;
 mod hash_key;
 mod healing;
+mod honesty;
 mod inputs;
 mod install;
 mod journey;
 mod layers;
 mod leader;
 mod metrics;
-mod model;
+// mod model; is being moved to the shared mirror
 mod monitoring;
 mod plugin;
 mod preconditions;
@@ -31,6 +34,7 @@ mod server_login;
 mod startup;
 mod support;
 mod templates;
+mod time;
 #[cfg(feature = "otlp")]
 mod traces;
 mod verify;

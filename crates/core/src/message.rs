@@ -62,11 +62,6 @@ pub fn with_next_try_or_change(message: &str, until: Option<Time>) -> String {
     }
 }
 
-/// Takes [`with_next_try`] off again.
-pub fn without_next_try(message: &str) -> &str {
-    message.split(" Next try ").next().unwrap_or_default()
-}
-
 /// What a throttle means. `attempts`: how many requests of our own led to it.
 ///
 /// Zoho's words for it are localised, and are those for an address that may not log in; so where our own requests cannot

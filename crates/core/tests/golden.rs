@@ -10,7 +10,7 @@ use std::time::Duration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
-use zoho_api::names::ObjectName;
+use zoho_api::names::{AttemptId, ObjectName};
 use zoho_api::{
     Attempt, ConditionType, DataCenter, Observed as Versions, Outcome, Reason, SecretRef, Time, ZohoCredentialStatus,
     ZohoMintLedgerSpec,
@@ -22,7 +22,8 @@ use zoho_core::issuer::server_login::{self, Answer, LoginServer};
 use zoho_core::message::Names;
 use zoho_core::plan::budget::Limits;
 use zoho_core::plan::record::{self, Lesson};
-use zoho_core::plan::{Defect, Observed, Source, Target, plan};
+use zoho_core::plan::renewal::Renewal;
+use zoho_core::plan::{Defect, Facts, Source, Target, plan};
 use zoho_core::policy::Policy;
 use zoho_core::secret::{LoginGrant, RefreshGrant};
 use zoho_core::status::Report;
@@ -38,26 +39,28 @@ struct Told(ZohoCredentialStatus);
 
 impl Told {
     fn of(source: Source, ledger: ZohoMintLedgerSpec, failure: Option<&Failure>, names: &Names, at: Time) -> Self {
-        let observed = Observed {
+        let facts = Facts {
             deleting: false,
             defect: None,
             suspended: false,
-            renew_before: Duration::from_secs(1800),
+            renewal: Renewal::BeforeExpiry(Duration::from_secs(1800)),
             spacing: Duration::ZERO,
             renew_requested: false,
             source,
             target: Target::Absent,
+            stored: None,
+            conflict: None,
             at_hand: None,
             verification: None,
             ledger,
             minting: false,
             grounded_until: None,
         };
-        let plan = plan(&observed, "holder", Limits::default(), at);
+        let plan = plan(&facts, &"holder".into(), Limits::default(), at);
         let report = Report {
             previous: &ZohoCredentialStatus::default(),
             generation: 1,
-            observed: &observed,
+            facts: &facts,
             plan: &plan,
             failure,
             names,
@@ -114,11 +117,11 @@ fn told(answers: &[Reply], names: &Names) -> (Told, Time) {
     let mut at = now();
     for (number, answer) in answers.iter().enumerate() {
         at = now() + Duration::from_secs(60 * number as u64);
-        let id = number.to_string();
+        let id = AttemptId::from(number.to_string());
         let attempt =
             Attempt { id: id.clone(), at, holder: "holder".into(), inputs: INPUTS.into(), life: None, outcome: None };
         record::reserve(&mut ledger, attempt);
-        let mut learn = |outcome| record::learn(&mut ledger, &Lesson { id: id.clone(), outcome, life: None });
+        let mut learn = |outcome| record::learn(&mut ledger, &Lesson::Outcome { id: id.clone(), outcome, life: None });
         let (reason, code, cause) = match answer {
             Reply::Minted(_) => panic!("this page is about failures"),
             Reply::Throttled { silence } => {
@@ -129,7 +132,7 @@ fn told(answers: &[Reply], names: &Names) -> (Told, Time) {
             Reply::Failed(Failed { reason, code, permanent, outcome, cause }) => {
                 learn(*outcome);
                 if *permanent {
-                    record::refuse(&mut ledger, INPUTS, (*reason, code.clone()), at);
+                    record::refuse(&mut ledger, &INPUTS.into(), (*reason, code.clone()), at);
                 }
                 (*reason, code.clone(), cause.clone())
             }

@@ -129,6 +129,6 @@ fn ledger(facts: &Facts, now: Time) -> String {
                 throttled.unwrap_or_default()
             )
         }
-        None => name.clone(),
+        None => name.to_string(),
     }
 }

@@ -27,13 +27,13 @@ pub mod grants;
 pub mod journal;
 pub mod script;
 pub mod server;
+pub mod tls;
+pub mod wire;
 
 mod consent;
 mod control;
 mod http;
 mod shared;
-mod tls;
-mod wire;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -174,6 +174,12 @@ impl Simulator {
     /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Says of a token whether it lives, for who cannot borrow the simulator.
+    pub fn introspection(&self) -> impl Fn(&str) -> bool + Send + Sync + 'static {
+        let shared = self.shared.clone();
+        move |token| shared.read(|zoho, now| zoho.accounts().is_alive(token, now) || zoho.server().is_alive(token))
     }
 
     /// Works on the state machine at the simulator's present time, while no request moves it.

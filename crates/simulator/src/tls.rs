@@ -19,14 +19,15 @@ pub enum Certificate {
 }
 
 /// How to serve over TLS, and what a client must trust.
-pub(super) struct Tls {
-    pub(super) acceptor: TlsAcceptor,
+pub struct Tls {
+    /// Serves with the certificate.
+    pub acceptor: TlsAcceptor,
     /// PEM of the certificate that a client must know.
-    pub(super) ca_pem: String,
+    pub ca_pem: String,
 }
 
 /// Makes a certificate; `names` are host names or IP addresses.
-pub(super) fn make(kind: Certificate, names: Vec<String>) -> io::Result<Tls> {
+pub fn make(kind: Certificate, names: Vec<String>) -> io::Result<Tls> {
     let key = KeyPair::generate().map_err(failed)?;
     let (certificate, ca_pem) = match kind {
         Certificate::OfAuthority => of_authority(names, &key)?,

@@ -28,6 +28,13 @@ pub struct Question {
     forbidden_is_taken: bool,
 }
 
+impl Question {
+    /// What is asked, in one line: answers to different ones say nothing of each other.
+    pub fn asked(&self) -> String {
+        format!("GET {}", self.url)
+    }
+}
+
 /// The question for what a spec names.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ use totp_rs::{Algorithm, Builder, Totp};
 use super::values::{Kind, checked};
 use super::{HashKey, hex};
 use crate::plan::Defect;
+use zoho_api::names::{InputsDigest, LedgerName};
 use zoho_api::{Reason, SecretRef};
 
 /// What a refresh needs from the source Secret (RFC 6749 section 6, with the client's credentials in the body).
@@ -43,12 +44,12 @@ impl RefreshGrant {
 
     /// Name of the ledger: the refresh token alone, since that is what Zoho counts by. Not the host: a data center has
     /// aliases.
-    pub fn ledger_name(&self, key: &HashKey) -> String {
-        hex(&key.digest("oauth", &[self.refresh_token.expose_secret().as_bytes()])[..16])
+    pub fn ledger_name(&self, key: &HashKey) -> LedgerName {
+        hex(&key.digest("oauth", &[self.refresh_token.expose_secret().as_bytes()])[..16]).into()
     }
 
     /// Keyed hash of everything that is sent, and where.
-    pub fn inputs(&self, key: &HashKey, token_url: &str) -> String {
+    pub fn inputs(&self, key: &HashKey, token_url: &str) -> InputsDigest {
         let redirect_uri = self.redirect_uri.as_ref().map_or("", ExposeSecret::expose_secret);
         key.hash(
             "oauth inputs",
@@ -60,6 +61,7 @@ impl RefreshGrant {
                 redirect_uri.as_bytes(),
             ],
         )
+        .into()
     }
 }
 
@@ -99,14 +101,15 @@ impl LoginGrant {
     }
 
     /// Name of the ledger: the account, never the password, since the name is public. `account` says where it is.
-    pub fn ledger_name(&self, key: &HashKey, account: &[&str]) -> String {
-        hex(&key.digest("login", &self.parts(account, &[]))[..16])
+    pub fn ledger_name(&self, key: &HashKey, account: &[&str]) -> LedgerName {
+        hex(&key.digest("login", &self.parts(account, &[]))[..16]).into()
     }
 
     /// Keyed hash of everything that is sent, and where.
-    pub fn inputs(&self, key: &HashKey, account: &[&str]) -> String {
+    pub fn inputs(&self, key: &HashKey, account: &[&str]) -> InputsDigest {
         let seed = self.totp_secret.as_ref().map_or("", ExposeSecret::expose_secret);
         key.hash("login inputs", &self.parts(account, &[self.password.expose_secret().as_bytes(), seed.as_bytes()]))
+            .into()
     }
 
     fn parts<'a>(&'a self, account: &[&'a str], more: &[&'a [u8]]) -> Vec<&'a [u8]> {
@@ -249,7 +252,7 @@ mod tests {
         assert_eq!(grant.ledger_name(&key()), other.ledger_name(&key()));
         assert_ne!(grant.inputs(&key(), "https://accounts.zoho.eu"), other.inputs(&key(), "https://accounts.zoho.eu"));
         assert_ne!(grant.inputs(&key(), "https://accounts.zoho.eu"), grant.inputs(&key(), "https://accounts.zoho.com"));
-        assert_eq!(grant.ledger_name(&key()).len(), 32);
+        assert_eq!(grant.ledger_name(&key()).as_str().len(), 32);
     }
 
     fn login(seed: &str) -> Result<LoginGrant, Defect> {

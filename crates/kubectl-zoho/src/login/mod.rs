@@ -25,6 +25,7 @@ use super::output::{Output, Paint};
 use super::secret_io::PastedCode;
 use super::{Ended, secret_io, usage};
 use zoho_api::SecretRef;
+use zoho_client::clock;
 use zoho_client::transport::Transport;
 use zoho_core::issuer::login::{CodeGrant, Exchanged, Revoked, revocation_url};
 use zoho_core::issuer::zoho::TokenService;
@@ -88,6 +89,7 @@ pub(crate) async fn run(global: &Global, args: &LoginArgs, output: &Output) -> a
     let place = Place::find(&cluster, &wanted).await?;
     let obtained = login.obtain(&mut wanted, Some(&place)).await?;
     let (service, grant) = login.exchange(&transport, obtained).await?;
+    let since = clock::system().now();
     let source = match place.store_source(&grant).await {
         Ok(source) => source,
         Err(error) => return Err(undo(&transport, &service, &grant, error).await),
@@ -100,7 +102,7 @@ pub(crate) async fn run(global: &Global, args: &LoginArgs, output: &Output) -> a
     if args.timeout.is_zero() {
         return Ok(Ended::Well);
     }
-    wait::until_ready(&cluster, &wanted.name, &source, args.timeout, output).await
+    wait::until_ready(&cluster, &wanted.name, (&source, since), args.timeout, output).await
 }
 
 /// What cannot be stored must not live on unseen: a user has twenty refresh tokens.
