@@ -4,6 +4,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use zoho_api::{ConditionStatus, ConditionType};
 use zoho_simulator::script::{Page, Reply, Script, Target};
@@ -191,7 +192,7 @@ async fn refusal_that_is_not_understood_is_final_and_the_password_is_never_sent_
         operator.synced().await;
         tokio::time::sleep(Duration::from_secs(4)).await;
         assert_eq!(visits(), before, "not again");
-        world.credentials().delete(&name, &Default::default()).await.expect("deleted");
+        world.credentials().delete(&name, &DeleteParams::default()).await.expect("deleted");
         world.zoho.clear_scripts();
     }
 }
@@ -265,7 +266,7 @@ async fn value_that_cannot_be_right_is_refused_in_doctors_words_before_anything_
     }
     for (name, _, says) in BAD_VALUES {
         let seen = world.wait_for_reason(name, "SourceSecretInvalid").await;
-        let said = message(&seen, ConditionType::Renewable).to_owned();
+        let said = message(&seen, ConditionType::Renewable).clone();
         assert!(said.contains(&format!("has a key refresh_token that {says}")), "{name}: {said}");
         let words = said.split_once(" that ").and_then(|(_, rest)| rest.split_once(". Correct")).expect("the words").0;
         let ran = person.zoho(&["doctor", name, "-o", "json"]).await;
