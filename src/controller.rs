@@ -416,9 +416,7 @@ impl Sink<DeserializeGuard<ZohoMintLedger>> for Ledgers {
 
     fn doubt(&mut self) {
         self.told.doubt(&self.scope);
-        // Their versions are of a history that is no more.
-        let ledgers = self.context.mints.ledgers();
-        ledgers.names().iter().for_each(|name| ledgers.forget(name));
+        self.context.mints.ledgers().doubt();
     }
 }
 
