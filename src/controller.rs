@@ -8,23 +8,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::StreamExt as _;
+use kube::core::{NamespaceResourceScope, Resource};
+use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
+use zoho_api::names::{LedgerName, ObjectName};
+use zoho_api::{Time, ZohoCredential};
+use zoho_client::clock;
+use zoho_core::mirror::Scope;
+use zoho_core::queue::{ClockWatch, Queue};
 
+use crate::flags::Flags;
 use crate::lead::{Leadership, Standing};
 use crate::pass::{Context, PassError, reconcile};
 use crate::serve::Health;
 use crate::serve::metrics::PassOutcome;
 use crate::serve::telemetry::SPANS;
-use crate::watch::feed::start_watches;
-use zoho_api::Time;
-use zoho_api::names::{LedgerName, ObjectName};
-use zoho_client::clock;
-use zoho_core::mirror::Scope;
-use zoho_core::queue::{ClockWatch, Queue};
+use crate::watch::feed;
 
 /// The wall clock is compared with the due times at least this often: timers stand still while a machine is suspended.
 const HEARTBEAT: Duration = Duration::from_secs(3);
@@ -51,7 +54,7 @@ pub(crate) async fn run(
     mut leadership: Leadership,
     shutdown: CancellationToken,
 ) -> Ended {
-    let mut listing = start_watches(&context, &health);
+    let mut listing = feed::start(&context, &health);
     let mut served = Served::default();
     let (mut queue, mut clocks) = (Queue::default(), ClockWatch::default());
     let mut passes: JoinSet<Result<Option<Time>, PassError>> = JoinSet::new();
@@ -77,10 +80,7 @@ pub(crate) async fn run(
         let works = leadership.is_leader();
         while works && passes.len() < concurrency {
             let Some(key) = queue.take(now) else { break };
-            let (context, of) = (context.clone(), key.clone());
-            let span = tracing::info_span!(target: SPANS, "pass", credential = %of);
-            let pass = passes.spawn(async move { reconcile(&context, &of).await }.instrument(span));
-            running.insert(pass.id(), (key, Instant::now()));
+            running.insert(begin(&context, &key, &mut passes), (key, Instant::now()));
         }
         // Whoever uses a ledger is known only where everything is listed.
         if works && listing.is_empty() && tidied.elapsed() > TIDY_EVERY {
@@ -150,6 +150,12 @@ impl Served {
 
 type Done = Result<(Id, Result<Option<Time>, PassError>), tokio::task::JoinError>;
 
+fn begin(context: &Arc<Context>, key: &ObjectName, passes: &mut JoinSet<Result<Option<Time>, PassError>>) -> Id {
+    let (context, of) = (context.clone(), key.clone());
+    let span = tracing::info_span!(target: SPANS, "pass", credential = %of);
+    passes.spawn(async move { reconcile(&context, &of).await }.instrument(span)).id()
+}
+
 fn finish(context: &Context, queue: &mut Queue, running: &mut HashMap<Id, (ObjectName, Instant)>, done: Done) {
     let id = match &done {
         Ok((id, _)) => *id,
@@ -202,4 +208,42 @@ async fn tidy(context: Arc<Context>) {
         ledgers.delete_if_empty(&name).await;
     }
     context.mints.forget_unused(&in_use, &context.inputs_in_use());
+}
+
+fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope>,
+    K::DynamicType: Default,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// Says in one line what is missing where the kinds are not served.
+///
+/// # Errors
+///
+/// No cluster, no permission in any of the namespaces, or no CRDs.
+pub(crate) async fn check_kinds(client: &Client, flags: &Flags) -> anyhow::Result<()> {
+    let namespaces = flags.watch_namespaces.iter().map(|namespace| Some(namespace.as_str()));
+    let scopes: Vec<Option<&str>> = if flags.watch_namespaces.is_empty() { vec![None] } else { namespaces.collect() };
+    let mut outcome = Ok(());
+    for scope in scopes {
+        let params = kube::api::ListParams::default().limit(1);
+        outcome =
+            zoho_client::calls::call(scoped::<ZohoCredential>(client, scope).list_metadata(&params)).await.map(drop);
+        // One that may not be read is tried again later, as long as there is another one.
+        if !matches!(outcome, Err(zoho_client::calls::ApiError::Refused { .. })) {
+            break;
+        }
+    }
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(zoho_client::calls::ApiError::NotFound) => anyhow::bail!(
+            "the CustomResourceDefinitions of zoho-operator.dev are not installed: apply the files of crds/ (kubectl apply --server-side -f crds/), or install the Helm chart with crds.enabled=true"
+        ),
+        Err(error) => Err(anyhow::Error::new(error).context("list zohocredentials")),
+    }
 }

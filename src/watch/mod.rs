@@ -4,3 +4,4 @@ pub(crate) mod feed;
 pub(crate) mod follow;
 pub(crate) mod index;
 pub(crate) mod poll;
+pub(crate) mod source;

@@ -11,6 +11,8 @@ const MOST_ATTEMPTS: usize = 256;
 /// What a process learnt and the stored record may not have yet. Applying one twice changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Lesson {
+    /// An attempt that was made, though the record may not have it any more.
+    Made(Attempt),
     /// What became of an attempt.
     Outcome {
         /// Id of the attempt.
@@ -43,7 +45,7 @@ impl Lesson {
     /// as a mint, so outcomes can wait for the next write.
     pub fn is_urgent(&self) -> bool {
         match self {
-            Self::Outcome { .. } => false,
+            Self::Made(_) | Self::Outcome { .. } => false,
             Self::Throttle { .. } | Self::Refusal { .. } => true,
         }
     }
@@ -60,6 +62,11 @@ pub fn proof(ledger: &ZohoMintLedgerSpec, token: &Token) -> Option<Lesson> {
 /// Writes down a lesson.
 pub fn learn(ledger: &mut ZohoMintLedgerSpec, lesson: &Lesson) {
     match lesson {
+        Lesson::Made(attempt) => {
+            if ledger.attempts.iter().all(|known| known.id != attempt.id) {
+                reserve(ledger, attempt.clone());
+            }
+        }
         Lesson::Outcome { id, outcome, life } => end(ledger, id, *outcome, *life),
         Lesson::Throttle { until } => throttle(ledger, *until),
         Lesson::Refusal { inputs, reason, code, at } => refuse(ledger, inputs, (*reason, code.clone()), *at),
