@@ -38,7 +38,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     target=$(cat /target) variable=$(tr - _ < /target) \
     && export "CC_$variable=$(cat /compiler)" \
     && export "CARGO_TARGET_$(echo "$variable" | tr a-z A-Z)_LINKER=rust-lld" \
-    && cargo build --release --locked --target "$target" --features "$FEATURES" --bin zoho-operator \
+    && cargo build --release --locked --target "$target" --features "$FEATURES" -p zoho-operator \
     && mkdir /out \
     && cp "target/$target/release/zoho-operator" /etc/ssl/certs/ca-certificates.crt /out/
 

@@ -13,7 +13,10 @@ export no_proxy := $(NO_PROXY)
 
 # Where the control plane is kept once it is built, see tests/controlplane/README.md.
 CACHE        := "$${XDG_CACHE_HOME:-$$HOME/.cache}"/zoho-operator/controlplane
-WITH_TESTING := --locked --features testing,otlp
+WITH_TESTING := --locked --workspace --features testing,otlp
+
+# What the demo is made of.
+DEMO         := --locked -p zoho-operator -p zoho-testkit --features testing
 
 .DEFAULT_GOAL := help
 FUZZ_SECONDS ?= 12
@@ -31,13 +34,13 @@ build: need-cargo ## Build the operator as it is released: target/release/zoho-o
 	$(CARGO) build --locked --release --bin zoho-operator
 
 demo: need-cargo need-go ## Show it at work in about a minute (KEEP=1: leave it up; KUBECONFIG=…: in that cluster)
-	@$(CARGO) build $(WITH_TESTING) --bin zoho-operator --bin zoho-demo
-	@$(CARGO) run --quiet $(WITH_TESTING) --bin zoho-demo
+	@$(CARGO) build $(DEMO)
+	@$(CARGO) run --quiet $(DEMO) --bin zoho-demo
 
 check: need-cargo ## Formatting, lints, documentation
 	$(CARGO) fmt --check
-	$(CARGO) build --locked
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) build --locked --workspace
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy $(WITH_TESTING) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(WITH_TESTING) --no-deps
 
@@ -61,12 +64,11 @@ fuzz: need-cargo ## Coverage-guided fuzzing for a minute (FUZZ_SECONDS=… for e
 e2e: ## The image and the chart on a real node, 7 minutes (Linux, root; elsewhere it names what is missing)
 	tests/e2e/run.sh
 
-crds: need-cargo ## Write crds/ anew after a change of src/api
-	$(CARGO) run --quiet --locked --bin crdgen
+crds: need-cargo ## Write crds/ anew after a change of crates/api
+	$(CARGO) run --quiet --locked -p xtask -- crds
 
-docs: need-cargo ## Write docs/kubectl-zoho.md anew after a change of src/cli/args.rs
-	$(CARGO) run --quiet --locked --bin kubectl-zoho -- reference > docs/kubectl-zoho.md.new
-	mv docs/kubectl-zoho.md.new docs/kubectl-zoho.md
+docs: need-cargo ## Write docs/kubectl-zoho.md anew after a change of crates/kubectl-zoho/src/args.rs
+	$(CARGO) run --quiet --locked -p xtask -- docs
 
 dist: need-cargo ## Build release archives of kubectl-zoho for this machine's Linux, with checksums and krew manifest, into dist/
 	CARGO='$(CARGO)' VERSION='$(VERSION)' packaging/dist

@@ -14,22 +14,22 @@ use kube::api::{ListParams, PostParams};
 use kube::client::Body;
 use kube::core::DeserializeGuard;
 use kube::{Api, Client};
-use reqwest::Url;
+use url::Url;
 
-use crate::api::{GROUP, Reason, ZohoCredential};
-use crate::client::{LARGEST_OFFSET, parse_date};
-use crate::clock::Clock;
-use crate::config::{Config, SecretAccess};
-use crate::error::call;
-use crate::mint::issuer::Issuer;
-use crate::mint::transport::Transport;
+use crate::flags::{Flags, SecretAccess};
+use crate::serve::clients::{LARGEST_OFFSET, parse_date};
+use zoho_api::{GROUP, Reason, ZohoCredential};
+use zoho_client::calls::call;
+use zoho_client::clock::Clock;
+use zoho_client::transport::Transport;
+use zoho_core::issuer::Issuer;
 
 /// Questions asked at once.
 const AT_ONCE: usize = 8;
 
 /// One line of the report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// What it is about, in a word.
     pub topic: &'static str,
     /// What was looked at, and how it is.
@@ -51,7 +51,7 @@ impl fmt::Display for Finding {
 
 /// One right that the operator needs, as RBAC rules name it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Right {
+pub(crate) struct Right {
     /// API group; empty for the core group.
     pub group: &'static str,
     /// Resource, in the plural.
@@ -86,7 +86,7 @@ impl fmt::Display for Right {
 }
 
 /// Every right that the operator needs with these flags.
-pub fn rights(config: &Config) -> Vec<Right> {
+pub(crate) fn rights(flags: &Flags) -> Vec<Right> {
     let mut rights = Vec::new();
     let mut need =
         |namespace: Option<&str>, group, resource: &'static str, name: Option<&str>, verbs: &[&'static str]| {
@@ -100,7 +100,7 @@ pub fn rights(config: &Config) -> Vec<Right> {
                 name: name.map(str::to_owned),
             }));
         };
-    let served: Vec<Option<&str>> = match config.watch_namespaces.as_slice() {
+    let served: Vec<Option<&str>> = match flags.watch_namespaces.as_slice() {
         [] => vec![None],
         some => some.iter().map(|namespace| Some(namespace.as_str())).collect(),
     };
@@ -108,18 +108,18 @@ pub fn rights(config: &Config) -> Vec<Right> {
         need(namespace, GROUP, "zohocredentials", None, &["list", "watch"]);
         need(namespace, GROUP, "zohocredentials/status", None, &["patch"]);
         need(namespace, "", "secrets", None, &["get", "create", "patch", "delete"]);
-        if config.secret_access == SecretAccess::Watch {
+        if flags.secret_access == SecretAccess::Watch {
             need(namespace, "", "secrets", None, &["list", "watch"]);
         }
         need(namespace, "events.k8s.io", "events", None, &["create", "patch"]);
     }
-    let own = config.operator_namespace();
+    let own = flags.operator_namespace();
     let own = Some(own.as_str());
     need(own, GROUP, "zohomintledgers", None, &["get", "list", "watch", "create", "update", "delete"]);
-    need(own, "", "secrets", Some(&config.hash_key_secret()), &["get"]);
+    need(own, "", "secrets", Some(&flags.hash_key_secret()), &["get"]);
     need(own, "", "secrets", None, &["create"]);
-    if config.leader_elect {
-        need(own, "coordination.k8s.io", "leases", Some(&config.instance), &["get", "update"]);
+    if flags.leader_elect {
+        need(own, "coordination.k8s.io", "leases", Some(&flags.instance), &["get", "update"]);
         need(own, "coordination.k8s.io", "leases", None, &["create"]);
     }
     rights
@@ -134,14 +134,14 @@ pub fn rights(config: &Config) -> Vec<Right> {
 /// # Permissions
 ///
 /// create on `selfsubjectaccessreviews`, which everybody has.
-pub async fn check(
-    config: &Config,
+pub(crate) async fn check(
+    flags: &Flags,
     client: &Client,
     transport: &Transport,
     clock: &dyn Clock,
 ) -> anyhow::Result<Vec<Finding>> {
     let mut findings = vec![clock_offset(client, clock).await?];
-    let rights: Vec<_> = futures::stream::iter(rights(config))
+    let rights: Vec<_> = futures::stream::iter(rights(flags))
         .map(async |right| may(client, right).await)
         .buffered(AT_ONCE)
         .collect()
@@ -149,7 +149,7 @@ pub async fn check(
     for right in rights {
         findings.push(right?);
     }
-    findings.extend(issuers(config, client, transport).await);
+    findings.extend(issuers(flags, client, transport).await);
     Ok(findings)
 }
 
@@ -197,9 +197,9 @@ async fn may(client: &Client, right: Right) -> anyhow::Result<Finding> {
 }
 
 /// Each host that a credential of this cluster gets its tokens from.
-async fn issuers(config: &Config, client: &Client, transport: &Transport) -> Vec<Finding> {
+async fn issuers(flags: &Flags, client: &Client, transport: &Transport) -> Vec<Finding> {
     let topic = "issuer";
-    let (hosts, unlisted) = hosts(config, client).await;
+    let (hosts, unlisted) = hosts(flags, client).await;
     let mut findings: Vec<Finding> = unlisted;
     if hosts.is_empty() && findings.is_empty() {
         let seen = "no ZohoCredential says yet where tokens come from".into();
@@ -223,9 +223,9 @@ async fn issuers(config: &Config, client: &Client, transport: &Transport) -> Vec
     findings
 }
 
-async fn hosts(config: &Config, client: &Client) -> (BTreeSet<Url>, Vec<Finding>) {
-    let (mut hosts, mut findings) = (BTreeSet::new(), Vec::new());
-    let apis: Vec<Api<DeserializeGuard<ZohoCredential>>> = match config.watch_namespaces.as_slice() {
+async fn hosts(flags: &Flags, client: &Client) -> (BTreeSet<Url>, Vec<Finding>) {
+    let (policy, mut hosts, mut findings) = (flags.policy(), BTreeSet::new(), Vec::new());
+    let apis: Vec<Api<DeserializeGuard<ZohoCredential>>> = match flags.watch_namespaces.as_slice() {
         [] => vec![Api::all(client.clone())],
         some => some.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect(),
     };
@@ -233,7 +233,7 @@ async fn hosts(config: &Config, client: &Client) -> (BTreeSet<Url>, Vec<Finding>
         match call(api.list(&ListParams::default())).await {
             Ok(list) => {
                 let readable = list.items.into_iter().filter_map(|credential| credential.0.ok());
-                let issuers = readable.filter_map(|credential| Issuer::of(&credential.spec, config).ok());
+                let issuers = readable.filter_map(|credential| Issuer::of(&credential.spec, &policy).ok());
                 hosts.extend(issuers.filter_map(|issuer| issuer.root()));
             }
             Err(error) => findings.push(Finding {
@@ -244,4 +244,22 @@ async fn hosts(config: &Config, client: &Client) -> (BTreeSet<Url>, Vec<Finding>
         }
     }
     (hosts, findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[test]
+    fn by_get_no_right_to_list_or_watch_secrets_is_asked_for() {
+        let flags = Flags::parse_from(["zoho-operator", "--secret-access=get", "--leader-elect=false"]);
+        let rights: Vec<String> = rights(&flags).iter().map(Right::to_string).collect();
+        let secrets: Vec<&str> = rights.iter().filter(|right| right.contains("secrets")).map(String::as_str).collect();
+        let everywhere = ["get", "create", "patch", "delete"].map(|verb| format!("{verb} secrets in all namespaces"));
+        assert_eq!(secrets[..4], everywhere);
+        assert!(secrets[4..].iter().all(|right| right.ends_with("in namespace zoho-operator-system")), "{secrets:?}");
+        assert!(rights.iter().all(|right| !right.contains("leases")));
+    }
 }

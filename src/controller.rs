@@ -19,17 +19,18 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::api::{Time, ZohoCredential, ZohoMintLedger};
-use crate::clock::Clock;
-use crate::config::{Config, SecretAccess};
-use crate::index::{Index, Key, SecretMeta};
-use crate::leader::{Leadership, Standing};
-use crate::metrics::{Metrics, PassOutcome};
-use crate::poll::{self, Poll};
-use crate::queue::Queue;
-use crate::reconcile::{Context, PassError, reconcile};
-use crate::server::Health;
-use crate::telemetry::SPANS;
+use crate::flags::{Flags, SecretAccess};
+use crate::lead::{Leadership, Standing};
+use crate::pass::{Context, PassError, reconcile};
+use crate::serve::Health;
+use crate::serve::metrics::{Metrics, PassOutcome};
+use crate::serve::telemetry::SPANS;
+use crate::watch::index::{Index, SecretMeta};
+use crate::watch::poll::{self, Poll};
+use zoho_api::names::ObjectName;
+use zoho_api::{Time, ZohoCredential, ZohoMintLedger};
+use zoho_client::clock::Clock;
+use zoho_core::queue::Queue;
 
 /// The wall clock is compared with the due times at least this often: timers stand still while a machine is suspended.
 const HEARTBEAT: Duration = Duration::from_secs(3);
@@ -46,7 +47,7 @@ const TIDY_EVERY: Duration = Duration::from_secs(600);
 
 /// Why the controller ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// It was asked to.
     Asked,
     /// Another replica leads, or soon will.
@@ -55,9 +56,9 @@ pub enum Ended {
 
 /// Runs until `shutdown` or until the lease is lost, then finishes what is in flight. A standby keeps its view fresh and
 /// makes no pass.
-pub async fn run(
+pub(crate) async fn run(
     context: Arc<Context>,
-    mut woken: mpsc::UnboundedReceiver<Key>,
+    mut woken: mpsc::UnboundedReceiver<ObjectName>,
     health: Health,
     mut leadership: Leadership,
     shutdown: CancellationToken,
@@ -65,9 +66,9 @@ pub async fn run(
     let synced = start_watches(&context, &health);
     let mut queue = Queue::default();
     let mut passes: JoinSet<Result<Option<Time>, PassError>> = JoinSet::new();
-    let mut running: HashMap<Id, (Key, Instant)> = HashMap::new();
+    let mut running: HashMap<Id, (ObjectName, Instant)> = HashMap::new();
     let mut tidied = Instant::now();
-    let concurrency = usize::from(context.config.concurrency);
+    let concurrency = usize::from(context.flags.concurrency);
     let all_synced = async {
         for mut one in synced {
             // A closed channel means that the watch's task is gone with the process.
@@ -123,7 +124,7 @@ pub async fn run(
 
 type Done = Result<(Id, Result<Option<Time>, PassError>), tokio::task::JoinError>;
 
-fn finish(context: &Context, queue: &mut Queue, running: &mut HashMap<Id, (Key, Instant)>, done: Done) {
+fn finish(context: &Context, queue: &mut Queue, running: &mut HashMap<Id, (ObjectName, Instant)>, done: Done) {
     let id = match &done {
         Ok((id, _)) => *id,
         Err(error) => error.id(),
@@ -181,13 +182,13 @@ async fn tidy(context: Arc<Context>) {
 /// listed everything once.
 fn start_watches(context: &Arc<Context>, health: &Health) -> Vec<watch::Receiver<bool>> {
     let client = &context.client;
-    let served: Vec<Option<&str>> = match context.config.watch_namespaces.as_slice() {
+    let served: Vec<Option<&str>> = match context.flags.watch_namespaces.as_slice() {
         [] => vec![None],
         some => some.iter().map(|namespace| Some(namespace.as_str())).collect(),
     };
     let mut listed = Vec::new();
-    let mut names = vec![name_of_watch("zohomintledgers", Some(&context.config.operator_namespace()))];
-    let by_get = context.config.secret_access == SecretAccess::Get;
+    let mut names = vec![name_of_watch("zohomintledgers", Some(&context.flags.operator_namespace()))];
+    let by_get = context.flags.secret_access == SecretAccess::Get;
     for namespace in &served {
         let kinds: &[&str] = if by_get { &["zohocredentials"] } else { &["zohocredentials", "secrets"] };
         names.extend(kinds.iter().map(|kind| name_of_watch(kind, *namespace)));
@@ -223,7 +224,7 @@ fn start_watches(context: &Arc<Context>, health: &Health) -> Vec<watch::Receiver
     if by_get {
         listed.push(spawn_poll(context, Witness::new(context, health), listed.clone()));
     }
-    let namespace = context.config.operator_namespace();
+    let namespace = context.flags.operator_namespace();
     let api = Api::namespaced(client.clone(), &namespace);
     let of = context.clone();
     let take_in = move |news| take_in_ledger(&of, news);
@@ -255,19 +256,19 @@ enum News<K> {
 /// All objects of a namespace, or of all.
 struct Listed {
     namespace: Option<String>,
-    keys: HashSet<Key>,
+    keys: HashSet<ObjectName>,
 }
 
 /// Takes news into the index and wakes whom they concern.
 fn feed<K, F>(context: &Arc<Context>, take_in: F) -> impl FnMut(News<K>) + use<K, F>
 where
-    F: Fn(&Index, News<K>) -> Vec<Key>,
+    F: Fn(&Index, News<K>) -> Vec<ObjectName>,
 {
     let context = context.clone();
     move |news| wake(&context, take_in(&context.index, news))
 }
 
-fn wake(context: &Context, concerned: Vec<Key>) {
+fn wake(context: &Context, concerned: Vec<ObjectName>) {
     for key in concerned {
         // Without a receiver the process is shutting down.
         let _ = context.wake.send(key);
@@ -279,14 +280,14 @@ fn take_in_ledger(context: &Context, news: News<DeserializeGuard<ZohoMintLedger>
     let ledgers = context.mints.ledgers();
     let changed = match news {
         News::Present(ledger) => {
-            let name = Key::of(ledger.meta()).name;
+            let name = ObjectName::of(ledger.meta()).name;
             if !ledgers.observe(ledger) {
                 return;
             }
             name
         }
         News::Gone(ledger) => {
-            let name = Key::of(ledger.meta()).name;
+            let name = ObjectName::of(ledger.meta()).name;
             ledgers.forget(&name);
             name
         }
@@ -301,7 +302,7 @@ fn take_in_ledger(context: &Context, news: News<DeserializeGuard<ZohoMintLedger>
         credential.status.as_ref().and_then(|status| status.ledger.as_deref()) == Some(&*changed)
     };
     let credentials = context.index.credentials();
-    wake(context, credentials.iter().filter(uses).map(|credential| Key::of(&credential.metadata)).collect());
+    wake(context, credentials.iter().filter(uses).map(|credential| ObjectName::of(&credential.metadata)).collect());
 }
 
 /// Who is told how a watch does.
@@ -345,7 +346,7 @@ where
                 match event {
                     Ok(Event::Init) => keys.clear(),
                     Ok(Event::InitApply(object)) => {
-                        keys.insert(Key::of(object.meta()));
+                        keys.insert(ObjectName::of(object.meta()));
                         take_in(News::Present(object));
                     }
                     Ok(Event::InitDone) => {
@@ -430,12 +431,12 @@ fn is_gone(error: &watcher::Error) -> bool {
 /// # Errors
 ///
 /// No cluster, no permission, or no CRDs.
-pub async fn check_kinds(client: &Client, config: &Config) -> anyhow::Result<()> {
-    let credentials = scoped::<ZohoCredential>(client, config.watch_namespaces.first().map(String::as_str));
+pub(crate) async fn check_kinds(client: &Client, flags: &Flags) -> anyhow::Result<()> {
+    let credentials = scoped::<ZohoCredential>(client, flags.watch_namespaces.first().map(String::as_str));
     let params = kube::api::ListParams::default().limit(1);
-    match crate::error::call(credentials.list_metadata(&params)).await {
+    match zoho_client::calls::call(credentials.list_metadata(&params)).await {
         Ok(_) => Ok(()),
-        Err(crate::error::ApiError::NotFound) => anyhow::bail!(
+        Err(zoho_client::calls::ApiError::NotFound) => anyhow::bail!(
             "the CustomResourceDefinitions of zoho-operator.dev are not installed: apply the files of crds/ (kubectl apply --server-side -f crds/), or install the Helm chart with crds.enabled=true"
         ),
         Err(error) => Err(anyhow::Error::new(error).context("list zohocredentials")),

@@ -10,10 +10,10 @@ use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 use zeroize::Zeroizing;
 
-use crate::api::{FIELD_MANAGER, ZohoMintLedger};
-use crate::config::Config;
-use crate::error::{ApiError, call};
-use crate::secret::HashKey;
+use crate::flags::Flags;
+use zoho_api::{FIELD_MANAGER, ZohoMintLedger};
+use zoho_client::calls::{ApiError, call};
+use zoho_core::secret::HashKey;
 
 /// Key of the Secret.
 const DATA_KEY: &str = "key";
@@ -34,9 +34,9 @@ const DATA_KEY: &str = "key";
 /// # Permissions
 ///
 /// get and create on Secrets, list on `zohomintledgers`, all in the operator's namespace.
-pub async fn load_or_create(client: &Client, config: &Config) -> anyhow::Result<HashKey> {
-    let namespace = config.operator_namespace();
-    let name = config.hash_key_secret();
+pub(crate) async fn load_or_create(client: &Client, flags: &Flags) -> anyhow::Result<HashKey> {
+    let namespace = flags.operator_namespace();
+    let name = flags.hash_key_secret();
     let secrets = Api::<Secret>::namespaced(client.clone(), &namespace);
     let read = || format!("read Secret {namespace}/{name}");
     match call(secrets.get(&name)).await {
@@ -44,7 +44,7 @@ pub async fn load_or_create(client: &Client, config: &Config) -> anyhow::Result<
         Err(ApiError::NotFound) => {}
         Err(error) => return Err(error).with_context(read),
     }
-    if !config.makes_hash_key() {
+    if !flags.makes_hash_key() {
         bail!(
             "Secret {namespace}/{name}, which --hash-key-secret names, does not exist: create it, or leave the flag out"
         );
@@ -53,7 +53,7 @@ pub async fn load_or_create(client: &Client, config: &Config) -> anyhow::Result<
     let present = call(ledgers.list_metadata(&ListParams::default().limit(1)))
         .await
         .with_context(|| format!("list zohomintledgers in namespace {namespace}"))?;
-    if !present.items.is_empty() && !config.reset_hash_key {
+    if !present.items.is_empty() && !flags.reset_hash_key {
         bail!(
             "Secret {namespace}/{name} is missing although mint ledgers exist: restore it from a backup. Where there is none, start once with --reset-hash-key: a new key is made, tokens go on working, and the first renewal of each waits ten minutes, since what was asked of Zoho before is not known under the new key"
         );
@@ -64,7 +64,7 @@ pub async fn load_or_create(client: &Client, config: &Config) -> anyhow::Result<
     let mut key = Zeroizing::new(vec![0u8; HashKey::BYTES]);
     getrandom::fill(&mut key).context("draw a random key")?;
     let secret = Secret {
-        metadata: ObjectMeta { name: Some(name.clone()), labels: Some(config.labels()), ..ObjectMeta::default() },
+        metadata: ObjectMeta { name: Some(name.clone()), labels: Some(flags.policy().labels), ..ObjectMeta::default() },
         immutable: Some(true),
         type_: Some("Opaque".into()),
         data: Some(BTreeMap::from([(DATA_KEY.to_owned(), ByteString(key.to_vec()))])),

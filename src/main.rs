@@ -1,37 +1,46 @@
 //! `zoho-operator`: flags to log to client to controller to exit code.
 
+mod check;
+mod controller;
+mod flags;
+mod hash_key;
+mod lead;
+mod mint;
+mod pass;
+mod serve;
+mod watch;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::controller::Ended;
+use crate::flags::{Command, Flags};
+use crate::lead::{Elector, Leadership};
+use crate::mint::Mints;
+use crate::mint::gate::Gate;
+use crate::mint::ledger::Ledgers;
+use crate::pass::Context;
+use crate::pass::events::Events;
+use crate::pass::probes::Probes;
+use crate::serve::clients::Clients;
+use crate::serve::metrics::Metrics;
+use crate::serve::series::Series;
+use crate::serve::{Health, telemetry};
+use crate::watch::index::Index;
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use zoho_operator::client::Clients;
-use zoho_operator::clock::{self, Clock};
-use zoho_operator::config::{Command, Config};
-use zoho_operator::controller::{self, Ended};
-use zoho_operator::error::ApiError;
-use zoho_operator::events::Events;
-use zoho_operator::index::Index;
-use zoho_operator::leader::{Elector, Leadership};
-use zoho_operator::metrics::Metrics;
-use zoho_operator::mint::Mints;
-use zoho_operator::mint::gate::Gate;
-use zoho_operator::mint::ledger::Ledgers;
-use zoho_operator::mint::transport::Transport;
-use zoho_operator::probes::Probes;
-use zoho_operator::reconcile::Context;
-use zoho_operator::series::Series;
-use zoho_operator::server::{self, Health};
-use zoho_operator::{check, hash_key, telemetry};
+use zoho_client::calls::ApiError;
+use zoho_client::clock::{self, Clock};
+use zoho_client::transport::Transport;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let config = Config::of_process();
-    let done = match config.command {
-        Some(Command::Check) => check(&config).await,
-        None => run(config).await.map(|()| ExitCode::SUCCESS),
+    let flags = Flags::of_process();
+    let done = match flags.command {
+        Some(Command::Check) => check(&flags).await,
+        None => run(flags).await.map(|()| ExitCode::SUCCESS),
     };
     match done {
         Ok(code) => code,
@@ -45,32 +54,33 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
+async fn run(flags: Flags) -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider().install_default().ok();
-    let _telemetry = telemetry::start(&config)?;
+    let _telemetry = telemetry::start(&flags)?;
     keep_memory_private();
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;
 
-    let transport = Arc::new(Transport::new(&config.ca_file)?);
+    let transport = Arc::new(Transport::new(&flags.ca_file)?);
     let clock = clock::system();
     let metrics = Metrics::default();
     let clients = Clients::new(metrics.clone(), clock.clone());
     let client = clients.client().await?;
-    patiently(async || controller::check_kinds(&client, &config).await).await?;
-    let hash_key = patiently(async || hash_key::load_or_create(&client, &config).await).await?;
-    let holder = Config::holder();
-    let namespace = config.operator_namespace();
-    let (elector, leadership) = stand_for_election(&clients, &config, &holder, &clock).await?;
+    patiently(async || controller::check_kinds(&client, &flags).await).await?;
+    let hash_key = patiently(async || hash_key::load_or_create(&client, &flags).await).await?;
+    let holder = Flags::holder();
+    let policy = flags.policy();
+    let namespace = policy.operator_namespace.clone();
+    let (elector, leadership) = stand_for_election(&clients, &flags, &holder, &clock).await?;
     let health = Health::new(leadership.clone());
-    server::serve_health(&config.health_probe_bind_address, health.clone()).await?;
-    server::serve_metrics(&config.metrics_bind_address, metrics.clone()).await?;
+    serve::serve_health(&flags.health_probe_bind_address, health.clone()).await?;
+    serve::serve_metrics(&flags.metrics_bind_address, metrics.clone()).await?;
 
     let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
     let ledgers =
-        Ledgers::new(client.clone(), &namespace, config.labels(), holder.clone(), config.limits(), clock.clone());
+        Ledgers::new(client.clone(), &namespace, policy.labels.clone(), holder.clone(), policy.limits, clock.clone());
     let probes = Probes::new(transport.clone(), clock.clone(), wake.clone());
-    let gate = Gate::new(config.mint_rate);
+    let gate = Gate::new(flags.mint_rate);
     let mints = Mints::new(ledgers, transport, gate, clock.clone(), leadership.clone(), metrics.clone(), wake.clone());
     let index = Arc::new(Index::default());
     metrics.add(Series {
@@ -87,7 +97,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
         metrics,
         mints,
         probes,
-        config,
+        flags,
+        policy,
         hash_key,
         clock,
         wake,
@@ -106,12 +117,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 /// Prints what is there and what is not.
-async fn check(config: &Config) -> anyhow::Result<ExitCode> {
+async fn check(flags: &Flags) -> anyhow::Result<ExitCode> {
     rustls::crypto::ring::default_provider().install_default().ok();
     let clock = clock::system();
-    let transport = Transport::new(&config.ca_file)?;
+    let transport = Transport::new(&flags.ca_file)?;
     let client = Clients::new(Metrics::default(), clock.clone()).client().await?;
-    let findings = check::check(config, &client, &transport, clock.as_ref()).await?;
+    let findings = check::check(flags, &client, &transport, clock.as_ref()).await?;
     for finding in &findings {
         #[expect(clippy::print_stdout, reason = "this is what it is for")]
         {
@@ -133,14 +144,14 @@ fn keep_memory_private() {
 /// Begins to stand for election, with a client of its own: a renewal must not wait for anything else.
 async fn stand_for_election(
     clients: &Clients,
-    config: &Config,
+    flags: &Flags,
     holder: &str,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<(Option<Elector>, Leadership)> {
-    let Some(times) = config.election().map_err(anyhow::Error::msg)? else { return Ok((None, Leadership::alone())) };
-    let (client, namespace, name) = (clients.client().await?, config.operator_namespace(), &config.instance);
+    let Some(times) = flags.election().map_err(anyhow::Error::msg)? else { return Ok((None, Leadership::alone())) };
+    let (client, namespace, name) = (clients.client().await?, flags.operator_namespace(), &flags.instance);
     let (elector, leadership) = patiently(async || {
-        let labels = config.labels();
+        let labels = flags.policy().labels;
         Elector::start(client.clone(), &namespace, name, holder.to_owned(), labels, times, clock.clone())
             .await
             .with_context(|| {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use zoho_operator::api::duration::GoDuration;
+use zoho_api::duration::GoDuration;
 
 fuzz_target!(|text: &str| {
     if let Ok(duration) = text.parse::<GoDuration>() {

@@ -4,9 +4,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
-use zoho_operator::api::{Reason, Time, ZohoMintLedgerSpec};
-use zoho_operator::plan::budget::{self, Answer, Found, Limits, Need, Request};
-use zoho_operator::plan::record;
+use zoho_api::{Reason, Time, ZohoMintLedgerSpec};
+use zoho_core::plan::budget::{self, Answer, Found, Limits, Need, Request};
+use zoho_core::plan::record;
 
 fuzz_target!(|body: &[u8]| {
     let found = match serde_json::from_slice::<ZohoMintLedgerSpec>(body) {

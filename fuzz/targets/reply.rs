@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use zoho_operator::mint::reply::{self, Reply};
-use zoho_operator::mint::server_login;
+use zoho_core::issuer::reply::{self, Reply};
+use zoho_core::issuer::server_login;
 
 fuzz_target!(|input: (u16, Option<String>, Vec<u8>)| {
     let (status, retry_after, body) = input;

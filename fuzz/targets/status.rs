@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
-use zoho_operator::api::{Time, ZohoCredentialStatus};
-use zoho_operator::status;
+use zoho_api::{Time, ZohoCredentialStatus};
+use zoho_core::status;
 
 fuzz_target!(|body: &[u8]| {
     let Ok(stored) = serde_json::from_slice::<ZohoCredentialStatus>(body) else { return };

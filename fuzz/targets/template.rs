@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use zoho_operator::api::Target;
-use zoho_operator::template::{self, Values};
+use zoho_api::Target;
+use zoho_core::template::{self, Values};
 
 fuzz_target!(|input: (String, String, bool)| {
     let (source, value, is_absent) = input;

@@ -13,19 +13,19 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 const PER_HOST: usize = 32;
 
 /// See the module. Hosts come from the operator's list, so their number is bounded.
-pub struct Gate {
+pub(crate) struct Gate {
     hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
     ticks: Option<AsyncMutex<Interval>>,
 }
 
 /// The right to have one request under way; given back when dropped.
-pub struct Pass {
+pub(crate) struct Pass {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Gate {
     /// At most `mints_a_second` requests a second, 0 for no limit. Must be called within a tokio runtime.
-    pub fn new(mints_a_second: u32) -> Self {
+    pub(crate) fn new(mints_a_second: u32) -> Self {
         let ticks = (mints_a_second > 0).then(|| {
             let mut ticks = interval(Duration::from_secs(1) / mints_a_second);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -35,7 +35,7 @@ impl Gate {
     }
 
     /// Waits until one more request to the host may be sent.
-    pub async fn enter(&self, host: &str) -> Pass {
+    pub(crate) async fn enter(&self, host: &str) -> Pass {
         let semaphore = {
             let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
             hosts.entry(host.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(PER_HOST))).clone()

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, PostParams, Preconditions};
@@ -13,16 +12,13 @@ use kube::core::DeserializeGuard;
 use kube::{Api, Client};
 use tokio::time::Instant;
 
-use crate::api::{Attempt, FIELD_MANAGER, Outcome, Time, ZohoMintLedger, ZohoMintLedgerSpec};
-use crate::clock::Clock;
-use crate::error::{ApiError, call};
-use crate::index::is_older;
-use crate::plan::Token;
-use crate::plan::budget::{self, Answer, Found, Limits, Request};
-use crate::plan::record::{self, Lesson};
-
-/// A reservation is spent within this time or not at all.
-pub const SPEND_WITHIN: Duration = Duration::from_secs(10);
+use zoho_api::names::is_older;
+use zoho_api::{Attempt, FIELD_MANAGER, Outcome, Time, ZohoMintLedger, ZohoMintLedgerSpec};
+use zoho_client::calls::{ApiError, call};
+use zoho_client::clock::Clock;
+use zoho_core::plan::Token;
+use zoho_core::plan::budget::{self, Answer, Found, Limits, Request, SPEND_WITHIN};
+use zoho_core::plan::record::{self, Lesson};
 
 /// Outcomes kept for a ledger that cannot be written. One that is dropped counts as unknown.
 const MOST_LESSONS: usize = 64;
@@ -45,7 +41,7 @@ struct Entry {
 
 /// All ledgers of this installation.
 #[derive(Clone)]
-pub struct Ledgers {
+pub(crate) struct Ledgers {
     api: Api<DeserializeGuard<ZohoMintLedger>>,
     /// Writes go without the guard, which cannot be sent.
     writes: Api<ZohoMintLedger>,
@@ -58,7 +54,7 @@ pub struct Ledgers {
 
 /// The right to send one request, for ten seconds.
 #[derive(Debug)]
-pub struct Reservation {
+pub(crate) struct Reservation {
     /// Id of the entry.
     pub id: String,
     /// When the request counts as sent.
@@ -70,14 +66,14 @@ pub struct Reservation {
 
 impl Reservation {
     /// May it still be spent? Asked directly before the request is sent: a paused process must not spend an old one.
-    pub fn is_fresh(&self) -> bool {
+    pub(crate) fn is_fresh(&self) -> bool {
         Instant::now() < self.spend_before
     }
 }
 
 /// Why nothing was reserved.
 #[derive(Debug)]
-pub enum NotReserved {
+pub(crate) enum NotReserved {
     /// The budget says no.
     Held(Answer),
     /// Somebody else wrote the ledger: look again at everything.
@@ -88,7 +84,7 @@ pub enum NotReserved {
 
 impl Ledgers {
     /// The ledgers in `namespace`, known as far as [`Self::observe`] is told.
-    pub fn new(
+    pub(crate) fn new(
         client: Client,
         namespace: &str,
         labels: BTreeMap<String, String>,
@@ -108,12 +104,12 @@ impl Ledgers {
     }
 
     /// This process, as it stands in entries.
-    pub fn holder(&self) -> &str {
+    pub(crate) fn holder(&self) -> &str {
         &self.holder
     }
 
     /// The limits that are accounted with.
-    pub fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         self.limits
     }
 
@@ -124,7 +120,7 @@ impl Ledgers {
     /// Takes in what a watch or a read told. Older versions than the known one are ignored.
     ///
     /// Says whether it was news.
-    pub fn observe(&self, ledger: DeserializeGuard<ZohoMintLedger>) -> bool {
+    pub(crate) fn observe(&self, ledger: DeserializeGuard<ZohoMintLedger>) -> bool {
         let (meta, spec) = match ledger.0 {
             Ok(ledger) => (ledger.metadata, Some(ledger.spec)),
             Err(unreadable) => (unreadable.metadata, None),
@@ -143,24 +139,24 @@ impl Ledgers {
     }
 
     /// The ledger is gone.
-    pub fn forget(&self, name: &str) {
+    pub(crate) fn forget(&self, name: &str) {
         if let Some(entry) = self.lock().get_mut(name) {
             entry.stored = None;
         }
     }
 
     /// Forgets ledgers that are not stored and that nobody uses.
-    pub fn forget_unused(&self, in_use: &HashSet<String>) {
+    pub(crate) fn forget_unused(&self, in_use: &HashSet<String>) {
         self.lock().retain(|name, entry| entry.stored.is_some() || in_use.contains(name));
     }
 
     /// Every ledger that is known to be stored.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         self.lock().iter().filter(|(_, entry)| entry.stored.is_some()).map(|(name, _)| name.clone()).collect()
     }
 
     /// The ledger as it counts now, outcomes learnt since included. `expected`: something says that it must exist.
-    pub fn view(&self, name: &str, expected: bool, now: Time) -> ZohoMintLedgerSpec {
+    pub(crate) fn view(&self, name: &str, expected: bool, now: Time) -> ZohoMintLedgerSpec {
         self.lock().get(name).map_or_else(
             || settle(None, &[], expected, now),
             |entry| settle(entry.stored.as_ref(), &entry.lessons, expected, now),
@@ -168,7 +164,7 @@ impl Ledgers {
     }
 
     /// What this process learnt of an attempt; the next write carries it.
-    pub fn learn(&self, name: &str, lesson: Lesson) {
+    pub(crate) fn learn(&self, name: &str, lesson: Lesson) {
         let mut entries = self.lock();
         let lessons = &mut entries.entry(name.to_owned()).or_default().lessons;
         if lessons.len() >= MOST_LESSONS {
@@ -178,7 +174,7 @@ impl Ledgers {
     }
 
     /// A token that stands in a target proves what became of its attempt, also where the process that made it is gone.
-    pub fn witness(&self, name: &str, token: &Token) {
+    pub(crate) fn witness(&self, name: &str, token: &Token) {
         let mut entries = self.lock();
         let Some(entry) = entries.get_mut(name) else { return };
         let recorded = entry.stored.as_ref().and_then(|stored| stored.spec.as_ref()).map(|spec| &spec.attempts);
@@ -200,7 +196,12 @@ impl Ledgers {
     /// # Permissions
     ///
     /// get, create and update `zohomintledgers` in the operator's namespace.
-    pub async fn reserve(&self, name: &str, request: &Request<'_>, expected: bool) -> Result<Reservation, NotReserved> {
+    pub(crate) async fn reserve(
+        &self,
+        name: &str,
+        request: &Request<'_>,
+        expected: bool,
+    ) -> Result<Reservation, NotReserved> {
         let now = self.clock.now();
         let spend_before = Instant::now() + SPEND_WITHIN;
         let stored = self.lock().get(name).and_then(|entry| entry.stored.clone());
@@ -246,7 +247,7 @@ impl Ledgers {
     /// # Errors
     ///
     /// The ledger could not be written; somebody else's write of it is no error.
-    pub async fn keep_presumption(&self, name: &str, ledger: &ZohoMintLedgerSpec) -> Result<(), ApiError> {
+    pub(crate) async fn keep_presumption(&self, name: &str, ledger: &ZohoMintLedgerSpec) -> Result<(), ApiError> {
         let stored = self.lock().get(name).and_then(|entry| entry.stored.clone());
         let known = stored.as_ref().and_then(|stored| stored.spec.as_ref()).and_then(|spec| spec.presumed_full_at);
         if ledger.presumed_full_at.is_none() || ledger.presumed_full_at == known {
@@ -263,7 +264,7 @@ impl Ledgers {
     /// # Errors
     ///
     /// The last failure; what was learnt is kept in memory by the caller's lesson.
-    pub async fn amend(&self, name: &str, edit: impl Fn(&mut ZohoMintLedgerSpec, Time)) -> Result<(), ApiError> {
+    pub(crate) async fn amend(&self, name: &str, edit: impl Fn(&mut ZohoMintLedgerSpec, Time)) -> Result<(), ApiError> {
         let mut last = ApiError::Conflict;
         for _ in 0..5 {
             let now = self.clock.now();
@@ -280,7 +281,7 @@ impl Ledgers {
     }
 
     /// Deletes a ledger that holds nothing worth keeping, if it is still the version that was looked at.
-    pub async fn delete_if_empty(&self, name: &str) {
+    pub(crate) async fn delete_if_empty(&self, name: &str) {
         let now = self.clock.now();
         let stored = self.lock().get(name).and_then(|entry| entry.stored.clone());
         let Some(stored) = stored else { return };

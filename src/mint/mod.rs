@@ -4,43 +4,35 @@
 //! A pass starts a flight and ends; when the flight lands, everybody who waited for it is woken and finds the token, or
 //! why there is none. So a slow token service holds no pass.
 
-pub mod data_centers;
-pub mod gate;
-pub mod issuer;
-pub mod ledger;
-pub mod login;
-pub mod probe;
-pub mod reply;
-pub mod server_login;
-pub mod transport;
-pub mod zoho;
+pub(crate) mod gate;
+pub(crate) mod ledger;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::Instrument as _;
 use tracing::field::Empty;
+use zoho_client::transport::Transport;
+use zoho_core::issuer::reply::{Failed, Reply};
+use zoho_core::issuer::{Failure, TokenRequest};
 
 use self::gate::Gate;
-use self::issuer::TokenRequest;
 use self::ledger::{Ledgers, NotReserved, Reservation};
-use self::reply::{Failed, Reply};
-use self::transport::Transport;
-use crate::api::{Outcome, Reason, Time};
-use crate::clock::Clock;
-use crate::error::ApiError;
-use crate::index::Key;
-use crate::leader::Leadership;
-use crate::metrics::{Issuer, Metrics, MintOutcome};
-use crate::plan::budget::{Need, Request};
-use crate::plan::record::{self, Lesson};
-use crate::plan::renewal::Life;
-use crate::secret::MintedToken;
-use crate::telemetry::SPANS;
+use crate::lead::Leadership;
+use crate::serve::metrics::{Issuer, Metrics, MintOutcome};
+use crate::serve::telemetry::SPANS;
+use zoho_api::names::ObjectName;
+use zoho_api::{Outcome, Reason, Time};
+use zoho_client::calls::ApiError;
+use zoho_client::clock::Clock;
+use zoho_core::plan::budget::{Need, Request};
+use zoho_core::plan::record::{self, Lesson};
+use zoho_core::plan::renewal::Life;
+use zoho_core::secret::MintedToken;
 
 /// One request for a token.
 #[derive(Clone, Debug)]
-pub struct Order {
+pub(crate) struct Order {
     /// Name of the ledger.
     pub ledger: String,
     /// Keyed hash of everything that is sent.
@@ -63,23 +55,10 @@ pub struct Order {
     pub request: TokenRequest,
 }
 
-/// How the last flight with some inputs failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// The reason to report.
-    pub reason: Reason,
-    /// The server's error code, if it is one of `[a-z_]{1,64}`.
-    pub code: Option<String>,
-    /// When.
-    pub at: Time,
-    /// Look again then; the ledger knows the time where this is `None`.
-    pub again_at: Option<Time>,
-}
-
 #[derive(Default)]
 struct State {
     /// Waiting objects of each flight, by ledger.
-    flights: HashMap<String, HashSet<Key>>,
+    flights: HashMap<String, HashSet<ObjectName>>,
     hands: HashMap<String, Arc<MintedToken>>,
     failures: HashMap<String, Failure>,
     live_tokens: HashMap<String, usize>,
@@ -87,28 +66,28 @@ struct State {
 
 /// Mints tokens and holds them.
 #[derive(Clone)]
-pub struct Mints {
+pub(crate) struct Mints {
     ledgers: Ledgers,
     transport: Arc<Transport>,
     gate: Arc<Gate>,
     clock: Arc<dyn Clock>,
     leadership: Leadership,
     metrics: Metrics,
-    wake: tokio::sync::mpsc::UnboundedSender<Key>,
+    wake: tokio::sync::mpsc::UnboundedSender<ObjectName>,
     in_the_air: tokio_util::task::TaskTracker,
     state: Arc<Mutex<State>>,
 }
 
 impl Mints {
     /// `wake` is told of every object that waited for a flight that landed.
-    pub fn new(
+    pub(crate) fn new(
         ledgers: Ledgers,
         transport: Arc<Transport>,
         gate: Gate,
         clock: Arc<dyn Clock>,
         leadership: Leadership,
         metrics: Metrics,
-        wake: tokio::sync::mpsc::UnboundedSender<Key>,
+        wake: tokio::sync::mpsc::UnboundedSender<ObjectName>,
     ) -> Self {
         Self {
             ledgers,
@@ -124,7 +103,7 @@ impl Mints {
     }
 
     /// The ledgers that flights are reserved in.
-    pub fn ledgers(&self) -> &Ledgers {
+    pub(crate) fn ledgers(&self) -> &Ledgers {
         &self.ledgers
     }
 
@@ -133,30 +112,30 @@ impl Mints {
     }
 
     /// The newest token minted from these inputs by this process, while it lives.
-    pub fn at_hand(&self, inputs: &str) -> Option<Arc<MintedToken>> {
+    pub(crate) fn at_hand(&self, inputs: &str) -> Option<Arc<MintedToken>> {
         let now = self.clock.now();
         self.lock().hands.get(inputs).filter(|token| token.life.is_alive(now)).cloned()
     }
 
     /// How the last flight with these inputs failed, if it did.
-    pub fn failure(&self, inputs: &str) -> Option<Failure> {
+    pub(crate) fn failure(&self, inputs: &str) -> Option<Failure> {
         self.lock().failures.get(inputs).cloned()
     }
 
     /// Tokens of the ledger that may have been alive right after its last mint by this process.
-    pub fn live_tokens(&self, ledger: &str) -> Option<usize> {
+    pub(crate) fn live_tokens(&self, ledger: &str) -> Option<usize> {
         self.lock().live_tokens.get(ledger).copied()
     }
 
     /// Is a flight under way? Then `key` is woken when it lands.
-    pub fn joins(&self, ledger: &str, key: &Key) -> bool {
+    pub(crate) fn joins(&self, ledger: &str, key: &ObjectName) -> bool {
         let mut state = self.lock();
         state.flights.get_mut(ledger).map(|waiting| waiting.insert(key.clone())).is_some()
     }
 
     /// Starts a flight, or waits for the one under way. Returns at once; `key` is woken when it lands: at once, too, where
     /// one has landed since the order was decided.
-    pub fn start(&self, order: Order, key: Key) {
+    pub(crate) fn start(&self, order: Order, key: ObjectName) {
         let mut state = self.lock();
         if let Some(waiting) = state.flights.get_mut(&order.ledger) {
             waiting.insert(key);
@@ -187,14 +166,14 @@ impl Mints {
     }
 
     /// Waits until nothing is in the air. Returns the objects that waited for something.
-    pub async fn drain(&self) -> HashSet<Key> {
+    pub(crate) async fn drain(&self) -> HashSet<ObjectName> {
         let waiting = self.lock().flights.values().flatten().cloned().collect();
         self.in_the_air.close();
         self.in_the_air.wait().await;
         waiting
     }
 
-    async fn fly(&self, order: &Order, key: &Key) -> Result<MintedToken, Option<Failure>> {
+    async fn fly(&self, order: &Order, key: &ObjectName) -> Result<MintedToken, Option<Failure>> {
         let Order { inputs, need, asked, spacing, .. } = order;
         let holder = self.ledgers.holder();
         let request = Request { inputs, need: *need, asked: *asked, holder, spacing: *spacing };
@@ -285,7 +264,7 @@ impl Mints {
         self.ledgers.learn(&order.ledger, Lesson { id: reservation.id.clone(), outcome, life });
     }
 
-    async fn amend(&self, order: &Order, edit: impl Fn(&mut crate::api::ZohoMintLedgerSpec, Time)) {
+    async fn amend(&self, order: &Order, edit: impl Fn(&mut zoho_api::ZohoMintLedgerSpec, Time)) {
         if let Err(error) = self.ledgers.amend(&order.ledger, edit).await {
             tracing::warn!(
                 ledger = order.ledger,
@@ -295,7 +274,7 @@ impl Mints {
         }
     }
 
-    fn take_in(&self, order: &Order, key: &Key, result: Result<MintedToken, Option<Failure>>) {
+    fn take_in(&self, order: &Order, key: &ObjectName, result: Result<MintedToken, Option<Failure>>) {
         let now = self.clock.now();
         let mut state = self.lock();
         match result {
@@ -316,7 +295,7 @@ impl Mints {
     }
 
     /// Forgets dead tokens, and what is known of ledgers and inputs that nobody uses any more.
-    pub fn forget_unused(&self, ledgers: &HashSet<String>, inputs: &HashSet<String>) {
+    pub(crate) fn forget_unused(&self, ledgers: &HashSet<String>, inputs: &HashSet<String>) {
         let now = self.clock.now();
         let mut state = self.lock();
         state.hands.retain(|_, token| token.life.is_alive(now));

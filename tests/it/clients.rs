@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use zoho_operator::testing::simulator::{Simulator, SimulatorConfig};
+use zoho_simulator::{Simulator, SimulatorConfig};
 
 use crate::support::{DEADLINE, untested};
 

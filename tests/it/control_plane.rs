@@ -11,7 +11,7 @@ use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
 use kube::{Api, Client, Error};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
-use zoho_operator::testing::control_plane::{ControlPlane, Identity, Options};
+use zoho_testkit::control_plane::{ControlPlane, Identity, Options};
 
 use crate::support::{cluster, eventually};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kube::api::DeleteParams;
 use serde_json::json;
-use zoho_operator::testing::simulator::script::{Reply, Script};
+use zoho_simulator::script::{Reply, Script};
 
 use crate::support::world::{REFRESH_TOKEN, World, is_ready};
 

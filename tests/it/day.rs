@@ -5,8 +5,8 @@ use std::time::Duration;
 use kube::Api;
 use kube::api::{ListParams, PostParams};
 use serde_json::json;
-use zoho_operator::api::ZohoCredential;
-use zoho_operator::testing::simulator::script::{Page, Reply, Script};
+use zoho_api::ZohoCredential;
+use zoho_simulator::script::{Page, Reply, Script};
 
 use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World, is_ready, text};
 use crate::support::{eventually, tell};

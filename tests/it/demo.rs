@@ -6,9 +6,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
-use zoho_operator::api::crd;
-use zoho_operator::testing::control_plane::{ControlPlane, Options};
-use zoho_operator::testing::demo::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKENS};
+use zoho_api::crd;
+use zoho_testkit::control_plane::{ControlPlane, Options};
+use zoho_testkit::demo::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKENS};
 
 use crate::support::eventually;
 
@@ -129,7 +129,7 @@ impl Demo {
         fs::create_dir(&temporary).expect("a folder");
         let output = File::create(folder.path().join("output")).expect("a file");
         let mark = format!("{name}-{}", std::process::id());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_zoho-demo"));
+        let mut command = Command::new(zoho_testkit::program("zoho-demo"));
         for unwanted in ["KUBECONFIG", "KEEP", "NO_COLOR"] {
             command.env_remove(unwanted);
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Map, Value, json};
-use zoho_operator::api::{ConditionStatus, ConditionType, ZohoCredential};
+use zoho_api::{ConditionStatus, ConditionType, ZohoCredential};
 
 use crate::support::eventually;
 use crate::support::world::{World, condition, is_ready};

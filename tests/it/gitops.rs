@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
-use zoho_operator::api::{ConditionStatus, ConditionType};
-use zoho_operator::testing::simulator::script::{Page, Reply, Script, Target, Times};
+use zoho_api::{ConditionStatus, ConditionType};
+use zoho_simulator::script::{Page, Reply, Script, Target, Times};
 
 use crate::chart::{render, root, yaml_files};
 use crate::support::world::{REFRESH_TOKEN, World, condition, is};

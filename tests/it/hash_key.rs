@@ -6,7 +6,7 @@ use kube::api::DeleteParams;
 use serde_json::json;
 
 use crate::support::world::{World, is, is_ready};
-use zoho_operator::api::ConditionType;
+use zoho_api::ConditionType;
 
 const HASH_KEY: &str = "zoho-operator-hash-key";
 
@@ -50,7 +50,7 @@ async fn lost_hash_key_is_told_with_the_cure_and_reset_without_a_needless_mint()
     assert!(is_ready(&seen) && world.zoho.is_alive(&token), "the token goes on working meanwhile");
     assert_eq!(world.zoho.stats().token.posts, 1);
     world.advance(601);
-    let renewed = |seen: &zoho_operator::api::ZohoCredential| {
+    let renewed = |seen: &zoho_api::ZohoCredential| {
         is_ready(seen)
             && is(seen, ConditionType::Renewable, "TokenValid")
             && seen.status.as_ref().and_then(|status| status.expiration_time)

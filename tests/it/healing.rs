@@ -5,8 +5,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
-use zoho_operator::api::ConditionType;
-use zoho_operator::testing::simulator::script::Reply;
+use zoho_api::ConditionType;
+use zoho_simulator::script::Reply;
 
 use crate::support::world::{CLIENT_ID, Operator, REFRESH_TOKEN, World, is, is_ready, message, text};
 use crate::support::{DEADLINE, eventually};
@@ -200,7 +200,7 @@ async fn person_can_ask_for_a_renewal_and_gets_an_answer() {
     let first = world.token("one-token").await;
     let ask = |value: &str| json!({ "metadata": { "annotations": { "zoho-operator.dev/renew-requested": value } } });
     let handled = |value: &'static str| {
-        move |seen: &zoho_operator::api::ZohoCredential| {
+        move |seen: &zoho_api::ZohoCredential| {
             seen.status.as_ref().and_then(|status| status.last_handled_renew_request.as_deref()) == Some(value)
         }
     };

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use kube::api::PostParams;
 use serde_json::{Value, json};
-use zoho_operator::api::{ConditionStatus, ConditionType};
+use zoho_api::{ConditionStatus, ConditionType};
 
 use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World, condition, is_ready, message};
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
-use zoho_operator::testing::control_plane::{AuditEntry, ControlPlane, Options};
-use zoho_operator::testing::simulator::{Simulator, SimulatorConfig};
+use zoho_simulator::{Simulator, SimulatorConfig};
+use zoho_testkit::control_plane::{AuditEntry, ControlPlane, Options};
 
 use crate::chart::CHART;
 use crate::support::eventually;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use zoho_operator::api::{ConditionType, Time};
+use zoho_api::{ConditionType, Time};
 
 use crate::support::tell;
 use crate::support::world::{World, is, is_ready, text};

@@ -1,187 +1,100 @@
-//! Who may import whom, read from the `use crate::` lines: the structure that ARCHITECTURE.md promises.
+//! What the compiler cannot say of the structure that ARCHITECTURE.md promises. Who may use whom is in the manifests, so
+//! these are read; who may expose secret bytes, and who reads the clock, is looked for in the sources.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Module, and the modules of this crate that it may use.
-const MAY_USE: &[(&str, &[&str])] = &[
-    ("api", &[]),
-    ("clock", &["api", "config"]),
-    ("config", &["api", "plan"]),
-    ("leader", &["api", "clock", "config", "error"]),
-    ("error", &[]),
-    ("plan", &["api"]),
-    ("template", &["api", "plan"]),
-    ("secret", &["api", "plan", "template"]),
-    ("index", &["api", "secret"]),
-    (
-        "mint",
-        &["api", "clock", "config", "error", "index", "leader", "metrics", "plan", "secret", "telemetry", "template"],
-    ),
-    ("spec", &["api", "config", "mint", "plan", "secret", "template"]),
-    ("message", &["api", "index", "mint", "plan"]),
-    ("status", &["api", "message", "mint", "plan"]),
-    ("queue", &["api", "index"]),
-    ("apply", &["api", "error", "index"]),
-    ("events", &["api", "error", "status"]),
-    ("hash_key", &["api", "config", "error", "secret"]),
-    ("probes", &["api", "clock", "index", "mint", "plan", "secret"]),
-    ("observe", &["api", "config", "error", "index", "mint", "plan", "probes", "secret", "spec"]),
-    (
-        "reconcile",
-        &[
-            "api",
-            "apply",
-            "clock",
-            "config",
-            "error",
-            "events",
-            "index",
-            "message",
-            "metrics",
-            "mint",
-            "observe",
-            "plan",
-            "probes",
-            "secret",
-            "status",
-            "telemetry",
-        ],
-    ),
-    (
-        "controller",
-        &[
-            "api",
-            "clock",
-            "config",
-            "error",
-            "index",
-            "leader",
-            "metrics",
-            "poll",
-            "queue",
-            "reconcile",
-            "server",
-            "telemetry",
-        ],
-    ),
-    ("poll", &["error", "index"]),
-    ("check", &["api", "client", "clock", "config", "error", "mint"]),
-    ("server", &["leader", "metrics"]),
-    ("metrics", &["api"]),
-    ("series", &["api", "clock", "index", "leader", "mint", "plan"]),
-    ("client", &["api", "clock", "metrics"]),
-    ("cli", &["api", "clock", "config", "error", "index", "mint", "observe", "plan", "secret", "spec"]),
-    ("telemetry", &["config"]),
+/// The members, and which members each may depend on (development dependencies aside).
+const ARROWS: &[(&str, &[&str])] = &[
+    ("crates/api", &[]),
+    ("crates/core", &["zoho-api"]),
+    ("crates/client", &["zoho-api", "zoho-core"]),
+    (".", &["zoho-api", "zoho-core", "zoho-client"]),
+    ("crates/kubectl-zoho", &["zoho-api", "zoho-core", "zoho-client"]),
+    ("crates/simulator", &["zoho-api", "zoho-core"]),
+    ("crates/testkit", &["zoho-api", "zoho-core", "zoho-simulator"]),
+    ("xtask", &["zoho-api", "kubectl-zoho"]),
 ];
 
-/// Modules that decide or convert, and so must not be able to do anything.
-const PURE: &[&str] = &[
-    "api",
-    "plan",
-    "template",
-    "secret",
-    "spec",
-    "status",
-    "message",
-    "queue",
-    "mint/login",
-    "cli/render",
-    "cli/table",
-    "cli/source_keys",
-    "cli/login/consent",
-    "cli/login/explain",
-    "cli/login/issuer",
-    "cli/login/scopes",
-    "cli/doctor/credential",
-    "cli/doctor/finding",
-];
+/// What the pure members must not be able to do.
+const EFFECTS: &[&str] = &["tokio", "reqwest", "clap", "axum", "tracing", "getrandom", "futures", "rustls"];
 
-/// What pure modules must not name.
-const EFFECTS: &[&str] = &[
-    "async fn",
-    ".await",
-    "kube::Client",
-    "kube::Api",
-    "tracing::",
-    "Timestamp::now",
-    "Instant::now",
-    "getrandom",
-    "tokio::",
-];
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
 
-fn sources(module: &str) -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    let single = root.join(format!("{module}.rs"));
-    if single.is_file() {
-        files.push(single);
-    }
-    if root.join(module).is_dir() {
-        files.extend(walk(&root.join(module)));
-    }
-    let code = |path: std::path::PathBuf| {
-        let text = fs::read_to_string(&path).expect("a source file");
-        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned();
-        (path.file_name().expect("a name").to_string_lossy().into_owned(), code)
-    };
-    files.into_iter().map(code).filter(|(name, _)| !name.ends_with("_tests.rs")).collect()
+/// The dependencies of a member, each with what its manifest says of it.
+fn dependencies(member: &str) -> BTreeMap<String, String> {
+    let manifest = fs::read_to_string(root().join(member).join("Cargo.toml")).expect("a manifest");
+    let section = manifest.split("\n[dependencies]\n").nth(1).expect("dependencies");
+    let lines = section.lines().take_while(|line| !line.starts_with('['));
+    let named = lines.filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(['.', ' ', '=']));
+    named.map(|(name, rest)| (name.to_owned(), rest.to_owned())).collect()
 }
 
 #[test]
-fn modules_use_only_what_their_layer_allows() {
-    for (module, allowed) in MAY_USE {
-        let allowed: BTreeSet<&str> = allowed.iter().copied().chain([*module]).collect();
-        let files = sources(module);
-        assert!(!files.is_empty(), "no module {module}");
-        for (file, code) in files {
-            for line in code.lines() {
-                for used in line.split("crate::").skip(1) {
-                    let used: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-                    assert!(allowed.contains(used.as_str()), "{module}/{file} may not use {used}: {line}");
-                }
-            }
+fn members_depend_only_downwards() {
+    let own: BTreeSet<&str> =
+        ["zoho-api", "zoho-core", "zoho-client", "zoho-simulator", "zoho-testkit", "kubectl-zoho"].into();
+    for (member, allowed) in ARROWS {
+        for name in dependencies(member).keys().filter(|name| own.contains(name.as_str())) {
+            assert!(allowed.contains(&name.as_str()), "{member} may not depend on {name}");
         }
     }
-}
-
-#[test]
-fn every_module_stands_in_the_table() {
-    let lib = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).expect("lib.rs");
-    for module in lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')) {
-        assert!(
-            module == "testing" || MAY_USE.iter().any(|(known, _)| *known == module),
-            "{module} is not in the table"
-        );
+    let members = fs::read_dir(root().join("crates")).expect("crates").flatten();
+    for member in members.map(|entry| format!("crates/{}", entry.file_name().to_string_lossy())) {
+        assert!(ARROWS.iter().any(|(known, _)| *known == member), "{member} is not in the table");
     }
 }
 
 #[test]
-fn pure_modules_can_do_nothing() {
-    for module in PURE {
-        for (file, code) in sources(module) {
-            for effect in EFFECTS {
-                assert!(!code.contains(effect), "{module}/{file} names {effect}");
-            }
+fn what_decides_can_do_nothing() {
+    for member in ["crates/api", "crates/core"] {
+        let dependencies = dependencies(member);
+        for effect in EFFECTS {
+            assert!(!dependencies.contains_key(*effect), "{member} depends on {effect}");
+        }
+        assert_eq!(dependencies["kube"], "workspace = true", "{member}: kube without a client");
+    }
+    for entry in sources("crates/core/src").into_iter().chain(sources("crates/api/src")) {
+        for effect in
+            ["async fn", ".await", "std::fs", "std::env", "std::net", "std::process", "Timestamp::now", "Instant::now"]
+        {
+            assert!(!code(&entry).contains(effect), "{} names {effect}", entry.display());
         }
     }
 }
 
 #[test]
 fn secret_bytes_are_exposed_in_three_places_only() {
-    for entry in walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
-        let name = entry.strip_prefix(env!("CARGO_MANIFEST_DIR")).expect("below it").display().to_string();
-        let allowed = ["src/mint/transport.rs", "src/cli/secret_io.rs"].contains(&name.as_str())
-            || name.starts_with("src/secret/")
-            || name.starts_with("src/testing");
-        let text = fs::read_to_string(&entry).expect("a source file");
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        assert!(allowed || !code.contains("expose_secret"), "{name} exposes secret bytes");
+    let allowed = ["crates/core/src/secret/", "crates/client/src/transport", "crates/kubectl-zoho/src/secret_io.rs"];
+    for folder in ["src", "crates/api", "crates/core", "crates/client", "crates/kubectl-zoho"] {
+        for entry in sources(folder) {
+            let name = entry.strip_prefix(root()).expect("below it").display().to_string();
+            let is_allowed = allowed.iter().any(|place| name.starts_with(place));
+            assert!(is_allowed || !code(&entry).contains("expose_secret"), "{name} exposes secret bytes");
+        }
     }
 }
 
-fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
-    let entries = fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path());
-    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+/// A source without its unit tests.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).expect("a source file");
+    text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned()
+}
+
+/// The sources below a folder, but for those of tests.
+fn sources(folder: &str) -> Vec<PathBuf> {
+    fn walk(folder: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path());
+        entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+    }
+    let is_source = |path: &PathBuf| {
+        path.extension().is_some_and(|extension| extension == "rs")
+            && !path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"))
+    };
+    let found: Vec<PathBuf> = walk(&root().join(folder)).into_iter().filter(is_source).collect();
+    assert!(!found.is_empty(), "no source below {folder}");
+    found
 }

@@ -8,7 +8,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
-use zoho_operator::testing::simulator::script::{Reply, Script};
+use zoho_simulator::script::{Reply, Script};
 
 use crate::support::world::{Operator, REFRESH_TOKEN, World, is_ready, text};
 use crate::support::{eventually, tell};
@@ -66,7 +66,7 @@ async fn standby_is_silent_and_takes_over_within_three_seconds_of_sigterm() {
     let expires = world.get("one").await.status.and_then(|status| status.expiration_time);
     assert_eq!(world.zoho.stats().token.posts, 1, "taking over mints nothing");
     world.advance(2200);
-    let renewed = |seen: &zoho_operator::api::ZohoCredential| {
+    let renewed = |seen: &zoho_api::ZohoCredential| {
         is_ready(seen) && seen.status.as_ref().and_then(|status| status.expiration_time) > expires
     };
     world.wait("one", "renewed by the second", renewed).await;
@@ -149,7 +149,7 @@ async fn leader_that_sleeps_past_its_lease_costs_one_mint_at_most_and_ends() {
         standby.leading().await;
         // What may be on its way is waited for, and then the pause after an unknown outcome; both by the wall clock.
         world.advance(95);
-        let renewed = |seen: &zoho_operator::api::ZohoCredential| {
+        let renewed = |seen: &zoho_api::ZohoCredential| {
             is_ready(seen) && seen.status.as_ref().and_then(|status| status.expiration_time) > expires
         };
         world.wait("one", "renewed", renewed).await;
@@ -287,7 +287,7 @@ async fn kill_leaders(test: &str, kills: u32) {
             // On a busy machine the newcomer may be the first to read the lease.
             std::mem::swap(&mut leader, &mut standby);
         }
-        let renewed = |seen: &zoho_operator::api::ZohoCredential| {
+        let renewed = |seen: &zoho_api::ZohoCredential| {
             is_ready(seen) && seen.status.as_ref().and_then(|status| status.expiration_time) > expires
         };
         tokio::time::sleep(Duration::from_millis(300)).await;

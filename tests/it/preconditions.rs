@@ -3,10 +3,10 @@
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
-use zoho_operator::api::ZohoCredentialStatus;
-use zoho_operator::apply::{self, Mode};
-use zoho_operator::error::ApiError;
-use zoho_operator::index::{Key, version};
+use zoho_api::ZohoCredentialStatus;
+use zoho_api::names::{ObjectName, version};
+use zoho_client::apply::{self, Mode};
+use zoho_client::calls::ApiError;
 
 use crate::support::world::World;
 
@@ -25,7 +25,7 @@ async fn secret_that_changed_since_it_was_looked_at_is_neither_updated_nor_delet
     let looked_at = version(&created.metadata);
     let edit = Patch::Merge(json!({ "metadata": { "labels": { "edited": "meanwhile" } } }));
     let edited = world.secrets().patch("target", &PatchParams::default(), &edit).await.expect("edited");
-    let key = Key::new(&world.namespace, "target");
+    let key = ObjectName::new(&world.namespace, "target");
 
     let update = apply::update_target(&world.client, &created, &looked_at, None, Mode::Real).await;
     assert!(matches!(update, Err(ApiError::Conflict)), "{update:?}");
@@ -47,7 +47,7 @@ async fn secret_made_anew_under_the_same_name_is_another_one() {
     assert!(matches!(create, Err(ApiError::AlreadyExists)), "{create:?}");
     let update = apply::update_target(&world.client, &first, &at, None, Mode::Real).await;
     assert!(matches!(update, Err(ApiError::Conflict)), "{update:?}");
-    let delete = apply::delete_target(&world.client, &Key::new(&world.namespace, "target"), &at).await;
+    let delete = apply::delete_target(&world.client, &ObjectName::new(&world.namespace, "target"), &at).await;
     assert!(matches!(delete, Err(ApiError::Conflict)), "{delete:?}");
     assert_eq!(world.secret("target").await, Some(second));
 }
@@ -66,7 +66,7 @@ async fn status_of_a_credential_made_anew_is_not_written() {
     world.credentials().delete("one", &DeleteParams::default()).await.expect("deleted");
     let second = world.credential("one", "source", json!({})).await;
     let status = ZohoCredentialStatus { target: Some("old".into()), ..ZohoCredentialStatus::default() };
-    let key = Key::new(&world.namespace, "one");
+    let key = ObjectName::new(&world.namespace, "one");
     let written = apply::patch_status(&world.client, &first, &key, &status).await;
     assert!(matches!(written, Err(ApiError::Conflict)), "{:?}", written.err());
     assert_eq!(world.get("one").await.status, second.status);

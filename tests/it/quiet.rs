@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::json;
-use zoho_operator::api::Time;
-use zoho_operator::testing::control_plane::{AuditEntry, Identity};
+use zoho_api::Time;
+use zoho_testkit::control_plane::{AuditEntry, Identity};
 
 use crate::support::world::{World, is_ready};
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-use zoho_operator::api::{ConditionStatus, ConditionType, Reason, ZohoCredential};
-use zoho_operator::testing::simulator::script::Reply;
+use zoho_api::{ConditionStatus, ConditionType, Reason, ZohoCredential};
+use zoho_simulator::script::Reply;
 
 use crate::support::eventually;
 use crate::support::world::{Operator, REFRESH_TOKEN, World, condition, is, is_ready, message, text};

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
-use zoho_operator::api::{ConditionStatus, ConditionType, Time};
-use zoho_operator::testing::simulator::script::{Page, Reply, Script};
-use zoho_operator::testing::simulator::{Simulator, SimulatorConfig};
+use zoho_api::{ConditionStatus, ConditionType, Time};
+use zoho_simulator::script::{Page, Reply, Script};
+use zoho_simulator::{Simulator, SimulatorConfig};
 
 use crate::support::eventually;
 use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World, condition, is, is_ready, message};

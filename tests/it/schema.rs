@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use kube::api::{ApiResource, DynamicObject, PostParams};
 use kube::{Api, Client, Error};
 use serde_json::{Map, Value, json};
-use zoho_operator::api::{ZohoCredential, crd};
+use zoho_api::{ZohoCredential, crd};
 
 use crate::support::cluster;
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::json;
-use zoho_operator::testing::simulator::script::{Page, Reply, Script};
+use zoho_simulator::script::{Page, Reply, Script};
 
 use crate::support::world::{Operator, REFRESH_TOKEN, World};
 

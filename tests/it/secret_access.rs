@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kube::api::DeleteParams;
 use serde_json::json;
-use zoho_operator::testing::control_plane::{AuditEntry, OPERATOR_NAMESPACE, OPERATOR_SERVICE_ACCOUNT};
+use zoho_testkit::control_plane::{AuditEntry, OPERATOR_NAMESPACE, OPERATOR_SERVICE_ACCOUNT};
 
 use crate::support::eventually;
 use crate::support::world::{World, text};

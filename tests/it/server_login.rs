@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-use zoho_operator::api::{ConditionStatus, ConditionType, ZohoCredential};
-use zoho_operator::testing::simulator::script::{Reply, Target};
-use zoho_operator::testing::simulator::server::LoginCounts;
-use zoho_operator::testing::simulator::{Simulator, SimulatorConfig};
+use zoho_api::{ConditionStatus, ConditionType, ZohoCredential};
+use zoho_simulator::script::{Reply, Target};
+use zoho_simulator::server::LoginCounts;
+use zoho_simulator::{Simulator, SimulatorConfig};
 
 use crate::secrecy::secrets_stand_nowhere;
 use crate::support::eventually;

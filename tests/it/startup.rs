@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use zoho_operator::testing::control_plane::{ControlPlane, Options};
+use zoho_testkit::control_plane::{ControlPlane, Options};
 
 fn start(kubeconfig: &str, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_zoho-operator"))

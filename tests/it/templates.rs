@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-use zoho_operator::api::{ConditionStatus, ConditionType};
+use zoho_api::{ConditionStatus, ConditionType};
 
 use crate::support::eventually;
 use crate::support::world::{Operator, World, condition, is_ready, message, text};

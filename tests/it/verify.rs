@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use zoho_operator::api::{ConditionStatus, ConditionType, ZohoCredential};
-use zoho_operator::testing::simulator::script::{Reply, Script, Target};
-use zoho_operator::testing::simulator::{Simulator, SimulatorConfig};
+use zoho_api::{ConditionStatus, ConditionType, ZohoCredential};
+use zoho_simulator::script::{Reply, Script, Target};
+use zoho_simulator::{Simulator, SimulatorConfig};
 
 use crate::support::eventually;
 use crate::support::world::{

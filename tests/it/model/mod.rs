@@ -27,8 +27,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use stateright::{Checker, HasDiscoveries, Model};
-use zoho_operator::api::Outcome;
-use zoho_operator::plan::budget::Limits;
+use zoho_api::Outcome;
+use zoho_core::plan::budget::Limits;
 
 use self::coverage::{Coverage, Met};
 use self::setting::{EVICTION, HEALS, MONOTONE, Protocol, RATE, RESERVE, Setting};

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stateright::{Model, Property};
-use zoho_operator::api::Time;
-use zoho_operator::mint::ledger::SPEND_WITHIN;
-use zoho_operator::plan::Plan;
-use zoho_operator::plan::budget::Limits;
+use zoho_api::Time;
+use zoho_core::plan::Plan;
+use zoho_core::plan::budget::Limits;
+use zoho_core::plan::budget::SPEND_WITHIN;
 
 use super::coverage::{Coverage, Met};
 use super::world::{Fault, Faults, Past, Phase, Record, World, Writer, start};

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use zoho_operator::api::{Attempt, Outcome, Reason, Time, ZohoMintLedgerSpec};
-use zoho_operator::mint::ledger::SPEND_WITHIN;
-use zoho_operator::plan::budget::{self, Answer, Found, Hold, Request};
-use zoho_operator::plan::record::{self, Lesson};
-use zoho_operator::plan::{self, Observed, Plan, Source, Target};
+use zoho_api::{Attempt, Outcome, Reason, Time, ZohoMintLedgerSpec};
+use zoho_core::plan::budget::SPEND_WITHIN;
+use zoho_core::plan::budget::{self, Answer, Found, Hold, Request};
+use zoho_core::plan::record::{self, Lesson};
+use zoho_core::plan::{self, Observed, Plan, Source, Target};
 
 use super::coverage::Met;
 use super::setting::{Fate, MONOTONE, Protocol, QUIET, RATE, RESERVE, Reply, Setting, Sight};

@@ -5,11 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use zoho_operator::api::{Attempt, Outcome, Time, ZohoMintLedgerSpec};
-use zoho_operator::plan;
-use zoho_operator::plan::budget::{IN_FLIGHT, Limits};
-use zoho_operator::plan::record::Lesson;
-use zoho_operator::plan::renewal::Life;
+use zoho_api::{Attempt, Outcome, Time, ZohoMintLedgerSpec};
+use zoho_core::plan;
+use zoho_core::plan::budget::{IN_FLIGHT, Limits};
+use zoho_core::plan::record::Lesson;
+use zoho_core::plan::renewal::Life;
 
 use super::setting::Setting;
 

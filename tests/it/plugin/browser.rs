@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use reqwest::{StatusCode, Url, redirect};
 use serde_json::Value;
-use zoho_operator::api::DataCenter;
-use zoho_operator::testing::simulator::grants::{Client, Elsewhere};
-use zoho_operator::testing::simulator::{Simulator, SimulatorConfig};
+use zoho_api::DataCenter;
+use zoho_simulator::grants::{Client, Elsewhere};
+use zoho_simulator::{Simulator, SimulatorConfig};
 
 use super::{Person, Ran, SCOPE};
 use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World, text};

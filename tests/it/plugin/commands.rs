@@ -1,7 +1,7 @@
 //! What each command says, word for word, with times and names masked.
 
 use serde_json::{Value, json};
-use zoho_operator::testing::control_plane::Identity;
+use zoho_testkit::control_plane::Identity;
 
 use super::Person;
 use crate::support::untested;
@@ -125,7 +125,7 @@ kubectl zoho: nobody can be asked where standard input is not a terminal: confir
     world.advance(61);
     world
         .wait("one", "parked", |seen| {
-            crate::support::world::is(seen, zoho_operator::api::ConditionType::Stalled, "RefreshTokenRejected")
+            crate::support::world::is(seen, zoho_api::ConditionType::Stalled, "RefreshTokenRejected")
         })
         .await;
     let ran = person.zoho(&["describe", "one"]).await.ok();

@@ -1,7 +1,7 @@
 //! What `doctor` finds, and what it says to do about it.
 
 use serde_json::{Value, json};
-use zoho_operator::testing::simulator::script::Reply;
+use zoho_simulator::script::Reply;
 
 use super::Person;
 use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
 use serde_json::{Value, json};
-use zoho_operator::testing::simulator::grants::Client;
+use zoho_simulator::grants::Client;
 
 use super::{Person, SCOPE};
 use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World, text};

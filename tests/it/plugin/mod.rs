@@ -11,11 +11,11 @@ mod secrecy;
 use std::cell::RefCell;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-use zoho_operator::testing::control_plane::Identity;
-use zoho_operator::testing::simulator::grants::Client;
+use zoho_simulator::grants::Client;
+use zoho_testkit::control_plane::Identity;
 
 use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World};
 
@@ -82,7 +82,8 @@ impl<'a> Person<'a> {
 
     /// `kubectl zoho …`, ready to be started.
     pub(super) fn command(&self, args: &[&str]) -> Command {
-        let plugin = Path::new(env!("CARGO_BIN_EXE_kubectl-zoho")).parent().expect("a folder");
+        let plugin = zoho_testkit::program("kubectl-zoho");
+        let plugin = plugin.parent().expect("a folder");
         let kubectl = self.world.cluster.kubectl_path();
         let mut command = Command::new(kubectl);
         command

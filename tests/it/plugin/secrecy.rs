@@ -36,7 +36,7 @@ async fn secrets_stand_in_no_argument_and_no_environment() {
 
 #[tokio::test]
 async fn reply_that_echoes_secrets_is_not_said() {
-    use zoho_operator::testing::simulator::script::{Page, Reply, Script, Target};
+    use zoho_simulator::script::{Page, Reply, Script, Target};
     let world = World::new("plugin-echo").await;
     let person = Person::of(&world);
     for body in [

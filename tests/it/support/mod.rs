@@ -17,8 +17,8 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::runtime::wait::{Condition, conditions};
 use tokio::sync::OnceCell;
 use tokio::time::sleep;
-use zoho_operator::api::crd;
-use zoho_operator::testing::control_plane::{ControlPlane, OPERATOR_NAMESPACE, OPERATOR_SERVICE_ACCOUNT, Options};
+use zoho_api::crd;
+use zoho_testkit::control_plane::{ControlPlane, OPERATOR_NAMESPACE, OPERATOR_SERVICE_ACCOUNT, Options};
 
 /// Far more than anything takes, so that it holds on a busy machine; a test that waits this long has failed.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);

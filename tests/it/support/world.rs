@@ -14,8 +14,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use zoho_operator::api::{ConditionStatus, ConditionType, ZohoCredential, ZohoMintLedger};
-use zoho_operator::testing::simulator::{Credential, Simulator, SimulatorConfig};
+use zoho_api::{ConditionStatus, ConditionType, ZohoCredential, ZohoMintLedger};
+use zoho_simulator::{Credential, Simulator, SimulatorConfig};
 
 use super::{Cluster, DEADLINE, cluster};
 

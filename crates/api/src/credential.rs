@@ -1,0 +1,425 @@
+//! `ZohoCredential`: one OAuth credential (or server login) in, one always-valid Secret out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::condition::{Condition, ConditionType};
+use super::{Time, duration::GoDuration};
+
+/// Which token to keep valid, where its inputs are, and where the token goes.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "zoho-operator.dev",
+    version = "v1alpha1",
+    kind = "ZohoCredential",
+    plural = "zohocredentials",
+    shortname = "zcred",
+    category = "zoho",
+    namespaced,
+    status = "ZohoCredentialStatus",
+    derive = "PartialEq",
+    doc = "Keeps a valid Zoho or ManageEngine access token in a Secret. Names a source Secret with the long-lived inputs (client id, client secret, refresh token); the operator mints access tokens from them before the old one expires and writes them into the target Secret.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(
+        name = "Renewable",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Renewable\")].reason"
+    ),
+    printcolumn(name = "Expires", type_ = "string", json_path = ".status.expirationTime"),
+    printcolumn(name = "Renews", type_ = "string", json_path = ".status.renewalTime"),
+    printcolumn(name = "Secret", type_ = "string", json_path = ".status.target"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Data Center", type_ = "string", json_path = ".spec.dataCenter", priority = 1),
+    printcolumn(name = "Ledger", type_ = "string", json_path = ".status.ledger", priority = 1),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Renewable\")].message",
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ZohoCredentialSpec {
+    /// Zoho data center of the account: US, EU, IN, AU, CN, JP, CA, SA, UK, AE, SG, or Other together with accountsHost. It is the one in your browser's address bar when you are signed in (accounts.zoho.eu is EU). Exactly one of dataCenter and endpointCentralServer is required. Example: EU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_center: Option<DataCenter>,
+
+    /// Another accounts host than the data center's usual one, as a bare host name; required with dataCenter Other. Must be on the operator's list (--accounts-host). Example: accounts.zohoone.ca.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
+    pub accounts_host: Option<String>,
+
+    /// An on-premises Endpoint Central or Patch Manager Plus server instead of a Zoho data center.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint_central_server: Option<EndpointCentralServer>,
+
+    /// The source: a Secret in the same namespace with the inputs that tokens are minted from.
+    pub secret_ref: SecretRef,
+
+    /// Product whose API the token is for; sets api_url in the target and what verify calls. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product: Option<Product>,
+
+    /// Base URL of the product's API where it is not the data center's usual one (own domain, portal); copied to api_url. https only. Example: https://helpdesk.corp.example/app/itdesk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048), regex(pattern = r"^https://[A-Za-z0-9]"))]
+    pub api_url: Option<String>,
+
+    /// The derived Secret that workloads mount. Default: a Secret <metadata.name>-token with the default keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+
+    /// How long before expiry the token is renewed: 5m to 30m, default 30m; never more than half of the token's life. An outage of the token service shorter than this goes unnoticed by workloads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew_before: Option<GoDuration>,
+
+    /// endpointCentralServer only: how often to log in again; the server names no lifetime. 10m to 168h, default 8h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew_every: Option<GoDuration>,
+
+    /// Ask the product's API regularly whether it takes the token; sets condition Verified. Needs product. Default: off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
+
+    /// true stops minting; the target is left as it is. Default false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub suspend: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// A Zoho data center; accounts live in exactly one, and so do clients and refresh tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum DataCenter {
+    /// United States: accounts.zoho.com.
+    US,
+    /// Europe: accounts.zoho.eu.
+    EU,
+    /// India: accounts.zoho.in.
+    IN,
+    /// Australia: accounts.zoho.com.au.
+    AU,
+    /// China: accounts.zoho.com.cn.
+    CN,
+    /// Japan: accounts.zoho.jp.
+    JP,
+    /// Canada: accounts.zohocloud.ca.
+    CA,
+    /// Saudi Arabia: accounts.zoho.sa.
+    SA,
+    /// United Kingdom: accounts.zoho.uk.
+    UK,
+    /// United Arab Emirates: accounts.zoho.ae.
+    AE,
+    /// Singapore: accounts.zoho.sg.
+    SG,
+    /// None of these: `accountsHost` names the host.
+    Other,
+}
+
+impl DataCenter {
+    /// Every value, in the order of the documentation.
+    pub const ALL: [Self; 12] = [
+        Self::US,
+        Self::EU,
+        Self::IN,
+        Self::AU,
+        Self::CN,
+        Self::JP,
+        Self::CA,
+        Self::SA,
+        Self::UK,
+        Self::AE,
+        Self::SG,
+        Self::Other,
+    ];
+}
+
+impl FromStr for DataCenter {
+    type Err = String;
+
+    /// In any case; people type it.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        one_of(&Self::ALL, text, "data center")
+    }
+}
+
+impl fmt::Display for DataCenter {
+    /// As in `spec.dataCenter`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// A product with an API that takes the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Product {
+    /// Patch Manager Plus Cloud.
+    PatchManagerPlus,
+    /// Endpoint Central (once Desktop Central) Cloud.
+    EndpointCentral,
+    /// ServiceDesk Plus Cloud.
+    ServiceDeskPlus,
+}
+
+impl Product {
+    /// Every value, in the order of the documentation.
+    pub const ALL: [Self; 3] = [Self::PatchManagerPlus, Self::EndpointCentral, Self::ServiceDeskPlus];
+}
+
+impl FromStr for Product {
+    type Err = String;
+
+    /// In any case; people type it.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        one_of(&Self::ALL, text, "product")
+    }
+}
+
+fn one_of<T: Copy + fmt::Display>(all: &[T], text: &str, what: &str) -> Result<T, String> {
+    let is_it = |known: &&T| known.to_string().eq_ignore_ascii_case(text);
+    all.iter().find(is_it).copied().ok_or_else(|| {
+        let known: Vec<String> = all.iter().map(T::to_string).collect();
+        format!("{text} is not a {what}; known are {}", known.join(" "))
+    })
+}
+
+impl fmt::Display for Product {
+    /// As in `spec.product`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Where an on-premises server is and how to log in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointCentralServer {
+    /// Base URL of the server; must be on the operator's list (--endpoint-central-url). Example: https://ec.corp.example:8383.
+    #[schemars(length(max = 2048), regex(pattern = r"^https?://[A-Za-z0-9\[]"))]
+    pub url: String,
+    /// Local (default) or ActiveDirectory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<ServerAuthentication>,
+    /// Domain of the account; ActiveDirectory only. Example: CORP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub domain: Option<String>,
+    /// Version of the server's API: "1.4" (default) or "1.3" for older servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<ServerApiVersion>,
+}
+
+/// Who checks the password of a server login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ServerAuthentication {
+    /// The server's own user list.
+    Local,
+    /// Active Directory.
+    ActiveDirectory,
+}
+
+/// Version of the on-premises API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ServerApiVersion {
+    /// Current servers.
+    #[serde(rename = "1.4")]
+    V1_4,
+    /// Older servers.
+    #[serde(rename = "1.3")]
+    V1_3,
+}
+
+/// The source Secret and the names of its keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretRef {
+    /// Name of the source Secret, in the namespace of the ZohoCredential.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Key of the OAuth client id. Default client_id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub client_id_key: Option<String>,
+    /// Key of the OAuth client secret. Default client_secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub client_secret_key: Option<String>,
+    /// Key of the refresh token. Default refresh_token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub refresh_token_key: Option<String>,
+    /// Key of the redirect URI, sent with the refresh when the Secret has it (server-based clients). Default redirect_uri.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub redirect_uri_key: Option<String>,
+    /// endpointCentralServer only: key of the user name. Default username.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub username_key: Option<String>,
+    /// endpointCentralServer only: key of the password. Default password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub password_key: Option<String>,
+    /// endpointCentralServer only: key of the TOTP seed in base32, used when the server asks for an OTP. Default totp_secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub totp_secret_key: Option<String>,
+}
+
+impl SecretRef {
+    /// Key of the client id, with its default.
+    pub fn client_id_key(&self) -> &str {
+        self.client_id_key.as_deref().unwrap_or("client_id")
+    }
+
+    /// Key of the client secret, with its default.
+    pub fn client_secret_key(&self) -> &str {
+        self.client_secret_key.as_deref().unwrap_or("client_secret")
+    }
+
+    /// Key of the refresh token, with its default.
+    pub fn refresh_token_key(&self) -> &str {
+        self.refresh_token_key.as_deref().unwrap_or("refresh_token")
+    }
+
+    /// Key of the redirect URI, with its default.
+    pub fn redirect_uri_key(&self) -> &str {
+        self.redirect_uri_key.as_deref().unwrap_or("redirect_uri")
+    }
+
+    /// Key of the user name, with its default.
+    pub fn username_key(&self) -> &str {
+        self.username_key.as_deref().unwrap_or("username")
+    }
+
+    /// Key of the password, with its default.
+    pub fn password_key(&self) -> &str {
+        self.password_key.as_deref().unwrap_or("password")
+    }
+
+    /// Key of the TOTP seed, with its default.
+    pub fn totp_secret_key(&self) -> &str {
+        self.totp_secret_key.as_deref().unwrap_or("totp_secret")
+    }
+}
+
+/// The derived Secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// Name of the Secret, in the same namespace. Default <metadata.name>-token. Changing it costs no mint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: Option<String>,
+    /// Labels added to the Secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations added to the Secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub annotations: BTreeMap<String, String>,
+    /// Templates, by key of the Secret; they add to the default keys or override them. Jinja with the names access_token, authorization, expires_at, api_domain and api_url (absent is empty), strings, ~ == != and or not, if/elif/else and raw; values are not escaped, a newline at the end stays. At least one key must hold the token. At most 32 templates of 4 KiB. Example: ZOHO_ACCESS_TOKEN: "{{ access_token }}".
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub data: BTreeMap<String, String>,
+    /// false leaves out the default keys (access_token, authorization, expires_at, api_domain, api_url). Default true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub include_default_keys: Option<bool>,
+}
+
+/// How to ask the product whether it takes the token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Verify {
+    /// How often to ask. At least 1m. Example: 5m.
+    pub interval: GoDuration,
+    /// Path of another cheap GET of that product, for tokens whose scopes forbid the default one. Example: /api/1.4/som/summary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024), regex(pattern = r"^/[A-Za-z0-9]"))]
+    pub path: Option<String>,
+}
+
+/// What the operator last saw and did. A report: the target Secret is the truth about the token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ZohoCredentialStatus {
+    /// The metadata.generation that this status was computed for; -1 before the first pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// When the token in the target dies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiration_time: Option<Time>,
+    /// When renewal is (or was) due; not moved by retries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renewal_time: Option<Time>,
+    /// When something happens next, whatever its reason: renewal, retry, the end of a throttle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_attempt_time: Option<Time>,
+    /// When the token in the target was minted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_mint_time: Option<Time>,
+    /// When minting last failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failure_time: Option<Time>,
+    /// Attempts that failed since the last mint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consecutive_failures: Option<i32>,
+    /// The value of annotation zoho-operator.dev/renew-requested that was last acted on (or refused).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_handled_renew_request: Option<String>,
+    /// Name of the target Secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Name of the ZohoMintLedger of this credential, in the operator's namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<String>,
+    /// Tokens of that ledger that may have been alive right after the last mint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live_tokens: Option<i32>,
+    /// Until when Zoho's throttle is met with silence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub throttled_until: Option<Time>,
+    /// The versions (uid/resourceVersion) of the Secrets that this status rests on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Observed>,
+    /// Ready, Renewable, Verified; Reconciling and Stalled only while true.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// The versions of the Secrets that a status rests on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Observed {
+    /// uid/resourceVersion of the source Secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// uid/resourceVersion of the target Secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
+impl ZohoCredentialStatus {
+    /// The condition of that type, if set.
+    pub fn condition(&self, type_: ConditionType) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.type_ == type_.as_str())
+    }
+}
+
+impl ZohoCredential {
+    /// Name of the target Secret, with its default.
+    pub fn target_name(&self) -> String {
+        let named = self.spec.target.as_ref().and_then(|target| target.name.clone());
+        named.unwrap_or_else(|| format!("{}-token", self.metadata.name.as_deref().unwrap_or_default()))
+    }
+}

@@ -1,0 +1,190 @@
+//! All writes to users' namespaces: target Secrets, status, Events. Each rests on a precondition.
+
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::DeserializeGuard;
+use kube::{Api, Client};
+use serde_json::{Map, Value, json};
+
+use crate::calls::{ApiError, call};
+use zoho_api::names::ObjectName;
+use zoho_api::{FIELD_MANAGER, ZohoCredential, ZohoCredentialStatus, keys};
+
+/// Is a write carried out, or only tried?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Carried out.
+    Real,
+    /// A server-side dry run: authorisation, admission and validation answer, nothing is stored.
+    DryRun,
+}
+
+/// Creates the target. Never overwrites: fails with `AlreadyExists` where a Secret of that name stands.
+///
+/// # Errors
+///
+/// See [`ApiError`].
+///
+/// # Permissions
+///
+/// create on Secrets in the namespace.
+pub async fn create_target(client: &Client, wanted: &Secret, mode: Mode) -> Result<Secret, ApiError> {
+    let params = PostParams { dry_run: mode == Mode::DryRun, field_manager: Some(FIELD_MANAGER.into()) };
+    call(secrets(client, wanted).create(&params, wanted)).await
+}
+
+/// Brings the target, in exactly this version (`uid/resourceVersion`), to what is wanted.
+///
+/// Labels, annotations and keys that are not ours stay, foreign data keys go. `present` is the target as read, if this
+/// pass has read it: only then can there be foreign data or a missing owner.
+///
+/// # Errors
+///
+/// `Conflict` where the target is another object or version by now; see [`ApiError`].
+///
+/// # Permissions
+///
+/// patch on Secrets in the namespace.
+pub async fn update_target(
+    client: &Client,
+    wanted: &Secret,
+    at: &str,
+    present: Option<&Secret>,
+    mode: Mode,
+) -> Result<Secret, ApiError> {
+    let (uid, resource_version) = at.split_once('/').unwrap_or((at, ""));
+    let mut data: Map<String, Value> = Map::new();
+    for key in present.and_then(|present| present.data.as_ref()).into_iter().flatten().map(|(key, _)| key) {
+        data.insert(key.clone(), Value::Null);
+    }
+    // One of our own that is no longer there, such as an API domain that Zoho does not name any more.
+    data.extend(keys::VALUES.map(|key| (key.to_owned(), Value::Null)));
+    for (key, value) in wanted.data.iter().flatten() {
+        data.insert(key.clone(), json!(value));
+    }
+    let mut metadata = json!({
+        "uid": uid,
+        "resourceVersion": resource_version,
+        "labels": wanted.metadata.labels,
+        "annotations": wanted.metadata.annotations,
+    });
+    if let Some(present) = present {
+        metadata["ownerReferences"] = json!(with_our_owner(present, wanted));
+    }
+    let params = PatchParams {
+        dry_run: mode == Mode::DryRun,
+        field_manager: Some(FIELD_MANAGER.into()),
+        ..PatchParams::default()
+    };
+    let patch = Patch::Merge(json!({ "metadata": metadata, "data": data }));
+    call(secrets(client, wanted).patch(name_of(wanted), &params, &patch)).await
+}
+
+/// Deletes a former target, in exactly this version.
+///
+/// # Errors
+///
+/// See [`ApiError`].
+///
+/// # Permissions
+///
+/// delete on Secrets in the namespace.
+pub async fn delete_target(client: &Client, name: &ObjectName, at: &str) -> Result<(), ApiError> {
+    let (uid, resource_version) = at.split_once('/').unwrap_or((at, ""));
+    let preconditions =
+        Preconditions { uid: Some(uid.to_owned()), resource_version: Some(resource_version.to_owned()) };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    call(Api::<Secret>::namespaced(client.clone(), &name.namespace).delete(&name.name, &params)).await?;
+    Ok(())
+}
+
+/// Writes what changed in the status, and returns the object as it is then.
+///
+/// # Errors
+///
+/// `Conflict` where the object is another one or another version by now (the API server does not compare uids in writes
+/// of the status subresource, so the version is what the write rests on); see [`ApiError`].
+///
+/// # Permissions
+///
+/// patch on `zohocredentials/status` in the namespace.
+pub async fn patch_status(
+    client: &Client,
+    credential: &ZohoCredential,
+    key: &ObjectName,
+    status: &ZohoCredentialStatus,
+) -> Result<DeserializeGuard<ZohoCredential>, ApiError> {
+    let before = credential.status.as_ref().map_or(Value::Null, |status| json!(status));
+    let patch = json!({
+        "metadata": { "resourceVersion": credential.metadata.resource_version },
+        "status": merge_patch(&before, &json!(status)),
+    });
+    let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(client.clone(), &key.namespace);
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    call(api.patch_status(&key.name, &params, &Patch::Merge(patch))).await
+}
+
+/// Writes a status on an object that does not fit our types.
+///
+/// # Errors
+///
+/// See [`ApiError`].
+///
+/// # Permissions
+///
+/// patch on `zohocredentials/status` in the namespace.
+pub async fn patch_status_of_unreadable(client: &Client, key: &ObjectName, status: &Value) -> Result<(), ApiError> {
+    let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(client.clone(), &key.namespace);
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    call(api.patch_status(&key.name, &params, &Patch::Merge(json!({ "status": status })))).await?;
+    Ok(())
+}
+
+/// The JSON merge patch (RFC 7396) that turns `from` into `to`.
+fn merge_patch(from: &Value, to: &Value) -> Value {
+    let (Value::Object(from), Value::Object(to)) = (from, to) else { return to.clone() };
+    let mut patch = Map::new();
+    for (key, value) in to {
+        match from.get(key) {
+            Some(before) if before == value => {}
+            Some(before) => drop(patch.insert(key.clone(), merge_patch(before, value))),
+            None => drop(patch.insert(key.clone(), value.clone())),
+        }
+    }
+    for key in from.keys().filter(|key| !to.contains_key(*key)) {
+        patch.insert(key.clone(), Value::Null);
+    }
+    Value::Object(patch)
+}
+
+/// The owners of the present Secret, ours among them as the one controller.
+fn with_our_owner(present: &Secret, wanted: &Secret) -> Vec<OwnerReference> {
+    let ours = wanted.metadata.owner_references.clone().unwrap_or_default();
+    let foreign = present.metadata.owner_references.iter().flatten();
+    let foreign = foreign.filter(|owner| ours.iter().all(|our| our.uid != owner.uid) && owner.controller != Some(true));
+    foreign.cloned().chain(ours.iter().cloned()).collect()
+}
+
+fn secrets(client: &Client, secret: &Secret) -> Api<Secret> {
+    Api::namespaced(client.clone(), secret.metadata.namespace.as_deref().unwrap_or_default())
+}
+
+fn name_of(secret: &Secret) -> &str {
+    secret.metadata.name.as_deref().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patch_names_what_changed_and_what_went() {
+        let from = json!({ "a": 1, "b": { "c": 1, "d": 2 }, "gone": 1, "list": [1] });
+        let to = json!({ "a": 1, "b": { "c": 1, "d": 3 }, "new": 2, "list": [1, 2] });
+        let expected = json!({ "b": { "d": 3 }, "gone": null, "new": 2, "list": [1, 2] });
+        assert_eq!(merge_patch(&from, &to), expected);
+        assert_eq!(merge_patch(&Value::Null, &to), to);
+        assert_eq!(merge_patch(&to, &to), json!({}));
+    }
+}

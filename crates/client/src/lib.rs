@@ -1,0 +1,7 @@
+//! The edges that the operator and the plugin share: HTTP to token services, servers and products; calls to the
+//! Kubernetes API with a deadline and a meaning; the clock.
+
+pub mod apply;
+pub mod calls;
+pub mod clock;
+pub mod transport;

@@ -1,0 +1,128 @@
+//! Zoho's data centers as data: accounts hosts, API hosts and product hosts, all in one table.
+//!
+//! Sources: Zoho's multi-DC pages and the products' API pages. A dash there is `None` here: the product has no host in
+//! that data center, as far as known.
+
+use crate::template::LONGEST_API_DOMAIN;
+use zoho_api::{DataCenter, Product};
+
+/// What is known of one data center.
+#[derive(Debug)]
+pub struct Row {
+    /// The data center.
+    pub data_center: DataCenter,
+    /// Hosts of its accounts server; the first is the usual one, the others are aliases.
+    pub accounts: &'static [&'static str],
+    /// Domains whose hosts `api_domain` may name: the domain itself or below it.
+    pub api_domains: &'static [&'static str],
+    patch_manager_plus: Option<&'static str>,
+    endpoint_central: Option<&'static str>,
+    service_desk_plus: Option<&'static str>,
+}
+
+impl Row {
+    /// Host of the product's API in this data center.
+    pub fn product_host(&self, product: Product) -> Option<&'static str> {
+        match product {
+            Product::PatchManagerPlus => self.patch_manager_plus,
+            Product::EndpointCentral => self.endpoint_central,
+            Product::ServiceDeskPlus => self.service_desk_plus,
+        }
+    }
+}
+
+macro_rules! row {
+    ($dc:ident, $accounts:expr, $domains:expr, $pmp:expr, $ec:expr, $sdp:expr) => {
+        Row {
+            data_center: DataCenter::$dc,
+            accounts: &$accounts,
+            api_domains: &$domains,
+            patch_manager_plus: $pmp,
+            endpoint_central: $ec,
+            service_desk_plus: $sdp,
+        }
+    };
+}
+
+/// Every data center but `Other`.
+#[rustfmt::skip]
+pub const TABLE: &[Row] = &[
+    row!(US, ["accounts.zoho.com"], ["zohoapis.com", "zoho.com"], Some("patch.manageengine.com"), Some("endpointcentral.manageengine.com"), Some("sdpondemand.manageengine.com")),
+    row!(EU, ["accounts.zoho.eu"], ["zohoapis.eu", "zoho.eu"], Some("patch.manageengine.eu"), Some("endpointcentral.manageengine.eu"), Some("sdpondemand.manageengine.eu")),
+    row!(IN, ["accounts.zoho.in"], ["zohoapis.in", "zoho.in"], Some("patch.manageengine.in"), Some("endpointcentral.manageengine.in"), Some("sdpondemand.manageengine.in")),
+    row!(AU, ["accounts.zoho.com.au"], ["zohoapis.com.au", "zoho.com.au"], Some("patch.manageengine.com.au"), Some("endpointcentral.manageengine.com.au"), Some("servicedeskplus.net.au")),
+    row!(CN, ["accounts.zoho.com.cn", "accounts.zoho.cn"], ["zohoapis.com.cn", "zoho.com.cn"], Some("patch.manageengine.cn"), Some("endpointcentral.manageengine.cn"), Some("servicedeskplus.cn")),
+    row!(JP, ["accounts.zoho.jp"], ["zohoapis.jp", "zoho.jp"], Some("patch.manageengine.jp"), Some("endpointcentral.manageengine.jp"), Some("servicedeskplus.jp")),
+    row!(CA, ["accounts.zohocloud.ca", "accounts.zohoone.ca", "accounts.zoho.ca"], ["zohoapis.ca", "zohocloud.ca"], Some("patch.manageengine.ca"), Some("endpointcentral.manageengine.ca"), Some("servicedeskplus.ca")),
+    row!(UK, ["accounts.zoho.uk"], ["zohoapis.uk", "zoho.uk"], Some("patch.manageengine.uk"), Some("endpointcentral.manageengine.uk"), Some("servicedeskplus.uk")),
+    row!(SA, ["accounts.zoho.sa"], ["zohoapis.sa", "zoho.sa"], Some("patch.manageengine.sa"), Some("endpointcentral.manageengine.sa"), Some("servicedeskplus.sa")),
+    row!(AE, ["accounts.zoho.ae"], ["zohoapis.ae", "zoho.ae"], None, None, Some("servicedeskplus.ae")),
+    row!(SG, ["accounts.zoho.sg"], ["zohoapis.sg", "zoho.sg"], None, None, None),
+];
+
+/// The row of a data center; `None` for `Other`.
+pub fn row(data_center: DataCenter) -> Option<&'static Row> {
+    TABLE.iter().find(|row| row.data_center == data_center)
+}
+
+/// Is this one of the accounts hosts of the table, whatever its data center?
+pub fn is_known_accounts_host(host: &str) -> bool {
+    TABLE.iter().any(|row| row.accounts.contains(&host))
+}
+
+/// Is this the host of a product's API, whatever its data center?
+pub fn is_known_product_host(host: &str) -> bool {
+    let hosts = |row: &Row| [row.patch_manager_plus, row.endpoint_central, row.service_desk_plus];
+    TABLE.iter().flat_map(hosts).flatten().any(|known| known == host)
+}
+
+/// `api_domain` of a token reply, if it is `https://host` with a host of that data center: server text is taken only
+/// where it says what is known. `Other` has no known hosts.
+pub fn checked_api_domain(data_center: DataCenter, said: &str) -> Option<String> {
+    let host = said.strip_prefix("https://")?;
+    let host = host.strip_suffix('/').unwrap_or(host);
+    let is_host = !host.is_empty()
+        && said.len() <= LONGEST_API_DOMAIN
+        && host.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b));
+    let known = row(data_center)?.api_domains.iter().any(|domain| {
+        host == *domain || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.') && !rest.starts_with('.'))
+    });
+    (is_host && known).then(|| format!("https://{host}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn api_domain_is_taken_only_from_the_data_center() {
+        let table = [
+            ("https://www.zohoapis.eu", Some("https://www.zohoapis.eu")),
+            ("https://www.zohoapis.eu/", Some("https://www.zohoapis.eu")),
+            ("https://desk.zoho.eu", Some("https://desk.zoho.eu")),
+            ("https://www.zohoapis.com", None),
+            ("http://www.zohoapis.eu", None),
+            ("https://evilzohoapis.eu", None),
+            ("https://zohoapis.eu.evil.example", None),
+            ("https://evil.example/?zohoapis.eu", None),
+            ("https://user@www.zohoapis.eu", None),
+            ("https://www.zohoapis.eu:8443", None),
+            ("", None),
+        ];
+        for (said, expected) in table {
+            assert_eq!(checked_api_domain(DataCenter::EU, said).as_deref(), expected, "{said}");
+        }
+        assert_eq!(checked_api_domain(DataCenter::Other, "https://www.zohoapis.eu"), None);
+    }
+
+    #[test]
+    fn every_data_center_but_other_has_a_row_and_no_host_stands_twice() {
+        let mut hosts: Vec<&str> = TABLE.iter().flat_map(|row| row.accounts.iter().copied()).collect();
+        let count = hosts.len();
+        hosts.sort_unstable();
+        hosts.dedup();
+        assert_eq!(hosts.len(), count);
+        assert_eq!(TABLE.len(), 11);
+        assert!(row(DataCenter::Other).is_none());
+    }
+}

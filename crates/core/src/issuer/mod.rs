@@ -1,0 +1,199 @@
+//! The list of issuers, and what differs between them. Pure.
+//!
+//! An issuer is found from the spec, reads its inputs from the source, and becomes a [`TokenRequest`]. Everything else,
+//! from the plan to the target, knows it only by its [`Terms`].
+
+pub mod data_centers;
+pub mod login;
+pub mod probe;
+pub mod reply;
+pub mod server_login;
+pub mod zoho;
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+
+use self::server_login::LoginServer;
+use self::zoho::TokenService;
+use crate::plan::Defect;
+use crate::policy::Policy;
+use crate::secret::{HashKey, LoginGrant, RefreshGrant};
+use zoho_api::{DataCenter, Reason, SecretRef, Time, ZohoCredentialSpec};
+
+/// Who gives tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Issuer {
+    /// Zoho's OAuth token service, by refresh token.
+    Zoho(TokenService),
+    /// An on-premises Endpoint Central or Patch Manager Plus server, by login.
+    Server(LoginServer),
+}
+
+/// What everybody else needs to know of an issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// What people call it, at the start of a sentence.
+    pub service: String,
+    /// Where its inputs are made.
+    pub console: String,
+    /// The data center, where there is one.
+    pub data_center: Option<DataCenter>,
+    /// What stands before the token in an `Authorization` header.
+    pub scheme: &'static str,
+    /// Does the issuer say when a token dies?
+    pub names_expiry: bool,
+    /// How far apart two requests are where nothing more is known: see [`TokenRequest::spacing`].
+    pub spacing: Duration,
+    /// How long before the end of its life a token is renewed, where that is not `spec.renewBefore`.
+    pub renew_before: Option<Duration>,
+    /// Base URL of the API that takes the tokens, where that is the issuer itself.
+    pub api_url: Option<String>,
+}
+
+/// Everything that one token is asked for with.
+#[derive(Clone, Debug)]
+pub enum TokenRequest {
+    /// RFC 6749 section 6, as Zoho understands it.
+    Refresh(TokenService, RefreshGrant),
+    /// A login.
+    Login(LoginServer, LoginGrant),
+}
+
+/// How the last flight with some inputs failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The reason to report.
+    pub reason: Reason,
+    /// The server's error code, if it is one of `[a-z_]{1,64}`.
+    pub code: Option<String>,
+    /// When.
+    pub at: Time,
+    /// Look again then; the ledger knows the time where this is `None`.
+    pub again_at: Option<Time>,
+}
+
+impl Issuer {
+    /// The issuer that a spec names.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidSpec`; `AccountsHostNotAllowed` or `ServerNotAllowed`: secrets are sent to listed hosts only.
+    pub fn of(spec: &ZohoCredentialSpec, policy: &Policy) -> Result<Self, Defect> {
+        match (&spec.data_center, &spec.endpoint_central_server) {
+            (Some(_), None) => TokenService::of(spec, policy).map(Self::Zoho),
+            (None, Some(server)) => LoginServer::of(server, spec.renew_every, policy).map(Self::Server),
+            (Some(_), Some(_)) | (None, None) => Err(Defect {
+                reason: Reason::InvalidSpec,
+                message: "Set exactly one of spec.dataCenter and spec.endpointCentralServer.".into(),
+                again_at: None,
+            }),
+        }
+    }
+
+    /// The root page of the host that it is.
+    pub fn root(&self) -> Option<url::Url> {
+        let mut root = match self {
+            Self::Zoho(service) => service.token_url.clone(),
+            Self::Server(server) => server.base_url().parse().ok()?,
+        };
+        root.set_path("/");
+        root.set_query(None);
+        Some(root)
+    }
+
+    /// What everybody else needs to know of it.
+    pub fn terms(&self) -> Terms {
+        match self {
+            Self::Zoho(service) => Terms {
+                service: format!("The token service of data center {}", service.data_center),
+                console: service.console(),
+                data_center: Some(service.data_center),
+                scheme: "Zoho-oauthtoken ",
+                names_expiry: true,
+                spacing: Duration::ZERO,
+                renew_before: None,
+                api_url: None,
+            },
+            Self::Server(server) => Terms {
+                service: format!("The server {}", server.base_url()),
+                console: server.base_url(),
+                data_center: None,
+                scheme: "",
+                names_expiry: false,
+                spacing: server_login::ONE_TIME_PASSWORDS_APART,
+                renew_before: Some(server.renew_every),
+                api_url: Some(server.base_url()),
+            },
+        }
+    }
+
+    /// The keys that the source must have.
+    pub fn required_keys<'a>(&self, reference: &'a SecretRef) -> Vec<&'a str> {
+        match self {
+            Self::Zoho(_) => {
+                vec![reference.client_id_key(), reference.client_secret_key(), reference.refresh_token_key()]
+            }
+            Self::Server(_) => vec![reference.username_key(), reference.password_key()],
+        }
+    }
+
+    /// Takes from the source what the issuer asks for.
+    ///
+    /// # Errors
+    ///
+    /// `SourceSecretInvalid`, with the key and what is wrong with it.
+    pub fn request(&self, source: &Secret, reference: &SecretRef, namespace: &str) -> Result<TokenRequest, Defect> {
+        Ok(match self {
+            Self::Zoho(service) => {
+                TokenRequest::Refresh(service.clone(), RefreshGrant::from_secret(source, reference, namespace)?)
+            }
+            Self::Server(server) => {
+                TokenRequest::Login(server.clone(), LoginGrant::from_secret(source, reference, namespace)?)
+            }
+        })
+    }
+}
+
+impl TokenRequest {
+    /// Host that it is sent to.
+    pub fn host(&self) -> &str {
+        let url = match self {
+            Self::Refresh(service, _) => &service.token_url,
+            Self::Login(server, _) => &server.url,
+        };
+        url.host_str().unwrap_or_default()
+    }
+
+    /// Name of the ledger: what the issuer counts by.
+    pub fn ledger_name(&self, key: &HashKey) -> String {
+        match self {
+            Self::Refresh(_, grant) => grant.ledger_name(key),
+            Self::Login(server, grant) => grant.ledger_name(key, &server.account()),
+        }
+    }
+
+    /// Keyed hash of everything that is sent, and where.
+    pub fn inputs(&self, key: &HashKey) -> String {
+        match self {
+            Self::Refresh(service, grant) => grant.inputs(key, service.token_url.as_str()),
+            Self::Login(server, grant) => grant.inputs(key, &[server.login_url().as_str(), &server.account().concat()]),
+        }
+    }
+
+    /// How far apart two requests must be, so that no one-time password is used twice.
+    pub fn spacing(&self) -> Duration {
+        match self {
+            Self::Login(_, grant) if grant.has_seed() => server_login::ONE_TIME_PASSWORDS_APART,
+            Self::Refresh(..) | Self::Login(..) => Duration::ZERO,
+        }
+    }
+
+    /// The API domain that came with a token, if it is one of those that are known.
+    pub fn checked_api_domain(&self, said: &str) -> Option<String> {
+        match self {
+            Self::Refresh(service, _) => data_centers::checked_api_domain(service.data_center, said),
+            Self::Login(..) => None,
+        }
+    }
+}

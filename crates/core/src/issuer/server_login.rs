@@ -1,0 +1,314 @@
+//! Login on an on-premises Endpoint Central or Patch Manager Plus server: which server a spec names, what is sent to it,
+//! and what its answers mean. Pure.
+//!
+//! Wrong passwords lock accounts there, so a refusal is believed at once: [`Reason::is_final`].
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use url::Url;
+
+use super::reply::{Failed, is_token};
+use crate::plan::Defect;
+use crate::policy::Policy;
+use zoho_api::duration::GoDuration;
+use zoho_api::{EndpointCentralServer, Outcome, Reason, ServerApiVersion, ServerAuthentication};
+
+/// Default of `spec.renewEvery`. The server names no lifetime.
+const RENEW_EVERY: Duration = Duration::from_secs(8 * 3600);
+/// A token is taken to live this many times `renewEvery`: nobody knows, and a renewal that failed for so long is worth
+/// an alarm.
+const LIVES: u32 = 2;
+/// Seconds that one one-time password is for (RFC 6238).
+const STEP: u64 = 30;
+/// So close to a step's edge the clocks may disagree which step it is, in seconds.
+const EDGE: u64 = 5;
+/// No one-time password is used twice: a login may use those of the step it starts in, of the next two (its requests take
+/// time, and a neighbouring step is tried) and of the one before.
+pub const ONE_TIME_PASSWORDS_APART: Duration = Duration::from_secs(4 * STEP);
+/// Our own word for a refused one-time password, in place of an error code.
+pub const OTP_REFUSED: &str = "otp_refused";
+
+/// A server that is logged in to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginServer {
+    /// Base URL, as the operator's list has it.
+    pub url: Url,
+    authentication: ServerAuthentication,
+    domain: String,
+    version: ServerApiVersion,
+    /// How often to log in.
+    pub renew_every: Duration,
+}
+
+impl LoginServer {
+    /// The server that a spec names.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidSpec`; `ServerNotAllowed` when it is not on the operator's list: passwords are sent to listed servers only.
+    pub fn of(
+        server: &EndpointCentralServer,
+        renew_every: Option<GoDuration>,
+        policy: &Policy,
+    ) -> Result<Self, Defect> {
+        let invalid = |message: &str| Defect { reason: Reason::InvalidSpec, message: message.into(), again_at: None };
+        let authentication = server.authentication.unwrap_or(ServerAuthentication::Local);
+        if server.domain.is_some() != (authentication == ServerAuthentication::ActiveDirectory) {
+            return Err(invalid(
+                "spec.endpointCentralServer: authentication ActiveDirectory needs domain, and domain goes with it only.",
+            ));
+        }
+        let renew_every = renew_every.map_or(RENEW_EVERY, |span| span.0);
+        if !(Duration::from_secs(600)..=Duration::from_secs(168 * 3600)).contains(&renew_every) {
+            return Err(invalid("spec.renewEvery must be from 10m to 168h."));
+        }
+        let listed = server.url.parse().ok().and_then(|url| policy.endpoint_central_url(&url).cloned());
+        let Some(url) = listed else {
+            return Err(Defect {
+                reason: Reason::ServerNotAllowed,
+                message: "spec.endpointCentralServer.url is not on the operator's list, so nothing is sent to it. Correct it (scheme, host and port must be equal), or have the operator started with --endpoint-central-url and that URL.".into(),
+                again_at: None,
+            });
+        };
+        let version = server.api_version.unwrap_or(ServerApiVersion::V1_4);
+        Ok(Self { url, authentication, domain: server.domain.clone().unwrap_or_default(), version, renew_every })
+    }
+
+    /// Base URL without a slash at the end.
+    pub fn base_url(&self) -> String {
+        self.url.as_str().trim_end_matches('/').to_owned()
+    }
+
+    /// Where an account is, beside its name.
+    pub fn account(&self) -> [&str; 3] {
+        let authentication = match self.authentication {
+            ServerAuthentication::Local => "local",
+            ServerAuthentication::ActiveDirectory => "ad",
+        };
+        [self.url.as_str(), authentication, &self.domain]
+    }
+
+    /// How long a token is taken to live.
+    pub fn life(&self) -> Duration {
+        self.renew_every * LIVES
+    }
+
+    /// Path of the API: `/api/1.4`.
+    pub fn api_path(&self) -> &'static str {
+        match self.version {
+            ServerApiVersion::V1_4 => "/api/1.4",
+            ServerApiVersion::V1_3 => "/api/1.3",
+        }
+    }
+
+    /// Where the password is sent.
+    pub fn login_url(&self) -> Url {
+        self.endpoint("desktop/authentication")
+    }
+
+    /// Where the one-time password is sent.
+    pub fn otp_url(&self) -> Url {
+        self.endpoint("desktop/authentication/otpValidate")
+    }
+
+    fn endpoint(&self, name: &str) -> Url {
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}{}/{name}", self.url.path().trim_end_matches('/'), self.api_path()));
+        url
+    }
+
+    /// What a login sends beside user name and password.
+    pub fn login_fields(&self) -> Value {
+        match self.authentication {
+            ServerAuthentication::Local => json!({ "auth_type": "local_authentication" }),
+            ServerAuthentication::ActiveDirectory => {
+                json!({ "auth_type": "ad_authentication", "domainName": self.domain })
+            }
+        }
+    }
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub enum Answer {
+    /// A token.
+    Token(SecretString),
+    /// The password is right, and a one-time password is asked for.
+    OneTimePassword {
+        /// What the server calls the user in the next request.
+        uid: SecretString,
+    },
+    /// No token.
+    Failed(Failed),
+}
+
+/// The server asks for a one-time password, and there is no seed.
+pub fn otp_required() -> Failed {
+    Failed { reason: Reason::OtpRequired, code: None, permanent: true, outcome: Outcome::NotMinted }
+}
+
+/// The server refused the one-time password.
+pub fn otp_refused() -> Failed {
+    Failed { code: Some(OTP_REFUSED.into()), ..rejected() }
+}
+
+fn rejected() -> Failed {
+    Failed { reason: Reason::LoginRejected, code: None, permanent: true, outcome: Outcome::NotMinted }
+}
+
+/// Classifies an answer. Total: any bytes have a meaning. Errors come with HTTP 200 too, so the body is looked at first.
+pub fn classify(status: u16, body: &[u8]) -> Answer {
+    let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+    let says_error = body["status"].as_str().is_some_and(|word| word.eq_ignore_ascii_case("error"));
+    if says_error || !body["error_code"].is_null() || status == 401 {
+        return Answer::Failed(rejected());
+    }
+    let answer = &body["message_response"]["authentication"];
+    if !(200..300).contains(&status) {
+        return Answer::Failed(Failed::unusable(status));
+    }
+    if let Some(token) = answer["auth_data"]["auth_token"].as_str().filter(|token| is_token(token)) {
+        return Answer::Token(SecretString::from(token));
+    }
+    let uid = match &answer["two_factor_data"]["unique_userID"] {
+        Value::String(uid) if is_token(uid) => uid.clone(),
+        Value::Number(uid) => uid.to_string(),
+        Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            return Answer::Failed(Failed::unusable(status));
+        }
+    };
+    Answer::OneTimePassword { uid: SecretString::from(uid) }
+}
+
+/// The instants whose one-time passwords are tried, in Unix seconds: now, and near a step's edge once the neighbour.
+pub fn otp_instants(now: u64) -> impl Iterator<Item = u64> {
+    let neighbour = match now % STEP {
+        early if early < EDGE => now.checked_sub(STEP),
+        late if late >= STEP - EDGE => Some(now + STEP),
+        _ => None,
+    };
+    std::iter::once(now).chain(neighbour)
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn server(fields: &Value) -> Result<LoginServer, Defect> {
+        let servers = ["https://ec.corp.example:8383", "https://gateway.example/ec/"];
+        let policy = Policy { servers: servers.map(|url| url.parse().unwrap()).to_vec(), ..Policy::default() };
+        let mut spec = json!({ "url": "https://ec.corp.example:8383" });
+        for (name, value) in fields.as_object().unwrap() {
+            spec[name] = value.clone();
+        }
+        LoginServer::of(&serde_json::from_value(spec).unwrap(), None, &policy)
+    }
+
+    #[test]
+    fn only_listed_servers_are_called() {
+        for url in ["https://ec.corp.example:8383", "https://EC.corp.example:8383/", "https://gateway.example:443/ec"] {
+            assert!(server(&json!({ "url": url })).is_ok(), "{url}");
+        }
+        for url in [
+            "http://ec.corp.example:8383",
+            "https://ec.corp.example",
+            "https://ec.corp.example:8384",
+            "https://ec.corp.example.evil.example:8383",
+            "https://user@ec.corp.example:8383",
+            "https://ec.corp.example:8383@evil.example",
+            "https://ec.corp.example:8383/elsewhere",
+            "https://ec.corp.example:8383/?a",
+            "https://gateway.example/",
+            "no url",
+        ] {
+            assert_eq!(server(&json!({ "url": url })).unwrap_err().reason, Reason::ServerNotAllowed, "{url}");
+        }
+    }
+
+    #[test]
+    fn requests_are_those_of_the_api_version() {
+        let local = server(&json!({})).unwrap();
+        assert_eq!(local.login_url().as_str(), "https://ec.corp.example:8383/api/1.4/desktop/authentication");
+        assert_eq!(local.login_fields(), json!({ "auth_type": "local_authentication" }));
+        let older = json!({ "url": "https://gateway.example/ec", "apiVersion": "1.3", "authentication": "ActiveDirectory", "domain": "CORP" });
+        let older = server(&older).unwrap();
+        assert_eq!(older.otp_url().as_str(), "https://gateway.example/ec/api/1.3/desktop/authentication/otpValidate");
+        assert_eq!(older.login_fields(), json!({ "auth_type": "ad_authentication", "domainName": "CORP" }));
+    }
+
+    #[test]
+    fn domain_goes_with_active_directory_only() {
+        for wrong in [json!({ "domain": "CORP" }), json!({ "authentication": "ActiveDirectory" })] {
+            assert_eq!(server(&wrong).unwrap_err().reason, Reason::InvalidSpec, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_answer_has_its_meaning() {
+        let word = |status, body: &str| match classify(status, body.as_bytes()) {
+            Answer::Token(token) => format!("token {}", token.expose_secret()),
+            Answer::OneTimePassword { uid } => format!("otp {}", uid.expose_secret()),
+            Answer::Failed(failed) => format!("{} {}", failed.reason, failed.permanent),
+        };
+        let token = r#"{"message_type":"authentication","message_response":{"authentication":{"auth_data":{"auth_token":"A1-B2"}}},"status":"success"}"#;
+        let two_factor = r#"{"message_response":{"authentication":{"two_factor_data":{"unique_userID":"7","is_TwoFactor_Enabled":true,"OTP_Validation_Required":true}}},"status":"success"}"#;
+        let table = [
+            (200, token, "token A1-B2"),
+            (200, two_factor, "otp 7"),
+            (200, r#"{"message_response":{"authentication":{"two_factor_data":{"unique_userID":7}}}}"#, "otp 7"),
+            (200, r#"{"status":"error","error_code":"10001","error_description":"Invalid"}"#, "LoginRejected true"),
+            (401, r#"{"status":"error","error_code":"10002"}"#, "LoginRejected true"),
+            (401, "<html>", "LoginRejected true"),
+            (500, r#"{"status":"error","error_code":"10001"}"#, "LoginRejected true"),
+            (
+                200,
+                r#"{"message_response":{"authentication":{"auth_data":{"auth_token":"a b"}}}}"#,
+                "UpstreamReplyInvalid false",
+            ),
+            (200, r#"{"status":"success"}"#, "UpstreamReplyInvalid false"),
+            (200, "<html>", "UpstreamReplyInvalid false"),
+            (200, "[]", "UpstreamReplyInvalid false"),
+            (302, "", "UpstreamRedirect false"),
+            (503, "down", "UpstreamUnavailable false"),
+            (502, token, "UpstreamUnavailable false"),
+        ];
+        for (status, body, expected) in table {
+            assert_eq!(word(status, body), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn neighbouring_step_is_tried_near_an_edge_only() {
+        let table: [(u64, &[u64]); 6] = [
+            (3000, &[3000, 2970]),
+            (3004, &[3004, 2974]),
+            (3005, &[3005]),
+            (3024, &[3024]),
+            (3025, &[3025, 3055]),
+            (3, &[3]),
+        ];
+        for (now, expected) in table {
+            assert_eq!(otp_instants(now).collect::<Vec<_>>(), expected, "{now}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic_and_never_give_a_token(status in 100u16..600, body in proptest::collection::vec(0u8.., 0..200)) {
+            let is_failure = matches!(classify(status, &body), Answer::Failed(_));
+            proptest::prop_assert!(is_failure);
+        }
+
+        #[test]
+        fn logins_so_far_apart_share_no_one_time_password(first in 0u64..100_000, late in 0u64..25, later in 0u64..25) {
+            let steps = |at: u64| otp_instants(at).map(|at| at / STEP).collect::<Vec<_>>();
+            let second = first + ONE_TIME_PASSWORDS_APART.as_secs();
+            let used = steps(first + late);
+            proptest::prop_assert!(steps(second + later).iter().all(|step| !used.contains(step)));
+        }
+    }
+}

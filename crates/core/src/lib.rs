@@ -1,0 +1,14 @@
+//! The decisions of zoho-operator, as pure functions: no I/O, no clock, no randomness.
+
+pub mod facts;
+pub mod issuer;
+pub mod lease;
+pub mod message;
+pub mod ownership;
+pub mod plan;
+pub mod policy;
+pub mod queue;
+pub mod secret;
+pub mod spec;
+pub mod status;
+pub mod template;

@@ -1,0 +1,156 @@
+//! Sentences for people: what happened, what to do about it, and when the next try is. Pure.
+
+use crate::issuer::probe::Question;
+use crate::issuer::{Failure, data_centers, server_login};
+use crate::plan::verify::Answer;
+use zoho_api::names::ObjectName;
+use zoho_api::{DataCenter, Reason, Time, keys};
+
+/// Zoho allows ten requests in ten minutes; with so few of our own, others have made the rest.
+const FEW_ATTEMPTS: usize = 5;
+
+/// Names that messages use.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// The source Secret.
+    pub source: ObjectName,
+    /// The target Secret.
+    pub target: ObjectName,
+    /// Who makes the source Secret, if somebody does: kind and name of its controller.
+    pub source_manager: Option<String>,
+    /// Key of the refresh token.
+    pub refresh_token_key: String,
+    /// The data center.
+    pub data_center: Option<DataCenter>,
+    /// Who is asked for tokens, at the start of a sentence.
+    pub service: String,
+    /// Where the inputs are made.
+    pub console: String,
+    /// Does the issuer say when a token dies?
+    pub expiry_is_named: bool,
+    /// What the product is asked about the token, where it is.
+    pub question: Option<Question>,
+}
+
+impl Names {
+    /// A change of a Secret that somebody makes is undone by him; it has to be made where he takes it from.
+    fn source_and_its_manager(&self) -> String {
+        match &self.source_manager {
+            Some(manager) => format!("{} (managed by {manager}: change it there)", self.source),
+            None => self.source.to_string(),
+        }
+    }
+
+    fn data_center_and_its_hosts(&self) -> String {
+        let Some(data_center) = self.data_center else { return "this one".into() };
+        let hosts = data_centers::row(data_center).map(|row| row.accounts.join(", "));
+        hosts.map_or_else(|| data_center.to_string(), |hosts| format!("{data_center} ({hosts})"))
+    }
+}
+
+/// Adds when the next try is.
+pub fn with_next_try(message: &str, until: Time) -> String {
+    format!("{message} Next try {}.", until.clock())
+}
+
+/// Adds when the next try is, of something that the source can cure.
+pub fn with_next_try_or_change(message: &str, until: Option<Time>) -> String {
+    match until {
+        Some(until) => format!("{message} Next try {}, or at once when that Secret changes.", until.clock()),
+        None => format!("{message} It is not tried again until that Secret changes: wrong passwords lock accounts."),
+    }
+}
+
+/// Takes [`with_next_try`] off again.
+pub fn without_next_try(message: &str) -> &str {
+    message.split(" Next try ").next().unwrap_or_default()
+}
+
+/// What a throttle means. `attempts`: how many requests of our own led to it.
+pub fn throttled(attempts: usize) -> String {
+    let somebody_else = if attempts <= FEW_ATTEMPTS {
+        format!(
+            " Only {attempts} of them in ten minutes were this operator's: something else uses this refresh token too."
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        "Zoho says that there were too many requests with this refresh token.{somebody_else} It is left in silence, since every further request would prolong the block."
+    )
+}
+
+/// What a permanent refusal means and what to do about it.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other refusals have one text")]
+pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: bool) -> String {
+    let Names { console, refresh_token_key, service, .. } = names;
+    let source = names.source_and_its_manager();
+    let is_otp = code == Some(server_login::OTP_REFUSED);
+    let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
+    let data_center = names.data_center_and_its_hosts();
+    match reason {
+        Reason::RefreshTokenRejected => {
+            let ended = if confirmed { "; tokens made from it no longer work" } else { "" };
+            format!(
+                "Zoho refused the refresh token{code}{ended}. Make a new one at {console} and put it into key {refresh_token_key} of Secret {source}."
+            )
+        }
+        Reason::ClientRejected => format!(
+            "Zoho refused the client{code}: the client id or secret in Secret {source} is wrong, or the client belongs to another data center than {data_center}. Compare both at {console}; if the client is not listed there, correct spec.dataCenter."
+        ),
+        Reason::LoginRejected if is_otp => format!(
+            "{service} refused the one-time password: the seed in Secret {source} is not that of this account, or the clocks differ by more than half a minute. Compare the time of the server with that of the cluster's nodes; then correct the seed, or ask for one try with the annotation {}.",
+            keys::RENEW_REQUESTED
+        ),
+        Reason::LoginRejected => format!(
+            "{service} refused the login: user name, password or domain is wrong, or the account is locked or disabled. Correct Secret {source}; after a change at the server only, ask for one try with the annotation {}.",
+            keys::RENEW_REQUESTED
+        ),
+        Reason::OtpRequired => format!(
+            "{service} asks for a one-time password. Let the account use an authenticator app and put its seed (base32) into key totp_secret of Secret {source}; passwords that are sent by mail cannot be answered."
+        ),
+        _ => format!("Zoho refused the request{code}. Check the client's settings at {console} and Secret {source}."),
+    }
+}
+
+/// What a failed call to the token service means.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other failures have one text")]
+pub fn upstream(names: &Names, failure: &Failure) -> String {
+    let code = failure.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
+    let service = &names.service;
+    match failure.reason {
+        Reason::UpstreamTimeout => format!("{service} did not answer in time."),
+        Reason::UpstreamTLS => format!(
+            "{service} could not be trusted: its certificate is not signed by a known authority. Behind an inspecting proxy, give the operator its root with --ca-file."
+        ),
+        Reason::UpstreamRedirect => {
+            format!("{service} answered with a redirect, which is not followed: secrets go to listed hosts only.")
+        }
+        Reason::UpstreamReplyInvalid => format!(
+            "{service} answered with something that is no token reply; a proxy or a wrong host may stand in between."
+        ),
+        Reason::UpstreamError => format!("{service} answered with an error that is not known{code}."),
+        Reason::WriteRefused => {
+            "The ledger of this credential cannot be written, and without it nothing is minted; see the operator's log."
+                .into()
+        }
+        _ => format!("{service} cannot be reached or is out of order."),
+    }
+}
+
+/// What a product's answer about the token means. `took_it_before`: the same token.
+pub fn verified(question: &Question, answer: Answer, took_it_before: bool) -> String {
+    let Question { product, url, needs, .. } = question;
+    match answer {
+        Answer::Taken => format!("{product} takes the token (GET {url})."),
+        Answer::Refused if took_it_before => format!(
+            "{product} refuses a token that it took before (GET {url}): something has ended it early. A new one is minted once."
+        ),
+        Answer::Refused => format!(
+            "{product} refuses the token (GET {url}) and never took it, so a new one would not help. It needs {needs}; or set spec.verify.path to a GET that its scopes allow. With the right scopes, check that the account may use the product in this data center."
+        ),
+        Answer::Nothing(reason) => format!(
+            "{product} did not say whether it takes the token (GET {url}: {reason}). It is asked again at the next spec.verify.interval."
+        ),
+    }
+}

@@ -1,0 +1,101 @@
+//! How long to wait after a failed attempt: it follows what the attempt may have done upstream.
+
+use std::time::Duration;
+
+use zoho_api::{Attempt, Outcome, Time};
+
+/// Waits where nothing can have been minted: short, since a retry costs nothing but a request.
+const CLEAN: [u64; 5] = [10, 30, 60, 90, 120];
+
+/// Waits where the attempt may have minted. Six attempts in 22 minutes: with the token in hand they are the seven that
+/// may be alive, so an outage of 20 minutes that swallows every answer lets no token expire.
+const UNKNOWN: [u64; 5] = [60, 180, 300, 360, 420];
+
+/// Failed attempts with these inputs since the last mint with them, newest first.
+fn failures<'a>(attempts: &'a [Attempt], inputs: &'a str) -> impl Iterator<Item = &'a Attempt> + Clone {
+    attempts
+        .iter()
+        .rev()
+        .filter(move |attempt| attempt.inputs == inputs)
+        .take_while(|attempt| attempt.outcome != Some(Outcome::Minted))
+}
+
+/// How many attempts with these inputs failed since the last mint with them.
+pub fn consecutive_failures(attempts: &[Attempt], inputs: &str) -> usize {
+    failures(attempts, inputs).count()
+}
+
+/// The earliest instant of the next attempt with these inputs; `None` when the last one succeeded or there is none.
+///
+/// `attempts` is in the order of reservation. Attempts with other inputs do not count: a person who repairs the source
+/// must not wait for the mistakes made before.
+pub fn not_before(attempts: &[Attempt], inputs: &str) -> Option<Time> {
+    let failures = failures(attempts, inputs);
+    let last = failures.clone().next()?;
+    let wait = if is_unknown(last) {
+        step(&UNKNOWN, failures.filter(|attempt| is_unknown(attempt)).count())
+    } else {
+        step(&CLEAN, failures.take_while(|attempt| !is_unknown(attempt)).count())
+    };
+    Some(last.at + wait)
+}
+
+fn is_unknown(attempt: &Attempt) -> bool {
+    matches!(attempt.outcome, None | Some(Outcome::Unknown))
+}
+
+fn step(waits: &[u64; 5], failures: usize) -> Duration {
+    Duration::from_secs(waits[failures.clamp(1, waits.len()) - 1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempts(outcomes: &[(i64, Option<Outcome>)]) -> Vec<Attempt> {
+        let attempt = |&(at, outcome): &(i64, Option<Outcome>)| Attempt {
+            id: at.to_string(),
+            at: Time::from_unix(at),
+            holder: "a".into(),
+            inputs: "mine".into(),
+            life: None,
+            outcome,
+        };
+        outcomes.iter().map(attempt).collect()
+    }
+
+    #[test]
+    fn wait_follows_what_the_attempts_may_have_done() {
+        use Outcome::{Minted, NotMinted, NotSent, Unknown};
+        type Tried<'a> = &'a [(i64, Option<Outcome>)];
+        let table: &[(&str, Tried<'_>, Option<i64>)] = &[
+            ("nothing tried", &[], None),
+            ("last one minted", &[(0, None), (60, Some(Minted))], None),
+            ("refused once", &[(0, Some(NotSent))], Some(10)),
+            ("refused three times", &[(0, Some(NotSent)), (10, Some(NotMinted)), (40, Some(NotSent))], Some(100)),
+            ("swallowed once", &[(0, Some(Unknown))], Some(60)),
+            ("died once", &[(0, None)], Some(60)),
+            ("swallowed twice", &[(0, Some(Unknown)), (60, None)], Some(240)),
+            ("refused after swallowed", &[(0, Some(Unknown)), (60, Some(NotSent))], Some(70)),
+            ("a mint resets the count", &[(0, Some(Unknown)), (60, Some(Minted)), (90, Some(Unknown))], Some(150)),
+        ];
+        for (name, tried, expected) in table {
+            let expected = expected.map(Time::from_unix);
+            assert_eq!(not_before(&attempts(tried), "mine"), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn longest_waits_are_two_and_seven_minutes() {
+        let refused: Vec<_> = (0..50).map(|at| (at, Some(Outcome::NotSent))).collect();
+        let swallowed: Vec<_> = (0..50).map(|at| (at, Some(Outcome::Unknown))).collect();
+        assert_eq!(not_before(&attempts(&refused), "mine"), Some(Time::from_unix(49 + 120)));
+        assert_eq!(not_before(&attempts(&swallowed), "mine"), Some(Time::from_unix(49 + 420)));
+    }
+
+    #[test]
+    fn mistakes_with_other_inputs_cost_no_wait() {
+        assert_eq!(not_before(&attempts(&[(0, None)]), "repaired"), None);
+        assert_eq!(consecutive_failures(&attempts(&[(0, None)]), "repaired"), 0);
+    }
+}

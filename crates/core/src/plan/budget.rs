@@ -1,0 +1,296 @@
+//! May one more token be minted now? One pure function over a ledger, called by the runtime, the property tests and
+//! the model.
+//!
+//! Zoho allows ten mints in ten minutes and ten living tokens for each refresh token; the eleventh living token silently
+//! kills the oldest, which someone is using. Every attempt is reserved in the ledger before it is sent, so what the
+//! ledger holds is never less than what the server may have done.
+
+use std::time::Duration;
+
+use super::backoff;
+use super::renewal::CLOCK_TOLERANCE;
+use zoho_api::{Attempt, Outcome, Reason, Time, Verdict, ZohoMintLedgerSpec};
+
+/// Span in which Zoho counts mints.
+pub const WINDOW: Duration = Duration::from_secs(600);
+/// Life that an attempt of unknown outcome is counted with: the longest that Zoho gives.
+pub const FULL_LIFE: Duration = Duration::from_secs(3600);
+/// A token is counted this much longer than it lives: clocks differ, requests travel.
+pub const LIFE_SLACK: Duration = Duration::from_secs(30);
+/// A reservation is spent within this time or not at all.
+pub const SPEND_WITHIN: Duration = Duration::from_secs(10);
+/// An entry of another holder without an outcome may still be on its way for this long.
+pub const IN_FLIGHT: Duration = Duration::from_secs(30);
+/// Entries are forgotten after this: long enough that a clock stepped forward by an hour forgets nothing that matters.
+pub const KEPT: Duration = Duration::from_secs(3 * 3600);
+/// A permanent verdict is asked about once more after this, before it is believed.
+pub const CONFIRM_AFTER: Duration = Duration::from_secs(60);
+/// A confirmed verdict is asked about again after this.
+pub const PARKED: Duration = Duration::from_secs(6 * 3600);
+/// The longest silence that a throttle is met with.
+pub const LONGEST_THROTTLE: Duration = Duration::from_secs(3600);
+/// Verdicts kept in one ledger.
+pub const VERDICTS: usize = 8;
+
+/// Mints that are merely wanted leave this many living tokens at most before them.
+const WANTED_MAX_LIVE: usize = 4;
+/// Attempts in ten minutes that inputs which never minted may use, where others have minted.
+const UNPROVEN_ATTEMPTS: usize = 2;
+/// Living tokens presumed where the record is lost.
+const PRESUMED_LIVE: usize = 5;
+
+/// Our own limits for one ledger, below Zoho's published ten and ten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// Attempts that may have reached the server in ten minutes.
+    pub attempts: usize,
+    /// Tokens that may be alive.
+    pub live: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { attempts: 8, live: 7 }
+    }
+}
+
+/// How much the token is missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Need {
+    /// There is no living token, or it is due for renewal: may use the whole budget.
+    Needed,
+    /// A person asked while a good token stands: must leave room for what is needed.
+    Wanted,
+}
+
+/// Who asks for a mint, and how much.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Keyed hash of everything that would be sent.
+    pub inputs: &'a str,
+    /// How much the token is missed.
+    pub need: Need,
+    /// A person asked for it: a parked verdict is tried again.
+    pub asked: bool,
+    /// This process.
+    pub holder: &'a str,
+    /// Attempts with these inputs, and those that minted, are at least this far apart; see `mint::issuer::Terms`.
+    pub spacing: Duration,
+}
+
+/// What the ledger says to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Reserve and send.
+    Go,
+    /// Not before `until`.
+    Wait {
+        /// The next instant at which the answer may change by itself.
+        until: Time,
+        /// What stands in the way.
+        why: Hold,
+    },
+    /// Refused for good; asked again at `until`, on request, or when the inputs change.
+    Refuse {
+        /// What the server said, twice.
+        verdict: Verdict,
+        /// When it is asked about again by itself, if ever.
+        until: Option<Time>,
+    },
+}
+
+/// What stands in the way of a mint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Another process may be minting right now.
+    InFlight,
+    /// Zoho said that there were too many requests.
+    Throttled,
+    /// A permanent refusal waits for its confirmation.
+    Confirming(Verdict),
+    /// The last attempt failed.
+    BackOff,
+    /// Too many attempts in ten minutes.
+    WindowFull,
+    /// Too many tokens may be alive.
+    LiveFull,
+    /// Attempts that use one-time passwords must be further apart.
+    Spaced,
+}
+
+/// A ledger as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// There is none, and nothing says that there ever was.
+    Absent,
+    /// There is none although a target was minted from it, or it cannot be decoded.
+    Lost,
+    /// As stored.
+    Present(ZohoMintLedgerSpec),
+}
+
+/// The ledger to count with: pruned, and with the ten-minute window presumed full **once** where the record is lost,
+/// unreadable or lies in the future.
+///
+/// Idempotent at the same `now`. What it returns is what the next reservation writes, so a presumption starts once.
+pub fn settle(found: Found, now: Time) -> ZohoMintLedgerSpec {
+    let mut ledger = match found {
+        Found::Absent => ZohoMintLedgerSpec::default(),
+        Found::Lost => ZohoMintLedgerSpec { presumed_full_at: Some(now), ..Default::default() },
+        Found::Present(ledger) => ledger,
+    };
+    let horizon = now + CLOCK_TOLERANCE;
+    let recorded = ledger.attempts.len();
+    ledger.attempts.retain(|attempt| attempt.at <= horizon);
+    let from_the_future = ledger.attempts.len() < recorded || ledger.presumed_full_at.is_some_and(|at| at > horizon);
+    if from_the_future {
+        ledger.presumed_full_at = Some(now);
+    }
+    ledger.attempts.retain(|attempt| attempt.at + KEPT > now);
+    ledger.presumed_full_at = ledger.presumed_full_at.filter(|at| *at + KEPT > now);
+    ledger.throttled_until =
+        ledger.throttled_until.filter(|until| *until > now).map(|until| until.min(now + LONGEST_THROTTLE));
+    for verdict in &mut ledger.verdicts {
+        verdict.at = verdict.at.min(now);
+    }
+    ledger
+}
+
+/// May one more token be minted? Total and pure; `ledger` comes from [`settle`] with the same `now`.
+pub fn account(ledger: &ZohoMintLedgerSpec, request: &Request<'_>, limits: Limits, now: Time) -> Answer {
+    if let Some(until) = in_flight(ledger, request.holder, now) {
+        return Answer::Wait { until, why: Hold::InFlight };
+    }
+    if let Some(until) = ledger.throttled_until.filter(|until| *until > now) {
+        return Answer::Wait { until, why: Hold::Throttled };
+    }
+    if let Some(answer) = verdict(ledger, request, now) {
+        return answer;
+    }
+    let holds = [
+        (backoff::not_before(&ledger.attempts, request.inputs), Hold::BackOff),
+        (window_free_at(ledger, request.inputs, limits), Hold::WindowFull),
+        (live_free_at(ledger, request.need, limits, now), Hold::LiveFull),
+        (spaced_at(ledger, request), Hold::Spaced),
+    ];
+    let pending = holds.into_iter().filter_map(|(until, why)| Some((until.filter(|until| *until > now)?, why)));
+    match pending.max_by_key(|(until, _)| *until) {
+        Some((until, why)) => Answer::Wait { until, why },
+        None => Answer::Go,
+    }
+}
+
+/// How many tokens of this ledger may be alive at `now`.
+pub fn live(ledger: &ZohoMintLedgerSpec, now: Time) -> usize {
+    deaths(ledger).into_iter().filter(|death| *death > now).count()
+}
+
+/// How many attempts may have reached the server in the ten minutes before `now`.
+pub fn attempts_in_window(ledger: &ZohoMintLedgerSpec, limits: Limits, now: Time) -> usize {
+    departures(ledger, limits, |_| true).into_iter().filter(|leaves| *leaves > now).count()
+}
+
+/// How many attempts may have reached the server in the ten minutes up to the last one.
+pub fn attempts_before_last(ledger: &ZohoMintLedgerSpec) -> usize {
+    let reached = || ledger.attempts.iter().filter(|attempt| attempt.outcome != Some(Outcome::NotSent));
+    let last = reached().map(|attempt| attempt.at).max();
+    reached().filter(|attempt| last.is_some_and(|last| attempt.at + WINDOW > last)).count()
+}
+
+/// Has the server refused these inputs for good, as far as it was asked?
+pub fn is_refused(ledger: &ZohoMintLedgerSpec, inputs: &str) -> bool {
+    ledger.verdicts.iter().any(|verdict| verdict.inputs == inputs)
+}
+
+fn in_flight(ledger: &ZohoMintLedgerSpec, holder: &str, now: Time) -> Option<Time> {
+    ledger
+        .attempts
+        .iter()
+        .filter(|attempt| attempt.outcome.is_none() && attempt.holder != holder)
+        .map(|attempt| attempt.at + IN_FLIGHT)
+        .filter(|until| *until > now)
+        .max()
+}
+
+fn verdict(ledger: &ZohoMintLedgerSpec, request: &Request<'_>, now: Time) -> Option<Answer> {
+    let verdict = ledger.verdicts.iter().find(|verdict| verdict.inputs == request.inputs)?;
+    if verdict.confirmed {
+        let is_final = verdict.reason.parse().is_ok_and(Reason::is_final);
+        let until = (!is_final).then(|| verdict.at + PARKED);
+        let stands = !request.asked && until.is_none_or(|until| until > now);
+        stands.then(|| Answer::Refuse { verdict: verdict.clone(), until })
+    } else {
+        let until = verdict.at + CONFIRM_AFTER;
+        (until > now).then(|| Answer::Wait { until, why: Hold::Confirming(verdict.clone()) })
+    }
+}
+
+/// When each attempt that may have reached the server leaves the ten-minute window, sorted.
+fn departures(ledger: &ZohoMintLedgerSpec, limits: Limits, counts: impl Fn(&Attempt) -> bool) -> Vec<Time> {
+    let reached = ledger.attempts.iter().filter(|attempt| attempt.outcome != Some(Outcome::NotSent) && counts(attempt));
+    let presumed = ledger.presumed_full_at.iter().flat_map(|at| std::iter::repeat_n(*at, limits.attempts));
+    let mut leaves: Vec<Time> = reached.map(|attempt| attempt.at).chain(presumed).map(|at| at + WINDOW).collect();
+    leaves.sort_unstable();
+    leaves
+}
+
+/// When each token that may be alive dies, slack included, sorted.
+fn deaths(ledger: &ZohoMintLedgerSpec) -> Vec<Time> {
+    let minted = ledger
+        .attempts
+        .iter()
+        .filter(|attempt| !matches!(attempt.outcome, Some(Outcome::NotMinted | Outcome::NotSent)))
+        .map(|attempt| attempt.at + life(attempt) + LIFE_SLACK);
+    let presumed =
+        ledger.presumed_full_at.iter().flat_map(|at| std::iter::repeat_n(*at + FULL_LIFE + LIFE_SLACK, PRESUMED_LIVE));
+    let mut deaths: Vec<Time> = minted.chain(presumed).collect();
+    deaths.sort_unstable();
+    deaths
+}
+
+fn life(attempt: &Attempt) -> Duration {
+    let known = attempt.life.filter(|_| attempt.outcome == Some(Outcome::Minted));
+    known.and_then(|seconds| u64::try_from(seconds).ok()).map_or(FULL_LIFE, Duration::from_secs).min(FULL_LIFE)
+}
+
+/// When fewer than `room` of the sorted instants lie ahead.
+fn fewer_than(room: usize, instants: &[Time]) -> Option<Time> {
+    match instants.len().checked_sub(room.max(1)) {
+        Some(index) => instants.get(index).copied(),
+        None => None,
+    }
+}
+
+fn window_free_at(ledger: &ZohoMintLedgerSpec, inputs: &str, limits: Limits) -> Option<Time> {
+    let has_minted = |inputs: &str| {
+        ledger.attempts.iter().any(|attempt| attempt.inputs == inputs && attempt.outcome == Some(Outcome::Minted))
+    };
+    let all = fewer_than(limits.attempts, &departures(ledger, limits, |_| true));
+    let others_have = ledger.attempts.iter().any(|attempt| attempt.outcome == Some(Outcome::Minted));
+    if !others_have || has_minted(inputs) {
+        return all;
+    }
+    // Somebody who holds the refresh token but guesses the rest must not use up the attempts of its owner.
+    let unproven = ZohoMintLedgerSpec { presumed_full_at: None, ..ledger.clone() };
+    all.max(fewer_than(UNPROVEN_ATTEMPTS, &departures(&unproven, limits, |attempt| !has_minted(&attempt.inputs))))
+}
+
+fn spaced_at(ledger: &ZohoMintLedgerSpec, request: &Request<'_>) -> Option<Time> {
+    if request.spacing.is_zero() {
+        return None;
+    }
+    let uses_one = |attempt: &&Attempt| match attempt.outcome {
+        Some(Outcome::NotSent) => false,
+        Some(Outcome::Minted) => true,
+        Some(Outcome::NotMinted | Outcome::Unknown) | None => attempt.inputs == request.inputs,
+    };
+    ledger.attempts.iter().filter(uses_one).map(|attempt| attempt.at + request.spacing).max()
+}
+
+fn live_free_at(ledger: &ZohoMintLedgerSpec, need: Need, limits: Limits, now: Time) -> Option<Time> {
+    let deaths: Vec<Time> = deaths(ledger).into_iter().filter(|death| *death > now).collect();
+    match need {
+        Need::Needed => fewer_than(limits.live, &deaths),
+        Need::Wanted => fewer_than(limits.live.min(WANTED_MAX_LIVE + 1), &deaths),
+    }
+}

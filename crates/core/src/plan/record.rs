@@ -1,0 +1,191 @@
+//! What a ledger remembers: the pure edits that reservation, outcome, throttle and verdict make to it.
+
+use super::budget::{self, CONFIRM_AFTER, Limits, VERDICTS};
+use zoho_api::{Attempt, Outcome, Reason, Time, Verdict, ZohoMintLedgerSpec};
+
+/// Attempts kept at most. Those that reached the server are limited by the budget; this bounds the ones that did not.
+const MOST_ATTEMPTS: usize = 256;
+
+/// What became of an attempt, as its process learnt it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Lesson {
+    /// Id of the attempt.
+    pub id: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Life of the minted token in seconds.
+    pub life: Option<i32>,
+}
+
+/// Writes down what became of an attempt; unknown ids are ignored. A mint ends the verdicts from before it.
+pub fn learn(ledger: &mut ZohoMintLedgerSpec, lesson: &Lesson) {
+    if let Some(attempt) = ledger.attempts.iter_mut().find(|attempt| attempt.id == lesson.id) {
+        attempt.outcome = Some(lesson.outcome);
+        attempt.life = lesson.life;
+        if lesson.outcome == Outcome::Minted {
+            let Attempt { inputs, at, .. } = attempt.clone();
+            // A lesson may wait long for a write to carry it; what was refused since is another matter.
+            ledger.verdicts.retain(|verdict| verdict.inputs != inputs || verdict.at > at);
+        }
+    }
+}
+
+/// Adds the entry that a request is sent under.
+pub fn reserve(ledger: &mut ZohoMintLedgerSpec, attempt: Attempt) {
+    if ledger.attempts.len() >= MOST_ATTEMPTS {
+        let never_sent = ledger.attempts.iter().position(|attempt| attempt.outcome == Some(Outcome::NotSent));
+        ledger.attempts.remove(never_sent.unwrap_or(0));
+    }
+    ledger.attempts.push(attempt);
+}
+
+/// Meets a throttle with silence until then.
+pub fn throttle(ledger: &mut ZohoMintLedgerSpec, until: Time) {
+    ledger.throttled_until = ledger.throttled_until.max(Some(until));
+}
+
+/// Writes down a permanent refusal of these inputs. Said again at least a minute later, it is confirmed, unless an
+/// attempt in between may have minted; a final one ([`Reason::is_final`]) is at the first time.
+///
+/// A mint ends a verdict only in the memory of its process until the next reservation carries it: another process finds
+/// the old verdict, and an entry without an outcome.
+pub fn refuse(ledger: &mut ZohoMintLedgerSpec, inputs: &str, (reason, code): (Reason, Option<String>), now: Time) {
+    let before = ledger.verdicts.iter().find(|verdict| verdict.inputs == inputs && verdict.reason == reason.as_str());
+    let may_have_minted_since = |before: &Verdict| {
+        ledger.attempts.iter().any(|attempt| {
+            let minted_nothing = matches!(attempt.outcome, Some(Outcome::NotMinted | Outcome::NotSent));
+            attempt.inputs == inputs && attempt.at >= before.at && !minted_nothing
+        })
+    };
+    let is_confirmed =
+        |before: &Verdict| before.confirmed || (now >= before.at + CONFIRM_AFTER && !may_have_minted_since(before));
+    let confirmed = reason.is_final() || before.is_some_and(is_confirmed);
+    ledger.verdicts.retain(|verdict| verdict.inputs != inputs);
+    if ledger.verdicts.len() >= VERDICTS {
+        ledger.verdicts.remove(0);
+    }
+    let verdict = Verdict { inputs: inputs.into(), reason: reason.as_str().into(), code, at: now, confirmed };
+    ledger.verdicts.push(verdict);
+}
+
+/// Brings the columns that people read up to date; called before each write.
+pub fn summarise(ledger: &mut ZohoMintLedgerSpec, limits: Limits, now: Time) {
+    // The one that this write reserves will have minted by the time somebody looks.
+    let minted = ledger.attempts.iter().filter(|attempt| matches!(attempt.outcome, None | Some(Outcome::Minted)));
+    ledger.last_mint_time = minted.map(|attempt| attempt.at).max().or(ledger.last_mint_time);
+    ledger.last_verdict = ledger.verdicts.last().map(|verdict| verdict.reason.clone());
+    let attempts = budget::attempts_in_window(ledger, limits, now);
+    let live = budget::live(ledger, now);
+    ledger.counts = Some(format!("{attempts}/{} {live}/{}", limits.attempts, limits.live));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const START: Time = Time::UNIX_EPOCH;
+
+    fn after(seconds: u64) -> Time {
+        START + Duration::from_secs(seconds)
+    }
+
+    fn refused_at(ledger: &mut ZohoMintLedgerSpec, inputs: &str, reason: Reason, seconds: u64) {
+        refuse(ledger, inputs, (reason, None), after(seconds));
+    }
+
+    #[test]
+    fn verdict_is_confirmed_by_the_same_word_a_minute_later() {
+        let mut ledger = ZohoMintLedgerSpec::default();
+        refused_at(&mut ledger, "a", Reason::RefreshTokenRejected, 0);
+        assert!(!ledger.verdicts[0].confirmed);
+        refused_at(&mut ledger, "a", Reason::RefreshTokenRejected, 60);
+        assert!(ledger.verdicts[0].confirmed);
+        assert_eq!(ledger.verdicts.len(), 1);
+    }
+
+    #[test]
+    fn another_word_starts_over_and_other_inputs_do_not_confirm() {
+        let mut ledger = ZohoMintLedgerSpec::default();
+        refused_at(&mut ledger, "a", Reason::RefreshTokenRejected, 0);
+        refused_at(&mut ledger, "b", Reason::RefreshTokenRejected, 60);
+        refused_at(&mut ledger, "a", Reason::ClientRejected, 60);
+        assert!(ledger.verdicts.iter().all(|verdict| !verdict.confirmed), "{:?}", ledger.verdicts);
+    }
+
+    #[test]
+    fn a_mint_ends_the_verdict_on_its_inputs() {
+        let mut ledger = ZohoMintLedgerSpec::default();
+        refused_at(&mut ledger, "a", Reason::ClientRejected, 0);
+        let attempt = Attempt {
+            id: "1".into(),
+            at: after(60),
+            holder: "h".into(),
+            inputs: "a".into(),
+            life: None,
+            outcome: None,
+        };
+        reserve(&mut ledger, attempt);
+        learn(&mut ledger, &Lesson { id: "1".into(), outcome: Outcome::Minted, life: Some(3600) });
+        assert_eq!(ledger.verdicts, []);
+        summarise(&mut ledger, Limits::default(), after(61));
+        assert_eq!(ledger.counts.as_deref(), Some("1/8 1/7"));
+        assert_eq!(ledger.last_mint_time, Some(after(60)));
+    }
+
+    #[test]
+    fn a_mint_from_before_a_refusal_does_not_end_the_verdict() {
+        let mut ledger = ZohoMintLedgerSpec::default();
+        let attempt =
+            Attempt { id: "1".into(), at: after(0), holder: "h".into(), inputs: "a".into(), life: None, outcome: None };
+        reserve(&mut ledger, attempt);
+        refused_at(&mut ledger, "a", Reason::ClientRejected, 1800);
+        learn(&mut ledger, &Lesson { id: "1".into(), outcome: Outcome::Minted, life: Some(3600) });
+        assert_eq!(ledger.verdicts.len(), 1, "learnt late, or told again by a process that did not write since");
+    }
+
+    #[test]
+    fn refusal_after_an_attempt_that_may_have_minted_starts_over() {
+        let attempt = |seconds: u64, outcome| Attempt {
+            id: seconds.to_string(),
+            at: after(seconds),
+            holder: "h".into(),
+            inputs: "a".into(),
+            life: None,
+            outcome,
+        };
+        let table = [
+            ("minted and forgotten by a crash", None, false),
+            ("minted", Some(Outcome::Minted), false),
+            ("swallowed", Some(Outcome::Unknown), false),
+            ("refused for another reason", Some(Outcome::NotMinted), true),
+            ("never sent", Some(Outcome::NotSent), true),
+        ];
+        for (name, outcome, confirmed) in table {
+            let mut ledger = ZohoMintLedgerSpec::default();
+            refused_at(&mut ledger, "a", Reason::RefreshTokenRejected, 0);
+            reserve(&mut ledger, attempt(60, outcome));
+            reserve(&mut ledger, attempt(1860, Some(Outcome::NotMinted)));
+            refused_at(&mut ledger, "a", Reason::RefreshTokenRejected, 1860);
+            assert_eq!(ledger.verdicts[0].confirmed, confirmed, "{name}");
+        }
+    }
+
+    #[test]
+    fn verdicts_and_attempts_are_bounded() {
+        let mut ledger = ZohoMintLedgerSpec::default();
+        for n in 0..1000 {
+            refused_at(&mut ledger, &n.to_string(), Reason::ClientRejected, n);
+            let outcome = (n > 0).then_some(Outcome::NotSent);
+            let id = n.to_string();
+            reserve(
+                &mut ledger,
+                Attempt { id, at: after(n), holder: "h".into(), inputs: "a".into(), life: None, outcome },
+            );
+        }
+        assert_eq!(ledger.verdicts.len(), VERDICTS);
+        assert_eq!(ledger.attempts.len(), MOST_ATTEMPTS);
+        assert_eq!(ledger.attempts[0].id, "0", "what may have reached the server is kept");
+    }
+}

@@ -1,0 +1,116 @@
+//! Does the product take the token? When it is asked, and what follows from its answer.
+
+use std::time::Duration;
+
+use super::{Defect, Token};
+use zoho_api::{Reason, Time};
+
+/// What is known of a product's answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verification {
+    /// Why the product is not asked.
+    pub blocked: Option<Defect>,
+    /// How often it is asked.
+    pub interval: Duration,
+    /// Its last answer to this process.
+    pub last: Option<Probe>,
+    /// Attempt of the token that it took last.
+    pub taken: Option<String>,
+    /// When it is asked for the first time by this process.
+    pub first_at: Time,
+}
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// When it came.
+    pub at: Time,
+    /// Attempt of the token that was shown.
+    pub attempt: String,
+    /// What it was.
+    pub answer: Answer,
+}
+
+/// What a product said of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It takes it.
+    Taken,
+    /// It does not.
+    Refused,
+    /// Nothing about the token, for this reason.
+    Nothing(Reason),
+}
+
+impl Verification {
+    /// The answer to this token, if it was shown.
+    pub fn answer_to(&self, token: &Token) -> Option<Answer> {
+        self.last.as_ref().filter(|probe| probe.attempt == token.attempt).map(|probe| probe.answer)
+    }
+
+    /// Does the product refuse a token that it took before? Then something ended it early, and another one may help.
+    ///
+    /// The other one is another token: it has to be taken before its refusal says so again. Thus an episode costs one
+    /// mint, and a token that is refused for its scopes costs none.
+    pub fn is_contradicted(&self, token: &Token) -> bool {
+        self.answer_to(token) == Some(Answer::Refused) && self.taken.as_ref() == Some(&token.attempt)
+    }
+
+    /// When the product is asked about this token: a new one at once.
+    pub fn due_at(&self, token: &Token, now: Time) -> Time {
+        match &self.last {
+            Some(probe) if probe.attempt == token.attempt => probe.at.min(now) + self.interval,
+            Some(_) => now,
+            None => self.first_at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::renewal::Life;
+
+    const NOW: Time = Time::UNIX_EPOCH;
+
+    fn token(attempt: &str) -> Token {
+        let life = Life { issued_at: NOW, expires_at: NOW + Duration::from_secs(3600) };
+        Token { life, inputs: "inputs".into(), attempt: attempt.into() }
+    }
+
+    fn known(last: Option<(&str, Answer)>, taken: Option<&str>) -> Verification {
+        let probe = |(attempt, answer): (&str, Answer)| Probe { at: NOW, attempt: attempt.into(), answer };
+        Verification {
+            blocked: None,
+            interval: Duration::from_secs(300),
+            last: last.map(probe),
+            taken: taken.map(str::to_owned),
+            first_at: NOW + Duration::from_secs(7),
+        }
+    }
+
+    #[test]
+    fn only_a_token_that_was_taken_before_is_contradicted() {
+        let table = [
+            ("never asked", known(None, None), false),
+            ("taken", known(Some(("a", Answer::Taken)), Some("a")), false),
+            ("refused after it was taken", known(Some(("a", Answer::Refused)), Some("a")), true),
+            ("refused from the start", known(Some(("a", Answer::Refused)), None), false),
+            ("refused, another was taken", known(Some(("a", Answer::Refused)), Some("b")), false),
+            ("no word about it", known(Some(("a", Answer::Nothing(Reason::UpstreamTimeout))), Some("a")), false),
+            ("another was refused", known(Some(("b", Answer::Refused)), Some("a")), false),
+        ];
+        for (name, known, expected) in table {
+            assert_eq!(known.is_contradicted(&token("a")), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn new_token_is_shown_at_once_and_then_at_intervals() {
+        let now = NOW + Duration::from_secs(100);
+        let interval = Duration::from_secs(300);
+        assert_eq!(known(Some(("a", Answer::Taken)), None).due_at(&token("a"), now), NOW + interval);
+        assert_eq!(known(Some(("b", Answer::Taken)), None).due_at(&token("a"), now), now);
+        assert_eq!(known(None, None).due_at(&token("a"), now), NOW + Duration::from_secs(7));
+    }
+}

@@ -1,0 +1,119 @@
+//! What the administrator of an installation allows: plain data, made from flags by the operator and by the plugin.
+
+use std::collections::BTreeMap;
+
+use url::Url;
+use zoho_api::{DataCenter, Product};
+
+use crate::plan::budget::Limits;
+
+/// See the module. The default allows what is known to be Zoho's, and nothing else.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Namespace of the operator: ledgers, lease and hash key; no `ZohoCredential` in it is served.
+    pub operator_namespace: String,
+    /// Labels on everything that the operator creates.
+    pub labels: BTreeMap<String, String>,
+    /// Base URLs that replace data centers' own token services; the last one of a data center counts.
+    pub accounts_urls: Vec<(DataCenter, Url)>,
+    /// Hosts that `spec.accountsHost` may name beyond the known ones.
+    pub accounts_hosts: Vec<String>,
+    /// Base URLs that replace products' own API hosts; the last one counts.
+    pub api_urls: Vec<(Product, DataCenter, Url)>,
+    /// Hosts, as HOST or HOST:PORT, that `spec.verify` may send tokens to beyond the known ones.
+    pub api_hosts: Vec<String>,
+    /// Servers that `spec.endpointCentralServer.url` may name.
+    pub servers: Vec<Url>,
+    /// What one refresh token may be used for.
+    pub limits: Limits,
+}
+
+impl Policy {
+    /// The base URL that replaces a data center's own token service.
+    pub fn accounts_url(&self, data_center: DataCenter) -> Option<&Url> {
+        self.accounts_urls.iter().rfind(|(dc, _)| *dc == data_center).map(|(_, url)| url)
+    }
+
+    /// The base URL that replaces a product's own API host in a data center.
+    pub fn api_url(&self, product: Product, data_center: DataCenter) -> Option<&Url> {
+        let of = |(p, dc, _): &&(Product, DataCenter, Url)| (*p, *dc) == (product, data_center);
+        self.api_urls.iter().rfind(of).map(|(_, _, url)| url)
+    }
+
+    /// May `spec.accountsHost` name this host, beyond the known ones?
+    pub fn allows_accounts_host(&self, host: &str) -> bool {
+        self.accounts_hosts.iter().any(|allowed| allowed == host)
+    }
+
+    /// May `spec.verify` send tokens to this host, beyond the known ones? `port`: where it is not the usual one.
+    pub fn allows_api_host(&self, host: &str, port: Option<u16>) -> bool {
+        let wanted = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        self.api_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(&wanted))
+    }
+
+    /// The listed server that is equal to `url` in scheme, host, port and path.
+    pub fn endpoint_central_url(&self, url: &Url) -> Option<&Url> {
+        let base = |url: &Url| url.as_str().trim_end_matches('/').to_owned();
+        self.servers.iter().find(|listed| base(listed) == base(url))
+    }
+}
+
+/// `DC=URL`, as `--accounts-url` takes it.
+///
+/// # Errors
+///
+/// What is wanted.
+pub fn parse_accounts_url(text: &str) -> Result<(DataCenter, Url), String> {
+    let (data_center, url) = text.split_once('=').ok_or("want DC=URL, for example EU=https://gateway.example")?;
+    Ok((data_center.parse()?, parse_url(url)?))
+}
+
+/// `PRODUCT:DC=URL`, as `--api-url` takes it.
+///
+/// # Errors
+///
+/// What is wanted.
+pub fn parse_api_url(text: &str) -> Result<(Product, DataCenter, Url), String> {
+    let want = "want PRODUCT:DC=URL, for example PatchManagerPlus:EU=https://gateway.example";
+    let (product, rest) = text.split_once(':').ok_or(want)?;
+    let (data_center, url) = rest.split_once('=').ok_or(want)?;
+    Ok((product.parse()?, data_center.parse()?, parse_url(url)?))
+}
+
+/// A URL that secrets may be sent to.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn parse_url(text: &str) -> Result<Url, String> {
+    let url: Url = text.parse().map_err(|error| format!("{text} is not a URL: {error}"))?;
+    if !is_safe(&url) {
+        return Err(format!("{url}: only https, or http on loopback, keeps secrets safe on their way"));
+    }
+    Ok(url)
+}
+
+/// https, or http to this machine itself: the URLs that secrets are safe with on their way.
+fn is_safe(url: &Url) -> bool {
+    let is_loopback = match url.host_str().map(|host| host.trim_matches(['[', ']'])) {
+        Some("localhost") => true,
+        Some(host) => host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback()),
+        None => false,
+    };
+    url.scheme() == "https" || (url.scheme() == "http" && is_loopback)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_for_loopback_only() {
+        for url in ["http://127.0.0.1:8080", "http://[::1]:1", "http://localhost", "https://gateway.example"] {
+            assert!(is_safe(&url.parse().unwrap()), "{url}");
+        }
+        for url in ["http://gateway.example", "http://127.0.0.1.evil.example", "ftp://127.0.0.1"] {
+            assert!(!is_safe(&url.parse().unwrap()), "{url}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The work queue: which objects are due for a pass, and when. Pure; the clock is an argument.
+//!
+//! By the wall clock, not by timers: a timer stands still while a machine is suspended, a due time does not. No object
+//! has two passes at once, and one that fails is left alone for a while, whatever the watches say meanwhile.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use zoho_api::Time;
+use zoho_api::names::ObjectName;
+
+/// Longest pause after failures in a row, in seconds.
+const LONGEST_PAUSE: u64 = 30;
+
+#[derive(Debug, Default)]
+struct Slot {
+    due: Option<Time>,
+    running: bool,
+    not_before: Option<Time>,
+    failures: u32,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Queue {
+    due: BTreeSet<(Time, ObjectName)>,
+    slots: HashMap<ObjectName, Slot>,
+}
+
+impl Queue {
+    /// A pass over the object is due at `at`, or earlier if it was due earlier already.
+    pub fn add(&mut self, key: ObjectName, at: Time) {
+        let slot = self.slots.entry(key.clone()).or_default();
+        let at = slot.not_before.map_or(at, |not_before| at.max(not_before));
+        if slot.due.is_some_and(|due| due <= at) {
+            return;
+        }
+        if let Some(due) = slot.due.replace(at)
+            && !slot.running
+        {
+            self.due.remove(&(due, key.clone()));
+        }
+        if !slot.running {
+            self.due.insert((at, key));
+        }
+    }
+
+    /// The object that has been due longest; it is running until [`Self::finish`].
+    pub fn take(&mut self, now: Time) -> Option<ObjectName> {
+        let first = self.due.first().filter(|(at, _)| *at <= now)?.clone();
+        self.due.remove(&first);
+        let (_, key) = first;
+        let slot = self.slots.entry(key.clone()).or_default();
+        slot.running = true;
+        slot.due = None;
+        Some(key)
+    }
+
+    /// The pass is over; the next one is due at `next`, or when a watch says so.
+    pub fn finish(&mut self, key: &ObjectName, next: Option<Time>) {
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.failures = 0;
+            slot.not_before = None;
+        }
+        self.release(key, next);
+    }
+
+    /// The pass failed: the next one is due after a pause of 1, 2, 4 … 30 s.
+    pub fn fail(&mut self, key: &ObjectName, now: Time) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let pause = Duration::from_secs((1u64 << slot.failures.min(5)).min(LONGEST_PAUSE));
+        slot.failures = slot.failures.saturating_add(1);
+        slot.not_before = Some(now + pause);
+        slot.due = None;
+        self.release(key, Some(now + pause));
+    }
+
+    fn release(&mut self, key: &ObjectName, next: Option<Time>) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        slot.running = false;
+        slot.due = [slot.due, next].into_iter().flatten().min();
+        match slot.due {
+            Some(due) => drop(self.due.insert((due, key.clone()))),
+            None => drop(self.slots.remove(key)),
+        }
+    }
+
+    /// When the next object is due.
+    pub fn next_due(&self) -> Option<Time> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Objects that are due at `now` and not running.
+    pub fn depth(&self, now: Time) -> usize {
+        self.due.iter().take_while(|(at, _)| *at <= now).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> ObjectName {
+        ObjectName::new("ns", name)
+    }
+
+    fn at(seconds: i64) -> Time {
+        Time::from_unix(seconds)
+    }
+
+    #[test]
+    fn earliest_is_taken_first_and_never_before_it_is_due() {
+        let mut queue = Queue::default();
+        queue.add(key("b"), at(5));
+        queue.add(key("a"), at(3));
+        queue.add(key("b"), at(9));
+        assert_eq!(queue.take(at(2)), None);
+        assert_eq!(queue.take(at(5)), Some(key("a")));
+        assert_eq!(queue.take(at(5)), Some(key("b")), "a later time does not move it back");
+        assert_eq!(queue.take(at(50)), None);
+    }
+
+    #[test]
+    fn object_is_not_taken_twice_at_once_and_no_event_is_lost() {
+        let mut queue = Queue::default();
+        queue.add(key("a"), at(0));
+        queue.take(at(0));
+        queue.add(key("a"), at(1));
+        assert_eq!(queue.take(at(9)), None, "still running");
+        queue.finish(&key("a"), Some(at(100)));
+        assert_eq!(queue.take(at(9)), Some(key("a")), "what came in meanwhile is due");
+        queue.finish(&key("a"), Some(at(100)));
+        assert_eq!(queue.next_due(), Some(at(100)));
+    }
+
+    #[test]
+    fn failing_object_is_left_alone_whatever_the_watches_say() {
+        let mut queue = Queue::default();
+        queue.add(key("a"), at(0));
+        queue.take(at(0));
+        queue.add(key("a"), at(0));
+        queue.fail(&key("a"), at(0));
+        queue.add(key("a"), at(0));
+        assert_eq!(queue.take(at(0)), None);
+        assert_eq!(queue.take(at(1)), Some(key("a")));
+        queue.fail(&key("a"), at(1));
+        for pause in [2, 4, 8, 16, 30, 30].iter().scan(1, |now, pause| {
+            *now += pause;
+            Some(*now)
+        }) {
+            assert_eq!(queue.next_due(), Some(at(pause)));
+            assert_eq!(queue.take(at(pause)), Some(key("a")));
+            queue.fail(&key("a"), at(pause));
+        }
+        let due = queue.next_due().unwrap();
+        queue.take(due);
+        queue.finish(&key("a"), None);
+        queue.add(key("a"), due);
+        assert_eq!(queue.take(due), Some(key("a")), "one success ends the pause");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_added_object_is_taken_exactly_once_per_finish(steps in proptest::collection::vec((0u8..4, 0u8..3, 0i64..20), 0..200)) {
+            let mut queue = Queue::default();
+            let mut running = std::collections::HashSet::new();
+            for (step, name, time) in steps {
+                let key = key(&name.to_string());
+                match step {
+                    0 | 1 => queue.add(key, at(time)),
+                    2 => if let Some(taken) = queue.take(at(time)) {
+                        proptest::prop_assert!(running.insert(taken), "taken while running");
+                    },
+                    _ => if running.remove(&key) { queue.finish(&key, (time % 2 == 0).then(|| at(time))) },
+                }
+            }
+            for key in running.drain() { queue.finish(&key, None); }
+            while queue.take(at(1000)).is_some() {}
+            proptest::prop_assert_eq!(queue.next_due(), None);
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! What is read from a source Secret: the inputs of each grant, trimmed and checked, and their keyed hashes.
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use secrecy::{ExposeSecret, SecretString};
+use totp_rs::{Algorithm, Builder, Totp};
+
+use super::{HashKey, hex};
+use crate::plan::Defect;
+use zoho_api::{Reason, SecretRef};
+
+/// Longest value that is taken from a source Secret, in bytes.
+const LONGEST_INPUT: usize = 4096;
+
+/// What a refresh needs from the source Secret (RFC 6749 section 6, with the client's credentials in the body).
+#[derive(Clone, Debug)]
+pub struct RefreshGrant {
+    /// OAuth client id.
+    pub client_id: SecretString,
+    /// OAuth client secret.
+    pub client_secret: SecretString,
+    /// The long-lived refresh token.
+    pub refresh_token: SecretString,
+    /// Sent only when the Secret has it (server-based clients).
+    pub redirect_uri: Option<SecretString>,
+}
+
+impl RefreshGrant {
+    /// Takes the inputs from a source Secret; white space around a value is dropped, since secrets made with `echo` end
+    /// in a newline.
+    ///
+    /// # Errors
+    ///
+    /// `SourceSecretInvalid` with the key and what is wrong with it: missing, empty, not printable ASCII, or longer than
+    /// 4 KiB.
+    pub fn from_secret(secret: &Secret, reference: &SecretRef, namespace: &str) -> Result<Self, Defect> {
+        let source = Source { secret, namespace, name: &reference.name };
+        Ok(Self {
+            client_id: source.required(reference.client_id_key())?,
+            client_secret: source.required(reference.client_secret_key())?,
+            refresh_token: source.required(reference.refresh_token_key())?,
+            redirect_uri: source.take(reference.redirect_uri_key())?,
+        })
+    }
+
+    /// Name of the ledger: the refresh token alone, since that is what Zoho counts by. Not the host: a data center has
+    /// aliases.
+    pub fn ledger_name(&self, key: &HashKey) -> String {
+        hex(&key.digest("oauth", &[self.refresh_token.expose_secret().as_bytes()])[..16])
+    }
+
+    /// Keyed hash of everything that is sent, and where.
+    pub fn inputs(&self, key: &HashKey, token_url: &str) -> String {
+        let redirect_uri = self.redirect_uri.as_ref().map_or("", ExposeSecret::expose_secret);
+        key.hash(
+            "oauth inputs",
+            &[
+                token_url.as_bytes(),
+                self.client_id.expose_secret().as_bytes(),
+                self.client_secret.expose_secret().as_bytes(),
+                self.refresh_token.expose_secret().as_bytes(),
+                redirect_uri.as_bytes(),
+            ],
+        )
+    }
+}
+
+/// What a login on a server needs from the source Secret.
+#[derive(Clone, Debug)]
+pub struct LoginGrant {
+    /// Name of the account.
+    pub username: SecretString,
+    /// Its password.
+    pub password: SecretString,
+    /// Seed of its one-time passwords in base32 (RFC 6238), where the Secret has one.
+    totp_secret: Option<SecretString>,
+}
+
+impl LoginGrant {
+    /// Takes the inputs from a source Secret; white space around a value is dropped, and within a seed too, since people
+    /// see it in groups of four.
+    ///
+    /// # Errors
+    ///
+    /// `SourceSecretInvalid` as for [`RefreshGrant::from_secret`], and for a seed that is not base32.
+    pub fn from_secret(secret: &Secret, reference: &SecretRef, namespace: &str) -> Result<Self, Defect> {
+        let source = Source { secret, namespace, name: &reference.name };
+        let grant = Self {
+            username: source.required(reference.username_key())?,
+            password: source.required(reference.password_key())?,
+            totp_secret: source.take(reference.totp_secret_key())?.map(|seed| compact(&seed)),
+        };
+        match &grant.totp_secret {
+            Some(_) if grant.totp().is_none() => {
+                let key = reference.totp_secret_key();
+                Err(source
+                    .invalid(&format!("has a key {key} that is no seed in base32 (the letters A to Z and 2 to 7)")))
+            }
+            _ => Ok(grant),
+        }
+    }
+
+    /// Name of the ledger: the account, never the password, since the name is public. `account` says where it is.
+    pub fn ledger_name(&self, key: &HashKey, account: &[&str]) -> String {
+        hex(&key.digest("login", &self.parts(account, &[]))[..16])
+    }
+
+    /// Keyed hash of everything that is sent, and where.
+    pub fn inputs(&self, key: &HashKey, account: &[&str]) -> String {
+        let seed = self.totp_secret.as_ref().map_or("", ExposeSecret::expose_secret);
+        key.hash("login inputs", &self.parts(account, &[self.password.expose_secret().as_bytes(), seed.as_bytes()]))
+    }
+
+    fn parts<'a>(&'a self, account: &[&'a str], more: &[&'a [u8]]) -> Vec<&'a [u8]> {
+        let account = account.iter().map(|part| part.as_bytes());
+        account.chain([self.username.expose_secret().as_bytes()]).chain(more.iter().copied()).collect()
+    }
+
+    /// The one-time password of the step that `unix` seconds fall into (RFC 6238: SHA-1, 6 digits, 30 s); `None` without
+    /// a seed.
+    pub fn one_time_password(&self, unix: u64) -> Option<SecretString> {
+        Some(SecretString::from(self.totp()?.generate(unix).to_string()))
+    }
+
+    /// Can it answer when the server asks for a one-time password?
+    pub fn has_seed(&self) -> bool {
+        self.totp_secret.is_some()
+    }
+
+    fn totp(&self) -> Option<Totp> {
+        let seed = totp_rs::Secret::try_from_base32(self.totp_secret.as_ref()?.expose_secret()).ok()?;
+        if seed.as_bytes().is_empty() {
+            return None;
+        }
+        // Servers hand out seeds that are shorter than the RFC wants.
+        Some(Builder::new().with_algorithm(Algorithm::SHA1).with_digits(6).with_secret(seed).build_noncompliant())
+    }
+}
+
+/// A seed without white space and padding, in capitals.
+fn compact(seed: &SecretString) -> SecretString {
+    let seed = seed.expose_secret().chars().filter(|c| !c.is_ascii_whitespace() && *c != '=' && *c != '-');
+    SecretString::from(seed.collect::<String>().to_ascii_uppercase())
+}
+
+/// A source Secret and its name.
+struct Source<'a> {
+    secret: &'a Secret,
+    namespace: &'a str,
+    name: &'a str,
+}
+
+impl Source<'_> {
+    fn invalid(&self, what: &str) -> Defect {
+        let message =
+            format!("Secret {}/{} {what}. Correct it; the operator goes on by itself.", self.namespace, self.name);
+        Defect { reason: Reason::SourceSecretInvalid, message, again_at: None }
+    }
+
+    fn required(&self, key: &str) -> Result<SecretString, Defect> {
+        let missing = || self.invalid(&format!("has no key {key}; it has {}", listed_keys(self.secret)));
+        self.take(key)?.ok_or_else(missing)
+    }
+
+    fn take(&self, key: &str) -> Result<Option<SecretString>, Defect> {
+        let Some(ByteString(bytes)) = self.secret.data.as_ref().and_then(|data| data.get(key)) else { return Ok(None) };
+        let bytes = bytes.trim_ascii();
+        let wrong = if bytes.is_empty() {
+            "is empty"
+        } else if bytes.len() > LONGEST_INPUT {
+            "is longer than 4 KiB"
+        } else if !bytes.iter().all(|byte| (b' '..=b'~').contains(byte)) {
+            "holds a character that is not printable ASCII"
+        } else {
+            let text = String::from_utf8(bytes.to_vec()).expect("printable ASCII is UTF-8");
+            return Ok(Some(SecretString::from(text)));
+        };
+        Err(self.invalid(&format!("has a key {key} that {wrong}")))
+    }
+}
+
+/// Names of keys are no secrets; they tell a person at once where the typing error is.
+fn listed_keys(secret: &Secret) -> String {
+    let keys: Vec<&str> = secret.data.iter().flatten().map(|(key, _)| key.as_str()).take(8).collect();
+    if keys.is_empty() { "none".into() } else { keys.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> HashKey {
+        HashKey::new(&[7; 32]).unwrap()
+    }
+
+    fn source(pairs: &[(&str, &[u8])]) -> Secret {
+        let data = pairs.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.to_vec()))).collect();
+        Secret { data: Some(data), ..Secret::default() }
+    }
+
+    fn reference() -> SecretRef {
+        SecretRef { name: "zoho-oauth".into(), ..SecretRef::default() }
+    }
+
+    fn complete() -> [(&'static str, &'static [u8]); 3] {
+        [("client_id", b"1000.ID"), ("client_secret", b"s3cret"), ("refresh_token", b"1000.r.t")]
+    }
+
+    #[test]
+    fn white_space_around_a_value_is_dropped() {
+        let mut pairs = complete();
+        pairs[1].1 = b" s3cret\n";
+        let grant = RefreshGrant::from_secret(&source(&pairs), &reference(), "ns").unwrap();
+        assert_eq!(grant.client_secret.expose_secret(), "s3cret");
+    }
+
+    #[test]
+    fn each_defect_of_a_source_is_named_with_its_key() {
+        let long = vec![b'x'; 4097];
+        let table: [(&str, &[u8], &str); 4] = [
+            ("empty", b" \n", "has a key refresh_token that is empty"),
+            (
+                "not ASCII",
+                "tökén".as_bytes(),
+                "has a key refresh_token that holds a character that is not printable ASCII",
+            ),
+            (
+                "control character",
+                b"a\0b",
+                "has a key refresh_token that holds a character that is not printable ASCII",
+            ),
+            ("too long", &long, "has a key refresh_token that is longer than 4 KiB"),
+        ];
+        for (name, value, expected) in table {
+            let mut pairs = complete();
+            pairs[2].1 = value;
+            let defect = RefreshGrant::from_secret(&source(&pairs), &reference(), "ns").unwrap_err();
+            assert_eq!(defect.reason, Reason::SourceSecretInvalid, "{name}");
+            assert!(defect.message.contains(expected), "{name}: {}", defect.message);
+            assert!(!defect.message.contains("s3cret"));
+        }
+        let missing = RefreshGrant::from_secret(&source(&complete()[..2]), &reference(), "ns").unwrap_err();
+        assert!(
+            missing.message.contains("has no key refresh_token; it has client_id, client_secret"),
+            "{}",
+            missing.message
+        );
+    }
+
+    #[test]
+    fn ledger_follows_the_refresh_token_and_inputs_follow_everything_sent() {
+        let grant = RefreshGrant::from_secret(&source(&complete()), &reference(), "ns").unwrap();
+        let mut other = complete();
+        other[1].1 = b"another";
+        let other = RefreshGrant::from_secret(&source(&other), &reference(), "ns").unwrap();
+        assert_eq!(grant.ledger_name(&key()), other.ledger_name(&key()));
+        assert_ne!(grant.inputs(&key(), "https://accounts.zoho.eu"), other.inputs(&key(), "https://accounts.zoho.eu"));
+        assert_ne!(grant.inputs(&key(), "https://accounts.zoho.eu"), grant.inputs(&key(), "https://accounts.zoho.com"));
+        assert_eq!(grant.ledger_name(&key()).len(), 32);
+    }
+
+    fn login(seed: &str) -> Result<LoginGrant, Defect> {
+        let pairs: [(&str, &[u8]); 3] =
+            [("username", b"api"), ("password", b"s3cret"), ("totp_secret", seed.as_bytes())];
+        LoginGrant::from_secret(&source(&pairs), &reference(), "ns")
+    }
+
+    #[test]
+    fn one_time_passwords_are_those_of_rfc_6238() {
+        // Appendix B, SHA-1, of which six digits are the last ones. The seed is 12345678901234567890.
+        let grant = login("GEZD GNBV GY3T QOJQ gezd gnbv gy3t qojq").unwrap();
+        let vectors = [
+            (59, "287082"),
+            (1_111_111_109, "081804"),
+            (1_111_111_111, "050471"),
+            (1_234_567_890, "005924"),
+            (2_000_000_000, "279037"),
+            (20_000_000_000, "353130"),
+        ];
+        for (unix, expected) in vectors {
+            assert_eq!(grant.one_time_password(unix).unwrap().expose_secret(), expected, "{unix}");
+        }
+        assert_eq!(grant.one_time_password(30).unwrap().expose_secret(), "287082", "a step is 30 s");
+        assert_ne!(grant.one_time_password(29).unwrap().expose_secret(), "287082");
+    }
+
+    #[test]
+    fn seed_that_is_none_is_named() {
+        for seed in ["0189", "=", "a\u{7f}"] {
+            let defect = login(seed).unwrap_err();
+            assert!(defect.message.contains("totp_secret"), "{seed}: {}", defect.message);
+        }
+        assert!(login("JBSWY3DPEHPK3PXP").is_ok(), "ten bytes, as many servers hand out");
+    }
+
+    #[test]
+    fn ledger_of_a_login_follows_the_account_and_not_its_password() {
+        let grant = |password: &'static [u8]| {
+            let pairs: [(&str, &[u8]); 2] = [("username", b"api"), ("password", password)];
+            LoginGrant::from_secret(&source(&pairs), &reference(), "ns").unwrap()
+        };
+        let (one, other) = (grant(b"one"), grant(b"other"));
+        let account = ["https://ec.corp.example:8383", "Local", ""];
+        assert_eq!(one.ledger_name(&key(), &account), other.ledger_name(&key(), &account));
+        assert_ne!(one.inputs(&key(), &account), other.inputs(&key(), &account));
+        let elsewhere = ["https://ec.corp.example:8384", "Local", ""];
+        assert_ne!(one.ledger_name(&key(), &account), one.ledger_name(&key(), &elsewhere));
+        let text = format!("{one:?}");
+        assert!(!text.contains("one\"") && !text.contains("api"), "{text}");
+    }
+
+    #[test]
+    fn debug_output_holds_no_secret_byte() {
+        let text = format!("{:?}", RefreshGrant::from_secret(&source(&complete()), &reference(), "ns").unwrap());
+        for secret in ["1000.ID", "s3cret", "1000.r.t"] {
+            assert!(!text.contains(secret), "{text}");
+        }
+    }
+}

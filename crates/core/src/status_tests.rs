@@ -1,0 +1,392 @@
+//! The truth table, row by row, and what holds for every report.
+
+use super::*;
+use crate::plan::{Defect, MintReason, Target, Token};
+use zoho_api::DataCenter;
+use zoho_api::names::ObjectName;
+use zoho_api::{Verdict, ZohoMintLedgerSpec};
+
+fn now() -> Time {
+    Time::UNIX_EPOCH + Duration::from_secs(1_000_000)
+}
+
+fn after(seconds: u64) -> Time {
+    now() + Duration::from_secs(seconds)
+}
+
+fn token(issued_ago: u64) -> Token {
+    let issued_at = now() - Duration::from_secs(issued_ago);
+    let life = Life { issued_at, expires_at: issued_at + Duration::from_secs(3600) };
+    Token { life, inputs: "inputs".into(), attempt: "a".into() }
+}
+
+fn observed(token: Option<Token>) -> Observed {
+    Observed {
+        deleting: false,
+        defect: None,
+        suspended: false,
+        renew_before: Duration::from_secs(1800),
+        spacing: Duration::ZERO,
+        renew_requested: false,
+        source: Source::Usable { inputs: "inputs".into(), ledger: "0000".into() },
+        target: Target::Ours { token, intact: true },
+        at_hand: None,
+        verification: None,
+        ledger: ZohoMintLedgerSpec::default(),
+        minting: false,
+        grounded_until: None,
+    }
+}
+
+fn refuse(reason: Reason) -> Plan {
+    Plan::Refuse(Defect { reason, message: "why.".into(), again_at: None })
+}
+
+fn verdict(reason: Reason) -> Verdict {
+    Verdict {
+        inputs: "inputs".into(),
+        reason: reason.as_str().into(),
+        code: Some("invalid_code".into()),
+        at: now(),
+        confirmed: true,
+    }
+}
+
+fn park(reason: Reason) -> Plan {
+    Plan::Park { verdict: verdict(reason), until: Some(after(6 * 3600)) }
+}
+
+fn back_off() -> Plan {
+    Plan::Wait { until: after(60), why: Hold::BackOff }
+}
+
+fn keep() -> Plan {
+    Plan::Keep { until: after(1740) }
+}
+
+fn names() -> Names {
+    Names {
+        source: ObjectName::new("ns", "source"),
+        target: ObjectName::new("ns", "target"),
+        source_manager: None,
+        refresh_token_key: "refresh_token".into(),
+        data_center: Some(DataCenter::EU),
+        service: "The token service of data center EU".into(),
+        console: "https://api-console.zoho.eu".into(),
+        expiry_is_named: true,
+        question: None,
+    }
+}
+
+fn reported_at(previous: &ZohoCredentialStatus, observed: &Observed, plan: &Plan, at: Time) -> ZohoCredentialStatus {
+    let failure = Failure { reason: Reason::UpstreamTimeout, code: None, at, again_at: None };
+    let input = Report {
+        previous,
+        generation: 3,
+        observed,
+        plan,
+        failure: Some(&failure),
+        names: &names(),
+        versions: Versions::default(),
+        live_tokens: None,
+        handled: None,
+    };
+    report(&input, at)
+}
+
+/// A report as one line: `Type=Status Reason` for each condition.
+fn line(status: &ZohoCredentialStatus) -> String {
+    let condition = |condition: &Condition| format!("{}={:?} {}", condition.type_, condition.status, condition.reason);
+    status.conditions.iter().map(condition).collect::<Vec<_>>().join(", ")
+}
+
+/// What kstatus makes of it (cli-utils' rules for kinds it does not know).
+fn kstatus(status: &ZohoCredentialStatus) -> &'static str {
+    let is_true = |type_| status.condition(type_).is_some_and(|condition| condition.status == ConditionStatus::True);
+    if status.observed_generation != Some(3) || is_true(ConditionType::Reconciling) {
+        "InProgress"
+    } else if is_true(ConditionType::Stalled) {
+        "Failed"
+    } else if status.condition(ConditionType::Ready).is_some_and(|ready| ready.status == ConditionStatus::False) {
+        "InProgress"
+    } else {
+        "Current"
+    }
+}
+
+#[test]
+fn truth_table() {
+    let nothing = ZohoCredentialStatus::default();
+    let minting = Plan::Mint { why: MintReason::Absent };
+    let (alive, dead, none) = (Some(token(60)), Some(token(4000)), None);
+    let rows: Vec<(&str, Option<Token>, Plan, &str, &str)> = vec![
+        (
+            "first mint on its way",
+            none.clone(),
+            minting,
+            "Ready=False Minting, Renewable=Unknown Minting, Reconciling=True Minting",
+            "InProgress",
+        ),
+        ("living token", alive.clone(), keep(), "Ready=True TokenValid, Renewable=True TokenValid", "Current"),
+        (
+            "a retry is scheduled, token lives",
+            alive.clone(),
+            back_off(),
+            "Ready=True TokenValid, Renewable=False UpstreamTimeout",
+            "Current",
+        ),
+        (
+            "a person must act, token lives",
+            alive.clone(),
+            refuse(Reason::SourceSecretNotFound),
+            "Ready=True TokenValid, Renewable=False SourceSecretNotFound",
+            "Current",
+        ),
+        (
+            "a retry is scheduled, never a token",
+            none.clone(),
+            back_off(),
+            "Ready=False UpstreamTimeout, Renewable=False UpstreamTimeout, Reconciling=True UpstreamTimeout",
+            "InProgress",
+        ),
+        (
+            "a retry is scheduled, token died",
+            dead.clone(),
+            back_off(),
+            "Ready=False TokenExpired, Renewable=False UpstreamTimeout, Reconciling=True UpstreamTimeout",
+            "InProgress",
+        ),
+        (
+            "a person must act",
+            none.clone(),
+            refuse(Reason::TargetNotOwned),
+            "Ready=False TargetNotOwned, Renewable=False TargetNotOwned, Stalled=True TargetNotOwned",
+            "Failed",
+        ),
+        (
+            "a person must act, GitOps may bring it",
+            none.clone(),
+            refuse(Reason::SourceSecretNotFound),
+            "Ready=False SourceSecretNotFound, Renewable=False SourceSecretNotFound, Reconciling=True SourceSecretNotFound",
+            "InProgress",
+        ),
+        (
+            "refresh token revoked",
+            alive.clone(),
+            park(Reason::RefreshTokenRejected),
+            "Ready=False RefreshTokenRejected, Renewable=False RefreshTokenRejected, Stalled=True RefreshTokenRejected",
+            "Failed",
+        ),
+        (
+            "client rejected, token lives",
+            alive.clone(),
+            park(Reason::ClientRejected),
+            "Ready=True TokenValid, Renewable=False ClientRejected",
+            "Current",
+        ),
+        (
+            "client rejected",
+            none.clone(),
+            park(Reason::ClientRejected),
+            "Ready=False ClientRejected, Renewable=False ClientRejected, Stalled=True ClientRejected",
+            "Failed",
+        ),
+        ("suspended, token lives", alive, Plan::Suspend, "Ready=True TokenValid, Renewable=False Suspended", "Current"),
+        ("suspended, dead", dead, Plan::Suspend, "Ready=False Suspended, Renewable=False Suspended", "InProgress"),
+    ];
+    for (name, token, plan, expected, kstatus_says) in rows {
+        let status = reported_at(&nothing, &observed(token), &plan, now());
+        assert_eq!(line(&status), expected, "{name}");
+        assert_eq!(kstatus(&status), kstatus_says, "{name}");
+        for condition in &status.conditions {
+            assert!(!condition.message.is_empty(), "{name}: {condition:?}");
+            assert_eq!(condition.observed_generation, 3);
+        }
+    }
+}
+
+#[test]
+fn missing_source_is_work_going_on_for_five_minutes_then_a_persons_turn() {
+    let plan = refuse(Reason::SourceSecretNotFound);
+    let first = reported_at(&ZohoCredentialStatus::default(), &observed(None), &plan, now());
+    assert_eq!(changes_at(&first, None, now()), Some(after(300)));
+    let later = reported_at(&first, &observed(None), &plan, after(299));
+    assert_eq!(line(&later), line(&first));
+    let stalled = reported_at(&later, &observed(None), &plan, after(300));
+    assert!(line(&stalled).ends_with("Stalled=True SourceSecretNotFound"), "{}", line(&stalled));
+    let still = reported_at(&stalled, &observed(None), &plan, after(900));
+    assert_eq!(line(&still), line(&stalled));
+}
+
+#[test]
+fn routine_renewal_flaps_no_condition_and_makes_no_event() {
+    let valid = reported_at(&ZohoCredentialStatus::default(), &observed(Some(token(1800))), &keep(), now());
+    let minting = Plan::Mint { why: MintReason::Expiring };
+    let during = reported_at(&valid, &observed(Some(token(1800))), &minting, after(1));
+    assert!(says_the_same(&during, &valid), "{during:?}");
+    let renewed = reported_at(&during, &observed(Some(token(0))), &keep(), after(2));
+    assert!(!says_the_same(&renewed, &valid), "the times moved");
+    assert_eq!(announcements(&valid, &renewed), []);
+    let times = |status: &ZohoCredentialStatus| -> Vec<Time> {
+        status.conditions.iter().map(|condition| condition.last_transition_time).collect()
+    };
+    assert_eq!(times(&renewed), times(&valid), "no status moved, so no transition time did");
+}
+
+#[test]
+fn retry_in_flight_keeps_the_cause_of_the_failure_before() {
+    let failed = reported_at(&ZohoCredentialStatus::default(), &observed(None), &back_off(), now());
+    let retry = reported_at(&failed, &observed(None), &Plan::Mint { why: MintReason::Absent }, after(60));
+    assert_eq!(line(&retry), line(&failed));
+}
+
+#[test]
+fn every_transition_is_announced_once() {
+    let nothing = ZohoCredentialStatus::default();
+    let valid = reported_at(&nothing, &observed(Some(token(60))), &keep(), now());
+    let failing = reported_at(&valid, &observed(Some(token(60))), &back_off(), after(1));
+    let words = |events: Vec<Announcement>| -> Vec<String> {
+        events
+            .into_iter()
+            .map(|event| format!("{} {}", if event.warning { "Warning" } else { "Normal" }, event.reason))
+            .collect()
+    };
+    assert_eq!(words(announcements(&nothing, &valid)), ["Normal TokenValid"]);
+    assert_eq!(words(announcements(&valid, &failing)), ["Warning UpstreamTimeout"]);
+    let again = reported_at(&failing, &observed(Some(token(60))), &back_off(), after(61));
+    assert_eq!(words(announcements(&failing, &again)), Vec::<String>::new());
+    let died = reported_at(&failing, &observed(Some(token(4000))), &back_off(), after(3600));
+    assert_eq!(words(announcements(&failing, &died)), ["Warning TokenExpired"]);
+    assert_eq!(words(announcements(&died, &valid)), ["Normal TokenValid"]);
+}
+
+#[test]
+fn message_survives_a_restart_and_tells_the_next_try() {
+    let failed = reported_at(&ZohoCredentialStatus::default(), &observed(Some(token(60))), &back_off(), now());
+    let said = &failed.condition(ConditionType::Renewable).unwrap().message;
+    assert!(said.contains("did not answer in time") && said.ends_with("Next try 13:47Z."), "{said}");
+    let restarted = Report {
+        previous: &failed,
+        generation: 3,
+        observed: &observed(Some(token(60))),
+        plan: &back_off(),
+        failure: None,
+        names: &names(),
+        versions: Versions::default(),
+        live_tokens: None,
+        handled: None,
+    };
+    assert_eq!(line(&report(&restarted, after(5))), line(&failed));
+    assert_eq!(report(&restarted, after(5)).conditions, failed.conditions);
+}
+
+#[test]
+fn wrong_data_center_is_suspected_by_name() {
+    let status = reported_at(&ZohoCredentialStatus::default(), &observed(None), &park(Reason::ClientRejected), now());
+    let said = &status.condition(ConditionType::Renewable).unwrap().message;
+    for part in [
+        "data center than EU (accounts.zoho.eu)",
+        "https://api-console.zoho.eu",
+        "spec.dataCenter",
+        "Secret ns/source",
+        "Next try",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+fn source_that_somebody_else_makes_is_changed_where_he_takes_it_from() {
+    let names = Names { source_manager: Some("ExternalSecret zoho-oauth".into()), ..names() };
+    let said = message::refusal(&names, Reason::RefreshTokenRejected, Some("invalid_code"), true);
+    let expected = "Zoho refused the refresh token (invalid_code); tokens made from it no longer work. Make a new one at https://api-console.zoho.eu and put it into key refresh_token of Secret ns/source (managed by ExternalSecret zoho-oauth: change it there).";
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn throttle_with_few_requests_of_our_own_is_somebody_elses() {
+    let attempt = |seconds: u64| zoho_api::Attempt {
+        id: seconds.to_string(),
+        at: now() - Duration::from_secs(seconds),
+        holder: "h".into(),
+        inputs: "inputs".into(),
+        life: None,
+        outcome: Some(Outcome::NotMinted),
+    };
+    let throttled = |attempts: Vec<u64>| {
+        let ledger = ZohoMintLedgerSpec {
+            attempts: attempts.into_iter().map(attempt).collect(),
+            ..ZohoMintLedgerSpec::default()
+        };
+        let observed = Observed { ledger, ..observed(None) };
+        let plan = Plan::Wait { until: after(600), why: Hold::Throttled };
+        let status = reported_at(&ZohoCredentialStatus::default(), &observed, &plan, now());
+        status.condition(ConditionType::Renewable).unwrap().message.clone()
+    };
+    assert!(throttled(vec![5000, 60, 0]).contains("Only 2 of them in ten minutes were this operator's"));
+    assert!(!throttled(vec![500, 400, 300, 200, 100, 0]).contains("something else"));
+}
+
+#[test]
+fn ready_is_reported_until_shortly_before_the_token_dies() {
+    let valid = reported_at(&ZohoCredentialStatus::default(), &observed(Some(token(60))), &keep(), now());
+    assert_eq!(changes_at(&valid, Some(token(60).life), now()), Some(after(3480)));
+}
+
+#[test]
+fn verified_says_what_the_product_said_and_keeps_it_until_the_next_answer() {
+    use crate::plan::verify::{Probe, Verification};
+    let known = |answer: Option<Answer>, attempt: &str, taken: Option<&str>| {
+        let mut observed = observed(Some(token(60)));
+        observed.verification = Some(Verification {
+            blocked: None,
+            interval: Duration::from_secs(300),
+            last: answer.map(|answer| Probe { at: now(), attempt: attempt.into(), answer }),
+            taken: taken.map(str::to_owned),
+            first_at: now(),
+        });
+        observed
+    };
+    let verified = |status: &ZohoCredentialStatus| {
+        let condition = status.condition(ConditionType::Verified).expect("a condition");
+        format!("{:?} {}", condition.status, condition.reason)
+    };
+    let nothing = ZohoCredentialStatus::default();
+    let table = [
+        ("not asked", known(None, "", None), "Unknown Minting"),
+        ("taken", known(Some(Answer::Taken), "a", Some("a")), "True TokenValid"),
+        ("refused", known(Some(Answer::Refused), "a", None), "False VerificationRejected"),
+        ("nothing", known(Some(Answer::Nothing(Reason::UpstreamTimeout)), "a", None), "Unknown UpstreamTimeout"),
+    ];
+    for (name, observed, expected) in table {
+        assert_eq!(verified(&asked(&nothing, &observed)), expected, "{name}");
+    }
+    let taken = asked(&nothing, &known(Some(Answer::Taken), "a", Some("a")));
+    let renewed = known(Some(Answer::Taken), "the one before", Some("the one before"));
+    assert_eq!(verified(&asked(&taken, &renewed)), "True TokenValid", "what was said stands until the next answer");
+    let types: Vec<&str> = taken.conditions.iter().map(|condition| condition.type_.as_str()).collect();
+    assert_eq!(types, ["Ready", "Renewable", "Verified"]);
+    assert_eq!(asked(&taken, &observed(Some(token(60)))).condition(ConditionType::Verified), None, "spec.verify went");
+}
+
+fn asked(previous: &ZohoCredentialStatus, observed: &Observed) -> ZohoCredentialStatus {
+    let spec = serde_json::from_value(serde_json::json!({
+        "dataCenter": "EU", "product": "PatchManagerPlus", "secretRef": { "name": "s" }, "verify": { "interval": "5m" },
+    }));
+    let credential = zoho_api::ZohoCredential::new("c", spec.unwrap());
+    let served = crate::spec::check(&credential, &crate::policy::Policy::default()).unwrap();
+    let question = served.verify.unwrap().1.ok();
+    let names = Names { question, ..names() };
+    let input = Report {
+        previous,
+        generation: 3,
+        observed,
+        plan: &keep(),
+        failure: None,
+        names: &names,
+        versions: Versions::default(),
+        live_tokens: None,
+        handled: None,
+    };
+    report(&input, now())
+}

@@ -1,0 +1,348 @@
+//! The command line and the environment of `kubectl zoho`. `docs/kubectl-zoho.md` and the completions are made from it.
+//!
+//! No flag takes a secret: arguments stand in the list of processes and in the shell's history.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use zoho_api::{DataCenter, Product};
+
+/// Log in at Zoho, look after ZohoCredentials, and find out what is wrong.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kubectl-zoho",
+    bin_name = "kubectl zoho",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = "kubectl zoho COMMAND --help has examples. Exit codes: 0 done, 1 failed, 2 wrong usage. Works with your own rights in the cluster."
+)]
+pub(crate) struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// The kubeconfig file to use. Default: KUBECONFIG, else ~/.kube/config.
+    #[arg(long, global = true, value_name = "PATH")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig to use.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Namespace of the ZohoCredential. Default: that of the context.
+    #[arg(long, short, global = true, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// User to act as.
+    #[arg(long = "as", global = true, value_name = "USER")]
+    pub impersonate: Option<String>,
+    /// Group to act as; repeatable.
+    #[arg(long = "as-group", global = true, value_name = "GROUP")]
+    pub impersonate_groups: Vec<String>,
+    /// Namespace of the operator.
+    #[arg(
+        long,
+        global = true,
+        env = "ZOHO_OPERATOR_OPERATOR_NAMESPACE",
+        default_value = "zoho-operator-system",
+        value_name = "NAMESPACE"
+    )]
+    pub operator_namespace: String,
+    /// Name of the operator's installation, which its Lease has.
+    #[arg(long, global = true, env = "ZOHO_OPERATOR_INSTANCE", default_value = "zoho-operator", value_name = "NAME")]
+    pub instance: String,
+    /// More accounts hosts to trust, as the operator's --accounts-host.
+    #[arg(long, global = true, env = "ZOHO_OPERATOR_ACCOUNTS_HOST", value_delimiter = ',', value_name = "HOST")]
+    pub accounts_host_allowed: Vec<String>,
+    /// For tests and gateways: another accounts server for a data center, as the operator's flag of that name; https, or
+    /// http on loopback.
+    #[arg(long, global = true, env = "ZOHO_OPERATOR_ACCOUNTS_URL", value_delimiter = ',', value_name = "DC=URL")]
+    pub accounts_url: Vec<String>,
+    /// More root certificates (PEM) for the accounts server, for inspecting proxies; repeatable.
+    #[arg(long, global = true, env = "ZOHO_OPERATOR_CA_FILE", value_delimiter = ',', value_name = "PATH")]
+    pub ca_file: Vec<PathBuf>,
+    /// No colours; there are none either where standard output is not a terminal.
+    #[arg(long, global = true, env = "NO_COLOR", hide_env_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "1", value_name = "ANY")]
+    pub no_color: Option<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Get a refresh token from Zoho, store it, and have a token kept valid.
+    Login(LoginArgs),
+    /// List ZohoCredentials.
+    #[command(visible_alias = "list")]
+    Get(GetArgs),
+    /// Say why a ZohoCredential is as it is, and what happens next and when.
+    Describe(NameArgs),
+    /// Have a token renewed now, and wait for it.
+    Renew(RenewArgs),
+    /// Print the current access token.
+    Token(TokenArgs),
+    /// Look for what is wrong, and say what to do.
+    Doctor(DoctorArgs),
+    /// Revoke the refresh token at Zoho, for good.
+    Revoke(RevokeArgs),
+    /// Print a completion script for a shell.
+    #[command(
+        after_help = "Examples:\n  source <(kubectl zoho completion bash)\n  kubectl zoho completion zsh > \"${fpath[1]}/_kubectl-zoho\"\n\nFor `kubectl zoho <TAB>` put an executable file kubectl_complete-zoho with this into PATH:\n  #!/bin/sh\n  exec kubectl-zoho completion words \"$@\""
+    )]
+    Completion(CompletionArgs),
+}
+
+/// Arguments of `login`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = LOGIN_HELP)]
+pub(crate) struct LoginArgs {
+    /// Name of the ZohoCredential; it is made if there is none.
+    pub name: String,
+    /// Data center of the account: the one in the browser's address bar when you are signed in at Zoho.
+    #[arg(long, ignore_case = true, value_parser = one_of(&DataCenter::ALL), value_name = "DC")]
+    pub data_center: DataCenter,
+    /// Another accounts host of that data center; required with Other.
+    #[arg(long, value_name = "HOST")]
+    pub accounts_host: Option<String>,
+    /// Product whose API the token is for; chooses the scopes, too.
+    #[arg(long, ignore_case = true, value_parser = one_of(&Product::ALL))]
+    pub product: Option<Product>,
+    /// Scopes instead of the product's, separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "SCOPE")]
+    pub scope: Vec<String>,
+    /// Self client: a code that you make in the API console is asked for (the default).
+    #[arg(long, conflicts_with = "browser")]
+    pub grant_code: bool,
+    /// Server-based client: your browser asks for your consent, and brings the code back.
+    #[arg(long)]
+    pub browser: bool,
+    /// With --browser: only print the address, do not open a browser.
+    #[arg(long, requires = "browser")]
+    pub no_open: bool,
+    /// The client's redirect URI, as registered. Default with --browser: http://localhost:8765/callback.
+    #[arg(long, value_name = "URI")]
+    pub redirect_uri: Option<String>,
+    /// Client id (not secret). Default: asked for.
+    #[arg(long, value_name = "ID")]
+    pub client_id: Option<String>,
+    /// File with the client secret. Default: asked for.
+    #[arg(long, value_name = "PATH")]
+    pub client_secret_file: Option<PathBuf>,
+    /// Name of the source Secret. Default: the one that the ZohoCredential names, else NAME-oauth.
+    #[arg(long, value_name = "NAME")]
+    pub secret: Option<String>,
+    /// Print what would be applied, without secrets, and ask for nothing.
+    #[arg(long, conflicts_with = "print_secret")]
+    pub dry_run: bool,
+    /// Print the secrets instead of storing them, for a pipe into vault, kubeseal or sops; refused on a terminal. Needs no
+    /// cluster.
+    #[arg(long, value_name = "FORM")]
+    pub print_secret: Option<PrintSecret>,
+    /// How long to wait until the token is there; 0s does not wait.
+    #[arg(long, default_value = "90s", value_parser = parse_span, value_name = "SPAN")]
+    pub timeout: std::time::Duration,
+}
+
+const LOGIN_HELP: &str = "Before the first login, make a client in the API console of your data center
+(https://api-console.zoho.com, .eu, …):
+  Self Client: nothing to register. Under Generate Code enter the scopes that login shows,
+    choose 10 minutes, and copy the code.
+  Server-based Applications (--browser): as redirect URI register
+    http://localhost:8765/callback
+
+What is secret is typed at a prompt that does not show it. Where standard input is not a
+terminal it is read from there, one value a line, in this order:
+  client id      without --client-id
+  client secret  without --client-secret-file
+  code           without --browser
+
+Examples:
+  kubectl zoho login patch-manager --data-center EU --product PatchManagerPlus
+  kubectl zoho login desk --data-center US --product ServiceDeskPlus --browser
+  kubectl zoho login desk --data-center US --scope SDPOnDemand.requests.READ \\
+    --print-secret=json | vault kv put secret/zoho -
+  kubectl zoho login desk --data-center US --product ServiceDeskPlus \\
+    --print-secret=manifest | kubeseal -o yaml > sealed.yaml";
+
+/// Form of printed secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PrintSecret {
+    /// One JSON object with the keys of the source Secret.
+    Json,
+    /// The source Secret as a manifest.
+    Manifest,
+}
+
+/// Arguments of `get`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  kubectl zoho get -A\n  kubectl zoho get patch-manager -o yaml")]
+pub(crate) struct GetArgs {
+    /// Name of a ZohoCredential. Default: all.
+    pub name: Option<String>,
+    /// In all namespaces.
+    #[arg(long, short = 'A', conflicts_with = "name")]
+    pub all_namespaces: bool,
+    /// Another form of output.
+    #[arg(long, short, value_name = "FORM")]
+    pub output: Option<Form>,
+}
+
+/// Form of lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+}
+
+/// Arguments of commands on one `ZohoCredential`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  kubectl zoho describe patch-manager -n patching")]
+pub(crate) struct NameArgs {
+    /// Name of the ZohoCredential.
+    pub name: String,
+}
+
+/// Arguments of `renew`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  kubectl zoho renew patch-manager")]
+pub(crate) struct RenewArgs {
+    /// Name of the ZohoCredential.
+    pub name: String,
+    /// How long to wait; 0s does not wait.
+    #[arg(long, default_value = "90s", value_parser = parse_span, value_name = "SPAN")]
+    pub timeout: std::time::Duration,
+}
+
+/// Arguments of `token`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  kubectl zoho token patch-manager\n  kubectl zoho token patch-manager --header |\n    curl -H @- https://patch.manageengine.eu/api/1.4/patch/summary"
+)]
+pub(crate) struct TokenArgs {
+    /// Name of the ZohoCredential.
+    pub name: String,
+    /// Print the whole header, `Authorization: …`.
+    #[arg(long)]
+    pub header: bool,
+}
+
+/// Arguments of `doctor`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Sends no secret anywhere.\n\nExamples:\n  kubectl zoho doctor\n  kubectl zoho doctor patch-manager -o json"
+)]
+pub(crate) struct DoctorArgs {
+    /// Name of a ZohoCredential to look at, too. Default: all of the namespace.
+    pub name: Option<String>,
+    /// Ask nobody but the cluster: no look at Zoho's accounts servers.
+    #[arg(long)]
+    pub offline: bool,
+    /// Another form of output.
+    #[arg(long, short, value_name = "FORM")]
+    pub output: Option<Form>,
+}
+
+/// Arguments of `revoke`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  kubectl zoho revoke patch-manager\n\nThe ZohoCredential and the source Secret stay; delete them, or log in anew."
+)]
+pub(crate) struct RevokeArgs {
+    /// Name of the ZohoCredential.
+    pub name: String,
+    /// Do not ask.
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// Arguments of `completion`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CompletionArgs {
+    /// The shell, or `words` for kubectl itself.
+    #[arg(value_name = "SHELL")]
+    pub completer: Completer,
+    /// What stands on the command line so far; for `words`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub words: Vec<String>,
+}
+
+/// Who completes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Completer {
+    /// bash.
+    Bash,
+    /// zsh.
+    Zsh,
+    /// fish.
+    Fish,
+    /// Candidates for kubectl's own completion, one a line.
+    Words,
+}
+
+impl Completer {
+    /// The shell that a script is made for.
+    pub(crate) fn shell(self) -> Option<Shell> {
+        match self {
+            Self::Bash => Some(Shell::Bash),
+            Self::Zsh => Some(Shell::Zsh),
+            Self::Fish => Some(Shell::Fish),
+            Self::Words => None,
+        }
+    }
+}
+
+/// One of the words, in any case.
+fn one_of<T>(all: &[T]) -> impl TypedValueParser<Value = T> + use<T>
+where
+    T: Clone + Send + Sync + ToString + FromStr<Err = String> + 'static,
+{
+    PossibleValuesParser::new(all.iter().map(|word| PossibleValue::new(word.to_string())))
+        .try_map(|word| word.parse::<T>())
+}
+
+fn parse_span(text: &str) -> Result<std::time::Duration, String> {
+    let span: jiff::SignedDuration = text.parse().map_err(|_| "want a span such as 90s or 2m".to_owned())?;
+    std::time::Duration::try_from(span).map_err(|_| "must not be negative".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_flag_takes_a_secret() {
+        for command in Cli::command().get_subcommands() {
+            for flag in command.get_arguments() {
+                let id = flag.get_id().as_str();
+                let takes_secret = ["password", "refresh_token", "access_token", "client_secret", "code"].contains(&id);
+                assert!(!takes_secret, "{} --{id}", command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_those_of_the_spec_in_any_case() {
+        let cli =
+            Cli::try_parse_from(["z", "login", "n", "--data-center", "eu", "--product", "patchmanagerplus"]).unwrap();
+        let Command::Login(login) = cli.command else { panic!("login") };
+        assert_eq!((login.data_center, login.product), (DataCenter::EU, Some(Product::PatchManagerPlus)));
+    }
+}

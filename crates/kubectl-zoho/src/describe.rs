@@ -1,0 +1,134 @@
+//! `kubectl zoho describe`: why a credential is as it is, and what happens next and when.
+
+use super::args::{Global, NameArgs};
+use super::connect::Cluster;
+use super::facts::{Facts, manager_of};
+use super::output::Output;
+use super::table::when;
+use super::{Ended, render};
+use zoho_api::{ConditionType, Time};
+use zoho_client::clock;
+use zoho_core::issuer::data_centers;
+use zoho_core::plan::Plan;
+use zoho_core::plan::budget::{self, Limits};
+
+/// Describes one credential.
+///
+/// # Errors
+///
+/// It is not there, or the cluster does not answer.
+pub(crate) async fn run(global: &Global, args: &NameArgs, output: &Output) -> anyhow::Result<Ended> {
+    let cluster = Cluster::connect(global).await?;
+    let now = clock::system().now();
+    let credential = cluster.credential(&args.name).await?;
+    let facts = Facts::gather(&cluster, global, credential, now).await?;
+    output.result(&render::fields(&lines(&facts, now), output.width()));
+    Ok(Ended::Well)
+}
+
+/// The description, line by line. Pure.
+pub(crate) fn lines(facts: &Facts, now: Time) -> Vec<(&'static str, String)> {
+    let credential = &facts.credential;
+    let status = credential.status.clone().unwrap_or_default();
+    let meta = &credential.metadata;
+    let name =
+        format!("{}/{}", meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+    let mut lines = vec![("Name", name), ("Issuer", issuer(facts)), ("Source", source(facts))];
+    lines.push(("Target", format!("Secret {}", credential.target_name())));
+    lines.push(("Token", token(facts, now)));
+    if status.observed_generation.is_none_or(|seen| seen < 0) {
+        lines.push(("Status", "No operator has looked at it yet. See kubectl zoho doctor.".into()));
+    } else if status.observed_generation < meta.generation {
+        lines.push((
+            "Status",
+            "The operator has not looked at the present spec yet; what follows is of the one before.".into(),
+        ));
+    }
+    for (label, type_) in [
+        ("Ready", ConditionType::Ready),
+        ("Renewable", ConditionType::Renewable),
+        ("Verified", ConditionType::Verified),
+        ("Stalled", ConditionType::Stalled),
+    ] {
+        let Some(condition) = status.condition(type_) else { continue };
+        let said = status.condition(ConditionType::Renewable).map(|renewable| renewable.message.as_str());
+        if type_ == ConditionType::Stalled && said == Some(condition.message.as_str()) {
+            lines.push((label, "A person must act.".into()));
+        } else {
+            lines.push((label, render::condition(condition, now)));
+        }
+    }
+    lines.push(("Ledger", ledger(facts, now)));
+    let mut next = render::next(&facts.plan, now);
+    if let Plan::Refuse(defect) = &facts.plan
+        && status.condition(ConditionType::Renewable).is_none_or(|said| said.message != defect.message)
+    {
+        next = format!("{}: {} {next}", defect.reason, defect.message);
+    }
+    if facts.source_changed {
+        next.push_str(" The source Secret has changed since the status was written: where its values are others, a token is minted from them at once.");
+    }
+    lines.push(("Next", next));
+    if !facts.unseen.is_empty() {
+        let unseen = facts.unseen.join("\n");
+        lines.push(("Not seen", format!("{unseen}\nWhat is said above rests on the status there.")));
+    }
+    lines
+}
+
+fn issuer(facts: &Facts) -> String {
+    let spec = &facts.credential.spec;
+    if let Some(server) = &spec.endpoint_central_server {
+        return format!("server {}", server.url);
+    }
+    let host = match (facts.service(), spec.data_center.and_then(data_centers::row)) {
+        (Some(service), _) => service.token_url.host_str().unwrap_or_default().to_owned(),
+        (None, Some(row)) => row.accounts[0].to_owned(),
+        (None, None) => spec.accounts_host.clone().unwrap_or_default(),
+    };
+    let data_center = spec.data_center.map(|dc| dc.to_string()).unwrap_or_default();
+    let product = spec.product.map(|product| format!(", {product}")).unwrap_or_default();
+    format!("data center {data_center} ({host}){product}")
+}
+
+fn source(facts: &Facts) -> String {
+    let name = &facts.credential.spec.secret_ref.name;
+    let manager = facts.source.as_ref().and_then(|source| manager_of(&source.metadata));
+    let manager = manager.map(|manager| format!(", managed by {manager}")).unwrap_or_default();
+    format!("Secret {name}{manager}")
+}
+
+fn token(facts: &Facts, now: Time) -> String {
+    match facts.observed.target.token() {
+        None => "none".into(),
+        Some(token) if facts.served.as_ref().is_some_and(|served| !served.terms.names_expiry) => {
+            format!("minted at {}; the server names no end", when(token.life.issued_at, now))
+        }
+        Some(token) if token.life.expires_at <= now => format!("died at {}", when(token.life.expires_at, now)),
+        Some(token) => {
+            format!("works until {}; minted at {}", when(token.life.expires_at, now), when(token.life.issued_at, now))
+        }
+    }
+}
+
+fn ledger(facts: &Facts, now: Time) -> String {
+    let Some(name) = facts.credential.status.as_ref().and_then(|status| status.ledger.as_ref()) else {
+        return "none yet".into();
+    };
+    let limits = Limits::default();
+    match &facts.ledger {
+        Some(_) => {
+            let ledger = &facts.observed.ledger;
+            let attempts = budget::attempts_in_window(ledger, limits, now);
+            let live = budget::live(ledger, now);
+            let throttled = ledger.throttled_until.map(|until| format!(", throttled until {}", when(until, now)));
+            format!(
+                "{name}: {attempts} of {} requests in ten minutes, {live} of {} tokens may be alive{}",
+                limits.attempts,
+                limits.live,
+                throttled.unwrap_or_default()
+            )
+        }
+        None => name.clone(),
+    }
+}

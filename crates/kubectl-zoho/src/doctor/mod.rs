@@ -1,0 +1,143 @@
+//! `kubectl zoho doctor`: looks at everything that has to work, from the cluster to the pods, and says what to do.
+//!
+//! Sends no secret anywhere. What the caller may not see is told as such.
+
+pub(crate) mod cluster;
+pub(crate) mod credential;
+pub(crate) mod finding;
+pub(crate) mod issuer;
+pub(crate) mod mounts;
+pub(crate) mod operator;
+
+use kube::Api;
+use kube::api::ListParams;
+use kube::core::DeserializeGuard;
+use serde_json::json;
+
+use self::finding::{Finding, Level};
+use super::args::{DoctorArgs, Global};
+use super::connect::Cluster;
+use super::facts::Facts;
+use super::output::{Output, Paint};
+use super::{Ended, get, render};
+use zoho_api::ZohoCredential;
+use zoho_client::calls::call;
+use zoho_client::clock;
+
+/// Columns before the text.
+const INDENT: usize = 8;
+
+/// Examines the cluster, the operator, and one or all credentials of the namespace.
+///
+/// # Errors
+///
+/// The cluster cannot be reached, or the named credential is not there.
+pub(crate) async fn run(global: &Global, args: &DoctorArgs, output: &Output) -> anyhow::Result<Ended> {
+    let connected = Cluster::connect(global).await?;
+    let mut findings = Vec::new();
+    let (server, server_time) = cluster::server(&connected).await?;
+    findings.push(server);
+    let kinds = cluster::kinds(&connected).await?;
+    let has_kinds = kinds.level != Level::Fail;
+    findings.push(kinds);
+    if has_kinds {
+        findings.extend(cluster::own_rights(&connected, global).await?);
+        findings.extend(operator::examine(&connected, global, server_time).await?);
+        for credential in credentials(&connected, args, &mut findings).await? {
+            findings.extend(examine(&connected, global, args, credential, output).await?);
+        }
+    }
+    output.progress_ends();
+    match args.output {
+        Some(form) => output.result(&get::print(form, &json!(findings))?),
+        None => output.result(&text(&findings, output)),
+    }
+    let failed = findings.iter().any(|finding| finding.level == Level::Fail);
+    Ok(if failed { Ended::Badly } else { Ended::Well })
+}
+
+async fn credentials(
+    connected: &Cluster,
+    args: &DoctorArgs,
+    findings: &mut Vec<Finding>,
+) -> anyhow::Result<Vec<ZohoCredential>> {
+    if let Some(name) = &args.name {
+        return Ok(vec![connected.credential(name).await?]);
+    }
+    let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(connected.client.clone(), &connected.namespace);
+    let mut readable = Vec::new();
+    for DeserializeGuard(item) in
+        call(api.list(&ListParams::default())).await.map(|list| list.items).unwrap_or_default()
+    {
+        match item {
+            Ok(credential) => readable.push(credential),
+            Err(error) => {
+                let name = error.metadata.name.unwrap_or_default();
+                findings.push(Finding::fail(
+                    &name,
+                    format!("cannot be read by this version: {}", error.error),
+                    "correct it, or use a plugin as new as the operator",
+                ));
+            }
+        }
+    }
+    Ok(readable)
+}
+
+async fn examine(
+    connected: &Cluster,
+    global: &Global,
+    args: &DoctorArgs,
+    credential: ZohoCredential,
+    output: &Output,
+) -> anyhow::Result<Vec<Finding>> {
+    let name = credential.metadata.name.clone().unwrap_or_default();
+    output.progress(&format!("looking at {name} …"));
+    let now = clock::system().now();
+    let target = credential.target_name();
+    let facts = Facts::gather(connected, global, credential, now).await?;
+    let mut findings = credential::examine(&name, &facts, now);
+    if let Some(service) = facts.service().filter(|_| !args.offline) {
+        findings.extend(issuer::examine(&name, &facts, service, global, now).await?);
+    }
+    findings.extend(mounts::examine(connected, &name, &target).await);
+    Ok(findings)
+}
+
+fn text(findings: &[Finding], output: &Output) -> String {
+    let width = output.width().saturating_sub(INDENT + 2);
+    let mut lines = Vec::new();
+    let mut subject = "";
+    for finding in findings {
+        if finding.subject != subject {
+            if !subject.is_empty() {
+                lines.push(String::new());
+            }
+            lines.push(output.paint(Paint::Strong, &finding.subject));
+            subject = &finding.subject;
+        }
+        let paint = match finding.level {
+            Level::Ok => Paint::Good,
+            Level::Unseen => Paint::Faint,
+            Level::Warn => Paint::Odd,
+            Level::Fail => Paint::Bad,
+        };
+        let word = finding.level.word();
+        let label = format!("  {}{}", output.paint(paint, word), " ".repeat(INDENT - word.len()));
+        let advice = finding.advice.iter().flat_map(|advice| render::wrap(&format!("→ {advice}"), width));
+        for (number, line) in render::wrap(&finding.text, width).into_iter().chain(advice).enumerate() {
+            lines.push(if number == 0 {
+                format!("{label}{line}")
+            } else {
+                format!("{:width$}{line}", "", width = INDENT + 2)
+            });
+        }
+    }
+    let count = |level| findings.iter().filter(|finding| finding.level == level).count();
+    let summary = match (count(Level::Fail), count(Level::Warn)) {
+        (0, 0) => output.paint(Paint::Good, "Nothing is wrong, as far as can be seen."),
+        (failed, warned) => format!("{failed} failed, {warned} to look at."),
+    };
+    lines.extend([String::new(), summary]);
+    lines.join("\n")
+}

@@ -1,0 +1,124 @@
+//! Why a login did not work: which of data center, client, scope and code it was. Pure.
+
+use zoho_api::Reason;
+use zoho_core::issuer::login::Exchanged;
+use zoho_core::issuer::zoho::TokenService;
+
+/// How the code was come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Made in the API console by a person.
+    SelfClient,
+    /// Brought by the browser.
+    Browser,
+}
+
+/// Why there is no refresh token.
+pub(crate) fn exchange(exchanged: &Exchanged, service: &TokenService, way: Way) -> String {
+    let host = service.token_url.host_str().unwrap_or_default();
+    let data_center = service.data_center;
+    let console = service.console();
+    match exchanged {
+        Exchanged::Granted { .. } => String::new(),
+        Exchanged::WithoutRefreshToken => match way {
+            Way::SelfClient => format!(
+                "Zoho gave an access token but no refresh token. Is this a Self Client? Codes of other clients need access_type=offline and prompt=consent: use --browser. At {console}, Self Client, Generate Code makes one that works."
+            ),
+            Way::Browser => format!(
+                "Zoho gave an access token but no refresh token, although it was asked for with access_type=offline and prompt=consent. Remove the application at https://{host}/home#sessions/connectedapps and log in again, or use a Self Client (without --browser)."
+            ),
+        },
+        Exchanged::Throttled => {
+            "Zoho says that there were too many requests. It allows ten codes in ten minutes and five new refresh tokens a minute: wait ten minutes, then make a new code.".into()
+        }
+        Exchanged::Failed(failed) => match failed.code.as_deref() {
+            Some(code) => format!("{} ({code})", refused(code, host, data_center, &console, way)),
+            None => format!("{} The code may be used up: make a new one.", upstream(host, failed.reason)),
+        },
+    }
+}
+
+fn refused(code: &str, host: &str, data_center: zoho_api::DataCenter, console: &str, way: Way) -> String {
+    match (code, way) {
+        ("invalid_code" | "invalid_grant", Way::SelfClient) => format!(
+            "Code: Zoho does not take it. It has expired (it lives as long as you chose, 3 to 10 minutes), was used before, or was made by another client. Make a new one at {console}, Self Client, Generate Code, with 10 minutes"
+        ),
+        ("invalid_code" | "invalid_grant", Way::Browser) => {
+            "Code: Zoho does not take it. It lives for one or two minutes and works once: log in again, and go on at once".into()
+        }
+        ("invalid_client", _) => format!(
+            "Client or data center: {host} does not know this client id. It is mistyped, or the client belongs to another data center than {data_center}: it is listed at {console} when you are signed in there, or it is not of {data_center}"
+        ),
+        ("invalid_client_secret", _) => format!(
+            "Client: {host} knows the client id, but not with this secret. It is mistyped, was made anew since, or is that of another data center: compare it at {console}"
+        ),
+        ("invalid_redirect_uri", _) => format!(
+            "Client: its redirect URI is not the one that was sent. Register the same at {console}, or name the registered one with --redirect-uri"
+        ),
+        ("invalid_scope", _) => "Scope: Zoho does not know one of the scopes, or the account's edition does not have it. Name others with --scope".into(),
+        ("access_denied", _) => "Consent: it was refused, or the account may not use the product".into(),
+        ("unauthorized_client" | "unsupported_grant_type", _) => format!(
+            "Client: it is of another type than this login needs. At {console} a Self Client goes with a code, a Server-based Application with --browser"
+        ),
+        (_, _) => format!("Zoho refused the request. Check the client at {console}"),
+    }
+}
+
+/// What a call without a usable answer means.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other failures have one text")]
+pub(crate) fn upstream(host: &str, reason: Reason) -> String {
+    match reason {
+        Reason::UpstreamTimeout => format!("{host} did not answer in time."),
+        Reason::UpstreamTLS => format!(
+            "The certificate of {host} is not trusted. Behind an inspecting proxy, give its root with --ca-file."
+        ),
+        Reason::UpstreamRedirect => {
+            format!("{host} answered with a redirect, which is not followed: is it the accounts host?")
+        }
+        Reason::UpstreamReplyInvalid => {
+            format!("{host} answered with something that is no reply of Zoho's; a proxy may stand in between.")
+        }
+        _ => format!("{host} cannot be reached or is out of order."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::login::issuer;
+    use zoho_api::{DataCenter, Outcome};
+    use zoho_core::issuer::reply::Failed;
+    use zoho_core::policy::Policy;
+
+    #[test]
+    fn each_failure_names_what_it_is_about() {
+        let config = Policy::default();
+        let service = TokenService::of(&issuer::spec(DataCenter::EU, None), &config).unwrap();
+        let failed = |code: Option<&str>| {
+            let code = code.map(str::to_owned);
+            Exchanged::Failed(Failed {
+                reason: Reason::UpstreamTimeout,
+                code,
+                permanent: true,
+                outcome: Outcome::NotMinted,
+            })
+        };
+        let table = [
+            (failed(Some("invalid_code")), "Code: Zoho does not take it. It has expired"),
+            (failed(Some("invalid_client")), "Client or data center: accounts.zoho.eu does not know this client id."),
+            (failed(Some("invalid_client_secret")), "Client: accounts.zoho.eu knows the client id, but not with this"),
+            (failed(Some("invalid_redirect_uri")), "Client: its redirect URI"),
+            (failed(Some("invalid_scope")), "Scope: "),
+            (failed(Some("access_denied")), "Consent: "),
+            (failed(Some("unauthorized_client")), "Client: it is of another type"),
+            (failed(Some("general_error")), "Zoho refused the request."),
+            (failed(None), "accounts.zoho.eu did not answer in time."),
+            (Exchanged::Throttled, "Zoho says that there were too many requests."),
+            (Exchanged::WithoutRefreshToken, "Zoho gave an access token but no refresh token. Is this a Self Client?"),
+        ];
+        for (exchanged, expected) in table {
+            let text = exchange(&exchanged, &service, Way::SelfClient);
+            assert!(text.starts_with(expected), "{text}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Scopes that fit a product. Data from the products' API pages; a scope cannot be added to a refresh token later.
+
+use zoho_api::Product;
+
+/// The scopes of a product: what its usual reading calls need, and no more.
+pub(crate) fn preset(product: Product) -> &'static [&'static str] {
+    match product {
+        Product::PatchManagerPlus => &["PatchManagerPlusCloud.Common.READ", "PatchManagerPlusCloud.PatchMgmt.READ"],
+        Product::EndpointCentral => &["DesktopCentralCloud.Common.READ", "DesktopCentralCloud.SOM.READ"],
+        Product::ServiceDeskPlus => &["SDPOnDemand.requests.READ"],
+    }
+}
+
+/// What is to be asked for: the caller's own scopes, else the product's, separated by commas as Zoho wants it.
+///
+/// # Errors
+///
+/// Something that is no scope, named.
+pub(crate) fn wanted(own: &[String], product: Option<Product>) -> Result<Option<String>, String> {
+    let own: Vec<&str> = own.iter().map(|scope| scope.trim()).filter(|scope| !scope.is_empty()).collect();
+    if let Some(wrong) = own.iter().find(|scope| !is_scope(scope)) {
+        return Err(format!("{wrong} is no scope: want Service.module.OPERATION, such as SDPOnDemand.requests.READ"));
+    }
+    Ok(match (own.is_empty(), product) {
+        (false, _) => Some(own.join(",")),
+        (true, Some(product)) => Some(preset(product).join(",")),
+        (true, None) => None,
+    })
+}
+
+/// Those of `asked` that `granted`, the server's list, does not have. Scopes are separated by commas or spaces.
+pub(crate) fn missing<'a>(asked: &'a str, granted: &str) -> Vec<&'a str> {
+    let granted: Vec<&str> = granted.split([',', ' ']).collect();
+    let has = |scope: &str| granted.iter().any(|one| one.eq_ignore_ascii_case(scope));
+    asked.split(',').filter(|scope| !has(scope)).collect()
+}
+
+fn is_scope(text: &str) -> bool {
+    let is_word = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    };
+    (2..=4).contains(&text.split('.').count()) && text.split('.').all(is_word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_scopes_win_over_the_products() {
+        let own = ["ZohoCRM.modules.ALL".to_owned(), " SDPOnDemand.requests.READ ".to_owned()];
+        let both = Ok(Some("ZohoCRM.modules.ALL,SDPOnDemand.requests.READ".to_owned()));
+        assert_eq!(wanted(&own, Some(Product::EndpointCentral)), both);
+        assert_eq!(wanted(&[], Some(Product::ServiceDeskPlus)), Ok(Some("SDPOnDemand.requests.READ".to_owned())));
+        assert_eq!(wanted(&[], None), Ok(None));
+        for wrong in ["READ", "A b.c", "A..c", "A.b.c.d.e", "A.b.c&prompt=x"] {
+            assert!(wanted(&[wrong.to_owned()], None).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_preset_is_well_formed() {
+        for product in [Product::PatchManagerPlus, Product::EndpointCentral, Product::ServiceDeskPlus] {
+            assert!(preset(product).iter().all(|scope| is_scope(scope)), "{product}");
+        }
+    }
+
+    #[test]
+    fn scopes_that_were_not_granted_are_found() {
+        assert_eq!(missing("A.b.READ,A.c.READ", "a.b.read A.c.READ"), Vec::<&str>::new());
+        assert_eq!(missing("A.b.READ,A.c.READ", "A.b.READ"), ["A.c.READ"]);
+    }
+}

@@ -1,0 +1,268 @@
+//! Where a login is stored: the source Secret and the `ZohoCredential`, never over somebody else's.
+//!
+//! Everything that can be refused is tried as a server-side dry run before the code is spent, which works only once.
+
+use anyhow::Context as _;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::super::connect::Cluster;
+use super::super::facts::manager_of;
+use super::super::secret_io;
+use super::FIELD_MANAGER;
+use zoho_api::names::version;
+use zoho_api::{DataCenter, Product, SecretRef, ZohoCredential, keys};
+use zoho_client::calls::{ApiError, call};
+use zoho_core::secret::RefreshGrant;
+
+/// What the caller wants to be there.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    /// Name of the `ZohoCredential`.
+    pub name: String,
+    /// Its data center.
+    pub data_center: DataCenter,
+    /// Its accounts host, if it is not the usual one.
+    pub accounts_host: Option<String>,
+    /// Its product.
+    pub product: Option<Product>,
+    /// The name of the source Secret, if the caller said one.
+    pub secret: Option<String>,
+}
+
+impl Wanted {
+    /// The source where no credential says otherwise.
+    pub(crate) fn reference(&self) -> SecretRef {
+        let name = self.secret.clone().unwrap_or_else(|| format!("{}-oauth", self.name));
+        SecretRef { name, ..SecretRef::default() }
+    }
+
+    /// The `ZohoCredential` as it is applied.
+    pub(crate) fn manifest(&self, reference: &SecretRef, namespace: Option<&str>) -> Value {
+        let mut metadata = json!({ "name": self.name });
+        if let Some(namespace) = namespace {
+            metadata["namespace"] = json!(namespace);
+        }
+        let mut spec = json!({ "dataCenter": self.data_center, "secretRef": { "name": reference.name } });
+        if let Some(host) = &self.accounts_host {
+            spec["accountsHost"] = json!(host);
+        }
+        if let Some(product) = self.product {
+            spec["product"] = json!(product);
+        }
+        json!({ "apiVersion": "zoho-operator.dev/v1alpha1", "kind": "ZohoCredential", "metadata": metadata, "spec": spec })
+    }
+}
+
+/// A place that was looked at and takes what is to be stored.
+pub(crate) struct Place<'a> {
+    cluster: &'a Cluster,
+    /// Where the secrets go, and under which keys.
+    pub reference: SecretRef,
+    /// The credential that was there before; it stays as it is.
+    pub existing: Option<ZohoCredential>,
+    /// The source was there before, and ours.
+    replaces_own: bool,
+}
+
+impl<'a> Place<'a> {
+    /// Looks at what is there, and tries the writes.
+    ///
+    /// # Errors
+    ///
+    /// With a sentence: somebody else's Secret, no permission, no such namespace, kinds that are not installed.
+    ///
+    /// # Permissions
+    ///
+    /// get and patch on `zohocredentials`, get and patch (and create) on Secrets.
+    pub(crate) async fn find(cluster: &'a Cluster, wanted: &Wanted) -> anyhow::Result<Self> {
+        let namespace = &cluster.namespace;
+        let existing = match call(cluster.credentials().get(&wanted.name)).await {
+            Ok(credential) => Some(credential),
+            Err(ApiError::NotFound) => None,
+            Err(error) => return Err(cluster.explain(error, &wanted.name)),
+        };
+        let reference = match &existing {
+            Some(credential) => fitting_reference(credential, wanted)?,
+            None => wanted.reference(),
+        };
+        let secret = match call(secrets(cluster).get_metadata(&reference.name)).await {
+            Ok(secret) => Some(secret.metadata),
+            Err(ApiError::NotFound) => None,
+            Err(error) => return Err(anyhow::Error::new(error).context(format!("look at Secret {}", reference.name))),
+        };
+        if let Some(meta) = &secret {
+            let labels = meta.labels.as_ref();
+            if labels.and_then(|labels| labels.get(keys::MANAGED_BY)).map(String::as_str) != Some(FIELD_MANAGER)
+                || meta.owner_references.is_some()
+            {
+                anyhow::bail!(not_ours(namespace, &reference.name, manager_of(meta).as_deref()));
+            }
+        }
+        let place = Self { cluster, reference, existing, replaces_own: secret.is_some() };
+        place.rehearse(wanted).await?;
+        Ok(place)
+    }
+
+    async fn rehearse(&self, wanted: &Wanted) -> anyhow::Result<()> {
+        let data = [("dry-run".to_owned(), ByteString(b"dry-run".to_vec()))].into();
+        self.apply_source(&data, true).await.with_context(|| {
+            format!("nothing was sent to Zoho, since Secret {} could not be stored", self.reference.name)
+        })?;
+        self.apply_credential(wanted, true).await.with_context(|| {
+            format!("nothing was sent to Zoho, since ZohoCredential {} could not be stored", wanted.name)
+        })
+    }
+
+    /// Writes the source Secret and returns its `uid/resourceVersion`.
+    ///
+    /// # Errors
+    ///
+    /// The API server's.
+    pub(crate) async fn store_source(&self, grant: &RefreshGrant) -> anyhow::Result<String> {
+        let data = secret_io::source_data(grant, &self.reference);
+        let written = self.apply_source(&data, false).await?;
+        Ok(version(&written.metadata))
+    }
+
+    async fn apply_source(
+        &self,
+        data: &std::collections::BTreeMap<String, ByteString>,
+        dry_run: bool,
+    ) -> anyhow::Result<Secret> {
+        let manifest = json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": { "name": self.reference.name, "labels": { (keys::MANAGED_BY): FIELD_MANAGER } },
+            "type": "Opaque",
+            "data": data,
+        });
+        // Where nothing was a moment ago a Secret of somebody else must make this fail.
+        let params = PatchParams { dry_run, force: self.replaces_own, ..PatchParams::apply(FIELD_MANAGER) };
+        let written = call(secrets(self.cluster).patch(&self.reference.name, &params, &Patch::Apply(manifest))).await;
+        written.map_err(|error| self.explain(error))
+    }
+
+    /// Writes the `ZohoCredential`, unless there is one.
+    ///
+    /// # Errors
+    ///
+    /// The API server's.
+    pub(crate) async fn store_credential(&self, wanted: &Wanted) -> anyhow::Result<()> {
+        self.apply_credential(wanted, false).await
+    }
+
+    async fn apply_credential(&self, wanted: &Wanted, dry_run: bool) -> anyhow::Result<()> {
+        if self.existing.is_some() {
+            return Ok(());
+        }
+        let manifest = wanted.manifest(&self.reference, None);
+        let params = PatchParams { dry_run, ..PatchParams::apply(FIELD_MANAGER) };
+        let api = self.cluster.credentials();
+        call(api.patch(&wanted.name, &params, &Patch::Apply(manifest))).await.map_err(|error| self.explain(error))?;
+        Ok(())
+    }
+
+    fn explain(&self, error: ApiError) -> anyhow::Error {
+        match error {
+            ApiError::NotFound => anyhow::anyhow!(
+                "namespace {} does not exist, or the kinds of zoho-operator are not installed: see kubectl zoho doctor",
+                self.cluster.namespace
+            ),
+            ApiError::Conflict
+            | ApiError::AlreadyExists
+            | ApiError::Refused { .. }
+            | ApiError::NoDryRun
+            | ApiError::Unavailable(_) => error.into(),
+        }
+    }
+}
+
+fn secrets(cluster: &Cluster) -> Api<Secret> {
+    Api::namespaced(cluster.client.clone(), &cluster.namespace)
+}
+
+/// The source of a credential that is there, if what the caller wants does not speak against it.
+fn fitting_reference(credential: &ZohoCredential, wanted: &Wanted) -> anyhow::Result<SecretRef> {
+    let name = &wanted.name;
+    let spec = &credential.spec;
+    if spec.data_center != Some(wanted.data_center) || spec.accounts_host != wanted.accounts_host {
+        let there = spec.data_center.map_or_else(|| "a server".into(), |dc| format!("data center {dc}"));
+        anyhow::bail!(
+            "ZohoCredential {name} is there and logs in at {there}{}, not at data center {}. Correct its spec first, or choose another name",
+            spec.accounts_host.as_ref().map(|host| format!(" ({host})")).unwrap_or_default(),
+            wanted.data_center
+        );
+    }
+    let reference = spec.secret_ref.clone();
+    match &wanted.secret {
+        Some(secret) if *secret != reference.name => {
+            anyhow::bail!("ZohoCredential {name} is there and reads Secret {}, not {secret}", reference.name)
+        }
+        Some(_) | None => Ok(reference),
+    }
+}
+
+fn not_ours(namespace: &str, name: &str, manager: Option<&str>) -> String {
+    match manager {
+        Some(manager) => format!(
+            "Secret {namespace}/{name} is managed by {manager}, which would undo a change. Put the new values where it takes them from: --print-secret=json prints them for a pipe"
+        ),
+        None => format!(
+            "Secret {namespace}/{name} is there and was not made by kubectl zoho; it is left as it is. Choose another one with --secret, or hand it over: kubectl label secret -n {namespace} {name} {}={FIELD_MANAGER}",
+            keys::MANAGED_BY
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted() -> Wanted {
+        Wanted {
+            name: "patch".into(),
+            data_center: DataCenter::EU,
+            accounts_host: None,
+            product: Some(Product::PatchManagerPlus),
+            secret: None,
+        }
+    }
+
+    fn credential(spec: &Value) -> ZohoCredential {
+        serde_json::from_value(json!({ "metadata": { "name": "patch" }, "spec": spec })).unwrap()
+    }
+
+    #[test]
+    fn credential_that_is_there_says_where_the_secrets_go() {
+        let there =
+            credential(&json!({ "dataCenter": "EU", "secretRef": { "name": "zoho", "refreshTokenKey": "rt" } }));
+        let reference = fitting_reference(&there, &wanted()).unwrap();
+        assert_eq!((reference.name.as_str(), reference.refresh_token_key()), ("zoho", "rt"));
+        let other = credential(&json!({ "dataCenter": "US", "secretRef": { "name": "zoho" } }));
+        let message = fitting_reference(&other, &wanted()).unwrap_err().to_string();
+        assert!(message.contains("logs in at data center US, not at data center EU"), "{message}");
+        let named = Wanted { secret: Some("else".into()), ..wanted() };
+        assert!(fitting_reference(&there, &named).unwrap_err().to_string().contains("reads Secret zoho, not else"));
+    }
+
+    #[test]
+    fn foreign_secret_is_told_apart_from_a_managed_one() {
+        assert!(not_ours("ns", "s", Some("ExternalSecret zoho")).contains("is managed by ExternalSecret zoho"));
+        assert!(
+            not_ours("ns", "s", None)
+                .contains("kubectl label secret -n ns s app.kubernetes.io/managed-by=kubectl-zoho")
+        );
+    }
+
+    #[test]
+    fn manifest_names_what_was_asked_for() {
+        let manifest = wanted().manifest(&wanted().reference(), Some("ns"));
+        let spec = json!({ "dataCenter": "EU", "product": "PatchManagerPlus", "secretRef": { "name": "patch-oauth" } });
+        assert_eq!(manifest["spec"], spec);
+        assert_eq!(manifest["metadata"], json!({ "name": "patch", "namespace": "ns" }));
+    }
+}

@@ -1,0 +1,147 @@
+//! Waits until the operator has made a token of what was stored.
+
+use std::time::{Duration, Instant};
+
+use super::super::Ended;
+use super::super::connect::Cluster;
+use super::super::output::Output;
+use super::super::table::when;
+use zoho_api::{ConditionStatus, ConditionType, Time, ZohoCredential};
+use zoho_client::clock;
+
+/// Between two looks.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// How a credential is doing, as far as the new source goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// A token stands in the target, minted from the new source.
+    Ready,
+    /// It will not become better by waiting.
+    Failed(String),
+    /// Not there yet, and what was last said.
+    Waiting(String),
+}
+
+/// Reads the state off a credential. Pure. `source`: `uid/resourceVersion` of the source as written.
+pub(crate) fn state(credential: &ZohoCredential, source: &str) -> State {
+    let waiting = |text: &str| State::Waiting(text.to_owned());
+    let Some(status) = &credential.status else { return waiting("no operator has looked at it yet") };
+    if status.observed_generation.is_none_or(|seen| seen < credential.metadata.generation.unwrap_or_default()) {
+        return waiting("no operator has looked at it yet");
+    }
+    let observed = status.observed.as_ref().and_then(|observed| observed.source.as_deref());
+    if observed != Some(source) {
+        return waiting("the operator has not looked at the new Secret yet");
+    }
+    let is_true = |type_| status.condition(type_).is_some_and(|condition| condition.status == ConditionStatus::True);
+    if is_true(ConditionType::Ready) && is_true(ConditionType::Renewable) {
+        return State::Ready;
+    }
+    match status.condition(ConditionType::Renewable) {
+        Some(said) if said.status == ConditionStatus::False => {
+            let text = format!("{}: {}", said.reason, said.message);
+            if is_true(ConditionType::Stalled) { State::Failed(text) } else { State::Waiting(text) }
+        }
+        Some(_) | None => waiting("a token is being minted"),
+    }
+}
+
+/// Waits for it, with a line that tells.
+///
+/// # Errors
+///
+/// The credential cannot be read any more.
+pub(crate) async fn until_ready(
+    cluster: &Cluster,
+    name: &str,
+    source: &str,
+    within: Duration,
+    output: &Output,
+) -> anyhow::Result<Ended> {
+    let started = Instant::now();
+    loop {
+        let credential = cluster.credential(name).await?;
+        let said = match state(&credential, source) {
+            State::Ready => {
+                output.progress_ends();
+                output.say(&ready(&credential, clock::system().now()));
+                return Ok(Ended::Well);
+            }
+            State::Failed(text) => {
+                output.progress_ends();
+                output.error(&format!("stored, but there is no token. {text}"));
+                return Ok(Ended::Badly);
+            }
+            State::Waiting(text) => text,
+        };
+        if started.elapsed() >= within {
+            output.progress_ends();
+            let waited = super::super::table::span(within.as_secs());
+            output.error(&format!(
+                "stored, but there was no token within {waited}: {said}. See kubectl zoho doctor {name}"
+            ));
+            return Ok(Ended::Badly);
+        }
+        output.progress(&format!("waiting for the token, {}s: {said}", started.elapsed().as_secs()));
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+fn ready(credential: &ZohoCredential, now: Time) -> String {
+    let status = credential.status.as_ref();
+    let until = status.and_then(|status| status.expiration_time).map(|at| format!(" until {}", when(at, now)));
+    let name = credential.metadata.name.as_deref().unwrap_or_default();
+    format!(
+        "Ready. Secret {} holds a token that works{}, and is kept valid.\nTry it: kubectl zoho token {name}",
+        credential.target_name(),
+        until.unwrap_or_default()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn credential(status: &Value) -> ZohoCredential {
+        serde_json::from_value(json!({
+            "metadata": { "name": "c", "generation": 2 },
+            "spec": { "dataCenter": "EU", "secretRef": { "name": "s" } },
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn conditions(rows: &[(&str, &str, &str)]) -> Value {
+        let condition = |(type_, status, reason): &(&str, &str, &str)| {
+            json!({ "type": type_, "status": status, "reason": reason, "message": "m.", "observedGeneration": 2,
+                "lastTransitionTime": "2026-11-21T10:00:00Z" })
+        };
+        rows.iter().map(condition).collect()
+    }
+
+    #[test]
+    fn only_a_token_from_the_new_source_is_ready() {
+        let good = conditions(&[("Ready", "True", "TokenValid"), ("Renewable", "True", "TokenValid")]);
+        let status = |generation: i64, source: &str, conditions: &Value| json!({ "observedGeneration": generation, "observed": { "source": source }, "conditions": conditions });
+        let parked = conditions(&[
+            ("Ready", "False", "ClientRejected"),
+            ("Renewable", "False", "ClientRejected"),
+            ("Stalled", "True", "ClientRejected"),
+        ]);
+        let retried = conditions(&[("Ready", "False", "UpstreamTimeout"), ("Renewable", "False", "UpstreamTimeout")]);
+        let table = [
+            (status(2, "u/7", &good), State::Ready),
+            (status(1, "u/7", &good), State::Waiting("no operator has looked at it yet".into())),
+            (status(2, "u/6", &good), State::Waiting("the operator has not looked at the new Secret yet".into())),
+            (status(2, "u/7", &parked), State::Failed("ClientRejected: m.".into())),
+            (status(2, "u/7", &retried), State::Waiting("UpstreamTimeout: m.".into())),
+            (status(2, "u/7", &json!([])), State::Waiting("a token is being minted".into())),
+        ];
+        for (status, expected) in table {
+            assert_eq!(state(&credential(&status), "u/7"), expected, "{status}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! `kubectl zoho`: arguments to [`kubectl_zoho::run`] to exit code.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    kubectl_zoho::run(std::env::args_os()).await
+}

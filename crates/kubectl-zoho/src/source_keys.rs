@@ -1,0 +1,114 @@
+//! What is odd about the values of a source Secret. Pure; tells of values what is wrong with them, never what they are.
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+
+use zoho_api::SecretRef;
+
+/// Something odd about one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Oddity {
+    /// The key.
+    pub key: String,
+    /// What is odd about its value, to be put after "key x".
+    pub what: &'static str,
+    /// The operator copes with it.
+    pub harmless: bool,
+}
+
+/// Looks at the keys that the issuer needs. What the operator itself would refuse is among it.
+pub(crate) fn oddities(secret: &Secret, reference: &SecretRef, required: &[&str]) -> Vec<Oddity> {
+    let optional = [reference.redirect_uri_key()].into_iter().filter(|key| !required.contains(key));
+    let mut found = Vec::new();
+    for (key, is_required) in required.iter().map(|key| (*key, true)).chain(optional.map(|key| (key, false))) {
+        let odd = |what, harmless| Oddity { key: key.to_owned(), what, harmless };
+        match secret.data.as_ref().and_then(|data| data.get(key)) {
+            None if is_required => found.push(odd("is missing", false)),
+            None => {}
+            Some(ByteString(bytes)) => {
+                let is_token = key == reference.refresh_token_key() || key == reference.client_id_key();
+                found.extend(of_value(bytes, is_token).into_iter().map(|(what, harmless)| odd(what, harmless)));
+            }
+        }
+    }
+    found
+}
+
+fn of_value(bytes: &[u8], starts_with_1000: bool) -> Vec<(&'static str, bool)> {
+    let value = bytes.trim_ascii();
+    if value.is_empty() {
+        return vec![("is empty", false)];
+    }
+    let mut found = Vec::new();
+    if value.starts_with(b"\xef\xbb\xbf") {
+        found.push(("begins with a byte order mark: save the file without it", false));
+    } else if value.len() < bytes.len() {
+        found.push(("has white space around it, such as the newline of echo; the operator drops it", true));
+    }
+    if value.len() > 1 && matches!(value, [b'"', .., b'"'] | [b'\'', .., b'\'']) {
+        found.push(("stands in quotes: store it without them", false));
+    } else if value.iter().any(u8::is_ascii_whitespace) {
+        found.push(("has white space in it: it was broken when it was copied", false));
+    } else if value.iter().any(|byte| !byte.is_ascii_graphic()) {
+        found.push(("has bytes that are not printable ASCII", false));
+    } else if value.starts_with(b"MTAwMC") {
+        found.push(("is base64 of what it should be: kubectl create secret encodes by itself", false));
+    } else if starts_with_1000 && !value.starts_with(b"1000.") {
+        found.push(("does not begin with 1000., as Zoho's do: is it the right value?", true));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const REQUIRED: [&str; 3] = ["client_id", "client_secret", "refresh_token"];
+
+    fn found(id: &str, refresh_token: &str) -> Vec<String> {
+        let secret: Secret = serde_json::from_value(json!({ "metadata": {} }))
+            .map(|secret: Secret| Secret {
+                data: Some(
+                    [("client_id", id), ("client_secret", "abc"), ("refresh_token", refresh_token)]
+                        .map(|(key, value)| (key.to_owned(), ByteString(value.as_bytes().to_vec())))
+                        .into(),
+                ),
+                ..secret
+            })
+            .unwrap();
+        let reference = SecretRef { name: "s".into(), ..SecretRef::default() };
+        oddities(&secret, &reference, &REQUIRED).into_iter().map(|odd| format!("{} {}", odd.key, odd.what)).collect()
+    }
+
+    #[test]
+    fn common_mistakes_are_named_without_the_value() {
+        let table = [
+            ("1000.A", "1000.b", None),
+            ("1000.A\n", "1000.b", Some("client_id has white space around it")),
+            ("\"1000.A\"", "1000.b", Some("client_id stands in quotes")),
+            ("1000.A", "'1000.b'", Some("refresh_token stands in quotes")),
+            ("1000.A B", "1000.b", Some("client_id has white space in it")),
+            ("1000.A", "", Some("refresh_token is empty")),
+            ("1000.A", "MTAwMC5i", Some("refresh_token is base64")),
+            ("\u{feff}1000.A", "1000.b", Some("client_id begins with a byte order mark")),
+            ("A", "1000.b", Some("client_id does not begin with 1000.")),
+        ];
+        for (id, refresh_token, expected) in table {
+            let found = found(id, refresh_token);
+            match expected {
+                None => assert_eq!(found, Vec::<String>::new()),
+                Some(expected) => assert!(found[0].starts_with(expected), "{found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn missing_key_is_named() {
+        let reference = SecretRef { name: "s".into(), refresh_token_key: Some("rt".into()), ..SecretRef::default() };
+        let found = oddities(&Secret::default(), &reference, &["client_id", "client_secret", "rt"]);
+        let keys: Vec<&str> = found.iter().map(|odd| odd.key.as_str()).collect();
+        assert_eq!(keys, ["client_id", "client_secret", "rt"]);
+    }
+}

@@ -1,0 +1,109 @@
+//! Shows tokens to products, beside the passes: one question an object at a time, its answer held in memory.
+//!
+//! A pass asks and ends; when the answer comes, the object is woken.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::mint::gate::Gate;
+use zoho_api::Time;
+use zoho_api::names::ObjectName;
+use zoho_client::clock::Clock;
+use zoho_client::transport::Transport;
+use zoho_core::issuer::probe::Question;
+use zoho_core::plan::verify::{Answer, Probe, Verification};
+use zoho_core::secret::MintedToken;
+
+/// What was answered about the tokens of one object.
+#[derive(Clone, Debug, Default)]
+struct Answers {
+    uid: Option<String>,
+    is_asking: bool,
+    last: Option<Probe>,
+    taken: Option<String>,
+}
+
+/// Asks products.
+#[derive(Clone)]
+pub(crate) struct Probes {
+    transport: Arc<Transport>,
+    gate: Arc<Gate>,
+    clock: Arc<dyn Clock>,
+    wake: mpsc::UnboundedSender<ObjectName>,
+    started: Time,
+    answers: Arc<Mutex<HashMap<ObjectName, Answers>>>,
+}
+
+impl Probes {
+    /// `wake` is told of every object about whose token an answer came.
+    pub(crate) fn new(
+        transport: Arc<Transport>,
+        clock: Arc<dyn Clock>,
+        wake: mpsc::UnboundedSender<ObjectName>,
+    ) -> Self {
+        let started = clock.now();
+        Self { transport, gate: Arc::new(Gate::new(0)), clock, wake, started, answers: Arc::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectName, Answers>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known for an object. `was_asked`: by the process before this one, so the first question can wait; the
+    /// questions after a restart are spread over one interval.
+    pub(crate) fn known(&self, key: &ObjectName, uid: &str, interval: Duration, was_asked: bool) -> Verification {
+        let answers = self.lock().get(key).filter(|answers| answers.uid.as_deref() == Some(uid)).cloned();
+        let Answers { last, taken, .. } = answers.unwrap_or_default();
+        let first_at = if was_asked { self.started + share_of(interval, uid) } else { self.started };
+        Verification { blocked: None, interval, last, taken, first_at }
+    }
+
+    /// Asks, unless an answer is on its way already. Returns at once; `key` is woken when the answer is there.
+    pub(crate) fn ask(&self, key: &ObjectName, uid: &str, question: Question, token: Arc<MintedToken>) {
+        {
+            let mut all = self.lock();
+            let answers = all.entry(key.clone()).or_default();
+            if answers.uid.as_deref() != Some(uid) {
+                *answers = Answers { uid: Some(uid.to_owned()), ..Answers::default() };
+            }
+            if answers.is_asking {
+                return;
+            }
+            answers.is_asking = true;
+        }
+        let (probes, key, uid) = (self.clone(), key.clone(), uid.to_owned());
+        tokio::spawn(async move {
+            let _pass = probes.gate.enter(question.url.host_str().unwrap_or_default()).await;
+            let answer = probes.transport.show(&question, &token.access_token).await;
+            probes.take_in(&key, &uid, &token.attempt, answer);
+        });
+    }
+
+    fn take_in(&self, key: &ObjectName, uid: &str, attempt: &str, answer: Answer) {
+        let at = self.clock.now();
+        if let Some(answers) = self.lock().get_mut(key).filter(|answers| answers.uid.as_deref() == Some(uid)) {
+            answers.is_asking = false;
+            answers.last = Some(Probe { at, attempt: attempt.to_owned(), answer });
+            if answer == Answer::Taken {
+                answers.taken = Some(attempt.to_owned());
+            }
+        }
+        tracing::debug!(credential = %key, uid, attempt, ?answer, "product asked about the token");
+        // Without a receiver the process is shutting down.
+        let _ = self.wake.send(key.clone());
+    }
+
+    /// Forgets an object that is gone.
+    pub(crate) fn forget(&self, key: &ObjectName) {
+        self.lock().remove(key);
+    }
+}
+
+/// A part of `interval` that follows from the uid, which starts with random hex digits.
+fn share_of(interval: Duration, uid: &str) -> Duration {
+    let digits = uid.get(..4).and_then(|digits| u16::from_str_radix(digits, 16).ok()).unwrap_or_default();
+    interval * u32::from(digits) / u32::from(u16::MAX)
+}

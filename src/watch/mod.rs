@@ -1,0 +1,4 @@
+//! What is known of the cluster without asking: the index, and what feeds it.
+
+pub(crate) mod index;
+pub(crate) mod poll;

@@ -1,0 +1,42 @@
+//! Writes the files of this repository that are generated: `cargo run -p xtask -- crds` and `… -- docs`.
+//!
+//! Tests compare what is written here with what is checked in.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+use clap::Parser;
+use zoho_api::crd;
+
+/// Writes generated files anew, below the folder that it is started in.
+#[derive(Parser)]
+enum Task {
+    /// The CustomResourceDefinitions: crds/, crds.yaml and the chart's copy.
+    Crds,
+    /// docs/kubectl-zoho.md, from the plugin's command line.
+    Docs,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Task::parse() {
+        Task::Crds => crds(),
+        Task::Docs => write("docs/kubectl-zoho.md", &kubectl_zoho::reference()),
+    }
+}
+
+fn crds() -> anyhow::Result<()> {
+    write(crd::ONE_FILE, &crd::one_file())?;
+    for folder in crd::FOLDERS {
+        fs::create_dir_all(folder).with_context(|| format!("create {folder}"))?;
+        for (name, yaml) in crd::files() {
+            write(Path::new(folder).join(name), &yaml)?;
+        }
+    }
+    Ok(())
+}
+
+fn write(path: impl AsRef<Path>, text: &str) -> anyhow::Result<()> {
+    let path = path.as_ref();
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))
+}
