@@ -34,7 +34,7 @@ build: need-cargo ## Build the operator as it is released: target/release/zoho-o
 	$(CARGO) build --locked --release --bin zoho-operator
 
 demo: need-cargo need-go ## Show it at work in about a minute (KEEP=1: leave it up; KUBECONFIG=…: in that cluster)
-	@$(CARGO) build $(DEMO)
+	@CARGO='$(CARGO)' tests/beside control-plane $(CARGO) build $(DEMO)
 	@$(CARGO) run --quiet $(DEMO) --bin zoho-demo
 
 check: need-cargo ## Formatting, lints, documentation
@@ -48,6 +48,7 @@ deny: need-cargo ## Licences, sources and advisories of the dependencies, by car
 	@tests/deny
 
 test: need-cargo need-go ## Every test that needs nothing but this machine
+	@CARGO='$(CARGO)' tests/beside 'control-plane helm' $(CARGO) test $(WITH_TESTING) --no-run
 	@tests/run $(CARGO) test $(WITH_TESTING)
 
 test-long: need-cargo need-go ## The tests that take minutes, optimised

@@ -41,8 +41,8 @@ built=${CARGO_TARGET_DIR:-target}
 variable=${target//-/_}
 env "CC_$variable=musl-gcc" "CARGO_TARGET_${variable^^}_LINKER=rust-lld" \
   cargo build --quiet --locked --release --target "$target" --bin zoho-operator
-cargo build --quiet --locked --features testing --bin zoho-simulator --bin zoho-demo
-PROGRAMS=$(env -u KUBEBUILDER_ASSETS "$built/debug/zoho-demo" --programs)
+cargo build --quiet --locked -p zoho-simulator
+PROGRAMS=$(cargo run --quiet --locked -p cluster-programs -- control-plane helm node)
 [ -x "$PROGRAMS/kubelet" ]
 
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/zoho-e2e-XXXXXX")

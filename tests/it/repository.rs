@@ -52,7 +52,7 @@ fn one_version_everywhere() {
         ("Dockerfile", "zoho-operator:"),
         ("README.md", "zoho-operator:"),
         ("Cargo.lock", "\nname = \"zoho-operator\"\nversion = "),
-        ("fuzz/Cargo.lock", "\nname = \"zoho-operator\"\nversion = "),
+        ("fuzz/Cargo.lock", "\nname = \"zoho-core\"\nversion = "),
     ] {
         let text = fs::read_to_string(root().join(file)).expect(file);
         let named: Vec<&str> = text.split(before).skip(1).filter_map(version_at_start).collect();
