@@ -25,7 +25,7 @@ FUZZ_TARGETS := reply duration template status ledger
 # --target, so that build scripts and macros are not instrumented.
 COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
 
-.PHONY: help build demo check deny test test-long e2e fuzz crds docs dist image clean-cache need-cargo need-go
+.PHONY: help build demo check deny test test-long e2e fuzz crds docs golden dist image clean-cache need-cargo need-go
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ e2e: ## The image and the chart on a real node, 7 minutes (Linux, root; elsewher
 
 crds: need-cargo ## Write crds/ anew after a change of crates/api
 	$(CARGO) run --quiet --locked -p xtask -- crds
+
+golden: need-cargo ## Write crates/core/tests/golden/messages.md anew: what people read when something is wrong
+	WRITE_GOLDEN=1 $(CARGO) test --quiet --locked -p zoho-core --test golden
 
 docs: need-cargo ## Write docs/kubectl-zoho.md anew after a change of crates/kubectl-zoho/src/args.rs
 	$(CARGO) run --quiet --locked -p xtask -- docs

@@ -17,8 +17,8 @@ use kube::{Api, Client};
 use url::Url;
 
 use crate::flags::{Flags, SecretAccess};
-use crate::serve::clients::{LARGEST_OFFSET, parse_date};
-use zoho_api::{GROUP, Reason, ZohoCredential};
+use crate::serve::clients::LARGEST_OFFSET;
+use zoho_api::{GROUP, Reason, Time, ZohoCredential};
 use zoho_client::calls::call;
 use zoho_client::clock::Clock;
 use zoho_client::transport::Transport;
@@ -105,7 +105,7 @@ pub(crate) fn rights(flags: &Flags) -> Vec<Right> {
         some => some.iter().map(|namespace| Some(namespace.as_str())).collect(),
     };
     for namespace in served {
-        need(namespace, GROUP, "zohocredentials", None, &["list", "watch"]);
+        need(namespace, GROUP, "zohocredentials", None, &["get", "list", "watch"]);
         need(namespace, GROUP, "zohocredentials/status", None, &["patch"]);
         need(namespace, "", "secrets", None, &["get", "create", "patch", "delete"]);
         if flags.secret_access == SecretAccess::Watch {
@@ -156,7 +156,7 @@ pub(crate) async fn check(
 async fn clock_offset(client: &Client, clock: &dyn Clock) -> anyhow::Result<Finding> {
     let request = Request::get("/version").body(Body::empty()).context("build a request")?;
     let answer = call(client.send(request)).await.context("ask the API server for its version")?;
-    let date = answer.headers().get(header::DATE).and_then(|date| parse_date(date.to_str().ok()?));
+    let date = answer.headers().get(header::DATE).and_then(|date| Time::from_http_date(date.to_str().ok()?));
     let ahead = date.map(|date| clock.now().unix() - date.unix());
     let topic = "clock";
     Ok(match ahead {
@@ -208,15 +208,12 @@ async fn issuers(flags: &Flags, client: &Client, transport: &Transport) -> Vec<F
     for host in hosts {
         findings.push(match transport.reach(&host).await {
             Ok(status) => Finding { topic, seen: format!("{host} answers ({status})"), remedy: None },
-            Err((reason, cause)) => {
-                let remedy = if reason == Reason::UpstreamTLS {
-                    "its certificate is not trusted; behind a proxy that opens TLS, give the proxy's root certificate with --ca-file (chart: caBundle)"
-                } else if reason == Reason::UpstreamTimeout {
-                    "it does not answer in time; let this pod's traffic out to it, or set HTTPS_PROXY (chart: proxy)"
-                } else {
-                    "it cannot be reached; look at DNS, at network policies and at HTTPS_PROXY (chart: proxy)"
-                };
-                Finding { topic, seen: format!("{host} ({cause})"), remedy: Some(remedy.into()) }
+            Err((failed, innermost)) => {
+                let remedy = failed.cause.as_ref().map_or_else(
+                    || "it does not answer in time; let this pod's traffic out to it, or set HTTPS_PROXY (chart: proxy)".into(),
+                    |cause| cause.sentence("it"),
+                );
+                Finding { topic, seen: format!("{host} ({innermost})"), remedy: Some(remedy) }
             }
         });
     }

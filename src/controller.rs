@@ -4,15 +4,13 @@
 //! tasks of their own: a panic in one ends that pass only.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use kube::core::{DeserializeGuard, Resource};
-use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
-use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
@@ -23,25 +21,21 @@ use crate::flags::{Flags, SecretAccess};
 use crate::lead::{Leadership, Standing};
 use crate::pass::{Context, PassError, reconcile};
 use crate::serve::Health;
-use crate::serve::metrics::{Metrics, PassOutcome};
+use crate::serve::metrics::PassOutcome;
 use crate::serve::telemetry::SPANS;
-use crate::watch::index::{Index, SecretMeta};
+use crate::watch::follow::{OfCluster, Sink, Watch, Witness};
+use crate::watch::index::{Kind, News, SecretMeta};
 use crate::watch::poll::{self, Poll};
-use zoho_api::names::ObjectName;
+use zoho_api::names::{LedgerName, ObjectName};
 use zoho_api::{Time, ZohoCredential, ZohoMintLedger};
-use zoho_client::clock::Clock;
-use zoho_core::queue::Queue;
+use zoho_client::clock;
+use zoho_core::mirror::{Disagreement, Mirror, Scope, Taken, Version, Versioned, number};
+use zoho_core::queue::{ClockWatch, Queue};
 
 /// The wall clock is compared with the due times at least this often: timers stand still while a machine is suspended.
 const HEARTBEAT: Duration = Duration::from_secs(3);
-/// A watch is opened anew after this many seconds, so a half-open connection is noticed within five more.
-const WATCH_FOR: u32 = 110;
-/// Longest pause before a failed watch is opened again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// What is in flight at shutdown may take this long.
 const DRAIN_WITHIN: Duration = Duration::from_secs(20);
-/// What `/readyz` waits for where Secrets are not watched.
-const FIRST_ROUND: &str = "the first reading of the Secrets that ZohoCredentials name";
 /// How often ledgers that nothing refers to are looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(600);
 
@@ -63,20 +57,13 @@ pub(crate) async fn run(
     mut leadership: Leadership,
     shutdown: CancellationToken,
 ) -> Ended {
-    let synced = start_watches(&context, &health);
-    let mut queue = Queue::default();
+    let mut listing = start_watches(&context, &health);
+    let mut served = Served::default();
+    let (mut queue, mut clocks) = (Queue::default(), ClockWatch::default());
     let mut passes: JoinSet<Result<Option<Time>, PassError>> = JoinSet::new();
     let mut running: HashMap<Id, (ObjectName, Instant)> = HashMap::new();
     let mut tidied = Instant::now();
     let concurrency = usize::from(context.flags.concurrency);
-    let all_synced = async {
-        for mut one in synced {
-            // A closed channel means that the watch's task is gone with the process.
-            let _ = one.wait_for(|synced| *synced).await;
-        }
-    };
-    tokio::pin!(all_synced);
-    let mut ready = false;
     let within = loop {
         if shutdown.is_cancelled() {
             break DRAIN_WITHIN;
@@ -86,8 +73,14 @@ pub(crate) async fn run(
         }
         health.turn();
         let now = context.clock.now();
+        if clocks.was_set_back(now, clock::steady()) {
+            tracing::warn!("the wall clock was set back: everything is looked at again");
+            queue.clock_was_set_back(now);
+            let all = context.index.credentials();
+            all.iter().for_each(|credential| queue.add(ObjectName::of(&credential.metadata), now));
+        }
         context.metrics.queued(queue.depth(now));
-        let works = ready && leadership.is_leader();
+        let works = leadership.is_leader();
         while works && passes.len() < concurrency {
             let Some(key) = queue.take(now) else { break };
             let (context, of) = (context.clone(), key.clone());
@@ -95,31 +88,70 @@ pub(crate) async fn run(
             let pass = passes.spawn(async move { reconcile(&context, &of).await }.instrument(span));
             running.insert(pass.id(), (key, Instant::now()));
         }
-        if works && tidied.elapsed() > TIDY_EVERY {
+        // Whoever uses a ledger is known only where everything is listed.
+        if works && listing.is_empty() && tidied.elapsed() > TIDY_EVERY {
             tidied = Instant::now();
             tokio::spawn(tidy(context.clone()));
         }
         let sleep =
             queue.next_due().filter(|_| works && passes.len() < concurrency).map_or(HEARTBEAT, |due| due.since(now));
+        let wake = |queue: &mut Queue, served: &mut Served, key: ObjectName| {
+            if !works && context.index.credential(&key).is_none() {
+                // No pass of ours will find that it is gone.
+                queue.remove(&key);
+            } else if let Some(key) = served.admit(key) {
+                queue.add(key, context.clock.now());
+            }
+        };
         tokio::select! {
             () = shutdown.cancelled() => {}
             _ = leadership.changed() => {}
-            () = &mut all_synced, if !ready => {
-                ready = true;
-                tracing::info!("watches have listed");
+            Some(scope) = listing.next(), if !listing.is_empty() => {
+                tracing::info!(namespace = scope.as_deref(), "objects are listed and served from now on");
+                served.add(scope).into_iter().for_each(|key| queue.add(key, context.clock.now()));
+                if listing.is_empty() {
+                    tracing::info!("watches have listed");
+                }
             }
-            Some(key) = woken.recv() => queue.add(key, context.clock.now()),
+            Some(key) = woken.recv() => wake(&mut queue, &mut served, key),
             Some(done) = passes.join_next_with_id(), if !passes.is_empty() => {
                 finish(&context, &mut queue, &mut running, done);
             }
             () = tokio::time::sleep(sleep.min(HEARTBEAT)) => {}
         }
         while let Ok(key) = woken.try_recv() {
-            queue.add(key, context.clock.now());
+            wake(&mut queue, &mut served, key);
         }
     };
     drain(&context, passes, within).await;
     if matches!(leadership.standing(), Standing::Lost { .. }) { Ended::LeaseLost } else { Ended::Asked }
+}
+
+/// What is served already. A namespace whose objects cannot be listed holds up no other.
+#[derive(Default)]
+struct Served {
+    scopes: HashSet<Scope>,
+    /// Objects of the others that something was heard of.
+    held: HashSet<ObjectName>,
+}
+
+impl Served {
+    /// Everything in a namespace (`None`: in all) is listed. Returns the objects that waited for it.
+    fn add(&mut self, scope: Scope) -> Vec<ObjectName> {
+        let covers = |key: &ObjectName| scope.as_ref().is_none_or(|namespace| *namespace == key.namespace);
+        let waited = self.held.extract_if(covers).collect();
+        self.scopes.insert(scope);
+        waited
+    }
+
+    /// The key, if a pass may be made over its object. Else it waits.
+    fn admit(&mut self, key: ObjectName) -> Option<ObjectName> {
+        if self.scopes.contains(&None) || self.scopes.contains(&Some(key.namespace.clone())) {
+            return Some(key);
+        }
+        self.held.insert(key);
+        None
+    }
 }
 
 type Done = Result<(Id, Result<Option<Time>, PassError>), tokio::task::JoinError>;
@@ -169,7 +201,7 @@ async fn drain(context: &Arc<Context>, mut passes: JoinSet<Result<Option<Time>, 
 /// Deletes ledgers that nothing refers to, and forgets what is kept in memory of inputs that nobody has any more.
 async fn tidy(context: Arc<Context>) {
     let credentials = context.index.credentials();
-    let in_use: HashSet<String> =
+    let in_use: HashSet<LedgerName> =
         credentials.iter().filter_map(|credential| credential.status.as_ref()?.ledger.clone()).collect();
     let ledgers = context.mints.ledgers();
     for name in ledgers.names().into_iter().filter(|name| !in_use.contains(name)) {
@@ -178,58 +210,109 @@ async fn tidy(context: Arc<Context>) {
     context.mints.forget_unused(&in_use, &context.inputs_in_use());
 }
 
-/// Starts the watches: credentials and Secrets of each namespace that is served, and the ledgers. Each tells when it has
-/// listed everything once.
-fn start_watches(context: &Arc<Context>, health: &Health) -> Vec<watch::Receiver<bool>> {
-    let client = &context.client;
-    let served: Vec<Option<&str>> = match context.flags.watch_namespaces.as_slice() {
-        [] => vec![None],
-        some => some.iter().map(|namespace| Some(namespace.as_str())).collect(),
-    };
-    let mut listed = Vec::new();
-    let mut names = vec![name_of_watch("zohomintledgers", Some(&context.flags.operator_namespace()))];
-    let by_get = context.flags.secret_access == SecretAccess::Get;
-    for namespace in &served {
-        let kinds: &[&str] = if by_get { &["zohocredentials"] } else { &["zohocredentials", "secrets"] };
-        names.extend(kinds.iter().map(|kind| name_of_watch(kind, *namespace)));
-    }
-    names.extend(by_get.then(|| FIRST_ROUND.to_owned()));
-    health.wait_for(names);
-    for namespace in served {
-        let take_in = |index: &Index, news| match news {
-            News::Present(credential) => index.apply_credential(credential),
-            News::Gone(credential) => index.delete_credential(credential.meta()),
-            News::Only(present) => index.retain_credentials(present.namespace.as_deref(), &present.keys),
-        };
-        let api: Api<DeserializeGuard<ZohoCredential>> = scoped(client, namespace);
-        listed.push(spawn_watch(
-            "zohocredentials",
-            api,
-            namespace,
-            Witness::new(context, health),
-            feed(context, take_in),
-        ));
+/// Each namespace that is served, once everything in it is listed.
+type Listing = FuturesUnordered<BoxFuture<'static, Scope>>;
 
-        if by_get {
-            continue;
-        }
-        let take_in = |index: &Index, news| match news {
-            News::Present(SecretMeta { metadata, .. }) => index.apply_secret(&metadata),
-            News::Gone(SecretMeta { metadata, .. }) => index.delete_secret(&metadata),
-            News::Only(present) => index.retain_secrets(present.namespace.as_deref(), &present.keys),
+/// Starts the watches: credentials and Secrets of each namespace that is served, and the ledgers.
+fn start_watches(context: &Arc<Context>, health: &Health) -> Listing {
+    let by_get = context.flags.secret_access == SecretAccess::Get;
+    let scopes: Vec<Scope> = match context.flags.watch_namespaces.as_slice() {
+        [] => vec![None],
+        some => some.iter().map(|namespace| Some(namespace.as_str().into())).collect(),
+    };
+    let witness = |kind: &'static str, scope: &Scope, is_essential: bool| {
+        let (namespace, name) = (scope.as_deref().map(str::to_owned), name_of_watch(kind, scope.as_deref()));
+        health.wait_for([name.clone()], is_essential);
+        let (health, metrics, clock) = (health.clone(), context.metrics.clone(), context.clock.clone());
+        Witness { health, metrics, clock, kind, namespace, name }
+    };
+    let own: Scope = Some(context.flags.operator_namespace().into());
+    let of_ledgers = witness("zohomintledgers", &own, true);
+    let source = OfCluster::new(&context.client, own.as_deref());
+    let ledgers = Watch::spawn(source, Ledgers::new(context, own), of_ledgers);
+    let listing = Listing::new();
+    for scope in scopes {
+        let sink = |kind| Indexed { context: context.clone(), kind, scope: scope.clone() };
+        let source = OfCluster::new(&context.client, scope.as_deref());
+        let of_credentials = witness("zohocredentials", &scope, false);
+        let credentials =
+            Watch::<DeserializeGuard<ZohoCredential>, _, _>::spawn(source, sink(Kind::Credentials), of_credentials);
+        let of_secrets = witness("secrets", &scope, false);
+        let secrets = if by_get {
+            spawn_poll(context, of_secrets, scope.clone(), credentials.clone())
+        } else {
+            let source = OfCluster::new(&context.client, scope.as_deref());
+            Watch::<SecretMeta, _, _>::spawn(source, sink(Kind::Secrets), of_secrets)
         };
-        let api: Api<SecretMeta> = scoped(client, namespace);
-        listed.push(spawn_watch("secrets", api, namespace, Witness::new(context, health), feed(context, take_in)));
+        let needed = [ledgers.clone(), credentials, secrets];
+        listing.push(Box::pin(async move {
+            for mut one in needed {
+                // A closed channel means that the watch's task is gone with the process.
+                let _ = one.wait_for(|listed| *listed).await;
+            }
+            scope
+        }));
     }
-    if by_get {
-        listed.push(spawn_poll(context, Witness::new(context, health), listed.clone()));
+    listing
+}
+
+/// Takes what a watch tells into the index, and wakes whom it concerns.
+struct Indexed {
+    context: Arc<Context>,
+    kind: Kind,
+    scope: Scope,
+}
+
+impl Indexed {
+    fn is_past(&self, version: Version) -> bool {
+        self.context.index.is_past(self.kind, &self.scope, version)
     }
-    let namespace = context.flags.operator_namespace();
-    let api = Api::namespaced(client.clone(), &namespace);
-    let of = context.clone();
-    let take_in = move |news| take_in_ledger(&of, news);
-    listed.push(spawn_watch("zohomintledgers", api, Some(&namespace), Witness::new(context, health), take_in));
-    listed
+
+    fn disagreements(&self, listed: &HashMap<ObjectName, String>) -> Vec<Disagreement> {
+        self.context.index.disagreements(self.kind, &self.scope, listed)
+    }
+
+    fn doubt(&self) {
+        self.context.index.doubt(self.kind, &self.scope);
+        // Versions will come again with another content.
+        self.context.memories.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl Sink<DeserializeGuard<ZohoCredential>> for Indexed {
+    fn is_past(&self, version: Version) -> bool {
+        self.is_past(version)
+    }
+
+    fn take_in(&mut self, news: News<DeserializeGuard<ZohoCredential>>) {
+        wake(&self.context, self.context.index.credentials_told(&self.scope, news));
+    }
+
+    fn disagreements(&self, listed: &HashMap<ObjectName, String>) -> Vec<Disagreement> {
+        self.disagreements(listed)
+    }
+
+    fn doubt(&mut self) {
+        Self::doubt(self);
+    }
+}
+
+impl Sink<SecretMeta> for Indexed {
+    fn is_past(&self, version: Version) -> bool {
+        self.is_past(version)
+    }
+
+    fn take_in(&mut self, news: News<SecretMeta>) {
+        wake(&self.context, self.context.index.secrets_told(&self.scope, news));
+    }
+
+    fn disagreements(&self, listed: &HashMap<ObjectName, String>) -> Vec<Disagreement> {
+        self.disagreements(listed)
+    }
+
+    fn doubt(&mut self) {
+        Self::doubt(self);
+    }
 }
 
 fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
@@ -243,31 +326,6 @@ where
     }
 }
 
-/// What a watch tells.
-enum News<K> {
-    /// The object is there, like this.
-    Present(K),
-    /// The object is gone.
-    Gone(K),
-    /// These are all there are.
-    Only(Listed),
-}
-
-/// All objects of a namespace, or of all.
-struct Listed {
-    namespace: Option<String>,
-    keys: HashSet<ObjectName>,
-}
-
-/// Takes news into the index and wakes whom they concern.
-fn feed<K, F>(context: &Arc<Context>, take_in: F) -> impl FnMut(News<K>) + use<K, F>
-where
-    F: Fn(&Index, News<K>) -> Vec<ObjectName>,
-{
-    let context = context.clone();
-    move |news| wake(&context, take_in(&context.index, news))
-}
-
 fn wake(context: &Context, concerned: Vec<ObjectName>) {
     for key in concerned {
         // Without a receiver the process is shutting down.
@@ -275,130 +333,133 @@ fn wake(context: &Context, concerned: Vec<ObjectName>) {
     }
 }
 
-/// News of a ledger concern whoever uses it: another replica may have minted, or a person cleared a verdict.
-fn take_in_ledger(context: &Context, news: News<DeserializeGuard<ZohoMintLedger>>) {
-    let ledgers = context.mints.ledgers();
-    let changed = match news {
-        News::Present(ledger) => {
-            let name = ObjectName::of(ledger.meta()).name;
-            if !ledgers.observe(ledger) {
-                return;
-            }
-            name
-        }
-        News::Gone(ledger) => {
-            let name = ObjectName::of(ledger.meta()).name;
-            ledgers.forget(&name);
-            name
-        }
-        News::Only(present) => {
-            let present: HashSet<Arc<str>> = present.keys.into_iter().map(|key| key.name).collect();
-            let gone = ledgers.names().into_iter().filter(|name| !present.contains(name.as_str()));
-            gone.for_each(|name| ledgers.forget(&name));
-            return;
-        }
-    };
-    let uses = |credential: &&Arc<ZohoCredential>| {
-        credential.status.as_ref().and_then(|status| status.ledger.as_deref()) == Some(&*changed)
-    };
-    let credentials = context.index.credentials();
-    wake(context, credentials.iter().filter(uses).map(|credential| ObjectName::of(&credential.metadata)).collect());
+/// Takes what the watch tells to the ledgers, and wakes whoever uses them: another replica may have minted, or a person
+/// cleared a verdict.
+struct Ledgers {
+    context: Arc<Context>,
+    scope: Scope,
+    /// What the watch told, for the order of lists and news.
+    told: Mirror<LedgerSeen>,
 }
 
-/// Who is told how a watch does.
-struct Witness {
-    health: Health,
-    metrics: Metrics,
-    clock: Arc<dyn Clock>,
+struct LedgerSeen {
+    uid: String,
+    version: String,
 }
 
-impl Witness {
-    fn new(context: &Context, health: &Health) -> Self {
-        Self { health: health.clone(), metrics: context.metrics.clone(), clock: context.clock.clone() }
+impl Versioned for LedgerSeen {
+    fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    fn resource_version(&self) -> &str {
+        &self.version
     }
 }
 
-fn spawn_watch<K>(
-    kind: &'static str,
-    api: Api<K>,
-    namespace: Option<&str>,
-    witness: Witness,
-    mut take_in: impl FnMut(News<K>) + Send + 'static,
-) -> watch::Receiver<bool>
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    let (listed, receiver) = watch::channel(false);
-    let namespace = namespace.map(str::to_owned);
-    let Witness { health, metrics, clock } = witness;
-    let name = name_of_watch(kind, namespace.as_deref());
-    metrics.watches(namespace.as_deref(), kind);
-    tokio::spawn(async move {
-        let mut keys = HashSet::new();
-        let mut pause = Duration::from_secs(1);
-        loop {
-            let mut stream = watcher(api.clone(), watcher::Config::default().timeout(WATCH_FOR)).boxed();
-            while let Some(event) = stream.next().await {
-                match &event {
-                    Ok(_) => metrics.watch_told(namespace.as_deref(), kind, clock.now()),
-                    Err(_) => metrics.watch_failed(namespace.as_deref(), kind),
-                }
-                match event {
-                    Ok(Event::Init) => keys.clear(),
-                    Ok(Event::InitApply(object)) => {
-                        keys.insert(ObjectName::of(object.meta()));
-                        take_in(News::Present(object));
-                    }
-                    Ok(Event::InitDone) => {
-                        let keys = std::mem::take(&mut keys);
-                        take_in(News::Only(Listed { namespace: namespace.clone(), keys }));
-                        pause = Duration::from_secs(1);
-                        listed.send_replace(true);
-                        health.has(&name);
-                    }
-                    Ok(Event::Apply(object)) => take_in(News::Present(object)),
-                    Ok(Event::Delete(object)) => take_in(News::Gone(object)),
-                    Err(error) => {
-                        tracing::warn!(
-                            kind,
-                            error = &error as &dyn std::error::Error,
-                            "watch failed; it is opened again"
-                        );
-                        tokio::time::sleep(pause).await;
-                        pause = (pause * 2).min(LONGEST_PAUSE);
-                        if is_gone(&error) {
-                            // The watcher re-lists by itself only where the 410 comes as an event.
-                            break;
-                        }
-                    }
-                }
-            }
+impl Ledgers {
+    fn new(context: &Arc<Context>, scope: Scope) -> Self {
+        Self { context: context.clone(), scope, told: Mirror::default() }
+    }
+
+    fn is_there(&mut self, ledger: DeserializeGuard<ZohoMintLedger>, listed_at: Option<Version>) {
+        let meta = ledger.meta();
+        let key = ObjectName::of(meta);
+        let part = |part: &Option<String>| part.clone().unwrap_or_default();
+        let seen = LedgerSeen { uid: part(&meta.uid), version: part(&meta.resource_version) };
+        let taken = match listed_at {
+            Some(at) => self.told.listed(&self.scope, &key, seen, at),
+            None => self.told.changed(&self.scope, &key, seen),
+        };
+        if !matches!(taken, Taken::No) && self.context.mints.ledgers().take_in(ledger) {
+            self.wake_users(&LedgerName::from(&*key.name));
         }
-    });
-    receiver
+    }
+
+    fn is_gone(&self, name: &LedgerName) {
+        self.context.mints.ledgers().forget(name);
+        self.wake_users(name);
+    }
+
+    fn wake_users(&self, ledger: &LedgerName) {
+        let is_user = |credential: &&Arc<ZohoCredential>| {
+            credential.status.as_ref().and_then(|status| status.ledger.as_ref()) == Some(ledger)
+        };
+        let credentials = self.context.index.credentials();
+        let users = credentials.iter().filter(is_user).map(|credential| ObjectName::of(&credential.metadata));
+        wake(&self.context, users.collect());
+    }
 }
 
-/// Reads the Secrets that credentials name, first when all credentials are listed, and then every minute.
-fn spawn_poll(context: &Context, witness: Witness, mut first: Vec<watch::Receiver<bool>>) -> watch::Receiver<bool> {
+impl Sink<DeserializeGuard<ZohoMintLedger>> for Ledgers {
+    fn is_past(&self, version: Version) -> bool {
+        self.told.is_past(&self.scope, version)
+    }
+
+    fn take_in(&mut self, news: News<DeserializeGuard<ZohoMintLedger>>) {
+        match news {
+            News::Listed(ledger, at) => self.is_there(ledger, Some(at)),
+            News::Changed(ledger) => self.is_there(ledger, None),
+            News::Gone(ledger) => {
+                let version = number(ledger.meta().resource_version.as_deref().unwrap_or_default());
+                let key = ObjectName::of(ledger.meta());
+                if !matches!(self.told.gone(&self.scope, &key, version), Taken::No) {
+                    self.is_gone(&LedgerName::from(&*key.name));
+                }
+            }
+            News::Only(present, at) => {
+                let gone = self.told.only(&self.scope, &present, at);
+                for (key, _) in gone {
+                    self.is_gone(&LedgerName::from(&*key.name));
+                }
+            }
+            News::Progress(version) => self.told.has_told(&self.scope, version),
+        }
+    }
+
+    fn disagreements(&self, listed: &HashMap<ObjectName, String>) -> Vec<Disagreement> {
+        self.told.disagreements(&self.scope, listed, 5)
+    }
+
+    fn doubt(&mut self) {
+        self.told.doubt(&self.scope);
+        // Their versions are of a history that is no more.
+        let ledgers = self.context.mints.ledgers();
+        ledgers.names().iter().for_each(|name| ledgers.forget(name));
+    }
+}
+
+/// Reads the Secrets that credentials of a namespace name, first when the credentials are listed, and then every minute.
+fn spawn_poll(
+    context: &Context,
+    witness: Witness,
+    scope: Scope,
+    mut credentials: watch::Receiver<bool>,
+) -> watch::Receiver<bool> {
     let (listed, receiver) = watch::channel(false);
-    let Witness { health, metrics, clock } = witness;
+    let Witness { health, metrics, clock, kind, namespace, name } = witness;
     let (client, index, wake) = (context.client.clone(), context.index.clone(), context.wake.clone());
-    let poll = Poll { client, index, wake };
-    metrics.watches(None, "secrets");
+    let poll = Poll { client, index, scope, wake, health: health.clone(), name: name.clone() };
+    metrics.watches(namespace.as_deref(), kind);
     tokio::spawn(async move {
-        for one in &mut first {
+        while !*credentials.borrow_and_update() {
+            health.turns(&name);
             // A closed channel means that the watch's task is gone with the process.
-            let _ = one.wait_for(|listed| *listed).await;
+            let _ = tokio::time::timeout(poll::EVERY, credentials.changed()).await;
         }
         loop {
             if poll.round().await == 0 {
-                metrics.watch_told(None, "secrets", clock.now());
+                metrics.watch_told(namespace.as_deref(), kind, clock.now());
+                health.is_well(&name);
             } else {
-                metrics.watch_failed(None, "secrets");
+                metrics.watch_failed(namespace.as_deref(), kind);
+                health.fails(&name);
             }
             // One that cannot be read holds up no other: its own pass reads it, or fails and is tried again.
-            listed.send_replace(true);
-            health.has(FIRST_ROUND);
+            if !listed.send_replace(true) {
+                health.has(&name);
+            }
+            health.turns(&name);
             tokio::time::sleep(poll::EVERY).await;
         }
     });
@@ -413,29 +474,26 @@ fn name_of_watch(kind: &str, namespace: Option<&str>) -> String {
     }
 }
 
-fn is_gone(error: &watcher::Error) -> bool {
-    match error {
-        watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status))
-        | watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status.code == 410,
-        watcher::Error::WatchStartFailed(_)
-        | watcher::Error::WatchFailed(_)
-        | watcher::Error::InitialListFailed(_)
-        | watcher::Error::NoResourceVersion => false,
-    }
-}
-
 /// Says in one line what is missing where the kinds are not served.
 ///
 /// # Errors
 ///
-/// No cluster, no permission, or no CRDs.
+/// No cluster, no permission in any of the namespaces, or no CRDs.
 pub(crate) async fn check_kinds(client: &Client, flags: &Flags) -> anyhow::Result<()> {
-    let credentials = scoped::<ZohoCredential>(client, flags.watch_namespaces.first().map(String::as_str));
-    let params = kube::api::ListParams::default().limit(1);
-    match zoho_client::calls::call(credentials.list_metadata(&params)).await {
-        Ok(_) => Ok(()),
+    let namespaces = flags.watch_namespaces.iter().map(|namespace| Some(namespace.as_str()));
+    let scopes: Vec<Option<&str>> = if flags.watch_namespaces.is_empty() { vec![None] } else { namespaces.collect() };
+    let mut outcome = Ok(());
+    for scope in scopes {
+        let params = kube::api::ListParams::default().limit(1);
+        outcome =
+            zoho_client::calls::call(scoped::<ZohoCredential>(client, scope).list_metadata(&params)).await.map(drop);
+        // One that may not be read is tried again later, as long as there is another one.
+        if !matches!(outcome, Err(zoho_client::calls::ApiError::Refused { .. })) {
+            break;
+        }
+    }
+    match outcome {
+        Ok(()) => Ok(()),
         Err(zoho_client::calls::ApiError::NotFound) => anyhow::bail!(
             "the CustomResourceDefinitions of zoho-operator.dev are not installed: apply the files of crds/ (kubectl apply --server-side -f crds/), or install the Helm chart with crds.enabled=true"
         ),

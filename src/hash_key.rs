@@ -11,12 +11,21 @@ use kube::{Api, Client};
 use zeroize::Zeroizing;
 
 use crate::flags::Flags;
-use zoho_api::{FIELD_MANAGER, ZohoMintLedger};
+use zoho_api::{FIELD_MANAGER, ZohoMintLedger, keys};
 use zoho_client::calls::{ApiError, call};
 use zoho_core::secret::HashKey;
 
 /// Key of the Secret.
 const DATA_KEY: &str = "key";
+
+/// The hash key, and what is known of its past.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The key.
+    pub key: HashKey,
+    /// It was made by `--reset-hash-key`, in place of one that was lost.
+    pub replaces_lost: bool,
+}
 
 /// Reads the hash key, or makes it where nothing depends on one yet.
 ///
@@ -34,7 +43,7 @@ const DATA_KEY: &str = "key";
 /// # Permissions
 ///
 /// get and create on Secrets, list on `zohomintledgers`, all in the operator's namespace.
-pub(crate) async fn load_or_create(client: &Client, flags: &Flags) -> anyhow::Result<HashKey> {
+pub(crate) async fn load_or_create(client: &Client, flags: &Flags) -> anyhow::Result<Loaded> {
     let namespace = flags.operator_namespace();
     let name = flags.hash_key_secret();
     let secrets = Api::<Secret>::namespaced(client.clone(), &namespace);
@@ -64,7 +73,13 @@ pub(crate) async fn load_or_create(client: &Client, flags: &Flags) -> anyhow::Re
     let mut key = Zeroizing::new(vec![0u8; HashKey::BYTES]);
     getrandom::fill(&mut key).context("draw a random key")?;
     let secret = Secret {
-        metadata: ObjectMeta { name: Some(name.clone()), labels: Some(flags.policy().labels), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(name.clone()),
+            labels: Some(flags.policy().labels),
+            annotations: (!present.items.is_empty())
+                .then(|| BTreeMap::from([(keys::REPLACES_LOST_KEY.to_owned(), "true".to_owned())])),
+            ..ObjectMeta::default()
+        },
         immutable: Some(true),
         type_: Some("Opaque".into()),
         data: Some(BTreeMap::from([(DATA_KEY.to_owned(), ByteString(key.to_vec()))])),
@@ -82,9 +97,11 @@ pub(crate) async fn load_or_create(client: &Client, flags: &Flags) -> anyhow::Re
     }
 }
 
-fn parse(secret: &Secret, namespace: &str, name: &str) -> anyhow::Result<HashKey> {
+fn parse(secret: &Secret, namespace: &str, name: &str) -> anyhow::Result<Loaded> {
     let key = secret.data.as_ref().and_then(|data| data.get(DATA_KEY)).and_then(|key| HashKey::new(&key.0));
-    key.with_context(|| {
+    let key = key.with_context(|| {
         format!("Secret {namespace}/{name} has no key {DATA_KEY} of 32 bytes: restore it from a backup")
-    })
+    })?;
+    let annotations = secret.metadata.annotations.as_ref();
+    Ok(Loaded { key, replaces_lost: annotations.is_some_and(|all| all.contains_key(keys::REPLACES_LOST_KEY)) })
 }

@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use zoho_client::calls::ApiError;
 use zoho_client::clock::{self, Clock};
 use zoho_client::transport::Transport;
+use zoho_core::facts::Installation;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -61,11 +62,11 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;
 
-    let transport = Arc::new(Transport::new(&flags.ca_file)?);
+    let transport = Arc::new(Transport::new(&flags.ca_file, &flags.policy().servers)?);
     let clock = clock::system();
     let metrics = Metrics::default();
     let clients = Clients::new(metrics.clone(), clock.clone());
-    let client = clients.client().await?;
+    let client = clients.client()?;
     patiently(async || controller::check_kinds(&client, &flags).await).await?;
     let hash_key = patiently(async || hash_key::load_or_create(&client, &flags).await).await?;
     let holder = Flags::holder();
@@ -77,12 +78,27 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     serve::serve_metrics(&flags.metrics_bind_address, metrics.clone()).await?;
 
     let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
-    let ledgers =
-        Ledgers::new(client.clone(), &namespace, policy.labels.clone(), holder.clone(), policy.limits, clock.clone());
+    let ledgers = Ledgers::new(
+        client.clone(),
+        (&namespace, &flags.instance),
+        policy.labels.clone(),
+        holder.as_str().into(),
+        policy.limits,
+        clock.clone(),
+    );
     let probes = Probes::new(transport.clone(), clock.clone(), wake.clone());
     let gate = Gate::new(flags.mint_rate);
-    let mints = Mints::new(ledgers, transport, gate, clock.clone(), leadership.clone(), metrics.clone(), wake.clone());
     let index = Arc::new(Index::default());
+    let mints = Mints::new(
+        ledgers,
+        index.clone(),
+        transport,
+        gate,
+        clock.clone(),
+        leadership.clone(),
+        metrics.clone(),
+        wake.clone(),
+    );
     metrics.add(Series {
         index: index.clone(),
         ledgers: mints.ledgers().clone(),
@@ -98,8 +114,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         mints,
         probes,
         flags,
-        policy,
-        hash_key,
+        installation: Installation { policy, hash_key: hash_key.key, hash_key_replaces_lost: hash_key.replaces_lost },
         clock,
         wake,
         memories: std::sync::Mutex::default(),
@@ -120,8 +135,8 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
 async fn check(flags: &Flags) -> anyhow::Result<ExitCode> {
     rustls::crypto::ring::default_provider().install_default().ok();
     let clock = clock::system();
-    let transport = Transport::new(&flags.ca_file)?;
-    let client = Clients::new(Metrics::default(), clock.clone()).client().await?;
+    let transport = Transport::new(&flags.ca_file, &flags.policy().servers)?;
+    let client = Clients::new(Metrics::default(), clock.clone()).client()?;
     let findings = check::check(flags, &client, &transport, clock.as_ref()).await?;
     for finding in &findings {
         #[expect(clippy::print_stdout, reason = "this is what it is for")]
@@ -149,7 +164,7 @@ async fn stand_for_election(
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<(Option<Elector>, Leadership)> {
     let Some(times) = flags.election().map_err(anyhow::Error::msg)? else { return Ok((None, Leadership::alone())) };
-    let (client, namespace, name) = (clients.client().await?, flags.operator_namespace(), &flags.instance);
+    let (client, namespace, name) = (clients.client()?, flags.operator_namespace(), &flags.instance);
     let (elector, leadership) = patiently(async || {
         let labels = flags.policy().labels;
         Elector::start(client.clone(), &namespace, name, holder.to_owned(), labels, times, clock.clone())

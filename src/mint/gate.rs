@@ -1,51 +1,127 @@
 //! How many requests may be under way: so many to one host, so many a second from the whole process.
 //!
 //! A flight waits here *before* it reserves, so that waiting eats nothing of the time in which a reservation is spent.
+//!
+//! A host that hangs for some must not hold up the others who ask it. So a request that is not answered promptly leaves
+//! its place to the next one and counts among the overdue, and who has just timed out waits for a place in a small share
+//! of its own until it is answered again.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 /// Requests to one host at once. A host that hangs holds up its own only.
 const PER_HOST: usize = 32;
+/// A request that takes longer than this leaves its place.
+const PROMPT_WITHIN: Duration = Duration::from_secs(1);
+/// Requests to one host at once that have left their place. Where there are more, they keep it.
+const OVERDUE: usize = 96;
+/// Requests to one host at once of those whose last one timed out.
+const PROBES: usize = 4;
+/// So many of a host are remembered to have timed out. Of the others it is found out again.
+const MOST_REMEMBERED: usize = 10_000;
 
 /// See the module. Hosts come from the operator's list, so their number is bounded.
 pub(crate) struct Gate {
-    hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
+    hosts: Mutex<HashMap<String, Arc<Host>>>,
     ticks: Option<AsyncMutex<Interval>>,
+}
+
+struct Host {
+    prompt: Arc<Semaphore>,
+    overdue: Arc<Semaphore>,
+    probes: Arc<Semaphore>,
+    /// Whose last request timed out.
+    timed_out: Mutex<HashSet<String>>,
+}
+
+impl Host {
+    fn new() -> Self {
+        let places = |count| Arc::new(Semaphore::new(count));
+        Self { prompt: places(PER_HOST), overdue: places(OVERDUE), probes: places(PROBES), timed_out: Mutex::default() }
+    }
+
+    fn timed_out(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.timed_out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With an answer, or at once without one.
+    Answered,
+    /// In silence.
+    TimedOut,
 }
 
 /// The right to have one request under way; given back when dropped.
 pub(crate) struct Pass {
-    _permit: Option<OwnedSemaphorePermit>,
+    host: Arc<Host>,
+    who: String,
+    is_probe: bool,
+    /// The semaphores are never closed; were they, the request would not be limited.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Pass {
+    /// Drives the request. One that takes long leaves its place to the next.
+    pub(crate) async fn carry<T>(&mut self, request: impl Future<Output = T>) -> T {
+        tokio::pin!(request);
+        if !self.is_probe {
+            let leave = async {
+                sleep(PROMPT_WITHIN).await;
+                self.host.overdue.clone().acquire_owned().await.ok()
+            };
+            tokio::select! {
+                answer = &mut request => return answer,
+                overdue = leave => self.permit = overdue,
+            }
+        }
+        request.await
+    }
+
+    /// Says how the request ended, for the next one of the same.
+    pub(crate) fn ended(self, end: End) {
+        let mut timed_out = self.host.timed_out();
+        match end {
+            End::Answered => drop(timed_out.remove(&self.who)),
+            End::TimedOut if timed_out.len() < MOST_REMEMBERED => drop(timed_out.insert(self.who.clone())),
+            End::TimedOut => {}
+        }
+    }
 }
 
 impl Gate {
     /// At most `mints_a_second` requests a second, 0 for no limit. Must be called within a tokio runtime.
     pub(crate) fn new(mints_a_second: u32) -> Self {
         let ticks = (mints_a_second > 0).then(|| {
-            let mut ticks = interval(Duration::from_secs(1) / mints_a_second);
+            // No more than a billion a second: an interval must be longer than nothing.
+            let every = (Duration::from_secs(1) / mints_a_second).max(Duration::from_nanos(1));
+            let mut ticks = interval(every);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             AsyncMutex::new(ticks)
         });
         Self { hosts: Mutex::default(), ticks }
     }
 
-    /// Waits until one more request to the host may be sent.
-    pub(crate) async fn enter(&self, host: &str) -> Pass {
-        let semaphore = {
+    /// Waits until one more request to the host may be sent. `who` stands for what is sent: the same that timed out
+    /// before waits apart.
+    pub(crate) async fn enter(&self, host: &str, who: &str) -> Pass {
+        let host = {
             let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-            hosts.entry(host.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(PER_HOST))).clone()
+            hosts.entry(host.to_owned()).or_insert_with(|| Arc::new(Host::new())).clone()
         };
-        // The semaphore is never closed; were it, the request would not be limited.
-        let permit = semaphore.acquire_owned().await.ok();
+        let is_probe = host.timed_out().contains(who);
+        let places = if is_probe { &host.probes } else { &host.prompt };
+        let permit = places.clone().acquire_owned().await.ok();
         if let Some(ticks) = &self.ticks {
             ticks.lock().await.tick().await;
         }
-        Pass { _permit: permit }
+        Pass { host, who: who.to_owned(), is_probe, permit }
     }
 }
 
@@ -55,17 +131,80 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn host_that_hangs_holds_up_no_other() {
-        let gate = Gate::new(0);
-        let mut under_way = Vec::new();
-        for _ in 0..PER_HOST {
-            under_way.push(gate.enter("hanging").await);
+    const TIMEOUT: Duration = Duration::from_secs(15);
+
+    /// Asks a host that answers after `takes`, or not at all.
+    fn ask(
+        gate: &Arc<Gate>,
+        host: &'static str,
+        who: String,
+        takes: Option<Duration>,
+    ) -> tokio::task::JoinHandle<Duration> {
+        let gate = gate.clone();
+        tokio::spawn(async move {
+            let started = Instant::now();
+            let mut pass = gate.enter(host, &who).await;
+            let waited = started.elapsed();
+            pass.carry(sleep(takes.unwrap_or(TIMEOUT))).await;
+            pass.ended(if takes.is_some() { End::Answered } else { End::TimedOut });
+            waited
+        })
+    }
+
+    async fn longest_wait(asked: Vec<tokio::task::JoinHandle<Duration>>) -> Duration {
+        let mut longest = Duration::ZERO;
+        for one in asked {
+            longest = longest.max(one.await.unwrap());
         }
-        assert!(timeout(Duration::from_secs(60), gate.enter("hanging")).await.is_err());
-        assert!(timeout(Duration::from_millis(1), gate.enter("healthy")).await.is_ok());
-        under_way.pop();
-        assert!(timeout(Duration::from_millis(1), gate.enter("hanging")).await.is_ok());
+        longest
+    }
+
+    fn hanging(gate: &Arc<Gate>, count: usize) -> Vec<tokio::task::JoinHandle<Duration>> {
+        (0..count).map(|number| ask(gate, "host", format!("hanging-{number}"), None)).collect()
+    }
+
+    fn healthy(gate: &Arc<Gate>, host: &'static str) -> Vec<tokio::task::JoinHandle<Duration>> {
+        (0..40).map(|number| ask(gate, host, format!("healthy-{number}"), Some(Duration::from_millis(50)))).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sixty_that_hang_hold_up_others_of_that_host_by_two_seconds_at_most() {
+        let gate = Arc::new(Gate::new(0));
+        let first = hanging(&gate, 60);
+        tokio::task::yield_now().await;
+        let waited = longest_wait(healthy(&gate, "host")).await;
+        assert!(waited <= Duration::from_secs(2), "{waited:?}");
+        longest_wait(first).await;
+        // When they come again nobody waits for them.
+        let again = hanging(&gate, 60);
+        tokio::task::yield_now().await;
+        assert_eq!(longest_wait(healthy(&gate, "host")).await, Duration::from_millis(50), "40 in 32 places");
+        drop(again);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_timed_out_waits_apart_until_it_is_answered() {
+        let gate = Arc::new(Gate::new(0));
+        longest_wait(hanging(&gate, 8)).await;
+        let waited = longest_wait(hanging(&gate, 8)).await;
+        assert_eq!(waited, TIMEOUT, "four at a time");
+        for number in 0..8 {
+            ask(&gate, "host", format!("hanging-{number}"), Some(Duration::ZERO)).await.unwrap();
+        }
+        assert_eq!(longest_wait(hanging(&gate, 8)).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn host_that_hangs_for_all_holds_up_no_other_and_has_a_limit() {
+        let gate = Arc::new(Gate::new(0));
+        let asked = hanging(&gate, 1000);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let places = |host: &Host| (host.prompt.available_permits(), host.overdue.available_permits());
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(places(&gate.hosts.lock().unwrap()["host"]), (0, 0), "32 and 96 are under way");
+        assert!(timeout(Duration::from_secs(1), gate.enter("host", "one more")).await.is_err());
+        assert_eq!(longest_wait(healthy(&gate, "other")).await, Duration::from_millis(50));
+        drop(asked);
     }
 
     #[tokio::test(start_paused = true)]
@@ -73,9 +212,16 @@ mod tests {
         let gate = Gate::new(10);
         let started = Instant::now();
         for _ in 0..21 {
-            drop(gate.enter("host").await);
+            drop(gate.enter("host", "who").await);
         }
         let took = started.elapsed();
         assert!((Duration::from_millis(1990)..Duration::from_millis(2100)).contains(&took), "{took:?}");
+    }
+
+    #[tokio::test]
+    async fn any_rate_is_one_that_can_be_had() {
+        for rate in [0, 1, 1_000_000_000, 4_000_000_000, u32::MAX] {
+            drop(Gate::new(rate).enter("host", "who").await);
+        }
     }
 }

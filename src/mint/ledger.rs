@@ -1,43 +1,29 @@
-//! The mint ledgers on the API server: what the watch told of them, reservations by compare-and-swap, and what this
-//! process learnt since.
+//! The mint ledgers on the API server: one [`LedgerMirror`] for each, and the calls that keep it true.
 //!
-//! All rules are in `plan::budget` and `plan::record`; this module only keeps and moves the records.
+//! All rules are in `zoho_core::plan`; this module only moves records between the mirror and the API server.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::core::DeserializeGuard;
 use kube::{Api, Client};
 use tokio::time::Instant;
-
-use zoho_api::names::is_older;
-use zoho_api::{Attempt, FIELD_MANAGER, Outcome, Time, ZohoMintLedger, ZohoMintLedgerSpec};
+use zoho_api::names::{AttemptId, Holder, LedgerName, ObjectVersion};
+use zoho_api::{FIELD_MANAGER, Outcome, Time, ZohoMintLedger, ZohoMintLedgerSpec, keys};
 use zoho_client::calls::{ApiError, call};
 use zoho_client::clock::Clock;
 use zoho_core::plan::Token;
-use zoho_core::plan::budget::{self, Answer, Found, Limits, Request, SPEND_WITHIN};
-use zoho_core::plan::record::{self, Lesson};
+use zoho_core::plan::budget::{self, Limits, Request, SPEND_WITHIN};
+use zoho_core::plan::mirror::{Draft, LedgerMirror};
+use zoho_core::plan::record::Lesson;
 
-/// Outcomes kept for a ledger that cannot be written. One that is dropped counts as unknown.
-const MOST_LESSONS: usize = 64;
-
-/// A ledger as the API server has it.
-#[derive(Clone, Debug)]
-struct Stored {
-    uid: String,
-    version: String,
-    /// `None` when the record cannot be decoded.
-    spec: Option<ZohoMintLedgerSpec>,
-}
-
-#[derive(Debug, Default)]
-struct Entry {
-    stored: Option<Stored>,
-    /// Outcomes that the stored record does not have yet.
-    lessons: Vec<Lesson>,
-}
+/// Writes tried in a row where somebody else writes the same ledger.
+const MOST_TRIES: usize = 5;
+/// A ledger that nothing refers to is kept this long after its last verdict: others may send the same inputs again.
+const KEPT_FOR_VERDICT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// All ledgers of this installation.
 #[derive(Clone)]
@@ -46,17 +32,26 @@ pub(crate) struct Ledgers {
     /// Writes go without the guard, which cannot be sent.
     writes: Api<ZohoMintLedger>,
     labels: BTreeMap<String, String>,
-    holder: String,
+    instance: String,
+    holder: Holder,
     limits: Limits,
     clock: Arc<dyn Clock>,
-    entries: Arc<Mutex<HashMap<String, Entry>>>,
+    mirrors: Arc<Mutex<HashMap<LedgerName, Kept>>>,
+}
+
+/// What is kept of one ledger.
+#[derive(Debug, Default)]
+struct Kept {
+    mirror: LedgerMirror,
+    /// The installation that made it, as its label says.
+    instance: Option<String>,
 }
 
 /// The right to send one request, for ten seconds.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     /// Id of the entry.
-    pub id: String,
+    pub id: AttemptId,
     /// When the request counts as sent.
     pub at: Time,
     /// Tokens that may be alive with this one.
@@ -74,37 +69,38 @@ impl Reservation {
 /// Why nothing was reserved.
 #[derive(Debug)]
 pub(crate) enum NotReserved {
-    /// The budget says no.
-    Held(Answer),
-    /// Somebody else wrote the ledger: look again at everything.
-    Contended,
+    /// The budget says no, or somebody else wrote the ledger: look again at everything.
+    LookAgain,
     /// The ledger cannot be written; without it nothing is minted.
     Unavailable(ApiError),
 }
 
 impl Ledgers {
-    /// The ledgers in `namespace`, known as far as [`Self::observe`] is told.
+    /// The ledgers in `namespace`, known as far as [`Self::take_in`] is given them.
     pub(crate) fn new(
         client: Client,
-        namespace: &str,
+        (namespace, instance): (&str, &str),
         labels: BTreeMap<String, String>,
-        holder: String,
+        holder: Holder,
         limits: Limits,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let mut labels = labels;
+        labels.insert(keys::INSTANCE.into(), instance.into());
         Self {
             api: Api::namespaced(client.clone(), namespace),
             writes: Api::namespaced(client, namespace),
             labels,
+            instance: instance.to_owned(),
             holder,
             limits,
             clock,
-            entries: Arc::default(),
+            mirrors: Arc::default(),
         }
     }
 
-    /// This process, as it stands in entries.
-    pub(crate) fn holder(&self) -> &str {
+    /// This process, as entries name it.
+    pub(crate) fn holder(&self) -> &Holder {
         &self.holder
     }
 
@@ -113,165 +109,131 @@ impl Ledgers {
         self.limits
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<LedgerName, Kept>> {
+        self.mirrors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in what a watch or a read told. Older versions than the known one are ignored.
+    /// Does something with the mirror of one ledger.
+    fn with<T>(&self, name: &LedgerName, act: impl FnOnce(&mut LedgerMirror) -> T) -> T {
+        act(&mut self.lock().entry(name.clone()).or_default().mirror)
+    }
+
+    /// Takes in what a watch or a read says of a ledger. Older versions than the known one are ignored.
     ///
     /// Says whether it was news.
-    pub(crate) fn observe(&self, ledger: DeserializeGuard<ZohoMintLedger>) -> bool {
-        let (meta, spec) = match ledger.0 {
+    pub(crate) fn take_in(&self, ledger: DeserializeGuard<ZohoMintLedger>) -> bool {
+        let now = self.clock.now();
+        let (meta, record) = match ledger.0 {
             Ok(ledger) => (ledger.metadata, Some(ledger.spec)),
             Err(unreadable) => (unreadable.metadata, None),
         };
-        let (Some(name), Some(uid), Some(version)) = (meta.name, meta.uid, meta.resource_version) else {
-            return false;
-        };
-        let mut entries = self.lock();
-        let entry = entries.entry(name).or_default();
-        let known = entry.stored.as_ref().filter(|known| known.uid == uid);
-        let is_news = known.is_none_or(|known| version != known.version && !is_older(&version, &known.version));
-        if is_news {
-            entry.stored = Some(Stored { uid, version, spec });
-        }
-        is_news
+        let Some(name) = meta.name.as_deref().map(LedgerName::from) else { return false };
+        let version = ObjectVersion::of(&meta);
+        let instance = meta.labels.and_then(|mut labels| labels.remove(keys::INSTANCE));
+        let mut mirrors = self.lock();
+        let kept = mirrors.entry(name).or_default();
+        kept.instance = instance;
+        kept.mirror.absorb(version, record, now)
     }
 
     /// The ledger is gone.
-    pub(crate) fn forget(&self, name: &str) {
-        if let Some(entry) = self.lock().get_mut(name) {
-            entry.stored = None;
-        }
+    pub(crate) fn forget(&self, name: &LedgerName) {
+        self.with(name, LedgerMirror::gone);
     }
 
     /// Forgets ledgers that are not stored and that nobody uses.
-    pub(crate) fn forget_unused(&self, in_use: &HashSet<String>) {
-        self.lock().retain(|name, entry| entry.stored.is_some() || in_use.contains(name));
+    pub(crate) fn forget_unused(&self, in_use: &HashSet<LedgerName>) {
+        self.lock().retain(|name, kept| kept.mirror.is_stored() || in_use.contains(name));
     }
 
     /// Every ledger that is known to be stored.
-    pub(crate) fn names(&self) -> Vec<String> {
-        self.lock().iter().filter(|(_, entry)| entry.stored.is_some()).map(|(name, _)| name.clone()).collect()
+    pub(crate) fn names(&self) -> Vec<LedgerName> {
+        self.lock().iter().filter(|(_, kept)| kept.mirror.is_stored()).map(|(name, _)| name.clone()).collect()
     }
 
-    /// The ledger as it counts now, outcomes learnt since included. `expected`: something says that it must exist.
-    pub(crate) fn view(&self, name: &str, expected: bool, now: Time) -> ZohoMintLedgerSpec {
-        self.lock().get(name).map_or_else(
-            || settle(None, &[], expected, now),
-            |entry| settle(entry.stored.as_ref(), &entry.lessons, expected, now),
-        )
+    /// The ledger as it counts now, what was learnt since included. `expected`: something says that it must exist.
+    pub(crate) fn look(&self, name: &LedgerName, expected: bool, now: Time) -> ZohoMintLedgerSpec {
+        self.with(name, |mirror| mirror.look(expected, now))
     }
 
-    /// What this process learnt of an attempt; the next write carries it.
-    pub(crate) fn learn(&self, name: &str, lesson: Lesson) {
-        let mut entries = self.lock();
-        let lessons = &mut entries.entry(name.to_owned()).or_default().lessons;
-        if lessons.len() >= MOST_LESSONS {
-            lessons.remove(0);
-        }
-        lessons.push(lesson);
+    /// What this process learnt of a ledger: it counts at once, and the next write carries it.
+    pub(crate) fn learn(&self, name: &LedgerName, lesson: Lesson) {
+        self.with(name, |mirror| mirror.learn(lesson));
     }
 
-    /// A token that stands in a target proves what became of its attempt, also where the process that made it is gone.
-    pub(crate) fn witness(&self, name: &str, token: &Token) {
-        let mut entries = self.lock();
-        let Some(entry) = entries.get_mut(name) else { return };
-        let recorded = entry.stored.as_ref().and_then(|stored| stored.spec.as_ref()).map(|spec| &spec.attempts);
-        let open = |attempt: &Attempt| attempt.id == token.attempt && attempt.outcome.is_none();
-        if recorded.is_some_and(|attempts| attempts.iter().any(open))
-            && entry.lessons.iter().all(|lesson| lesson.id != token.attempt)
-        {
-            let life = i32::try_from(token.life.expires_at.since(token.life.issued_at).as_secs()).ok();
-            entry.lessons.push(Lesson { id: token.attempt.clone(), outcome: Outcome::Minted, life });
-        }
+    /// A token whose seal was checked proves what became of its attempt.
+    pub(crate) fn witness(&self, name: &LedgerName, token: &Token) {
+        self.with(name, |mirror| mirror.witness(token));
     }
 
     /// Reserves one attempt by compare-and-swap.
     ///
     /// # Errors
     ///
-    /// See [`NotReserved`]. After a lost reply the ledger is read again and searched for the own entry.
+    /// See [`NotReserved`]. Where the answer is lost, or says that somebody else was there, the ledger is read again and
+    /// searched for the own entry: the request may have been repeated on its way.
     ///
     /// # Permissions
     ///
     /// get, create and update `zohomintledgers` in the operator's namespace.
     pub(crate) async fn reserve(
         &self,
-        name: &str,
+        name: &LedgerName,
         request: &Request<'_>,
         expected: bool,
     ) -> Result<Reservation, NotReserved> {
-        let now = self.clock.now();
+        let at = self.clock.now();
         let spend_before = Instant::now() + SPEND_WITHIN;
-        let stored = self.lock().get(name).and_then(|entry| entry.stored.clone());
-        let mut ledger = self.view(name, expected, now);
-        match budget::account(&ledger, request, self.limits, now) {
-            Answer::Go => {}
-            held @ (Answer::Wait { .. } | Answer::Refuse { .. }) => return Err(NotReserved::Held(held)),
-        }
-        let id = new_id(&ledger, now);
-        let attempt = Attempt {
-            id: id.clone(),
-            at: now,
-            holder: self.holder.clone(),
-            inputs: request.inputs.to_owned(),
-            life: None,
-            outcome: None,
-        };
-        record::reserve(&mut ledger, attempt);
-        let live_tokens = budget::live(&ledger, now);
-        let reservation = Reservation { id, at: now, live_tokens, spend_before };
-        match self.write(name, stored.as_ref(), ledger).await {
+        let how = (expected, random());
+        let reserved = self.with(name, |mirror| mirror.reserve(request, self.limits, how, at));
+        let (id, draft) = reserved.map_err(|_held| NotReserved::LookAgain)?;
+        let live_tokens = budget::live(&draft.record, at);
+        let reservation = Reservation { id, at, live_tokens, spend_before };
+        match self.write(name, draft).await {
             Ok(()) => Ok(reservation),
-            Err(ApiError::Unavailable(cause)) => {
-                if self.reload(name).await.is_ok() && self.holds(name, &reservation.id) {
+            Err(error @ (ApiError::Unavailable(_) | ApiError::Conflict | ApiError::AlreadyExists)) => {
+                if self.reload(name).await.is_ok() && self.with(name, |mirror| mirror.holds(&reservation.id)) {
                     return Ok(reservation);
                 }
-                // The entry may be there all the same; nothing was sent under it.
-                let outcome = Outcome::NotSent;
-                self.learn(name, Lesson { id: reservation.id, outcome, life: None });
-                Err(NotReserved::Unavailable(ApiError::Unavailable(cause)))
+                self.not_sent(name, reservation);
+                match error {
+                    ApiError::Unavailable(_) => Err(NotReserved::Unavailable(error)),
+                    _ => Err(NotReserved::LookAgain),
+                }
             }
-            Err(ApiError::Conflict | ApiError::AlreadyExists | ApiError::NotFound) => {
-                self.reload(name).await.map_err(NotReserved::Unavailable)?;
-                Err(NotReserved::Contended)
+            Err(error) => {
+                // Gone since it was last seen, or it cannot be created at all: the next look tells.
+                let was_stored = self.with(name, |mirror| mirror.is_stored());
+                if matches!(error, ApiError::NotFound) && was_stored && self.reload(name).await.is_ok() {
+                    return Err(NotReserved::LookAgain);
+                }
+                Err(NotReserved::Unavailable(error))
             }
-            Err(error) => Err(NotReserved::Unavailable(error)),
         }
     }
 
-    /// Writes down that a lost record is presumed full, if that is not written yet: unwritten, the presumption would
-    /// start over at every look.
-    ///
-    /// # Errors
-    ///
-    /// The ledger could not be written; somebody else's write of it is no error.
-    pub(crate) async fn keep_presumption(&self, name: &str, ledger: &ZohoMintLedgerSpec) -> Result<(), ApiError> {
-        let stored = self.lock().get(name).and_then(|entry| entry.stored.clone());
-        let known = stored.as_ref().and_then(|stored| stored.spec.as_ref()).and_then(|spec| spec.presumed_full_at);
-        if ledger.presumed_full_at.is_none() || ledger.presumed_full_at == known {
-            return Ok(());
-        }
-        match self.write(name, stored.as_ref(), ledger.clone()).await {
-            Err(ApiError::Conflict | ApiError::AlreadyExists | ApiError::NotFound) => self.reload(name).await,
-            done => done,
-        }
+    /// The entry may be there all the same; nothing was sent under it.
+    fn not_sent(&self, name: &LedgerName, reservation: Reservation) {
+        self.learn(name, Lesson::Outcome { id: reservation.id, outcome: Outcome::NotSent, life: None });
     }
 
-    /// Writes a throttle or a verdict at once, so that a restart does not forget it. Conflicts are tried again.
+    /// Writes at once what a restart must not forget: throttles, verdicts, a presumption that would start over at every
+    /// look. Makes no call where there is nothing of the kind. What is not written counts all the same, and goes with the
+    /// next write.
     ///
     /// # Errors
     ///
-    /// The last failure; what was learnt is kept in memory by the caller's lesson.
-    pub(crate) async fn amend(&self, name: &str, edit: impl Fn(&mut ZohoMintLedgerSpec, Time)) -> Result<(), ApiError> {
+    /// The last failure.
+    ///
+    /// # Permissions
+    ///
+    /// get, create and update `zohomintledgers` in the operator's namespace.
+    pub(crate) async fn keep(&self, name: &LedgerName, expected: bool) -> Result<(), ApiError> {
         let mut last = ApiError::Conflict;
-        for _ in 0..5 {
+        for _ in 0..MOST_TRIES {
             let now = self.clock.now();
-            let stored = self.lock().get(name).and_then(|entry| entry.stored.clone());
-            let mut ledger = self.view(name, true, now);
-            edit(&mut ledger, now);
-            match self.write(name, stored.as_ref(), ledger).await {
+            let Some(draft) = self.with(name, |mirror| mirror.keep(expected, self.limits, now)) else { return Ok(()) };
+            match self.write(name, draft).await {
                 Ok(()) => return Ok(()),
                 Err(error) => last = error,
             }
@@ -280,81 +242,67 @@ impl Ledgers {
         Err(last)
     }
 
-    /// Deletes a ledger that holds nothing worth keeping, if it is still the version that was looked at.
-    pub(crate) async fn delete_if_empty(&self, name: &str) {
+    /// Deletes a ledger of this installation that holds nothing worth keeping, if it is still the version that was
+    /// looked at.
+    pub(crate) async fn delete_if_empty(&self, name: &LedgerName) {
         let now = self.clock.now();
-        let stored = self.lock().get(name).and_then(|entry| entry.stored.clone());
-        let Some(stored) = stored else { return };
-        let ledger = self.view(name, false, now);
-        if !ledger.attempts.is_empty() || ledger.presumed_full_at.is_some() || ledger.throttled_until.is_some() {
-            return;
-        }
-        let preconditions = Preconditions { uid: Some(stored.uid), resource_version: Some(stored.version) };
+        let version = {
+            let mut mirrors = self.lock();
+            let Some(kept) = mirrors.get_mut(name) else { return };
+            let is_ours = kept.instance.as_ref().is_none_or(|instance| *instance == self.instance);
+            let ledger = kept.mirror.look(false, now);
+            let is_empty = ledger.attempts.is_empty()
+                && ledger.presumed_full_at.is_none()
+                && ledger.throttled_until.is_none()
+                && ledger.verdicts.iter().all(|verdict| verdict.at + KEPT_FOR_VERDICT <= now);
+            if !is_ours || !is_empty {
+                return;
+            }
+            kept.mirror.version().cloned()
+        };
+        let Some(ObjectVersion { uid, resource_version }) = version else { return };
+        let preconditions = Preconditions { uid: Some(uid), resource_version: Some(resource_version) };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        if call(self.writes.delete(name, &params)).await.is_ok() {
-            tracing::info!(ledger = name, "ledger that nothing refers to is deleted");
+        if call(self.writes.delete(name.as_str(), &params)).await.is_ok() {
+            tracing::info!(ledger = %name, "ledger that nothing refers to is deleted");
         }
     }
 
-    fn holds(&self, name: &str, id: &str) -> bool {
-        let entries = self.lock();
-        let spec = entries.get(name).and_then(|entry| entry.stored.as_ref()?.spec.as_ref());
-        spec.is_some_and(|spec| spec.attempts.iter().any(|attempt| attempt.id == id))
-    }
-
-    async fn write(&self, name: &str, stored: Option<&Stored>, mut ledger: ZohoMintLedgerSpec) -> Result<(), ApiError> {
-        record::summarise(&mut ledger, self.limits, self.clock.now());
-        let carried = self.lock().get(name).map_or(0, |entry| entry.lessons.len());
-        let mut object = ZohoMintLedger::new(name, ledger);
+    async fn write(&self, name: &LedgerName, draft: Draft) -> Result<(), ApiError> {
+        let mut object = ZohoMintLedger::new(name.as_str(), draft.record.clone());
         object.metadata = ObjectMeta {
-            name: Some(name.to_owned()),
-            labels: (!self.labels.is_empty()).then(|| self.labels.clone()),
-            uid: stored.map(|stored| stored.uid.clone()),
-            resource_version: stored.map(|stored| stored.version.clone()),
+            name: Some(name.as_str().to_owned()),
+            labels: Some(self.labels.clone()),
+            uid: draft.replaces.as_ref().map(|version| version.uid.clone()),
+            resource_version: draft.replaces.as_ref().map(|version| version.resource_version.clone()),
             ..ObjectMeta::default()
         };
         let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.into()) };
-        let written = if stored.is_some() {
-            call(self.writes.replace(name, &params, &object)).await?
+        let written = if draft.replaces.is_some() {
+            call(self.writes.replace(name.as_str(), &params, &object)).await?
         } else {
             call(self.writes.create(&params, &object)).await?
         };
-        self.observe(DeserializeGuard(Ok(written)));
-        if let Some(entry) = self.lock().get_mut(name) {
-            entry.lessons.drain(..carried.min(entry.lessons.len()));
-        }
+        let version = ObjectVersion::of(&written.metadata);
+        let mut mirrors = self.lock();
+        let kept = mirrors.entry(name.clone()).or_default();
+        kept.instance = Some(self.instance.clone());
+        kept.mirror.confirm(draft, version);
         Ok(())
     }
 
-    async fn reload(&self, name: &str) -> Result<(), ApiError> {
-        match call(self.api.get(name)).await {
-            Ok(ledger) => drop(self.observe(ledger)),
-            Err(ApiError::NotFound) => self.forget(name),
+    async fn reload(&self, name: &LedgerName) -> Result<(), ApiError> {
+        match call(self.api.get(name.as_str())).await {
+            Ok(ledger) => drop(self.take_in(ledger)),
+            Err(ApiError::NotFound) => self.with(name, LedgerMirror::gone),
             Err(error) => return Err(error),
         }
         Ok(())
     }
 }
 
-fn settle(stored: Option<&Stored>, lessons: &[Lesson], expected: bool, now: Time) -> ZohoMintLedgerSpec {
-    let found = match stored {
-        Some(Stored { spec: Some(spec), .. }) => Found::Present(spec.clone()),
-        Some(Stored { spec: None, .. }) => Found::Lost,
-        None if expected => Found::Lost,
-        None => Found::Absent,
-    };
-    let mut ledger = budget::settle(found, now);
-    for lesson in lessons {
-        record::learn(&mut ledger, lesson);
-    }
-    ledger
-}
-
-/// A unique id. Those of one ledger sort in the order of reservation, also within a second: of two tokens that die at
-/// the same time, the one that was reserved later is stored.
-fn new_id(ledger: &ZohoMintLedgerSpec, now: Time) -> String {
-    let mut random = [0u8; 4];
-    getrandom::fill(&mut random).expect("the system has a random number generator");
-    let before = ledger.attempts.iter().filter(|attempt| attempt.at == now).count();
-    format!("{:010x}{before:03x}{:08x}", now.unix(), u32::from_be_bytes(random))
+fn random() -> u32 {
+    let mut bytes = [0u8; 4];
+    getrandom::fill(&mut bytes).expect("the system has a random number generator");
+    u32::from_be_bytes(bytes)
 }

@@ -13,36 +13,40 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::Instrument as _;
 use tracing::field::Empty;
 use zoho_client::transport::Transport;
-use zoho_core::issuer::reply::{Failed, Reply};
+use zoho_core::issuer::reply::{Failed, Minted, Reply};
 use zoho_core::issuer::{Failure, TokenRequest};
 
-use self::gate::Gate;
+use self::gate::{End, Gate};
 use self::ledger::{Ledgers, NotReserved, Reservation};
 use crate::lead::Leadership;
 use crate::serve::metrics::{Issuer, Metrics, MintOutcome};
 use crate::serve::telemetry::SPANS;
-use zoho_api::names::ObjectName;
-use zoho_api::{Outcome, Reason, Time};
+use crate::watch::index::{CredentialSeen, Index};
+use zoho_api::names::{AttemptId, InputsDigest, LedgerName, ObjectName, ObjectVersion};
+use zoho_api::{Outcome, Reason};
 use zoho_client::calls::ApiError;
 use zoho_client::clock::Clock;
 use zoho_core::plan::budget::{Need, Request};
-use zoho_core::plan::record::{self, Lesson};
+use zoho_core::plan::record::Lesson;
 use zoho_core::plan::renewal::Life;
 use zoho_core::secret::MintedToken;
+
+/// How long nothing is minted where the ledger could not be written.
+const GROUNDED_FOR: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// One request for a token.
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
     /// Name of the ledger.
-    pub ledger: String,
+    pub ledger: LedgerName,
     /// Keyed hash of everything that is sent.
-    pub inputs: String,
+    pub inputs: InputsDigest,
     /// How much the token is missed.
     pub need: Need,
     /// A person asked for it.
     pub asked: bool,
     /// Attempt of the token that was at hand when this was decided.
-    pub at_hand: Option<String>,
+    pub at_hand: Option<AttemptId>,
     /// A target says that this ledger was minted from.
     pub ledger_expected: bool,
     /// How far apart requests must be.
@@ -51,6 +55,10 @@ pub(crate) struct Order {
     pub uid: String,
     /// Generation of its spec.
     pub generation: i64,
+    /// The source Secret.
+    pub source: ObjectName,
+    /// The version of it that the request was made from.
+    pub source_version: Option<ObjectVersion>,
     /// What is sent, and where.
     pub request: TokenRequest,
 }
@@ -58,16 +66,21 @@ pub(crate) struct Order {
 #[derive(Default)]
 struct State {
     /// Waiting objects of each flight, by ledger.
-    flights: HashMap<String, HashSet<ObjectName>>,
-    hands: HashMap<String, Arc<MintedToken>>,
-    failures: HashMap<String, Failure>,
-    live_tokens: HashMap<String, usize>,
+    flights: HashMap<LedgerName, HashSet<ObjectName>>,
+    hands: HashMap<InputsDigest, Arc<MintedToken>>,
+    failures: HashMap<InputsDigest, Failure>,
+    live_tokens: HashMap<LedgerName, usize>,
+    /// Nothing new is started: the process ends.
+    is_closing: bool,
+    /// Ledgers whose refreshes brought another refresh token; said once.
+    rotating: HashSet<LedgerName>,
 }
 
 /// Mints tokens and holds them.
 #[derive(Clone)]
 pub(crate) struct Mints {
     ledgers: Ledgers,
+    index: Arc<Index>,
     transport: Arc<Transport>,
     gate: Arc<Gate>,
     clock: Arc<dyn Clock>,
@@ -80,8 +93,10 @@ pub(crate) struct Mints {
 
 impl Mints {
     /// `wake` is told of every object that waited for a flight that landed.
+    #[expect(clippy::too_many_arguments, reason = "one of each of what a flight meets")]
     pub(crate) fn new(
         ledgers: Ledgers,
+        index: Arc<Index>,
         transport: Arc<Transport>,
         gate: Gate,
         clock: Arc<dyn Clock>,
@@ -91,6 +106,7 @@ impl Mints {
     ) -> Self {
         Self {
             ledgers,
+            index,
             transport,
             gate: Arc::new(gate),
             clock,
@@ -112,23 +128,28 @@ impl Mints {
     }
 
     /// The newest token minted from these inputs by this process, while it lives.
-    pub(crate) fn at_hand(&self, inputs: &str) -> Option<Arc<MintedToken>> {
+    pub(crate) fn at_hand(&self, inputs: &InputsDigest) -> Option<Arc<MintedToken>> {
         let now = self.clock.now();
         self.lock().hands.get(inputs).filter(|token| token.life.is_alive(now)).cloned()
     }
 
     /// How the last flight with these inputs failed, if it did.
-    pub(crate) fn failure(&self, inputs: &str) -> Option<Failure> {
+    pub(crate) fn failure(&self, inputs: &InputsDigest) -> Option<Failure> {
         self.lock().failures.get(inputs).cloned()
     }
 
     /// Tokens of the ledger that may have been alive right after its last mint by this process.
-    pub(crate) fn live_tokens(&self, ledger: &str) -> Option<usize> {
+    pub(crate) fn live_tokens(&self, ledger: &LedgerName) -> Option<usize> {
         self.lock().live_tokens.get(ledger).copied()
     }
 
-    /// Is a flight under way? Then `key` is woken when it lands.
-    pub(crate) fn joins(&self, ledger: &str, key: &ObjectName) -> bool {
+    /// Is a flight under way?
+    pub(crate) fn is_minting(&self, ledger: &LedgerName) -> bool {
+        self.lock().flights.contains_key(ledger)
+    }
+
+    /// Wakes `key` when the flight under way lands. False where it has landed already.
+    pub(crate) fn join(&self, ledger: &LedgerName, key: &ObjectName) -> bool {
         let mut state = self.lock();
         state.flights.get_mut(ledger).map(|waiting| waiting.insert(key.clone())).is_some()
     }
@@ -137,6 +158,9 @@ impl Mints {
     /// one has landed since the order was decided.
     pub(crate) fn start(&self, order: Order, key: ObjectName) {
         let mut state = self.lock();
+        if state.is_closing {
+            return;
+        }
         if let Some(waiting) = state.flights.get_mut(&order.ledger) {
             waiting.insert(key);
             self.metrics.coalesced();
@@ -156,9 +180,9 @@ impl Mints {
         self.in_the_air.spawn(async move {
             // Lands also when the flight panics, or everybody who shares the ledger would wait for ever.
             let landing = Landing { mints: mints.clone(), ledger: order.ledger.clone() };
-            let ledger = order.ledger.as_str();
+            let ledger = &order.ledger;
             let span =
-                tracing::info_span!(target: SPANS, "mint", credential = %key, ledger, attempt = Empty, outcome = Empty);
+                tracing::info_span!(target: SPANS, "mint", credential = %key, %ledger, attempt = Empty, outcome = Empty);
             let result = mints.fly(&order, &key).instrument(span).await;
             mints.take_in(&order, &key, result);
             drop(landing);
@@ -167,7 +191,11 @@ impl Mints {
 
     /// Waits until nothing is in the air. Returns the objects that waited for something.
     pub(crate) async fn drain(&self) -> HashSet<ObjectName> {
-        let waiting = self.lock().flights.values().flatten().cloned().collect();
+        let waiting = {
+            let mut state = self.lock();
+            state.is_closing = true;
+            state.flights.values().flatten().cloned().collect()
+        };
         self.in_the_air.close();
         self.in_the_air.wait().await;
         waiting
@@ -177,8 +205,9 @@ impl Mints {
         let Order { inputs, need, asked, spacing, .. } = order;
         let holder = self.ledgers.holder();
         let request = Request { inputs, need: *need, asked: *asked, holder, spacing: *spacing };
-        let _pass = self.gate.enter(order.request.host()).await;
-        if !self.leadership.is_leader() {
+        let mut pass = self.gate.enter(order.request.host(), order.ledger.as_str()).await;
+        // The wait may have been long.
+        if !self.leadership.is_leader() || !self.is_still_wanted(order, key) {
             return Err(None);
         }
         let reserve = tracing::info_span!(target: SPANS, "reserve");
@@ -186,8 +215,10 @@ impl Mints {
             match self.ledgers.reserve(&order.ledger, &request, order.ledger_expected).instrument(reserve).await {
                 Ok(reservation) => reservation,
                 // The plan looks at the ledger again and says what to wait for.
-                Err(NotReserved::Held(_) | NotReserved::Contended) => return Err(None),
-                Err(NotReserved::Unavailable(error)) => return Err(Some(self.ledger_unavailable(order, &error))),
+                Err(NotReserved::LookAgain) => return Err(None),
+                Err(NotReserved::Unavailable(error)) => {
+                    return Err(Some(self.ledger_unavailable(&order.ledger, &error)));
+                }
             };
         let issuer = match &order.request {
             TokenRequest::Refresh(..) => Issuer::OAuth,
@@ -201,16 +232,37 @@ impl Mints {
         }
         let sent_at = tokio::time::Instant::now();
         let request = tracing::info_span!(target: SPANS, "token request", host = order.request.host());
-        let reply = self.transport.send(&order.request, self.clock.as_ref()).instrument(request).await;
+        let reply = pass.carry(self.transport.send(&order.request, self.clock.as_ref()).instrument(request)).await;
+        let is_silence = matches!(&reply, Reply::Failed(failed) if failed.reason == Reason::UpstreamTimeout);
+        pass.ended(if is_silence { End::TimedOut } else { End::Answered });
         let mint = tracing::Span::current();
         mint.record("attempt", reservation.id.as_str()).record("outcome", outcome_of(&reply).word());
         let (outcome, took) = (outcome_of(&reply), sent_at.elapsed());
         self.metrics.minted(issuer, outcome, Some(took));
         tracing::info!(
-            credential = %key, uid = order.uid, generation = order.generation, ledger = order.ledger,
-            attempt = reservation.id, outcome = outcome.word(), milliseconds = took.as_millis(), "token request ended"
+            credential = %key, uid = order.uid, generation = order.generation, ledger = %order.ledger,
+            attempt = %reservation.id, outcome = outcome.word(), milliseconds = took.as_millis(), "token request ended"
         );
         self.settle(order, reservation, reply).await
+    }
+
+    /// Is what the order was decided on still so, as far as is known without asking?
+    fn is_still_wanted(&self, order: &Order, key: &ObjectName) -> bool {
+        let credential = match self.index.credential(key) {
+            Some(CredentialSeen::Readable(credential)) => credential,
+            Some(CredentialSeen::Unreadable(..)) | None => return false,
+        };
+        let is_same_spec = credential.metadata.uid.as_deref() == Some(&order.uid)
+            && credential.metadata.generation.unwrap_or_default() == order.generation
+            && credential.metadata.deletion_timestamp.is_none();
+        let source = self.index.secret(&order.source).map(|seen| seen.version);
+        is_same_spec && (source.is_none() || source == order.source_version)
+    }
+
+    /// Nothing is minted with these inputs for a while: their ledger cannot be written.
+    pub(crate) fn ground(&self, ledger: &LedgerName, inputs: &InputsDigest, error: &ApiError) {
+        let failure = self.ledger_unavailable(ledger, error);
+        self.lock().failures.insert(inputs.clone(), failure);
     }
 
     /// Writes down what the reply says, and takes the token out of it.
@@ -221,7 +273,10 @@ impl Mints {
         reply: Reply,
     ) -> Result<MintedToken, Option<Failure>> {
         match reply {
-            Reply::Minted { access_token, life, api_domain } => {
+            Reply::Minted(Minted { access_token, life, api_domain, refresh_token, .. }) => {
+                if refresh_token.is_some() {
+                    self.warn_of_rotation(order);
+                }
                 let seconds = i32::try_from(life.as_secs()).ok();
                 self.learn(order, &reservation, Outcome::Minted, seconds);
                 self.lock().live_tokens.insert(order.ledger.clone(), reservation.live_tokens);
@@ -232,44 +287,57 @@ impl Mints {
             }
             Reply::Throttled { silence } => {
                 self.learn(order, &reservation, Outcome::NotMinted, None);
-                self.amend(order, |ledger, now| record::throttle(ledger, now + silence)).await;
+                self.write_down(order, Lesson::Throttle { until: self.clock.now() + silence }).await;
                 Err(Some(self.failure_now(Reason::Throttled, None)))
             }
-            Reply::Failed(Failed { reason, code, permanent, outcome }) => {
+            Reply::Failed(Failed { reason, code, permanent, outcome, cause }) => {
                 self.learn(order, &reservation, outcome, None);
                 if permanent {
-                    let said = (reason, code.clone());
-                    self.amend(order, |ledger, now| record::refuse(ledger, &order.inputs, said.clone(), now)).await;
+                    let (inputs, code, at) = (order.inputs.clone(), code.clone(), self.clock.now());
+                    self.write_down(order, Lesson::Refusal { inputs, reason, code, at }).await;
                 }
-                Err(Some(self.failure_now(reason, code)))
+                Err(Some(Failure { cause, ..self.failure_now(reason, code) }))
             }
         }
     }
 
-    fn failure_now(&self, reason: Reason, code: Option<String>) -> Failure {
-        Failure { reason, code, at: self.clock.now(), again_at: None }
+    /// Zoho does not rotate refresh tokens: the one in the source goes on working, and the source is its owner's.
+    fn warn_of_rotation(&self, order: &Order) {
+        if self.lock().rotating.insert(order.ledger.clone()) {
+            tracing::warn!(
+                ledger = %order.ledger,
+                "a refresh brought another refresh token; it is not used, and the source Secret is left as it is"
+            );
+        }
     }
 
-    fn ledger_unavailable(&self, order: &Order, error: &ApiError) -> Failure {
+    fn failure_now(&self, reason: Reason, code: Option<String>) -> Failure {
+        Failure { reason, code, at: self.clock.now(), again_at: None, cause: None }
+    }
+
+    fn ledger_unavailable(&self, ledger: &LedgerName, error: &ApiError) -> Failure {
         tracing::warn!(
-            ledger = order.ledger,
+            %ledger,
             error = error as &dyn std::error::Error,
             "ledger cannot be written: nothing is minted without it"
         );
-        let again_at = Some(self.clock.now() + std::time::Duration::from_secs(5));
+        let again_at = Some(self.clock.now() + GROUNDED_FOR);
         Failure { again_at, ..self.failure_now(Reason::WriteRefused, None) }
     }
 
     fn learn(&self, order: &Order, reservation: &Reservation, outcome: Outcome, life: Option<i32>) {
-        self.ledgers.learn(&order.ledger, Lesson { id: reservation.id.clone(), outcome, life });
+        self.ledgers.learn(&order.ledger, Lesson::Outcome { id: reservation.id.clone(), outcome, life });
     }
 
-    async fn amend(&self, order: &Order, edit: impl Fn(&mut zoho_api::ZohoMintLedgerSpec, Time)) {
-        if let Err(error) = self.ledgers.amend(&order.ledger, edit).await {
+    /// A word of the issuer counts at once, and is written at once, so that a restart does not forget it. Where that
+    /// fails it goes with the next write.
+    async fn write_down(&self, order: &Order, word: Lesson) {
+        self.ledgers.learn(&order.ledger, word);
+        if let Err(error) = self.ledgers.keep(&order.ledger, true).await {
             tracing::warn!(
-                ledger = order.ledger,
+                ledger = %order.ledger,
                 error = &error as &dyn std::error::Error,
-                "verdict could not be written to the ledger"
+                "verdict not written to the ledger yet; it goes with the next write"
             );
         }
     }
@@ -285,7 +353,7 @@ impl Mints {
             }
             Err(Some(failure)) => {
                 tracing::warn!(
-                    credential = %key, uid = order.uid, generation = order.generation, ledger = order.ledger,
+                    credential = %key, uid = order.uid, generation = order.generation, ledger = %order.ledger,
                     reason = %failure.reason, code = failure.code, "no token minted"
                 );
                 state.failures.insert(order.inputs.clone(), failure);
@@ -295,12 +363,13 @@ impl Mints {
     }
 
     /// Forgets dead tokens, and what is known of ledgers and inputs that nobody uses any more.
-    pub(crate) fn forget_unused(&self, ledgers: &HashSet<String>, inputs: &HashSet<String>) {
+    pub(crate) fn forget_unused(&self, ledgers: &HashSet<LedgerName>, inputs: &HashSet<InputsDigest>) {
         let now = self.clock.now();
         let mut state = self.lock();
         state.hands.retain(|_, token| token.life.is_alive(now));
         state.failures.retain(|of, _| inputs.contains(of));
         state.live_tokens.retain(|of, _| ledgers.contains(of));
+        state.rotating.retain(|of| ledgers.contains(of));
         drop(state);
         self.ledgers.forget_unused(ledgers);
     }
@@ -308,7 +377,7 @@ impl Mints {
 
 fn outcome_of(reply: &Reply) -> MintOutcome {
     match reply {
-        Reply::Minted { .. } => MintOutcome::Minted,
+        Reply::Minted(_) => MintOutcome::Minted,
         Reply::Throttled { .. } => MintOutcome::Throttled,
         Reply::Failed(failed) => match failed.outcome {
             Outcome::Minted | Outcome::Unknown => MintOutcome::Unknown,
@@ -321,7 +390,7 @@ fn outcome_of(reply: &Reply) -> MintOutcome {
 /// Ends a flight, whatever became of it.
 struct Landing {
     mints: Mints,
-    ledger: String,
+    ledger: LedgerName,
 }
 
 impl Drop for Landing {

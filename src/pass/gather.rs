@@ -1,492 +1,300 @@
-//! All reads of one pass: what the watches told, and a call only where something changed since it was last looked at.
-//!
-//! Absence and malformation are values. After `observe` nobody asks the cluster again, but for the quorum read of the
-//! source directly before a mint.
+//! All reads of one pass: what is known without asking, and a call only where something changed since it was last looked
+//! at. Interprets nothing; see `zoho_core::facts`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, Client};
+use zoho_api::names::{InputsDigest, LedgerName, ObjectName};
+use zoho_api::{ConditionStatus, ConditionType, Reason, Time, ZohoCredential};
+use zoho_client::calls::{ApiError, call};
+use zoho_core::facts::{self, Installation, Readings, SourceSeen, TargetSeen};
+use zoho_core::memory::Memory;
+use zoho_core::ownership::SecretSeen;
+use zoho_core::plan::verify::{Shown, Verification};
+use zoho_core::plan::{Target, Token};
+use zoho_core::secret::{self, MintedToken};
+use zoho_core::spec::{self, Served};
 
-use crate::flags::SecretAccess;
 use crate::mint::Mints;
 use crate::pass::probes::Probes;
 use crate::watch::index::Index;
-use zoho_api::names::{ObjectName, version};
-use zoho_api::{
-    ConditionStatus, ConditionType, Reason, Time, ZohoCredential, ZohoCredentialStatus, ZohoMintLedgerSpec,
-};
-use zoho_client::calls::{ApiError, call};
-use zoho_core::facts::{foreign, is_target, not_found, record, remembered, renew_request, source_is_target, unread};
-use zoho_core::issuer::TokenRequest;
-use zoho_core::ownership::{Ownership, SecretSeen, is_adopted, not_owned, ownership};
-use zoho_core::plan::verify::Verification;
-use zoho_core::plan::{Defect, Observed, Source, Target, Token};
-use zoho_core::policy::Policy;
-use zoho_core::secret::{self, Form, HashKey, MintedToken, Stamp};
-use zoho_core::spec::{self, Served};
-
-/// What passes of one object remember between them. Lost at a restart, without loss.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Memory {
-    /// uid of the object it is about: a recreated one starts over.
-    pub uid: Option<String>,
-    /// The source as last read.
-    pub source: Option<SourceRead>,
-    /// Version and generation at which the target was last seen to be as we would write it.
-    pub intact: Option<(String, i64)>,
-    /// Version and generation at which a dry run of the target's write last passed.
-    pub rehearsed: Option<(Option<String>, i64)>,
-    /// The renewal request that a flight was started with.
-    pub asked: Option<String>,
-    /// Repairs of what somebody else changed in the target.
-    pub repairs: Vec<Time>,
-    /// The last refusal of a write, until one succeeds.
-    pub refused: Option<Defect>,
-    /// When the first token was first waited for.
-    pub minting_since: Option<Time>,
-    /// Generation of which it was reported that it cannot be read.
-    pub unreadable: Option<i64>,
-}
-
-/// A source as it was read.
-#[derive(Clone, Debug)]
-pub(crate) struct SourceRead {
-    /// `uid/resourceVersion` of the Secret.
-    version: String,
-    /// Generation of the spec that it was read for.
-    generation: i64,
-    /// What it came to.
-    pub source: Source,
-    /// How far apart requests with it must be.
-    spacing: Duration,
-}
-
-/// What a pass sees: the facts for `plan`, and the values that effects need.
-pub(super) struct View {
-    /// The facts.
-    pub observed: Observed,
-    /// The spec, if it can be served.
-    pub served: Option<Served>,
-    /// What a token would be asked for with, where this pass has read the source.
-    pub request: Option<TokenRequest>,
-    /// The token that is worth writing: from memory, from the target itself, or from a former target.
-    pub token: Option<Arc<MintedToken>>,
-    /// Something says that the source's ledger must exist.
-    pub ledger_expected: bool,
-    /// The target as read in this pass.
-    pub target: Option<Secret>,
-    /// `uid/resourceVersion` of the source.
-    pub source_version: Option<String>,
-    /// `uid/resourceVersion` of the target.
-    pub target_version: Option<String>,
-}
 
 /// Reads for passes.
-pub(super) struct Observer<'a> {
+pub(super) struct Gatherer<'a> {
     /// Client of the reads.
     pub client: &'a Client,
-    /// What the watches told.
+    /// What the watches brought.
     pub index: &'a Index,
     /// Tokens and ledgers.
     pub mints: &'a Mints,
     /// Answers of products.
     pub probes: &'a Probes,
-    /// How changes of Secrets are noticed.
-    pub secret_access: SecretAccess,
-    /// What the administrator allows.
-    pub policy: &'a Policy,
-    /// Key of the hashes.
-    pub hash_key: &'a HashKey,
+    /// Does the index have every Secret? Not where they are not watched.
+    pub index_is_complete: bool,
+    /// Policy and hash key.
+    pub installation: &'a Installation,
 }
 
 /// A read failed, so nothing can be decided.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ReadError {
-    /// The source Secret.
-    #[error("read source Secret {name}")]
-    Source {
-        /// Namespace and name.
-        name: ObjectName,
-        /// Why.
-        source: ApiError,
-    },
-    /// A target Secret.
-    #[error("read target Secret {name}")]
-    Target {
-        /// Namespace and name.
-        name: ObjectName,
-        /// Why.
-        source: ApiError,
-    },
+#[error("read Secret {name}")]
+pub(crate) struct ReadError {
+    name: ObjectName,
+    source: ApiError,
 }
 
-impl Observer<'_> {
-    /// Looks at one object. Makes no call when nothing changed since the last pass or, after a restart, since the status
-    /// was written.
+/// What a read of one Secret came to.
+enum Read {
+    There(Secret),
+    Absent,
+    /// The API server's words.
+    Refused(String),
+}
+
+impl Gatherer<'_> {
+    /// Everything that one pass needs, at the instant `now`. Makes no call when nothing changed since the last pass or,
+    /// after a restart, since the status was written.
     ///
     /// # Errors
     ///
-    /// A read that failed for another reason than absence.
+    /// A read without an answer. Absence and refusal are answers.
     ///
     /// # Permissions
     ///
     /// get on the source and the target Secret.
-    pub(super) async fn observe(
+    pub(super) async fn gather(
         &self,
         credential: &ZohoCredential,
-        key: &ObjectName,
-        memory: &mut Memory,
+        memory: &Memory,
         now: Time,
-    ) -> Result<View, ReadError> {
-        let served = spec::check(credential, self.policy);
-        let mut view = View {
-            observed: Observed {
-                deleting: credential.metadata.deletion_timestamp.is_some(),
-                defect: None,
-                suspended: credential.spec.suspend,
-                renew_before: served.as_ref().map(|served| served.renew_before).unwrap_or_default(),
-                spacing: served.as_ref().map(|served| served.terms.spacing).unwrap_or_default(),
-                renew_requested: renew_request(credential)
-                    .is_some_and(|request| memory.asked.as_ref() != Some(request)),
-                source: Source::Unusable(unread()),
-                target: Target::Absent,
-                at_hand: None,
-                verification: None,
-                ledger: ZohoMintLedgerSpec::default(),
-                minting: false,
-                grounded_until: None,
-            },
-            served: None,
-            request: None,
-            token: None,
-            ledger_expected: false,
-            target: None,
-            source_version: None,
-            target_version: None,
+    ) -> Result<Readings, ReadError> {
+        let served = spec::check(credential, &self.installation.policy);
+        let (mut target, mut source) = (TargetSeen::absent(), SourceSeen::unseen());
+        if credential.metadata.deletion_timestamp.is_none() {
+            target = self.target(credential, served.as_ref().ok(), memory, now).await?;
+            if let Ok(served) = &served {
+                source = self.source(credential, served, &target.target, memory, now).await?;
+            }
+        }
+        let mut readings = Readings {
+            verification: self.verification(credential, served.as_ref().ok(), &target.target),
+            served,
+            source,
+            target,
+            hand: None,
+            ledger: zoho_api::ZohoMintLedgerSpec::default(),
+            minting: false,
+            grounded_until: None,
         };
-        match served {
-            Ok(served) => view.served = Some(served),
-            Err(defect) => view.observed.defect = Some(defect),
-        }
-        if view.observed.deleting {
-            return Ok(view);
-        }
-        self.look_at_target(credential, key, memory, &mut view).await?;
-        if view.served.is_some() {
-            self.look_at_source(credential, key, memory, &mut view).await?;
-        }
-        view.observed.verification = self.verification(credential, key, &view);
-        if let Source::Usable { inputs, ledger } = &view.observed.source {
-            let newest = match self.mints.at_hand(inputs) {
+        if let Some((inputs, ledger)) = readings.source.source.usable() {
+            let (inputs, ledger) = (inputs.clone(), ledger.clone());
+            readings.hand = match self.mints.at_hand(&inputs) {
                 Some(token) => Some(token),
-                None => self.former_token(credential, key, inputs, now).await?,
+                None => self.former_token(credential, &inputs, now).await?,
             };
-            view.observed.at_hand = newest.as_ref().map(|token| record(token));
-            let held = view.observed.target.token();
-            let is_better = |newest: &Token| held.is_none_or(|held| held.inputs != *inputs || newest.supersedes(held));
-            if view.token.is_none() || view.observed.at_hand.as_ref().is_some_and(is_better) {
-                view.token = newest.or(view.token.take());
-            }
-            if let Some(held) = held.filter(|held| held.inputs == *inputs) {
-                self.mints.ledgers().witness(ledger, held);
-            }
-            let expected = self.ledger_expected(credential, key, &view.observed.target, inputs);
-            view.ledger_expected = expected;
-            view.observed.ledger = self.mints.ledgers().view(ledger, expected, now);
-            view.observed.minting = self.mints.joins(ledger, key);
-            view.observed.grounded_until = self.mints.failure(inputs).and_then(|failure| failure.again_at);
+            let expected = self.is_ledger_expected(credential, &readings.target.target, &inputs);
+            readings.ledger = self.mints.ledgers().look(&ledger, expected, now);
+            readings.minting = self.mints.is_minting(&ledger);
+            readings.grounded_until = self.mints.failure(&inputs).and_then(|failure| failure.again_at);
         }
-        Ok(view)
+        Ok(readings)
     }
 
-    /// What the product said, to this process or, as far as the status tells, to the one before.
-    fn verification(&self, credential: &ZohoCredential, key: &ObjectName, view: &View) -> Option<Verification> {
-        let (interval, question) = view.served.as_ref()?.verify.as_ref()?;
-        let uid = credential.metadata.uid.as_deref()?;
-        let before = credential.status.as_ref().and_then(|status| status.condition(ConditionType::Verified));
-        let not_asked = [Reason::InvalidSpec.as_str(), Reason::Minting.as_str()];
-        let was_asked = before.is_some_and(|before| !not_asked.contains(&before.reason.as_str()));
-        let mut known = self.probes.known(key, uid, *interval, was_asked);
-        known.blocked = question.as_ref().err().cloned();
-        if known.last.is_none() && before.is_some_and(|before| before.status == ConditionStatus::True) {
-            let minted_at = credential.status.as_ref().and_then(|status| status.last_mint_time);
-            let was_shown = |token: &&Token| Some(token.life.issued_at) == minted_at;
-            known.taken = view.observed.target.token().filter(was_shown).map(|token| token.attempt.clone());
-        }
-        Some(known)
-    }
-
-    /// The token that stands in the target, for showing it to the product: from memory, or read.
-    ///
-    /// # Errors
-    ///
-    /// A read that failed for another reason than absence.
-    pub(super) async fn token_in_target(
+    /// See [`facts::is_ledger_expected`].
+    pub(super) fn is_ledger_expected(
         &self,
         credential: &ZohoCredential,
-        key: &ObjectName,
-        view: &View,
-        token: &Token,
-    ) -> Result<Option<Arc<MintedToken>>, ReadError> {
-        let is_it = |held: &Arc<MintedToken>| held.attempt == token.attempt;
-        if let Some(held) = view.token.clone().or_else(|| self.mints.at_hand(&token.inputs)).filter(is_it) {
-            return Ok(Some(held));
-        }
-        let name = ObjectName::new(&key.namespace, &credential.target_name());
-        let target = self.get(&name).await.map_err(|source| ReadError::Target { name, source })?;
-        let held = target.and_then(|target| secret::recover(&target, credential, self.hash_key)).map(Arc::new);
-        Ok(held.filter(is_it))
+        target: &Target,
+        inputs: &InputsDigest,
+    ) -> bool {
+        let seen = self.index.secret(&facts::target_of(credential));
+        facts::is_ledger_expected(credential, target, seen.as_ref(), inputs, &self.installation.hash_key)
     }
 
-    /// Must the ledger of these inputs exist? Yes where the token in the target was minted from them. And where what we
-    /// stamped there is of another hash key: then there was a ledger that is not to be found by this key, and tokens that
-    /// it counted may be alive.
-    fn ledger_expected(&self, credential: &ZohoCredential, key: &ObjectName, target: &Target, inputs: &str) -> bool {
-        if target.token().is_some_and(|token| token.inputs == inputs) {
-            return true;
-        }
-        let name = ObjectName::new(&key.namespace, &credential.target_name());
-        let ours = self.index.secret(&name).and_then(|seen| seen.ours);
-        let stamped = ours.filter(|ours| ours.controller_uid == credential.metadata.uid).and_then(|ours| ours.stamp);
-        stamped.is_some_and(|stamp| stamp.inputs.split('.').next() != Some(self.hash_key.id()))
-    }
-
-    /// What is known of a Secret. Where Secrets are not watched and nothing is known, it is read now.
-    async fn seen(&self, name: &ObjectName) -> Result<Option<SecretSeen>, ReadError> {
-        if self.secret_access == SecretAccess::Get && self.index.secret(name).is_none() {
-            self.refresh(name).await?;
-        }
-        Ok(self.index.secret(name))
-    }
-
-    async fn look_at_target(
+    async fn target(
         &self,
         credential: &ZohoCredential,
-        key: &ObjectName,
-        memory: &mut Memory,
-        view: &mut View,
-    ) -> Result<(), ReadError> {
-        let name = ObjectName::new(&key.namespace, &credential.target_name());
-        let Some(seen) = self.seen(&name).await? else { return Ok(()) };
-        let generation = credential.metadata.generation.unwrap_or_default();
-        view.target_version = Some(seen.version.clone());
-        view.observed.target = match ownership(credential, &seen) {
-            Ownership::Foreign(owner) => foreign(not_owned(credential, &name, owner.as_deref())),
-            Ownership::Ours(stamp) if is_verified(credential, memory, &seen.version, generation) => {
-                let token = stamp.map(|Stamp { life, inputs, attempt }| Token { life, inputs, attempt });
-                Target::Ours { token, intact: true }
-            }
-            Ownership::Ours(_) | Ownership::Adoptable => {
-                return self.read_target(credential, &name, memory, view).await;
-            }
-        };
-        Ok(())
-    }
-
-    async fn read_target(
-        &self,
-        credential: &ZohoCredential,
-        name: &ObjectName,
-        memory: &mut Memory,
-        view: &mut View,
-    ) -> Result<(), ReadError> {
-        let Some(target) = self.get(name).await.map_err(|source| ReadError::Target { name: name.clone(), source })?
-        else {
-            view.target_version = None;
-            view.observed.target = Target::Absent;
-            return Ok(());
-        };
-        self.index.apply_secret(&target.metadata);
-        view.target_version = Some(version(&target.metadata));
-        let seen = SecretSeen::of(&target.metadata);
-        let ownership = ownership(credential, &seen);
-        let token = secret::recover(&target, credential, self.hash_key).map(Arc::new);
-        view.observed.target = match ownership {
-            Ownership::Foreign(owner) => foreign(not_owned(credential, name, owner.as_deref())),
-            Ownership::Adoptable if token.is_none() && !is_adopted(credential, &seen) => {
-                foreign(not_owned(credential, name, None))
-            }
-            _ if target.immutable == Some(true) => Target::Blocked {
-                token: token.as_deref().map(record),
-                defect: Defect {
-                    reason: Reason::TargetImmutable,
-                    message: format!(
-                        "Secret {name} is immutable, so its token cannot be renewed. Delete it (kubectl delete secret -n {} {}); the operator makes it anew.",
-                        name.namespace, name.name
-                    ),
-                    again_at: None,
-                },
-            },
-            Ownership::Ours(_) | Ownership::Adoptable => {
-                let render = |token: &Arc<MintedToken>| self.render(credential, token, view.served.as_ref()).ok();
-                let wanted = token.as_ref().and_then(render);
-                let intact = wanted.is_some_and(|wanted| secret::is_intact(&target, &wanted));
-                if intact {
-                    let generation = credential.metadata.generation.unwrap_or_default();
-                    memory.intact = view.target_version.clone().map(|version| (version, generation));
-                }
-                Target::Ours { token: token.as_deref().map(record), intact }
-            }
-        };
-        view.token = token;
-        view.target = Some(target);
-        Ok(())
-    }
-
-    /// The target as it should be with this token.
-    ///
-    /// # Errors
-    ///
-    /// See [`secret::render_target`]; not for a spec that can be served.
-    pub(super) fn render(
-        &self,
-        credential: &ZohoCredential,
-        token: &MintedToken,
         served: Option<&Served>,
-    ) -> Result<Secret, Defect> {
-        let nothing = Form { scheme: "", has_expiry: true, api_url: None };
-        let form = served.map_or(nothing, Served::form);
-        secret::render_target(credential, token, form, &self.policy.labels, self.hash_key)
+        memory: &Memory,
+        now: Time,
+    ) -> Result<TargetSeen, ReadError> {
+        let name = facts::target_of(credential);
+        let seen = self.index.secret(&name);
+        let is_present = |seen: &&SecretSeen| !is_behind(credential, seen);
+        if let Some(known) = seen
+            .as_ref()
+            .filter(is_present)
+            .and_then(|seen| TargetSeen::by_metadata(credential, seen, memory, self.installation))
+        {
+            return Ok(known);
+        }
+        if seen.is_none() && self.index_is_complete && !expects_target(credential, memory) {
+            return Ok(TargetSeen::absent());
+        }
+        Ok(match self.read(&name).await? {
+            Read::There(secret) => TargetSeen::read(credential, secret, served, self.installation),
+            Read::Absent => TargetSeen::absent(),
+            Read::Refused(words) => match seen {
+                Some(SecretSeen { version, .. }) => TargetSeen::refused(credential, version, &words, now),
+                None => TargetSeen::absent(),
+            },
+        })
     }
 
-    async fn look_at_source(
+    async fn source(
         &self,
         credential: &ZohoCredential,
-        key: &ObjectName,
-        memory: &mut Memory,
-        view: &mut View,
-    ) -> Result<(), ReadError> {
-        let name = ObjectName::new(&key.namespace, &credential.spec.secret_ref.name);
-        let generation = credential.metadata.generation.unwrap_or_default();
-        let Some(seen) = self.seen(&name).await? else {
-            view.observed.source = Source::Unusable(not_found(credential, &name, view.served.as_ref()));
-            return Ok(());
-        };
-        view.source_version = Some(seen.version.clone());
-        if let Some(read) =
-            memory.source.as_ref().filter(|read| (&read.version, read.generation) == (&seen.version, generation))
-        {
-            view.observed.source = read.source.clone();
-            view.observed.spacing = read.spacing;
-            return Ok(());
+        served: &Served,
+        target: &Target,
+        memory: &Memory,
+        now: Time,
+    ) -> Result<SourceSeen, ReadError> {
+        let known = self.index.secret(&facts::source_of(credential)).and_then(|SecretSeen { version, .. }| {
+            SourceSeen::known(credential, &version, memory)
+                .or_else(|| SourceSeen::by_status(credential, &version, target, served, self.installation))
+        });
+        match known {
+            Some(known) => Ok(known),
+            None => self.read_source(credential, served, now).await,
         }
-        if let Some(source) = remembered(credential, &seen.version, &view.observed.target) {
-            view.observed.source = source;
-            return Ok(());
-        }
-        self.read_source(credential, key, memory, view).await
     }
 
-    /// A quorum read of the source: what a mint rests on.
+    /// A quorum read of the source: what a mint rests on, and what is believed when it seems to be missing.
     ///
     /// # Errors
     ///
-    /// A read that failed for another reason than absence.
+    /// A read without an answer.
     pub(super) async fn read_source(
         &self,
         credential: &ZohoCredential,
-        key: &ObjectName,
-        memory: &mut Memory,
-        view: &mut View,
-    ) -> Result<(), ReadError> {
-        let name = ObjectName::new(&key.namespace, &credential.spec.secret_ref.name);
-        let secret = self.get(&name).await.map_err(|source| ReadError::Source { name: name.clone(), source })?;
-        memory.source = None;
-        view.request = None;
-        let (Some(secret), Some(served)) = (secret, &view.served) else {
-            view.observed.source = Source::Unusable(not_found(credential, &name, view.served.as_ref()));
-            return Ok(());
-        };
-        self.index.apply_secret(&secret.metadata);
-        let read_at = version(&secret.metadata);
-        view.source_version = Some(read_at.clone());
-        view.observed.source = if is_target(&secret) {
-            Source::Unusable(source_is_target(&name))
-        } else {
-            match served.issuer.request(&secret, &credential.spec.secret_ref, &key.namespace) {
-                Ok(request) => {
-                    let (inputs, ledger) = (request.inputs(self.hash_key), request.ledger_name(self.hash_key));
-                    view.observed.spacing = request.spacing();
-                    view.request = Some(request);
-                    Source::Usable { inputs, ledger }
-                }
-                Err(defect) => Source::Unusable(defect),
-            }
-        };
-        let generation = credential.metadata.generation.unwrap_or_default();
-        let (source, spacing) = (view.observed.source.clone(), view.observed.spacing);
-        memory.source = Some(SourceRead { version: read_at, generation, source, spacing });
-        Ok(())
+        served: &Served,
+        now: Time,
+    ) -> Result<SourceSeen, ReadError> {
+        Ok(match self.read(&facts::source_of(credential)).await? {
+            Read::There(secret) => SourceSeen::read(credential, served, &secret, &self.installation.hash_key),
+            Read::Absent => SourceSeen::absent(credential, Some(served)),
+            Read::Refused(words) => SourceSeen::refused(credential, &words, now),
+        })
     }
 
     /// The living token of a former target of the same object, so that a rename costs no mint.
     async fn former_token(
         &self,
         credential: &ZohoCredential,
-        key: &ObjectName,
-        inputs: &str,
+        inputs: &InputsDigest,
         now: Time,
     ) -> Result<Option<Arc<MintedToken>>, ReadError> {
-        let target = credential.target_name();
-        if self.index.secret(&ObjectName::new(&key.namespace, &target)).is_some() {
-            return Ok(None);
-        }
-        let Some(uid) = credential.metadata.uid.as_deref() else { return Ok(None) };
-        for (name, seen) in self.index.controlled_by(uid) {
+        let target = facts::target_of(credential);
+        let uid = credential.metadata.uid.as_deref().filter(|_| self.index.secret(&target).is_none());
+        for (name, seen) in uid.map(|uid| self.index.controlled_by(uid)).unwrap_or_default() {
             let stamp = seen.ours.and_then(|ours| ours.stamp);
-            if name.namespace != key.namespace
-                || !stamp.is_some_and(|stamp| stamp.inputs == inputs && stamp.life.is_alive(now))
-            {
+            let is_of_use = stamp.is_some_and(|stamp| stamp.inputs == *inputs && stamp.life.is_alive(now));
+            if name.namespace != target.namespace || !is_of_use {
                 continue;
             }
-            let former = self.get(&name).await.map_err(|source| ReadError::Target { name: name.clone(), source })?;
-            if let Some(token) = former.and_then(|former| secret::recover(&former, credential, self.hash_key)) {
+            if let Read::There(former) = self.read(&name).await?
+                && let Some(token) = secret::recover(&former, credential, &self.installation.hash_key)
+            {
                 return Ok(Some(Arc::new(token)));
             }
         }
         Ok(None)
     }
 
-    /// Reads a Secret that the watch has not told of yet, or of whose version it was wrong.
+    /// The token in the target, for showing it to the product: from memory, or read.
     ///
     /// # Errors
     ///
-    /// A read that failed for another reason than absence.
-    pub(super) async fn refresh(&self, name: &ObjectName) -> Result<(), ReadError> {
-        let secret = self.get(name).await.map_err(|source| ReadError::Target { name: name.clone(), source })?;
-        match secret {
-            Some(secret) => self.index.apply_secret(&secret.metadata),
-            None => self.index.delete_secret(&ObjectMeta {
-                namespace: Some(name.namespace.to_string()),
-                name: Some(name.name.to_string()),
-                ..ObjectMeta::default()
-            }),
+    /// A read without an answer.
+    pub(super) async fn token_in_target(
+        &self,
+        credential: &ZohoCredential,
+        readings: &Readings,
+        token: &Token,
+    ) -> Result<Option<Arc<MintedToken>>, ReadError> {
+        let is_it = |held: &Arc<MintedToken>| held.attempt == token.attempt;
+        let known = [readings.target.token.clone(), readings.hand.clone(), self.mints.at_hand(&token.inputs)];
+        if let Some(held) = known.into_iter().flatten().find(is_it) {
+            return Ok(Some(held));
+        }
+        let held = match self.read(&facts::target_of(credential)).await? {
+            Read::There(target) => secret::recover(&target, credential, &self.installation.hash_key).map(Arc::new),
+            Read::Absent | Read::Refused(_) => None,
         };
-        Ok(())
+        Ok(held.filter(is_it))
     }
 
-    async fn get(&self, name: &ObjectName) -> Result<Option<Secret>, ApiError> {
+    /// Reads a Secret that no watch has brought yet, or of whose version the index was wrong.
+    ///
+    /// # Errors
+    ///
+    /// A read without an answer.
+    pub(super) async fn refresh(&self, name: &ObjectName) -> Result<(), ReadError> {
+        self.read(name).await.map(drop)
+    }
+
+    /// What the product said, to this process or, as far as the status says, to the one before.
+    fn verification(
+        &self,
+        credential: &ZohoCredential,
+        served: Option<&Served>,
+        target: &Target,
+    ) -> Option<Verification> {
+        let (interval, question) = served?.verify.as_ref()?;
+        let (key, uid) = (ObjectName::of(&credential.metadata), credential.metadata.uid.as_deref()?);
+        let status = credential.status.as_ref();
+        let before = status.and_then(|status| status.condition(ConditionType::Verified));
+        let not_asked = [Reason::InvalidSpec.as_str(), Reason::Minting.as_str()];
+        let was_asked = before.is_some_and(|before| !not_asked.contains(&before.reason.as_str()));
+        let asked = question.as_ref().map(zoho_core::issuer::probe::Question::asked).unwrap_or_default();
+        let mut known = self.probes.known(&key, uid, (asked.clone(), *interval), was_asked);
+        known.blocked = question.as_ref().err().cloned();
+        let is_same_spec = status.is_some_and(|status| status.observed_generation == credential.metadata.generation);
+        if known.last.is_none() && is_same_spec && before.is_some_and(|it| it.status == ConditionStatus::True) {
+            let minted_at = status.and_then(|status| status.last_mint_time);
+            let was_shown = |token: &&Token| Some(token.life.issued_at) == minted_at;
+            let shown = |token: &Token| Shown { attempt: token.attempt.clone(), question: asked };
+            known.taken = target.token().filter(was_shown).map(shown);
+        }
+        Some(known)
+    }
+
+    /// One Secret as it is now. What comes back goes into the index, too.
+    async fn read(&self, name: &ObjectName) -> Result<Read, ReadError> {
+        let asked = self.index.secret(name);
         let api = Api::<Secret>::namespaced(self.client.clone(), &name.namespace);
         match call(api.get(&name.name)).await {
-            Ok(secret) => Ok(Some(secret)),
-            Err(ApiError::NotFound) => Ok(None),
-            Err(error) => Err(error),
+            Ok(secret) => {
+                self.index.apply_secret(&secret.metadata);
+                Ok(Read::There(secret))
+            }
+            Err(ApiError::NotFound) => {
+                self.index.secret_not_found(name, asked.as_ref());
+                Ok(Read::Absent)
+            }
+            Err(ApiError::Refused { message }) => Ok(Read::Refused(message)),
+            Err(source) => Err(ReadError { name: name.clone(), source }),
         }
     }
 }
 
-/// Was the target seen to be intact in this version: by this process, or by the one that wrote the status?
-fn is_verified(credential: &ZohoCredential, memory: &Memory, version: &str, generation: i64) -> bool {
-    if let Some((intact, of)) = &memory.intact
-        && (intact.as_str(), *of) == (version, generation)
-    {
-        return true;
-    }
-    let observed = |status: &ZohoCredentialStatus| status.observed.as_ref()?.target.clone();
-    credential.status.as_ref().is_some_and(|status| {
-        status.observed_generation == Some(generation) && observed(status).as_deref() == Some(version)
-    })
+/// Is what the index has of the target older than what the status has seen of it? Then nothing is concluded from it.
+fn is_behind(credential: &ZohoCredential, seen: &SecretSeen) -> bool {
+    let target = facts::target_of(credential);
+    let status = credential.status.as_ref().filter(|status| status.target.as_deref() == Some(&*target.name));
+    let observed = status.and_then(|status| status.observed.as_ref()?.target.as_ref());
+    observed.is_some_and(|observed| seen.version.is_older_than(observed))
+}
+
+/// Does something say that there was a target? Then its absence is believed only when the API server says so.
+fn expects_target(credential: &ZohoCredential, memory: &Memory) -> bool {
+    let status = credential.status.as_ref();
+    let observed = status.and_then(|status| status.observed.as_ref()?.target.as_ref());
+    observed.is_some() || memory.intact.is_some()
+}
+
+/// The ledger's name where the source is usable.
+pub(super) fn ledger_of(readings: &Readings) -> Option<&LedgerName> {
+    readings.source.source.usable().map(|(_, ledger)| ledger)
 }

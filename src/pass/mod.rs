@@ -1,4 +1,4 @@
-//! One pass over one object: observe, plan, act, report. One match on the plan.
+//! One pass over one object: gather, facts, plan, act, report. One match on the plan.
 //!
 //! Order of effects: reserve in the ledger, POST, Secret, status, Event. Every prefix of it is repaired by the next pass
 //! without a needless mint.
@@ -6,6 +6,7 @@
 pub(crate) mod events;
 mod gather;
 pub(crate) mod probes;
+mod recheck;
 mod target;
 
 use std::collections::{HashMap, HashSet};
@@ -15,28 +16,27 @@ use std::time::Duration;
 use kube::Client;
 use serde_json::json;
 use tracing::Instrument as _;
-
-use crate::flags::Flags;
-use crate::mint::{Mints, Order};
-use crate::pass::events::Events;
-use crate::pass::gather::{Memory, Observer, ReadError, SourceRead, View};
-use crate::pass::probes::Probes;
-use crate::serve::metrics::Metrics;
-use crate::serve::telemetry::SPANS;
-use crate::watch::index::{CredentialSeen, Index};
-use zoho_api::names::ObjectName;
-use zoho_api::{ConditionType, Observed as Versions, Reason, Time, ZohoCredential, ZohoCredentialStatus};
+use zoho_api::names::{InputsDigest, ObjectName};
+use zoho_api::{ConditionType, Reason, Time, ZohoCredential, ZohoCredentialStatus};
 use zoho_client::apply;
 use zoho_client::calls::ApiError;
 use zoho_client::clock::Clock;
-use zoho_core::facts::renew_request;
+use zoho_core::facts::{self, Installation, Readings};
 use zoho_core::issuer::probe::Question;
+use zoho_core::memory::{Memory, Seen};
 use zoho_core::message::Names;
 use zoho_core::plan::budget::Hold;
-use zoho_core::plan::{self, Defect, MintReason, Observed, Plan, Source, Target};
-use zoho_core::policy::Policy;
-use zoho_core::secret::HashKey;
+use zoho_core::plan::{self, Defect, Facts, MintReason, Plan};
 use zoho_core::status::{self, Report};
+
+use self::events::Events;
+use self::gather::{Gatherer, ReadError};
+use self::probes::Probes;
+use crate::flags::{Flags, SecretAccess};
+use crate::mint::{Mints, Order};
+use crate::serve::metrics::Metrics;
+use crate::serve::telemetry::SPANS;
+use crate::watch::index::{CredentialSeen, Index};
 
 /// A pass that has to look again this often leaves the rest to the next one.
 const MOST_TURNS: usize = 5;
@@ -57,10 +57,8 @@ pub(crate) struct Context {
     pub metrics: Metrics,
     /// Flags.
     pub flags: Flags,
-    /// What the administrator allows.
-    pub policy: Policy,
-    /// Key of the hashes.
-    pub hash_key: HashKey,
+    /// Policy and hash key.
+    pub installation: Installation,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// Where Events go.
@@ -93,22 +91,9 @@ pub(crate) enum PassError {
         /// Why.
         source: ApiError,
     },
-    /// The deletion of a former target.
-    #[error("delete former target Secret {name}")]
-    Delete {
-        /// Namespace and name.
-        name: ObjectName,
-        /// Why.
-        source: ApiError,
-    },
-    /// The ledger.
-    #[error("write ledger {name}")]
-    Ledger {
-        /// Its name.
-        name: String,
-        /// Why.
-        source: ApiError,
-    },
+    /// The object itself, again.
+    #[error("read the ZohoCredential again")]
+    Recheck(#[source] ApiError),
     /// The status.
     #[error("write the status")]
     Status(#[source] ApiError),
@@ -122,6 +107,8 @@ enum Effect {
     Done,
     LookAgain,
     Blocked(Defect),
+    /// The object is not what this pass took it for.
+    Outdated,
 }
 
 /// Makes one pass. Returns when the next one is due if nothing happens before; `None` when only a change can make one
@@ -151,7 +138,7 @@ pub(crate) async fn reconcile(context: &Context, key: &ObjectName) -> Result<Opt
             if memory.uid != credential.metadata.uid {
                 memory = Memory { uid: credential.metadata.uid.clone(), ..Memory::default() };
             }
-            Pass { context, credential: &credential, key, memory: &mut memory }.run().await
+            Pass { context, credential: &credential, key, memory: &mut memory, again_at: None }.run().await
         }
     };
     context.memories.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), memory);
@@ -160,12 +147,9 @@ pub(crate) async fn reconcile(context: &Context, key: &ObjectName) -> Result<Opt
 
 impl Context {
     /// Keyed hashes of all inputs that a pass has seen and may ask about again.
-    pub(crate) fn inputs_in_use(&self) -> HashSet<String> {
+    pub(crate) fn inputs_in_use(&self) -> HashSet<InputsDigest> {
         let memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
-        let inputs = |memory: &Memory| match &memory.source {
-            Some(SourceRead { source: Source::Usable { inputs, .. }, .. }) => Some(inputs.clone()),
-            _ => None,
-        };
+        let inputs = |memory: &Memory| memory.source.as_ref()?.source.usable().map(|(inputs, _)| inputs.clone());
         memories.values().filter_map(inputs).collect()
     }
 
@@ -173,23 +157,26 @@ impl Context {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned().unwrap_or_default()
     }
 
-    fn observer(&self) -> Observer<'_> {
-        Observer {
+    fn gatherer(&self) -> Gatherer<'_> {
+        Gatherer {
             client: &self.client,
             index: &self.index,
             mints: &self.mints,
             probes: &self.probes,
-            secret_access: self.flags.secret_access,
-            policy: &self.policy,
-            hash_key: &self.hash_key,
+            index_is_complete: self.flags.secret_access == SecretAccess::Watch,
+            installation: &self.installation,
+        }
+    }
+
+    fn wake_all(&self, concerned: Vec<ObjectName>) {
+        for key in concerned {
+            // Without a receiver the process is shutting down.
+            let _ = self.wake.send(key);
         }
     }
 
     fn wake_others(&self, key: &ObjectName, concerned: Vec<ObjectName>) {
-        for other in concerned.into_iter().filter(|other| other != key) {
-            // Without a receiver the process is shutting down.
-            let _ = self.wake.send(other);
-        }
+        self.wake_all(concerned.into_iter().filter(|other| other != key).collect());
     }
 
     /// Says of an object that does not fit our types what is wrong with it; everything else goes on.
@@ -221,6 +208,8 @@ struct Pass<'a> {
     credential: &'a ZohoCredential,
     key: &'a ObjectName,
     memory: &'a mut Memory,
+    /// What was reported did not get through: look again then.
+    again_at: Option<Time>,
 }
 
 impl Pass<'_> {
@@ -228,82 +217,142 @@ impl Pass<'_> {
         let ledgers = self.context.mints.ledgers();
         for _ in 0..MOST_TURNS {
             let now = self.context.clock.now();
-            let observer = self.context.observer();
-            let mut view = observer.observe(self.credential, self.key, self.memory, now).await?;
-            let mut plan = plan::plan(&view.observed, ledgers.holder(), ledgers.limits(), now);
+            let mut readings = self.context.gatherer().gather(self.credential, self.memory, now).await?;
+            self.remember(&readings);
+            let mut facts = facts::facts(self.credential, &readings, self.memory, now);
+            let mut plan = plan::plan(&facts, ledgers.holder(), ledgers.limits(), now);
             let effect = match &plan {
                 Plan::Release => return Ok(None),
-                Plan::Mint { why } => self.mint(&mut view, *why, now).await?,
-                Plan::Store => match self.store(&view, now).await? {
+                Plan::Mint { why } => self.mint(&mut readings, &mut facts, *why, now).await?,
+                Plan::Store => match self.store(&readings, &facts, now).await? {
                     Effect::Done => Effect::LookAgain,
-                    other @ (Effect::LookAgain | Effect::Blocked(_)) => other,
+                    other @ (Effect::LookAgain | Effect::Blocked(_) | Effect::Outdated) => other,
                 },
-                Plan::Wait { .. } => self.wait(&view).await?,
+                Plan::Wait { why: Hold::InFlight, .. } if facts.minting => self.join(&readings),
+                Plan::Wait { .. } => self.wait(&readings).await,
                 Plan::Keep { .. } | Plan::Refuse(_) | Plan::Park { .. } | Plan::Suspend => Effect::Done,
             };
             match effect {
                 Effect::Done => {}
                 Effect::LookAgain => continue,
                 Effect::Blocked(defect) => plan = Plan::Refuse(defect),
+                Effect::Outdated => return Ok(Some(Self::look_again_at(now))),
             }
-            let others = [self.sweep_former_targets(now).await?, self.verify(&view, now).await?];
-            let status = self.report(&view, &plan, now).await?;
-            return Ok(self.next(&view, &plan, &status, others, now));
+            let swept = self.sweep_former_targets(&facts, now).await;
+            let asks_at = self.verify(&readings, &facts, now).await?;
+            let status = self.report(&readings, &facts, &plan, now).await?;
+            if let Some(obstacle) = swept.obstacle {
+                self.context.events.publish(self.credential, status::warning(&obstacle));
+            }
+            return Ok(self.next(&facts, &plan, &status, [swept.next, asks_at], now));
         }
         Err(PassError::Unsettled)
     }
 
     fn generation(&self) -> i64 {
-        self.credential.metadata.generation.unwrap_or_default()
+        facts::generation(self.credential)
     }
 
-    fn target(&self) -> ObjectName {
-        ObjectName::new(&self.key.namespace, &self.credential.target_name())
+    /// What the next pass need not read again; and what a proven token says of its attempt.
+    fn remember(&mut self, readings: &Readings) {
+        if readings.source.request.is_some() || readings.source.source.usable().is_none() {
+            self.memory.source = readings.source.to_remember(self.credential);
+        }
+        if readings.target.present.is_some() && readings.target.is_intact() {
+            let version = readings.target.version.clone();
+            self.memory.intact = version.map(|version| Seen { version, generation: self.generation() });
+        }
+        let proven = readings.target.target.token().filter(|_| readings.target.is_proven);
+        if let (Some(token), Some((inputs, ledger))) = (proven, readings.source.source.usable())
+            && token.inputs == *inputs
+        {
+            self.context.mints.ledgers().witness(ledger, token);
+        }
     }
 
     /// Everything that must hold before a token is asked for: the source as it is now, and a target that can be written.
-    async fn mint(&mut self, view: &mut View, why: MintReason, now: Time) -> Result<Effect, PassError> {
-        if view.request.is_none() {
-            let assumed = view.observed.source.clone();
-            self.context.observer().read_source(self.credential, self.key, self.memory, view).await?;
-            if view.observed.source != assumed {
+    async fn mint(
+        &mut self,
+        readings: &mut Readings,
+        facts: &mut Facts,
+        why: MintReason,
+        now: Time,
+    ) -> Result<Effect, PassError> {
+        let Ok(served) = &readings.served else { return Ok(Effect::LookAgain) };
+        if readings.source.request.is_none() {
+            let assumed = readings.source.source.clone();
+            readings.source = self.context.gatherer().read_source(self.credential, served, now).await?;
+            self.memory.source = readings.source.to_remember(self.credential);
+            if readings.source.source != assumed {
                 return Ok(Effect::LookAgain);
             }
+            *facts = facts::facts(self.credential, readings, self.memory, now);
         }
-        let (Some(request), Source::Usable { inputs, ledger }) = (view.request.clone(), &view.observed.source) else {
+        let (Some(request), Some((inputs, ledger))) =
+            (readings.source.request.clone(), readings.source.source.usable())
+        else {
             return Ok(Effect::LookAgain);
         };
-        match self.rehearse(view, now).await? {
-            Effect::Done => {}
-            other @ (Effect::LookAgain | Effect::Blocked(_)) => return Ok(other),
+        let (inputs, ledger) = (inputs.clone(), ledger.clone());
+        if !self.is_current().await? {
+            return Ok(Effect::Outdated);
         }
+        match self.rehearse(readings, now).await? {
+            Effect::Done => {}
+            other @ (Effect::LookAgain | Effect::Blocked(_) | Effect::Outdated) => return Ok(other),
+        }
+        let target = &readings.target.target;
         let order = Order {
-            ledger: ledger.clone(),
-            inputs: inputs.clone(),
+            ledger_expected: self.context.gatherer().is_ledger_expected(self.credential, target, &inputs),
+            ledger,
+            inputs,
             need: why.need(),
-            asked: view.observed.renew_requested,
-            at_hand: view.observed.at_hand.as_ref().map(|token| token.attempt.clone()),
-            ledger_expected: view.ledger_expected,
-            spacing: view.observed.spacing,
+            asked: facts.renew_requested,
+            at_hand: facts.at_hand.as_ref().map(|token| token.attempt.clone()),
+            spacing: facts.spacing,
             uid: self.credential.metadata.uid.clone().unwrap_or_default(),
             generation: self.generation(),
+            source: facts::source_of(self.credential),
+            source_version: readings.source.version.clone(),
             request,
         };
-        tracing::debug!(credential = %self.key, uid = order.uid, generation = order.generation, ?why, ledger = order.ledger, "mint");
-        self.memory.asked = renew_request(self.credential).cloned().or(self.memory.asked.take());
+        tracing::debug!(credential = %self.key, uid = order.uid, generation = order.generation, ?why, ledger = %order.ledger, "mint");
+        self.memory.asked = facts::renew_request(self.credential).cloned().or(self.memory.asked.take());
         self.memory.minting_since.get_or_insert(now);
         self.context.mints.start(order, self.key.clone());
         Ok(Effect::Done)
     }
 
+    /// Waits for the flight under way, unless it has landed since it was seen.
+    fn join(&self, readings: &Readings) -> Effect {
+        let joins = |ledger| self.context.mints.join(ledger, self.key);
+        if gather::ledger_of(readings).is_some_and(joins) { Effect::Done } else { Effect::LookAgain }
+    }
+
+    /// Waiting needs no effect, unless there is something that a restart must not forget. Where that cannot be written,
+    /// this is what stands in the way.
+    async fn wait(&self, readings: &Readings) -> Effect {
+        let Some((inputs, ledger)) = readings.source.source.usable() else { return Effect::Done };
+        if readings.grounded_until.is_some() {
+            return Effect::Done;
+        }
+        let target = &readings.target.target;
+        let expected = self.context.gatherer().is_ledger_expected(self.credential, target, inputs);
+        match self.context.mints.ledgers().keep(ledger, expected).await {
+            Ok(()) => Effect::Done,
+            Err(error) => {
+                self.context.mints.ground(ledger, inputs, &error);
+                Effect::LookAgain
+            }
+        }
+    }
+
     /// Shows the token to the product where that is asked for and due. Returns when it is due next; an answer wakes the
     /// object.
-    async fn verify(&self, view: &View, now: Time) -> Result<Option<Time>, PassError> {
-        let Observed { suspended, verification, target, .. } = &view.observed;
+    async fn verify(&self, readings: &Readings, facts: &Facts, now: Time) -> Result<Option<Time>, PassError> {
+        let Facts { suspended, verification, target, .. } = facts;
         let (Some(verification), Some(token)) = (verification, target.token()) else { return Ok(None) };
-        let Some((_, Ok(question))) = view.served.as_ref().and_then(|served| served.verify.as_ref()) else {
-            return Ok(None);
-        };
+        let Some(question) = Self::question(readings) else { return Ok(None) };
         if *suspended || !token.life.is_alive(now) {
             return Ok(None);
         }
@@ -312,59 +361,45 @@ impl Pass<'_> {
             return Ok(Some(due_at));
         }
         let uid = self.credential.metadata.uid.as_deref().unwrap_or_default();
-        let held = self.context.observer().token_in_target(self.credential, self.key, view, token).await?;
+        let held = self.context.gatherer().token_in_target(self.credential, readings, token).await?;
         if let Some(held) = held {
-            self.context.probes.ask(self.key, uid, question.clone(), held);
+            self.context.probes.ask(self.key, uid, question, held);
         }
         Ok(None)
     }
 
-    /// Waiting needs no effect, unless the ledger is presumed full and that is not written yet.
-    async fn wait(&self, view: &View) -> Result<Effect, PassError> {
-        if let Source::Usable { ledger, .. } = &view.observed.source {
-            let kept = self.context.mints.ledgers().keep_presumption(ledger, &view.observed.ledger).await;
-            kept.map_err(|source| PassError::Ledger { name: ledger.clone(), source })?;
-        }
-        Ok(Effect::Done)
-    }
-
     /// Writes the status if it says something new, and publishes what changed.
-    async fn report(&mut self, view: &View, plan: &Plan, now: Time) -> Result<ZohoCredentialStatus, PassError> {
+    async fn report(
+        &mut self,
+        readings: &Readings,
+        facts: &Facts,
+        plan: &Plan,
+        now: Time,
+    ) -> Result<ZohoCredentialStatus, PassError> {
         let before = self.credential.status.clone().unwrap_or_default();
-        let in_flight = matches!(plan, Plan::Mint { .. } | Plan::Wait { why: Hold::InFlight, .. });
-        if in_flight && before.conditions.is_empty() && self.silent_until(now) > now {
+        if plan.is_in_flight() && before.conditions.is_empty() && self.silent_until(now) > now {
             return Ok(before);
         }
-        let failure = match &view.observed.source {
-            Source::Usable { inputs, .. } => self.context.mints.failure(inputs),
-            Source::Unusable(_) => None,
-        };
-        let live_tokens = match &view.observed.source {
-            Source::Usable { ledger, .. } => self.context.mints.live_tokens(ledger),
-            Source::Unusable(_) => None,
-        };
-        let intact = self.memory.intact.as_ref().map(|(version, _)| version.clone());
-        let verified = matches!(view.observed.target, Target::Ours { intact: true, .. });
-        let after = status::report(
+        let mints = &self.context.mints;
+        let usable = facts.source.usable();
+        let mut after = status::report(
             &Report {
                 previous: &before,
                 generation: self.generation(),
-                observed: &view.observed,
+                facts,
                 plan,
-                failure: failure.as_ref(),
-                names: &self.names(view),
-                versions: Versions {
-                    source: view.source_version.clone(),
-                    target: if verified { view.target_version.clone() } else { intact },
-                },
-                live_tokens,
-                handled: self.handled(plan).filter(|_| !view.observed.minting),
+                failure: usable.and_then(|(inputs, _)| mints.failure(inputs)).as_ref(),
+                names: &self.names(readings),
+                versions: readings.observed(self.memory),
+                live_tokens: usable.and_then(|(_, ledger)| mints.live_tokens(ledger)),
+                handled: self.handled(plan).filter(|_| !facts.minting),
             },
             now,
         );
         if status::says_the_same(&before, &after) {
             return Ok(before);
         }
+        facts::seal_status(self.credential, &mut after, &self.context.installation.hash_key);
         let span = tracing::info_span!(target: SPANS, "write status");
         let write = apply::patch_status(&self.context.client, self.credential, self.key, &after);
         match write.instrument(span).await {
@@ -375,14 +410,23 @@ impl Pass<'_> {
                 }
                 Ok(after)
             }
-            // Gone, made anew or edited meanwhile: the watch tells, and the next pass looks again.
-            Err(ApiError::NotFound | ApiError::Conflict) => Ok(before),
+            Err(ApiError::NotFound) => {
+                let gone = self.context.index.credential_not_found(self.key, &self.credential.metadata);
+                self.context.wake_all(gone);
+                Ok(before)
+            }
+            // Recreated or edited meanwhile, and a watch may never bring it: it is read, and soon looked at again.
+            Err(ApiError::Conflict) => {
+                self.is_current().await?;
+                self.again_at = Some(Self::look_again_at(now));
+                Ok(before)
+            }
             Err(error) => Err(PassError::Status(error)),
         }
     }
 
     fn silent_until(&self, now: Time) -> Time {
-        self.memory.minting_since.unwrap_or(now) + SILENT_FOR
+        self.memory.minting_since.unwrap_or(now).min(now) + SILENT_FOR
     }
 
     /// A renewal request that is done, or that nothing will come of.
@@ -390,30 +434,29 @@ impl Pass<'_> {
         match plan {
             Plan::Mint { .. } | Plan::Store | Plan::Wait { .. } | Plan::Release => None,
             Plan::Keep { .. } | Plan::Refuse(_) | Plan::Park { .. } | Plan::Suspend => {
-                renew_request(self.credential).cloned()
+                facts::renew_request(self.credential).cloned()
             }
         }
     }
 
-    /// What the product is asked, for messages.
-    fn question(view: &View) -> Option<Question> {
-        view.served.as_ref()?.verify.as_ref()?.1.as_ref().ok().cloned()
+    /// What the product is asked.
+    fn question(readings: &Readings) -> Option<Question> {
+        readings.served.as_ref().ok()?.verify.as_ref()?.1.as_ref().ok().cloned()
     }
 
-    fn names(&self, view: &View) -> Names {
-        let source = &self.credential.spec.secret_ref;
-        let name = ObjectName::new(&self.key.namespace, &source.name);
-        let seen = self.context.index.secret(&name).and_then(|seen| seen.ours);
-        let terms = view.served.as_ref().map(|served| &served.terms);
+    fn names(&self, readings: &Readings) -> Names {
+        let source = facts::source_of(self.credential);
+        let seen = self.context.index.secret(&source).and_then(|seen| seen.ours);
+        let terms = readings.served.as_ref().ok().map(|served| &served.terms);
         Names {
-            source: name,
+            source,
             source_manager: seen.and_then(|seen| seen.controller),
-            target: self.target(),
-            refresh_token_key: source.refresh_token_key().to_owned(),
+            target: facts::target_of(self.credential),
+            refresh_token_key: self.credential.spec.secret_ref.refresh_token_key().to_owned(),
             data_center: terms.and_then(|terms| terms.data_center),
             service: terms.map(|terms| terms.service.clone()).unwrap_or_default(),
             console: terms.map(|terms| terms.console.clone()).unwrap_or_default(),
-            question: Self::question(view),
+            question: Self::question(readings),
             expiry_is_named: terms.is_none_or(|terms| terms.names_expiry),
         }
     }
@@ -421,7 +464,7 @@ impl Pass<'_> {
     /// The next instant at which there may be something to do.
     fn next(
         &self,
-        view: &View,
+        facts: &Facts,
         plan: &Plan,
         status: &ZohoCredentialStatus,
         others: [Option<Time>; 2],
@@ -438,8 +481,8 @@ impl Pass<'_> {
             Plan::Refuse(defect) => defect.again_at,
             Plan::Store | Plan::Suspend | Plan::Release => None,
         };
-        let life = view.observed.target.token().map(|token| token.life);
+        let life = facts.target.token().map(|token| token.life);
         let changes = status::changes_at(status, life, now);
-        others.into_iter().chain([planned, changes]).flatten().filter(|at| *at > now).min()
+        others.into_iter().chain([planned, changes, self.again_at]).flatten().filter(|at| *at > now).min()
     }
 }

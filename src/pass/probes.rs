@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::mint::gate::Gate;
-use zoho_api::Time;
+use crate::mint::gate::{End, Gate};
 use zoho_api::names::ObjectName;
+use zoho_api::{Reason, Time};
 use zoho_client::clock::Clock;
 use zoho_client::transport::Transport;
 use zoho_core::issuer::probe::Question;
-use zoho_core::plan::verify::{Answer, Probe, Verification};
+use zoho_core::plan::verify::{Answer, Probe, Shown, Verification};
+
 use zoho_core::secret::MintedToken;
 
 /// What was answered about the tokens of one object.
@@ -23,7 +24,7 @@ struct Answers {
     uid: Option<String>,
     is_asking: bool,
     last: Option<Probe>,
-    taken: Option<String>,
+    taken: Option<Shown>,
 }
 
 /// Asks products.
@@ -54,11 +55,17 @@ impl Probes {
 
     /// What is known for an object. `was_asked`: by the process before this one, so the first question can wait; the
     /// questions after a restart are spread over one interval.
-    pub(crate) fn known(&self, key: &ObjectName, uid: &str, interval: Duration, was_asked: bool) -> Verification {
+    pub(crate) fn known(
+        &self,
+        key: &ObjectName,
+        uid: &str,
+        (question, interval): (String, Duration),
+        was_asked: bool,
+    ) -> Verification {
         let answers = self.lock().get(key).filter(|answers| answers.uid.as_deref() == Some(uid)).cloned();
         let Answers { last, taken, .. } = answers.unwrap_or_default();
         let first_at = if was_asked { self.started + share_of(interval, uid) } else { self.started };
-        Verification { blocked: None, interval, last, taken, first_at }
+        Verification { blocked: None, question, interval, last, taken, first_at }
     }
 
     /// Asks, unless an answer is on its way already. Returns at once; `key` is woken when the answer is there.
@@ -76,22 +83,25 @@ impl Probes {
         }
         let (probes, key, uid) = (self.clone(), key.clone(), uid.to_owned());
         tokio::spawn(async move {
-            let _pass = probes.gate.enter(question.url.host_str().unwrap_or_default()).await;
-            let answer = probes.transport.show(&question, &token.access_token).await;
-            probes.take_in(&key, &uid, &token.attempt, answer);
+            let mut pass = probes.gate.enter(question.url.host_str().unwrap_or_default(), &uid).await;
+            let answer = pass.carry(probes.transport.show(&question, &token.access_token)).await;
+            let is_silence = answer == Answer::Nothing(Reason::UpstreamTimeout);
+            pass.ended(if is_silence { End::TimedOut } else { End::Answered });
+            let shown = Shown { attempt: token.attempt.clone(), question: question.asked() };
+            probes.take_in(&key, &uid, shown, answer);
         });
     }
 
-    fn take_in(&self, key: &ObjectName, uid: &str, attempt: &str, answer: Answer) {
+    fn take_in(&self, key: &ObjectName, uid: &str, shown: Shown, answer: Answer) {
         let at = self.clock.now();
         if let Some(answers) = self.lock().get_mut(key).filter(|answers| answers.uid.as_deref() == Some(uid)) {
             answers.is_asking = false;
-            answers.last = Some(Probe { at, attempt: attempt.to_owned(), answer });
+            answers.last = Some(Probe { at, shown: shown.clone(), answer });
             if answer == Answer::Taken {
-                answers.taken = Some(attempt.to_owned());
+                answers.taken = Some(shown.clone());
             }
         }
-        tracing::debug!(credential = %key, uid, attempt, ?answer, "product asked about the token");
+        tracing::debug!(credential = %key, uid, attempt = %shown.attempt, ?answer, "product asked about the token");
         // Without a receiver the process is shutting down.
         let _ = self.wake.send(key.clone());
     }

@@ -1,160 +1,191 @@
 //! What a pass does to targets: rehearse a write, store a token, delete what has a former name.
 
-use std::time::Duration;
-
 use k8s_openapi::api::core::v1::Secret;
 use tracing::Instrument as _;
-
-use super::{Effect, Pass, PassError};
-use crate::pass::gather::View;
-use crate::serve::telemetry::SPANS;
-use zoho_api::names::version;
+use zoho_api::names::ObjectVersion;
 use zoho_api::{Reason, Time};
 use zoho_client::apply::{self, Mode};
 use zoho_client::calls::ApiError;
-use zoho_core::plan::{Defect, Target};
+use zoho_core::facts::{self, Readings};
+use zoho_core::memory::{REFUSED_FOR, Refused, Seen, Stored};
+use zoho_core::plan::{Defect, Facts, Target, Write, to_store};
 use zoho_core::secret;
 
-/// A refused write is tried again after this.
-const REFUSED_FOR: Duration = Duration::from_secs(30);
-/// Repairs within `CONFLICT_FOR` after which somebody else is taken to want the target otherwise.
-const MOST_REPAIRS: usize = 5;
-/// How long such a target is left alone.
-const CONFLICT_FOR: Duration = Duration::from_secs(600);
+use super::{Effect, Pass, PassError};
+use crate::serve::telemetry::SPANS;
+
+/// What is known of former targets after a sweep.
+#[derive(Debug, Default)]
+pub(super) struct Swept {
+    /// When the next one may go.
+    pub next: Option<Time>,
+    /// Why one could not be deleted.
+    pub obstacle: Option<Defect>,
+}
 
 impl Pass<'_> {
     /// A dry run of the target's write where it is new, changed, or was refused before: what cannot be stored must not
     /// be minted.
-    pub(super) async fn rehearse(&mut self, view: &View, now: Time) -> Result<Effect, PassError> {
-        if let Some(refused) = self.still_refused(now) {
+    pub(super) async fn rehearse(&mut self, readings: &Readings, now: Time) -> Result<Effect, PassError> {
+        let target = facts::target_of(self.credential);
+        if let Some(refused) = self.memory.refusal(&target, self.generation(), now) {
             return Ok(Effect::Blocked(refused));
         }
-        let occasion = (view.target_version.clone(), self.generation());
-        let verified =
-            matches!(view.observed.target, Target::Ours { intact: true, .. }) && self.memory.refused.is_none();
-        if verified || self.memory.rehearsed.as_ref() == Some(&occasion) {
+        let occasion = (readings.target.version.clone(), self.generation());
+        let is_proven = readings.target.is_intact() && self.memory.refused.is_none();
+        if is_proven || self.memory.rehearsed.as_ref() == Some(&occasion) {
             return Ok(Effect::Done);
         }
-        let observer = self.context.observer();
-        let dummy = match observer.render(self.credential, &secret::dummy_token(now), view.served.as_ref()) {
+        let served = readings.served.as_ref().ok();
+        let dummy = secret::dummy_token(now);
+        let dummy = match facts::render(self.credential, &dummy, served, &self.context.installation) {
             Ok(dummy) => dummy,
             Err(defect) => return Ok(Effect::Blocked(defect)),
         };
-        let name = self.target();
-        match self.write(&dummy, view, Mode::DryRun).await {
+        match self.write(&dummy, readings, Mode::DryRun).await {
             Ok(_) | Err(ApiError::NoDryRun) => {
                 self.memory.rehearsed = Some(occasion);
                 self.memory.refused = None;
                 Ok(Effect::Done)
             }
             Err(ApiError::AlreadyExists | ApiError::Conflict) => {
-                observer.refresh(&name).await?;
+                self.context.gatherer().refresh(&target).await?;
                 Ok(Effect::LookAgain)
             }
-            Err(ApiError::Refused { message }) => Ok(Effect::Blocked(self.refuse(&message, now))),
-            Err(ApiError::NotFound) => Ok(Effect::Blocked(self.refuse("the namespace or the Secret is gone", now))),
-            Err(source) => Err(PassError::Rehearse { name, source }),
+            Err(ApiError::Refused { message }) => Ok(Effect::Blocked(self.refuse(message, now))),
+            Err(ApiError::NotFound) => Ok(Effect::Blocked(self.refuse("the namespace is gone".into(), now))),
+            Err(source) => Err(PassError::Rehearse { name: target, source }),
         }
     }
 
     /// Brings the token that is known to the target.
-    pub(super) async fn store(&mut self, view: &View, now: Time) -> Result<Effect, PassError> {
-        let Some(token) = &view.token else { return Ok(Effect::LookAgain) };
-        if let Some(refused) = self.still_refused(now) {
+    pub(super) async fn store(&mut self, readings: &Readings, facts: &Facts, now: Time) -> Result<Effect, PassError> {
+        let Some(token) = readings.token_to_store(now) else { return Ok(Effect::LookAgain) };
+        if !self.is_confirmed().await? {
+            return Ok(Effect::Outdated);
+        }
+        let target = facts::target_of(self.credential);
+        if let Some(refused) = self.memory.refusal(&target, self.generation(), now) {
             return Ok(Effect::Blocked(refused));
         }
-        if let Some(conflict) = self.conflict(view, token.life.expires_at, now) {
-            return Ok(Effect::Blocked(conflict));
-        }
-        let wanted = match self.context.observer().render(self.credential, token, view.served.as_ref()) {
+        let served = readings.served.as_ref().ok();
+        let wanted = match facts::render(self.credential, token, served, &self.context.installation) {
             Ok(wanted) => wanted,
             Err(defect) => return Ok(Effect::Blocked(defect)),
         };
-        let name = self.target();
-        let span = tracing::info_span!(target: SPANS, "write target", attempt = token.attempt);
-        match self.write(&wanted, view, Mode::Real).instrument(span).await {
+        let brings = to_store(facts, now);
+        let is_repair = brings == Some(Write::Repair) && self.is_for_present_spec();
+        let span = tracing::info_span!(target: SPANS, "write target", attempt = %token.attempt);
+        let mut written = self.write(&wanted, readings, Mode::Real).instrument(span).await;
+        if let (Err(ApiError::Conflict), Some(Write::Newer), Some(owned)) = (&written, brings, self.owned(readings)) {
+            // Somebody writes faster than it can be read: what matters is whose it is, and that is checked on the spot.
+            written = apply::replace_content(&self.context.client, &wanted, owned).await;
+        }
+        match written {
             Ok(written) => {
-                let concerned = self.context.index.apply_secret(&written.metadata);
-                self.context.wake_others(self.key, concerned);
-                self.memory.intact = Some((version(&written.metadata), self.generation()));
-                self.memory.refused = None;
-                self.memory.minting_since = None;
-                tracing::info!(credential = %self.key, uid = self.credential.metadata.uid, generation = self.generation(), target = %name, attempt = token.attempt, expires_at = %token.life.expires_at, "token stored");
+                if is_repair {
+                    self.memory.note_repair(now);
+                }
+                self.stored(&written, &wanted, token.attempt.clone());
+                tracing::info!(credential = %self.key, uid = self.credential.metadata.uid, generation = self.generation(), %target, attempt = %token.attempt, expires_at = %token.life.expires_at, "token stored");
                 Ok(Effect::Done)
             }
             Err(ApiError::AlreadyExists | ApiError::Conflict | ApiError::NotFound) => {
-                self.context.observer().refresh(&name).await?;
+                self.context.gatherer().refresh(&target).await?;
                 Ok(Effect::LookAgain)
             }
-            Err(ApiError::Refused { message }) => Ok(Effect::Blocked(self.refuse(&message, now))),
-            Err(source) => Err(PassError::Write { name, source }),
+            Err(ApiError::Refused { message }) => Ok(Effect::Blocked(self.refuse(message, now))),
+            Err(source) => Err(PassError::Write { name: target, source }),
         }
     }
 
-    async fn write(&self, wanted: &Secret, view: &View, mode: Mode) -> Result<Secret, ApiError> {
-        match (&view.observed.target, &view.target_version) {
+    /// Takes in what a write left. Only what is as it was meant is called intact: admission may have changed it.
+    fn stored(&mut self, written: &Secret, wanted: &Secret, attempt: zoho_api::names::AttemptId) {
+        let concerned = self.context.index.apply_secret(&written.metadata);
+        self.context.wake_others(self.key, concerned);
+        let seen = Seen { version: ObjectVersion::of(&written.metadata), generation: self.generation() };
+        self.memory.intact = secret::is_intact(written, wanted).then_some(seen);
+        let target = facts::target_of(self.credential);
+        self.memory.stored = Some(Stored { attempt, target, generation: self.generation() });
+        self.memory.refused = None;
+        self.memory.minting_since = None;
+    }
+
+    async fn write(&self, wanted: &Secret, readings: &Readings, mode: Mode) -> Result<Secret, ApiError> {
+        match (&readings.target.target, &readings.target.version) {
             (Target::Ours { .. }, Some(at)) => {
-                apply::update_target(&self.context.client, wanted, at, view.target.as_ref(), mode).await
+                let present = readings.target.present.as_ref();
+                apply::update_target(&self.context.client, wanted, at, present, mode).await
             }
             _ => apply::create_target(&self.context.client, wanted, mode).await,
         }
     }
 
-    fn still_refused(&self, now: Time) -> Option<Defect> {
-        self.memory.refused.clone().filter(|defect| defect.again_at.is_some_and(|again_at| again_at > now))
+    /// uid of the target, where it is known to have our owner reference already.
+    fn owned<'r>(&self, readings: &'r Readings) -> Option<&'r str> {
+        let uid = self.credential.metadata.uid.as_ref();
+        let present = readings.target.present.as_ref()?;
+        let owners = present.metadata.owner_references.iter().flatten();
+        let is_ours = owners.into_iter().any(|owner| Some(&owner.uid) == uid && owner.controller == Some(true));
+        present.metadata.uid.as_deref().filter(|_| is_ours)
     }
 
-    fn refuse(&mut self, words: &str, now: Time) -> Defect {
-        let message = format!("The API server refuses to write Secret {}: {words}.", self.target());
-        let defect = Defect { reason: Reason::WriteRefused, message, again_at: Some(now + REFUSED_FOR) };
-        self.memory.refused = Some(defect.clone());
+    /// Was the target written for the present spec before? What differs then was changed by somebody else.
+    fn is_for_present_spec(&self) -> bool {
+        let is_present = |generation: i64| generation == self.generation();
+        self.memory.intact.as_ref().is_some_and(|seen| is_present(seen.generation))
+            || self.memory.stored.as_ref().is_some_and(|stored| is_present(stored.generation))
+    }
+
+    fn refuse(&mut self, words: String, now: Time) -> Defect {
+        let target = facts::target_of(self.credential);
+        let refused = Refused { target, generation: self.generation(), words, at: now };
+        let defect = refused.defect();
+        self.memory.refused = Some(refused);
         defect
     }
 
-    /// Does somebody keep changing the target? A renewal is no repair.
-    fn conflict(&mut self, view: &View, new_expiry: Time, now: Time) -> Option<Defect> {
-        let Target::Ours { token, intact: false } = &view.observed.target else { return None };
-        let by_us = self.memory.intact.as_ref().is_none_or(|(_, generation)| *generation != self.generation());
-        if by_us || token.as_ref().is_some_and(|token| token.life.expires_at < new_expiry) {
-            return None;
-        }
-        self.memory.repairs.retain(|repair| *repair + CONFLICT_FOR > now);
-        if self.memory.repairs.len() < MOST_REPAIRS {
-            self.memory.repairs.push(now);
-            return None;
-        }
-        let managers = view.target.iter().flat_map(|target| target.metadata.managed_fields.iter().flatten());
-        let manager = managers.filter_map(|entry| entry.manager.clone()).find(|manager| manager != "zoho-operator");
-        let manager = manager.unwrap_or_else(|| "another client".into());
-        let message = format!(
-            "{manager} keeps changing Secret {}, which this ZohoCredential owns: it was put back {MOST_REPAIRS} times. Stop it from writing that Secret, or set spec.target.name to another name.",
-            self.target()
-        );
-        let again_at = self.memory.repairs.first().map(|first| *first + CONFLICT_FOR);
-        Some(Defect { reason: Reason::TargetConflict, message, again_at })
-    }
-
-    /// Deletes targets of former names once their token has died: pods that still mount them go on working until then.
-    /// Returns when the next one is due.
-    pub(super) async fn sweep_former_targets(&self, now: Time) -> Result<Option<Time>, PassError> {
-        let Some(uid) = self.credential.metadata.uid.as_deref() else { return Ok(None) };
-        let mut next: Option<Time> = None;
-        for (name, seen) in self.context.index.controlled_by(uid) {
-            let Some(stamp) = seen.ours.and_then(|ours| ours.stamp) else { continue };
-            if name.namespace != self.key.namespace || name == self.target() {
+    /// Deletes targets of former names once their token has expired and their successor holds one: pods that still mount
+    /// them go on working until then. What stands in the way is reported, and tried again.
+    pub(super) async fn sweep_former_targets(&mut self, facts: &Facts, now: Time) -> Swept {
+        let mut swept = Swept::default();
+        let has_successor =
+            matches!(&facts.target, Target::Ours { token: Some(token), .. } if token.life.is_alive(now));
+        let uid = self.credential.metadata.uid.as_deref().filter(|_| has_successor);
+        for (name, seen) in uid.map(|uid| self.context.index.controlled_by(uid)).unwrap_or_default() {
+            let Some(stamp) = seen.ours.as_ref().and_then(|ours| ours.stamp.clone()) else { continue };
+            if name.namespace != self.key.namespace || name == facts::target_of(self.credential) {
                 continue;
             }
-            if stamp.life.expires_at > now {
-                next = [next, Some(stamp.life.expires_at)].into_iter().flatten().min();
+            let mut later = |at: Time| swept.next = [swept.next, Some(at)].into_iter().flatten().min();
+            if stamp.life.expires_at.min(now + stamp.life.span()) > now {
+                later(stamp.life.expires_at);
                 continue;
+            }
+            if !matches!(self.is_confirmed().await, Ok(true)) {
+                // What is the target now is looked at first.
+                later(Self::look_again_at(now));
+                return swept;
             }
             match apply::delete_target(&self.context.client, &name, &seen.version).await {
-                Ok(()) => tracing::info!(credential = %self.key, target = %name, "former target deleted"),
-                // It changed meanwhile; the watch tells, and the next pass looks again.
-                Err(ApiError::NotFound | ApiError::Conflict) => {}
-                Err(source) => return Err(PassError::Delete { name, source }),
+                Ok(()) => {
+                    self.context.index.secret_not_found(&name, Some(&seen));
+                    tracing::info!(credential = %self.key, target = %name, "former target deleted");
+                }
+                Err(ApiError::NotFound) => drop(self.context.index.secret_not_found(&name, Some(&seen))),
+                // It changed meanwhile: it is read, and the next pass looks again.
+                Err(ApiError::Conflict) => {
+                    later(Self::look_again_at(now));
+                    drop(self.context.gatherer().refresh(&name).await);
+                }
+                Err(error) => {
+                    later(now + REFUSED_FOR * 2);
+                    tracing::warn!(credential = %self.key, target = %name, error = &error as &dyn std::error::Error, "former target not deleted; it is tried again");
+                    let message = format!("Former target Secret {name} cannot be deleted: {error}. It is tried again.");
+                    swept.obstacle = Some(Defect { reason: Reason::WriteRefused, message, again_at: None });
+                }
             }
         }
-        Ok(next)
+        swept
     }
 }

@@ -1,11 +1,12 @@
-//! What is served over HTTP: `/livez` says whether the queue moves, `/readyz` what is waited for by name.
+//! What is served over HTTP: `/livez` says whether queue and watches move, `/readyz` by name what is waited for or tells
+//! nothing any more.
 
 pub(crate) mod clients;
 pub(crate) mod metrics;
 pub(crate) mod series;
 pub(crate) mod telemetry;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,37 +27,92 @@ const STUCK_AFTER: Duration = Duration::from_secs(60);
 /// What is waited for until the watches are known by name.
 const START: &str = "the start of the watches";
 
+/// A watch makes a step, also one in vain, at least every two minutes; without one for this long its task is stuck.
+const WATCH_STUCK_AFTER: Duration = Duration::from_secs(180);
+/// A watch that fails may have been well so recently before `/readyz` says so: most are open again in a second.
+const MAY_FAIL_FOR: Duration = Duration::from_secs(30);
+
+/// How one of the watches does.
+#[derive(Clone, Copy, Debug)]
+struct Watched {
+    /// It has listed everything once.
+    has_listed: bool,
+    /// Its last step.
+    turned_at: Instant,
+    /// When it last told something.
+    well_at: Instant,
+    state: State,
+    /// Nothing goes on without it. Of the others, those of one namespace each, one is enough.
+    is_essential: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Well,
+    Fails,
+    /// The API server says that this is not for us.
+    Refused,
+}
+
 /// What the endpoints tell.
 #[derive(Clone)]
 pub(crate) struct Health {
     started: Instant,
     last_turn: Arc<AtomicU64>,
-    /// What has not listed yet, by name.
-    waits_for: Arc<Mutex<BTreeSet<String>>>,
+    /// The watches, by name.
+    watches: Arc<Mutex<BTreeMap<String, Watched>>>,
     leadership: Leadership,
 }
 
 impl Health {
     /// Not ready until something was waited for and has come.
     pub(crate) fn new(leadership: Leadership) -> Self {
-        let waits_for = Arc::new(Mutex::new(BTreeSet::from([START.to_owned()])));
-        Self { started: Instant::now(), last_turn: Arc::default(), waits_for, leadership }
+        Self { started: Instant::now(), last_turn: Arc::default(), watches: Arc::default(), leadership }
     }
 
-    fn waits_for(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.waits_for.lock().unwrap_or_else(PoisonError::into_inner)
+    fn watches(&self) -> MutexGuard<'_, BTreeMap<String, Watched>> {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Not ready before [`Self::has`] is told of all of these.
-    pub(crate) fn wait_for(&self, names: impl IntoIterator<Item = String>) {
-        let mut waits_for = self.waits_for();
-        waits_for.remove(START);
-        waits_for.extend(names);
+    /// Not ready before [`Self::has`] is told of all of these. Those that are not essential may be refused.
+    pub(crate) fn wait_for(&self, names: impl IntoIterator<Item = String>, is_essential: bool) {
+        let now = Instant::now();
+        let new = Watched { has_listed: false, turned_at: now, well_at: now, state: State::Well, is_essential };
+        self.watches().extend(names.into_iter().map(|name| (name, new)));
+    }
+
+    fn of(&self, name: &str, say: impl FnOnce(&mut Watched, Instant)) {
+        if let Some(watched) = self.watches().get_mut(name) {
+            say(watched, Instant::now());
+        }
     }
 
     /// It has come.
     pub(crate) fn has(&self, name: &str) {
-        self.waits_for().remove(name);
+        self.of(name, |watched, now| {
+            watched.has_listed = true;
+            (watched.state, watched.well_at) = (State::Well, now);
+        });
+    }
+
+    /// The watch told something.
+    pub(crate) fn is_well(&self, name: &str) {
+        self.of(name, |watched, now| (watched.state, watched.well_at) = (State::Well, now));
+    }
+
+    /// The watch failed; it is tried again.
+    pub(crate) fn fails(&self, name: &str) {
+        self.of(name, |watched, _| watched.state = State::Fails);
+    }
+
+    /// The API server says that the watch is not for us; it is tried again.
+    pub(crate) fn is_refused(&self, name: &str) {
+        self.of(name, |watched, _| watched.state = State::Refused);
+    }
+
+    /// The watch's task makes a step.
+    pub(crate) fn turns(&self, name: &str) {
+        self.of(name, |watched, now| watched.turned_at = now);
     }
 
     /// The queue has looked up.
@@ -66,26 +122,64 @@ impl Health {
 
     fn livez(&self) -> (StatusCode, String) {
         let silent = self.started.elapsed().as_secs().saturating_sub(self.last_turn.load(Ordering::Relaxed));
-        if silent < STUCK_AFTER.as_secs() {
-            (StatusCode::OK, "ok\n".into())
-        } else {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("the queue has not moved for {silent} s\n"))
+        if silent >= STUCK_AFTER.as_secs() {
+            return (StatusCode::SERVICE_UNAVAILABLE, format!("the queue has not moved for {silent} s\n"));
         }
+        let watches = self.watches();
+        let stuck = watches.iter().find(|(_, watched)| watched.turned_at.elapsed() >= WATCH_STUCK_AFTER);
+        stuck.map_or_else(
+            || (StatusCode::OK, "ok\n".into()),
+            |(name, watched)| {
+                let silent = watched.turned_at.elapsed().as_secs();
+                (StatusCode::SERVICE_UNAVAILABLE, format!("{name} has not moved for {silent} s\n"))
+            },
+        )
     }
 
-    /// A standby is ready too: it could lead at once, and an upgrade must not wait for it to lead.
-    fn readyz(&self) -> (StatusCode, String) {
-        let waits_for = self.waits_for();
-        if !waits_for.is_empty() {
-            let names: Vec<&str> = waits_for.iter().map(String::as_str).collect();
-            return (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for {}\n", names.join(", ")));
-        }
-        let standing = match self.leadership.standing() {
-            Standing::Leading => "ok: leading\n",
-            Standing::Standby => "ok: standby, another replica leads\n",
-            Standing::Lost { .. } => "ok: the lease is lost, ending\n",
+    /// What keeps this process from being ready; `Ok`: nothing does, and what is refused, by name.
+    fn readiness(&self) -> Result<Vec<String>, String> {
+        let watches = self.watches();
+        let named = |is: &dyn Fn(&Watched) -> bool| {
+            watches.iter().filter(|(_, watched)| is(watched)).map(|(name, _)| name.clone()).collect::<Vec<_>>()
         };
-        (StatusCode::OK, standing.into())
+        if watches.is_empty() {
+            return Err(format!("waiting for {START}\n"));
+        }
+        let is_served = |watched: &Watched| !watched.is_essential && watched.has_listed;
+        let may_be_refused = watches.values().any(is_served);
+        let is_excused = |watched: &Watched| watched.state == State::Refused && !watched.is_essential && may_be_refused;
+        let waits_for = named(&|watched| !watched.has_listed && !is_excused(watched));
+        if !waits_for.is_empty() {
+            return Err(format!("waiting for {}\n", waits_for.join(", ")));
+        }
+        let fails = |watched: &Watched| watched.state != State::Well && watched.well_at.elapsed() > MAY_FAIL_FOR;
+        let failing = named(&|watched| fails(watched) && !is_excused(watched));
+        if !failing.is_empty() {
+            return Err(format!("no news: {}\n", failing.join(", ")));
+        }
+        Ok(named(&is_excused))
+    }
+
+    /// What `/readyz` says.
+    #[cfg(test)]
+    pub(crate) fn ready_text(&self) -> String {
+        self.readyz().1
+    }
+
+    /// A standby is ready too: it could lead at once, and an upgrade must not wait for it to lead. So is one that may not
+    /// read some of its namespaces: it serves the others.
+    fn readyz(&self) -> (StatusCode, String) {
+        let refused = match self.readiness() {
+            Ok(refused) => refused,
+            Err(why) => return (StatusCode::SERVICE_UNAVAILABLE, why),
+        };
+        let standing = match self.leadership.standing() {
+            Standing::Leading => "ok: leading",
+            Standing::Standby => "ok: standby, another replica leads",
+            Standing::Lost { .. } => "ok: the lease is lost, ending",
+        };
+        let refused = if refused.is_empty() { String::new() } else { format!("; refused: {}", refused.join(", ")) };
+        (StatusCode::OK, format!("{standing}{refused}\n"))
     }
 }
 
@@ -153,26 +247,88 @@ async fn listen(address: &str) -> anyhow::Result<TcpListener> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn readyz_names_what_is_waited_for() {
+    const SECRETS: &str = "the list of secrets";
+    const CREDENTIALS: &str = "the list of zohocredentials";
+    const LEDGERS: &str = "the list of zohomintledgers in namespace own";
+
+    fn waiting() -> Health {
         let health = Health::new(Leadership::alone());
         assert_eq!(health.readyz().1, "waiting for the start of the watches\n");
-        health.wait_for(["the list of secrets", "the list of zohocredentials"].map(str::to_owned));
-        health.has("the list of secrets");
-        let expected = (StatusCode::SERVICE_UNAVAILABLE, "waiting for the list of zohocredentials\n".to_owned());
-        assert_eq!(health.readyz(), expected);
-        health.has("the list of zohocredentials");
+        health.wait_for([LEDGERS.to_owned()], true);
+        health.wait_for([SECRETS, CREDENTIALS].map(str::to_owned), false);
+        health
+    }
+
+    fn ready() -> Health {
+        let health = waiting();
+        for name in [SECRETS, CREDENTIALS, LEDGERS] {
+            health.has(name);
+        }
         assert_eq!(health.readyz(), (StatusCode::OK, "ok: leading\n".to_owned()));
+        health
+    }
+
+    #[tokio::test]
+    async fn readyz_names_what_is_waited_for() {
+        let health = waiting();
+        health.has(SECRETS);
+        let expected = format!("waiting for {CREDENTIALS}, {LEDGERS}\n");
+        assert_eq!(health.readyz(), (StatusCode::SERVICE_UNAVAILABLE, expected));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn livez_fails_when_the_queue_is_stuck() {
-        let health = Health::new(Leadership::alone());
+    async fn readyz_names_the_watch_that_tells_nothing_any_more_and_forgives_a_moment() {
+        let health = ready();
+        health.fails(SECRETS);
+        assert_eq!(health.readyz().0, StatusCode::OK, "it told something just now");
+        tokio::time::advance(Duration::from_secs(31)).await;
+        assert_eq!(health.readyz(), (StatusCode::SERVICE_UNAVAILABLE, format!("no news: {SECRETS}\n")));
+        health.is_well(SECRETS);
+        assert_eq!(health.readyz().0, StatusCode::OK);
+        // Silence was found after minutes: it has lasted for long enough already.
+        tokio::time::advance(Duration::from_secs(120)).await;
+        assert_eq!(health.readyz().0, StatusCode::OK, "a quiet watch is no failing one");
+        health.fails(SECRETS);
+        assert_eq!(health.readyz().0, StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[tokio::test]
+    async fn namespace_that_is_refused_does_not_keep_the_others_from_being_served() {
+        let health = waiting();
+        health.wait_for(["the list of secrets in namespace b".to_owned()], false);
+        health.is_refused("the list of secrets in namespace b");
+        for name in [SECRETS, CREDENTIALS] {
+            health.has(name);
+        }
+        assert_eq!(health.readyz().1, format!("waiting for {LEDGERS}\n"), "nothing goes without the ledgers");
+        health.has(LEDGERS);
+        let expected = "ok: leading; refused: the list of secrets in namespace b\n".to_owned();
+        assert_eq!(health.readyz(), (StatusCode::OK, expected));
+
+        let health = waiting();
+        health.has(LEDGERS);
+        for name in [SECRETS, CREDENTIALS] {
+            health.is_refused(name);
+        }
+        assert_eq!(health.readyz().0, StatusCode::SERVICE_UNAVAILABLE, "where all are refused, nothing is served");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn livez_fails_when_the_queue_or_a_watch_is_stuck() {
+        let health = ready();
         tokio::time::advance(Duration::from_secs(59)).await;
         assert_eq!(health.livez().0, StatusCode::OK);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(health.livez(), (StatusCode::SERVICE_UNAVAILABLE, "the queue has not moved for 60 s\n".to_owned()));
         health.turn();
+        assert_eq!(health.livez().0, StatusCode::OK);
+        tokio::time::advance(Duration::from_secs(120)).await;
+        health.turn();
+        for name in [CREDENTIALS, LEDGERS] {
+            health.turns(name);
+        }
+        assert_eq!(health.livez().1, format!("{SECRETS} has not moved for 180 s\n"));
+        health.turns(SECRETS);
         assert_eq!(health.livez().0, StatusCode::OK);
     }
 }

@@ -48,7 +48,7 @@ impl Collector for Series {
         let credentials = if leads { self.index.credentials() } else { Vec::new() };
         let now = self.clock.now();
         let live = |status: &ZohoCredentialStatus| {
-            let ledger = self.ledgers.view(status.ledger.as_deref()?, false, now);
+            let ledger = self.ledgers.look(status.ledger.as_ref()?, false, now);
             i64::try_from(budget::live(&ledger, now)).ok()
         };
         let gauges: [PerCredential<'_>; 5] = [

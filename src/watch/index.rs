@@ -1,6 +1,7 @@
 //! What the watches told: the credentials, and of every Secret its version and, where it is ours, its stamp.
 //!
-//! Answers without a call which objects a Secret concerns and whether it changed. A few hundred bytes a Secret.
+//! Answers without a call which objects a Secret concerns and whether it changed. A few hundred bytes a Secret. What
+//! counts when news and answers contradict each other is decided in [`zoho_core::mirror`].
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,8 +10,9 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 
-use zoho_api::names::{ObjectName, is_older};
+use zoho_api::names::ObjectName;
 use zoho_api::{ZohoCredential, keys};
+use zoho_core::mirror::{Disagreement, Mirror, Scope, Taken, Version, Versioned, number};
 use zoho_core::ownership::SecretSeen;
 
 /// A credential as the watch told of it.
@@ -29,14 +31,52 @@ impl CredentialSeen {
             Self::Unreadable(meta, _) => meta,
         }
     }
+
+    fn of(credential: DeserializeGuard<ZohoCredential>) -> Self {
+        match credential.0 {
+            Ok(mut credential) => {
+                credential.metadata.managed_fields = None;
+                if let Some(annotations) = &mut credential.metadata.annotations {
+                    annotations.retain(|key, _| key == keys::RENEW_REQUESTED);
+                }
+                Self::Readable(Arc::new(credential))
+            }
+            Err(unreadable) => Self::Unreadable(Arc::new(unreadable.metadata), unreadable.error),
+        }
+    }
+}
+
+impl Versioned for CredentialSeen {
+    fn uid(&self) -> &str {
+        self.meta().uid.as_deref().unwrap_or_default()
+    }
+
+    fn resource_version(&self) -> &str {
+        self.meta().resource_version.as_deref().unwrap_or_default()
+    }
+}
+
+/// What a watch tells of the objects that it covers.
+#[derive(Debug)]
+pub(crate) enum News<K> {
+    /// A list of this version has this object.
+    Listed(K, Version),
+    /// A list of this version had these objects and no others.
+    Only(HashSet<ObjectName>, Version),
+    /// The object is there, like this.
+    Changed(K),
+    /// The object is gone; its version is that of the deletion.
+    Gone(K),
+    /// Nothing else has changed up to this version.
+    Progress(Version),
 }
 
 #[derive(Default)]
 struct Inner {
-    credentials: HashMap<ObjectName, CredentialSeen>,
+    credentials: Mirror<CredentialSeen>,
     /// Credentials by the Secrets that they name, as source or as target.
     by_secret: HashMap<ObjectName, BTreeSet<ObjectName>>,
-    secrets: HashMap<ObjectName, SecretSeen>,
+    secrets: Mirror<SecretSeen>,
     /// Secrets by the uid of their controller.
     by_controller: HashMap<String, BTreeSet<ObjectName>>,
 }
@@ -65,16 +105,6 @@ impl Index {
         self.lock().secrets.get(key).cloned()
     }
 
-    /// Other credentials that name the Secret as source or target.
-    pub(crate) fn named_by(&self, secret: &ObjectName) -> Vec<ObjectName> {
-        self.lock().by_secret.get(secret).into_iter().flatten().cloned().collect()
-    }
-
-    /// Every Secret that a credential names.
-    pub(crate) fn named_secrets(&self) -> HashSet<ObjectName> {
-        self.lock().by_secret.keys().cloned().collect()
-    }
-
     /// The Secrets that an object controls.
     pub(crate) fn controlled_by(&self, uid: &str) -> Vec<(ObjectName, SecretSeen)> {
         let inner = self.lock();
@@ -88,7 +118,7 @@ impl Index {
             CredentialSeen::Readable(credential) => Some(credential.clone()),
             CredentialSeen::Unreadable(..) => None,
         };
-        self.lock().credentials.values().filter_map(readable).collect()
+        self.lock().credentials.iter().filter_map(|(_, seen)| readable(seen)).collect()
     }
 
     /// All credentials that could not be read.
@@ -98,102 +128,194 @@ impl Index {
         unreadable.map(|(key, _)| key.clone()).collect()
     }
 
-    /// A credential was added or changed, told by the watch or by the answer to an own write.
-    pub(crate) fn apply_credential(&self, credential: DeserializeGuard<ZohoCredential>) -> Concerned {
-        let seen = match credential.0 {
-            Ok(mut credential) => {
-                credential.metadata.managed_fields = None;
-                if let Some(annotations) = &mut credential.metadata.annotations {
-                    annotations.retain(|key, _| key == keys::RENEW_REQUESTED);
-                }
-                CredentialSeen::Readable(Arc::new(credential))
+    /// The watch of credentials tells something.
+    pub(crate) fn credentials_told(&self, scope: &Scope, news: News<DeserializeGuard<ZohoCredential>>) -> Concerned {
+        let mut inner = self.lock();
+        match news {
+            News::Listed(credential, at) => {
+                let seen = CredentialSeen::of(credential);
+                let key = ObjectName::of(seen.meta());
+                let taken = inner.credentials.listed(scope, &key, seen, at);
+                inner.relink(key, taken)
             }
-            Err(unreadable) => CredentialSeen::Unreadable(Arc::new(unreadable.metadata), unreadable.error),
-        };
+            News::Only(present, at) => {
+                let gone = inner.credentials.only(scope, &present, at);
+                let relink = |(key, before)| inner.relink(key, Taken::InPlaceOf(Some(before)));
+                gone.into_iter().flat_map(relink).collect()
+            }
+            News::Changed(credential) => {
+                let seen = CredentialSeen::of(credential);
+                let key = ObjectName::of(seen.meta());
+                let taken = inner.credentials.changed(scope, &key, seen);
+                inner.relink(key, taken)
+            }
+            News::Gone(credential) => {
+                let seen = CredentialSeen::of(credential);
+                let key = ObjectName::of(seen.meta());
+                let taken = inner.credentials.gone(scope, &key, number(seen.resource_version()));
+                inner.relink(key, taken)
+            }
+            News::Progress(version) => {
+                inner.credentials.has_told(scope, version);
+                Vec::new()
+            }
+        }
+    }
+
+    /// The watch of Secrets tells something.
+    pub(crate) fn secrets_told(&self, scope: &Scope, news: News<SecretMeta>) -> Concerned {
+        let mut inner = self.lock();
+        match news {
+            News::Listed(SecretMeta { metadata, .. }, at) => {
+                let key = ObjectName::of(&metadata);
+                let taken = inner.secrets.listed(scope, &key, SecretSeen::of(&metadata), at);
+                inner.reown(&key, taken)
+            }
+            News::Only(present, at) => {
+                let gone = inner.secrets.only(scope, &present, at);
+                let reown = |(key, before): (ObjectName, SecretSeen)| inner.reown(&key, Taken::InPlaceOf(Some(before)));
+                gone.into_iter().flat_map(reown).collect()
+            }
+            News::Changed(SecretMeta { metadata, .. }) => {
+                let key = ObjectName::of(&metadata);
+                let taken = inner.secrets.changed(scope, &key, SecretSeen::of(&metadata));
+                inner.reown(&key, taken)
+            }
+            News::Gone(SecretMeta { metadata, .. }) => {
+                let key = ObjectName::of(&metadata);
+                let version = number(metadata.resource_version.as_deref().unwrap_or_default());
+                let taken = inner.secrets.gone(scope, &key, version);
+                inner.reown(&key, taken)
+            }
+            News::Progress(version) => {
+                inner.secrets.has_told(scope, version);
+                Vec::new()
+            }
+        }
+    }
+
+    /// An answer to a read or a write of a credential. Taken in only where it is news, see [`Mirror::answered`].
+    pub(crate) fn apply_credential(&self, credential: DeserializeGuard<ZohoCredential>) -> Concerned {
+        let seen = CredentialSeen::of(credential);
         let key = ObjectName::of(seen.meta());
         let mut inner = self.lock();
-        if let Some(known) = inner.credentials.get(&key) {
-            let (new, old) = (seen.meta(), known.meta());
-            let versions = new.resource_version.as_deref().zip(old.resource_version.as_deref());
-            if new.uid == old.uid && versions.is_some_and(|(new, old)| new == old || is_older(new, old)) {
-                return Vec::new();
-            }
-        }
-        inner.unlink(&key);
-        if let CredentialSeen::Readable(credential) = &seen {
-            for secret in secrets_of(&key, credential) {
-                inner.by_secret.entry(secret).or_default().insert(key.clone());
-            }
-        }
-        inner.credentials.insert(key.clone(), seen);
-        vec![key]
+        let taken = inner.credentials.answered(&key, seen);
+        inner.relink(key, taken)
     }
 
-    /// A credential is gone.
-    pub(crate) fn delete_credential(&self, meta: &ObjectMeta) -> Concerned {
-        let key = ObjectName::of(meta);
+    /// An answer that a credential does not exist. `asked` is its metadata as it was known when the call was made: where
+    /// something newer is known by now, the answer is about the past.
+    pub(crate) fn credential_not_found(&self, key: &ObjectName, asked: &ObjectMeta) -> Concerned {
         let mut inner = self.lock();
-        inner.unlink(&key);
-        inner.credentials.remove(&key);
-        vec![key]
+        let asked = asked.uid.as_deref().zip(asked.resource_version.as_deref());
+        let taken = inner.credentials.not_found(key, asked);
+        inner.relink(key.clone(), taken)
     }
 
-    /// A Secret was added or changed, told by the watch or by the answer to an own write.
+    /// An answer to a read or a write of a Secret. Taken in only where it is news, see [`Mirror::answered`].
     pub(crate) fn apply_secret(&self, meta: &ObjectMeta) -> Concerned {
         let key = ObjectName::of(meta);
-        let seen = SecretSeen::of(meta);
         let mut inner = self.lock();
-        if inner.secrets.get(&key).is_some_and(|known| *known == seen || seen.is_older_than(known)) {
-            return Vec::new();
-        }
-        inner.put_secret(&key, Some(seen));
-        inner.by_secret.get(&key).into_iter().flatten().cloned().collect()
+        let taken = inner.secrets.answered(&key, SecretSeen::of(meta));
+        inner.reown(&key, taken)
     }
 
-    /// A Secret is gone.
-    pub(crate) fn delete_secret(&self, meta: &ObjectMeta) -> Concerned {
-        let key = ObjectName::of(meta);
+    /// An answer that a Secret does not exist. `asked` is what was known when the call was made.
+    pub(crate) fn secret_not_found(&self, key: &ObjectName, asked: Option<&SecretSeen>) -> Concerned {
         let mut inner = self.lock();
-        inner.put_secret(&key, None);
-        inner.by_secret.get(&key).into_iter().flatten().cloned().collect()
+        let taken = inner.secrets.not_found(key, asked.map(|seen| (seen.uid(), seen.resource_version())));
+        inner.reown(key, taken)
     }
 
-    /// The watch of a namespace (`None`: of all) has listed all credentials there are: others are gone.
-    pub(crate) fn retain_credentials(&self, namespace: Option<&str>, present: &HashSet<ObjectName>) -> Concerned {
+    /// Forgets the Secrets of a scope that nobody asks about, where Secrets are not watched: those that no credential names
+    /// and that no credential owns.
+    pub(crate) fn forget_secrets(&self, scope: &Scope) {
+        let wanted = self.wanted_secrets(scope);
         let mut inner = self.lock();
-        let gone = absent(inner.credentials.keys(), namespace, present);
-        for key in &gone {
-            inner.unlink(key);
-            inner.credentials.remove(key);
+        let covers = |key: &ObjectName| scope.as_ref().is_none_or(|namespace| *namespace == key.namespace);
+        for (key, before) in inner.secrets.forget(|key| !covers(key) || wanted.contains(key)) {
+            inner.reown(&key, Taken::InPlaceOf(Some(before)));
         }
-        gone
     }
 
-    /// The watch of a namespace (`None`: of all) has listed all Secrets there are: others are gone.
-    pub(crate) fn retain_secrets(&self, namespace: Option<&str>, present: &HashSet<ObjectName>) -> Concerned {
-        let mut inner = self.lock();
-        let mut concerned = Vec::new();
-        for key in absent(inner.secrets.keys(), namespace, present) {
-            inner.put_secret(&key, None);
-            concerned.extend(inner.by_secret.get(&key).into_iter().flatten().cloned());
+    /// Every Secret of a scope that a credential names, and every one known that a credential owns: a target of a former
+    /// name is named by nobody and has to be deleted when its token expires.
+    pub(crate) fn wanted_secrets(&self, scope: &Scope) -> HashSet<ObjectName> {
+        let inner = self.lock();
+        let uids = inner.credentials.iter().map(|(_, seen)| seen.uid());
+        let owned = uids.filter_map(|uid| inner.by_controller.get(uid)).flatten();
+        let covers = |key: &&ObjectName| scope.as_ref().is_none_or(|namespace| *namespace == key.namespace);
+        inner.by_secret.keys().chain(owned).filter(covers).cloned().collect()
+    }
+
+    /// Is a list of this version about the past? See [`Mirror::is_past`].
+    pub(crate) fn is_past(&self, kind: Kind, scope: &Scope, version: Version) -> bool {
+        let inner = self.lock();
+        match kind {
+            Kind::Credentials => inner.credentials.is_past(scope, version),
+            Kind::Secrets => inner.secrets.is_past(scope, version),
         }
-        concerned
+    }
+
+    /// Where a list and what is known do not agree. See [`Mirror::disagreements`].
+    pub(crate) fn disagreements(
+        &self,
+        kind: Kind,
+        scope: &Scope,
+        listed: &HashMap<ObjectName, String>,
+    ) -> Vec<Disagreement> {
+        let inner = self.lock();
+        match kind {
+            Kind::Credentials => inner.credentials.disagreements(scope, listed, MOST_DISAGREEMENTS),
+            Kind::Secrets => inner.secrets.disagreements(scope, listed, MOST_DISAGREEMENTS),
+        }
+    }
+
+    /// The cluster's history went back: the next list counts whatever its version.
+    pub(crate) fn doubt(&self, kind: Kind, scope: &Scope) {
+        let mut inner = self.lock();
+        match kind {
+            Kind::Credentials => inner.credentials.doubt(scope),
+            Kind::Secrets => inner.secrets.doubt(scope),
+        }
     }
 }
 
-fn absent<'a>(
-    known: impl Iterator<Item = &'a ObjectName>,
-    namespace: Option<&str>,
-    present: &HashSet<ObjectName>,
-) -> Vec<ObjectName> {
-    let in_scope = |key: &&ObjectName| namespace.is_none_or(|namespace| *key.namespace == *namespace);
-    known.filter(in_scope).filter(|key| !present.contains(*key)).cloned().collect()
+/// Which of the kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The credentials.
+    Credentials,
+    /// The Secrets.
+    Secrets,
 }
+
+/// So many objects are read to judge a list.
+const MOST_DISAGREEMENTS: usize = 5;
 
 impl Inner {
-    fn put_secret(&mut self, key: &ObjectName, seen: Option<SecretSeen>) {
+    /// Keeps the Secrets that credentials name in step with a credential that was taken in, or is gone.
+    fn relink(&mut self, key: ObjectName, taken: Taken<CredentialSeen>) -> Concerned {
+        let Taken::InPlaceOf(before) = taken else { return Vec::new() };
+        for secret in before.iter().flat_map(|before| before.secrets(&key)) {
+            if let Some(names) = self.by_secret.get_mut(&secret) {
+                names.remove(&key);
+                if names.is_empty() {
+                    self.by_secret.remove(&secret);
+                }
+            }
+        }
+        for secret in self.credentials.get(&key).map(|now| now.secrets(&key)).unwrap_or_default() {
+            self.by_secret.entry(secret).or_default().insert(key.clone());
+        }
+        vec![key]
+    }
+
+    /// Keeps the Secrets of each owner in step with a Secret that was taken in, or is gone. Returns whom it concerns.
+    fn reown(&mut self, key: &ObjectName, taken: Taken<SecretSeen>) -> Concerned {
+        let Taken::InPlaceOf(before) = taken else { return Vec::new() };
         let controller = |seen: &SecretSeen| seen.ours.as_ref()?.controller_uid.clone();
-        if let Some(uid) = self.secrets.get(key).and_then(controller)
+        if let Some(uid) = before.as_ref().and_then(controller)
             && let Some(keys) = self.by_controller.get_mut(&uid)
         {
             keys.remove(key);
@@ -201,25 +323,18 @@ impl Inner {
                 self.by_controller.remove(&uid);
             }
         }
-        if let Some(uid) = seen.as_ref().and_then(controller) {
+        if let Some(uid) = self.secrets.get(key).and_then(controller) {
             self.by_controller.entry(uid).or_default().insert(key.clone());
         }
-        match seen {
-            Some(seen) => self.secrets.insert(key.clone(), seen),
-            None => self.secrets.remove(key),
-        };
+        self.by_secret.get(key).into_iter().flatten().cloned().collect()
     }
+}
 
-    fn unlink(&mut self, key: &ObjectName) {
-        if let Some(CredentialSeen::Readable(credential)) = self.credentials.get(key) {
-            for secret in secrets_of(key, &credential.clone()) {
-                if let Some(names) = self.by_secret.get_mut(&secret) {
-                    names.remove(key);
-                    if names.is_empty() {
-                        self.by_secret.remove(&secret);
-                    }
-                }
-            }
+impl CredentialSeen {
+    fn secrets(&self, key: &ObjectName) -> Vec<ObjectName> {
+        match self {
+            Self::Readable(credential) => secrets_of(key, credential),
+            Self::Unreadable(..) => Vec::new(),
         }
     }
 }
@@ -257,41 +372,101 @@ mod tests {
         DeserializeGuard(Ok(credential))
     }
 
+    fn told(index: &Index, version: &str, source: &str) -> Concerned {
+        index.credentials_told(&None, News::Changed(credential(version, source)))
+    }
+
+    fn secret_told(index: &Index, name: &str, version: &str) -> Concerned {
+        index.secrets_told(&None, News::Changed(meta(secret(name, version))))
+    }
+
+    fn meta(metadata: ObjectMeta) -> SecretMeta {
+        SecretMeta { metadata, ..SecretMeta::default() }
+    }
+
     #[test]
     fn secret_concerns_those_who_name_it() {
         let index = Index::default();
         let cred = ObjectName::new("ns", "cred");
-        assert_eq!(index.apply_credential(credential("1", "source")), std::slice::from_ref(&cred));
-        assert_eq!(index.apply_secret(&secret("source", "2")), std::slice::from_ref(&cred));
-        assert_eq!(index.apply_secret(&secret("cred-token", "3")), std::slice::from_ref(&cred));
-        assert_eq!(index.apply_secret(&secret("other", "4")), []);
-        index.apply_credential(credential("5", "other"));
-        assert_eq!(index.apply_secret(&secret("source", "6")), []);
-        assert_eq!(index.delete_secret(&secret("other", "4")), [cred]);
+        assert_eq!(told(&index, "1", "source"), std::slice::from_ref(&cred));
+        assert_eq!(secret_told(&index, "source", "2"), std::slice::from_ref(&cred));
+        assert_eq!(secret_told(&index, "cred-token", "3"), std::slice::from_ref(&cred));
+        assert_eq!(secret_told(&index, "other", "4"), []);
+        told(&index, "5", "other");
+        assert_eq!(secret_told(&index, "source", "6"), []);
+        assert_eq!(index.secrets_told(&None, News::Gone(meta(secret("other", "7")))), [cred]);
+    }
+
+    #[test]
+    fn answer_to_a_status_patch_does_not_bring_a_deleted_credential_back() {
+        let index = Index::default();
+        let cred = ObjectName::new("ns", "cred");
+        told(&index, "5", "source");
+        index.credentials_told(&None, News::Gone(credential("8", "source")));
+        assert_eq!(index.apply_credential(credential("7", "source")), []);
+        assert!(index.credential(&cred).is_none());
+        assert_eq!(secret_told(&index, "source", "8"), [], "and nothing wakes it");
+        assert_eq!(index.apply_credential(credential("9", "source")), [cred], "an answer ahead of the watch is news");
+    }
+
+    #[test]
+    fn answer_that_there_is_none_removes_what_was_asked_about() {
+        let index = Index::default();
+        let cred = ObjectName::new("ns", "cred");
+        told(&index, "5", "source");
+        assert_eq!(index.credential_not_found(&cred, &secret("cred", "4")), [], "something newer is known");
+        assert_eq!(index.credential_not_found(&cred, &secret("cred", "5")), [cred]);
+        secret_told(&index, "source", "6");
+        let name = ObjectName::new("ns", "source");
+        let asked = index.secret(&name);
+        index.secret_not_found(&name, asked.as_ref());
+        assert!(index.secret(&name).is_none());
     }
 
     #[test]
     fn older_news_than_what_is_known_are_ignored() {
         let index = Index::default();
-        index.apply_credential(credential("9", "source"));
-        assert_eq!(index.apply_credential(credential("8", "source")), []);
-        assert_eq!(index.apply_credential(credential("9", "source")), []);
-        index.apply_secret(&secret("source", "10"));
-        assert_eq!(index.apply_secret(&secret("source", "9")), []);
-        assert_eq!(index.secret(&ObjectName::new("ns", "source")).unwrap().version, "u/10");
+        told(&index, "9", "source");
+        assert_eq!(told(&index, "8", "source"), []);
+        assert_eq!(told(&index, "9", "source"), []);
+        secret_told(&index, "source", "10");
+        assert_eq!(secret_told(&index, "source", "9"), []);
+        assert_eq!(index.secret(&ObjectName::new("ns", "source")).unwrap().version, "u/10".into());
     }
 
     #[test]
-    fn what_a_relist_does_not_name_is_gone() {
+    fn what_a_list_does_not_name_is_gone_unless_it_is_newer_than_the_list() {
         let index = Index::default();
         let cred = ObjectName::new("ns", "cred");
-        index.apply_credential(credential("1", "source"));
+        told(&index, "1", "source");
         index.apply_secret(&secret("source", "2"));
-        let nothing = HashSet::new();
-        assert_eq!(index.retain_secrets(Some("another"), &nothing), []);
-        assert_eq!(index.retain_secrets(Some("ns"), &nothing), std::slice::from_ref(&cred));
+        index.apply_secret(&secret("cred-token", "9"));
+        let nothing = HashSet::new;
+        assert_eq!(index.secrets_told(&Some("another".into()), News::Only(nothing(), Some(5))), []);
+        assert_eq!(index.secrets_told(&Some("ns".into()), News::Only(nothing(), Some(5))), std::slice::from_ref(&cred));
         assert!(index.secret(&ObjectName::new("ns", "source")).is_none());
-        assert_eq!(index.retain_credentials(None, &nothing), std::slice::from_ref(&cred));
+        assert!(index.secret(&ObjectName::new("ns", "cred-token")).is_some(), "written since");
+        assert_eq!(index.credentials_told(&None, News::Only(nothing(), Some(5))), std::slice::from_ref(&cred));
         assert!(index.credential(&cred).is_none());
+    }
+
+    #[test]
+    fn former_target_is_wanted_as_long_as_its_owner_is_there() {
+        let index = Index::default();
+        told(&index, "1", "source");
+        let mut former = secret("former", "2");
+        former.owner_references = Some(vec![k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference {
+            controller: Some(true),
+            uid: "u".into(),
+            ..Default::default()
+        }]);
+        index.apply_secret(&former);
+        index.apply_secret(&secret("stray", "3"));
+        index.forget_secrets(&None);
+        assert!(index.secret(&ObjectName::new("ns", "former")).is_some());
+        assert!(index.secret(&ObjectName::new("ns", "stray")).is_none());
+        index.credentials_told(&None, News::Gone(credential("4", "source")));
+        index.forget_secrets(&None);
+        assert!(index.secret(&ObjectName::new("ns", "former")).is_none());
     }
 }

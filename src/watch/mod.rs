@@ -1,4 +1,5 @@
 //! What is known of the cluster without asking: the index, and what feeds it.
 
+pub(crate) mod follow;
 pub(crate) mod index;
 pub(crate) mod poll;

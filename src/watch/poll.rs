@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 
 use zoho_api::names::ObjectName;
 use zoho_client::calls::{ApiError, call};
+use zoho_core::mirror::Scope;
 
+use crate::serve::Health;
 use crate::watch::index::Index;
 
 /// From the end of one round to the beginning of the next.
@@ -31,20 +32,26 @@ pub(crate) struct Poll {
     pub client: Client,
     /// What is told.
     pub index: Arc<Index>,
+    /// The namespace whose Secrets are read; `None`: all.
+    pub scope: Scope,
     /// Wakes the objects that a change concerns.
     pub wake: mpsc::UnboundedSender<ObjectName>,
+    /// Is told of every step.
+    pub health: Health,
+    /// As what.
+    pub name: String,
 }
 
 impl Poll {
-    /// Reads every Secret that a credential names, and forgets the others. Returns how many could not be read.
+    /// Reads every Secret that a credential names or owns, and forgets the others. Returns how many could not be read.
     ///
     /// # Permissions
     ///
     /// get on Secrets in the namespaces that are served.
     pub(crate) async fn round(&self) -> usize {
-        let named = self.index.named_secrets();
+        let wanted = self.index.wanted_secrets(&self.scope);
         let failed = AtomicUsize::new(0);
-        futures::stream::iter(&named)
+        futures::stream::iter(&wanted)
             .for_each_concurrent(AT_ONCE, async |name| {
                 if let Err(error) = self.read(name).await
                     && failed.fetch_add(1, Ordering::Relaxed) == 0
@@ -54,20 +61,17 @@ impl Poll {
                 }
             })
             .await;
-        self.index.retain_secrets(None, &self.index.named_secrets());
+        self.index.forget_secrets(&self.scope);
         failed.into_inner()
     }
 
     async fn read(&self, name: &ObjectName) -> Result<(), ApiError> {
         let secrets = Api::<Secret>::namespaced(self.client.clone(), &name.namespace);
+        self.health.turns(&self.name);
+        let asked = self.index.secret(name);
         let concerned = match call(secrets.get_metadata(&name.name)).await {
             Ok(secret) => self.index.apply_secret(&secret.metadata),
-            Err(ApiError::NotFound) if self.index.secret(name).is_none() => Vec::new(),
-            Err(ApiError::NotFound) => self.index.delete_secret(&ObjectMeta {
-                namespace: Some(name.namespace.to_string()),
-                name: Some(name.name.to_string()),
-                ..ObjectMeta::default()
-            }),
+            Err(ApiError::NotFound) => self.index.secret_not_found(name, asked.as_ref()),
             Err(error) => return Err(error),
         };
         for key in concerned {

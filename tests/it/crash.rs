@@ -108,7 +108,7 @@ async fn lost_ledger_costs_a_silence_and_no_eviction() {
     world.wait_ready("one").await;
     let token = world.token("one-token").await;
     let ledger = world.get("one").await.status.and_then(|status| status.ledger).expect("a ledger");
-    world.ledgers().delete(&ledger, &DeleteParams::default()).await.expect("deleted");
+    world.ledgers().delete(ledger.as_str(), &DeleteParams::default()).await.expect("deleted");
     operator.kill();
     world.advance(2200);
     let _operator = world.operator();

@@ -67,6 +67,7 @@ async fn installed_operator_gets_along_with_the_rights_of_the_chart() {
         ("create", "secrets", ""),
         ("patch", "secrets", ""),
         ("delete", "secrets", ""),
+        ("get", "zohocredentials", ""),
         ("list", "zohocredentials", ""),
         ("watch", "zohocredentials", ""),
         ("patch", "zohocredentials", "status"),

@@ -92,6 +92,7 @@ fn sources(folder: &str) -> Vec<PathBuf> {
     }
     let is_source = |path: &PathBuf| {
         path.extension().is_some_and(|extension| extension == "rs")
+            && !path.components().any(|part| part.as_os_str() == "tests")
             && !path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"))
     };
     let found: Vec<PathBuf> = walk(&root().join(folder)).into_iter().filter(is_source).collect();

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use zoho_api::ZohoCredentialStatus;
-use zoho_api::names::{ObjectName, version};
+use zoho_api::names::{ObjectName, ObjectVersion};
 use zoho_client::apply::{self, Mode};
 use zoho_client::calls::ApiError;
 
@@ -22,7 +22,7 @@ fn secret(world: &World, value: &str) -> Secret {
 async fn secret_that_changed_since_it_was_looked_at_is_neither_updated_nor_deleted() {
     let world = World::new("stale_secret").await;
     let created = world.secrets().create(&PostParams::default(), &secret(&world, "one")).await.expect("created");
-    let looked_at = version(&created.metadata);
+    let looked_at = ObjectVersion::of(&created.metadata);
     let edit = Patch::Merge(json!({ "metadata": { "labels": { "edited": "meanwhile" } } }));
     let edited = world.secrets().patch("target", &PatchParams::default(), &edit).await.expect("edited");
     let key = ObjectName::new(&world.namespace, "target");
@@ -41,7 +41,7 @@ async fn secret_made_anew_under_the_same_name_is_another_one() {
     world.delete_secret("target").await;
     let second = world.secrets().create(&PostParams::default(), &secret(&world, "two")).await.expect("created");
     let uid = first.metadata.uid.clone().expect("a uid");
-    let at = format!("{uid}/{}", second.metadata.resource_version.clone().expect("a version"));
+    let at = ObjectVersion { uid, resource_version: second.metadata.resource_version.clone().expect("a version") };
 
     let create = apply::create_target(&world.client, &first_wanted(&first), Mode::Real).await;
     assert!(matches!(create, Err(ApiError::AlreadyExists)), "{create:?}");

@@ -125,7 +125,7 @@ async fn every_reply_is_reported_by_its_reason_and_leaves_the_good_token_alone()
         assert_eq!(&world.token(&format!("{}-token", row.name)).await, token, "{}", row.name);
         assert_eq!(world.zoho.counts(&credential.refresh_token).posts, 2, "{}", row.name);
         let status = seen.status.expect("a status");
-        let ledger = world.ledgers().get(&status.ledger.expect("a ledger")).await.expect("the ledger");
+        let ledger = world.ledgers().get(status.ledger.expect("a ledger").as_str()).await.expect("the ledger");
         let attempt = ledger.spec.attempts.last().expect("an attempt").at;
         let next_in = status.next_attempt_time.expect("a next attempt").unix() - attempt.unix();
         // A throttle counts from the answer, which is later than the attempt by the latency.

@@ -9,16 +9,16 @@ use zoho_testkit::control_plane::{AuditEntry, OPERATOR_NAMESPACE, OPERATOR_SERVI
 use crate::support::eventually;
 use crate::support::world::{World, text};
 
-/// An account of its own, with the chart's rules but for list and watch of Secrets, and its kubeconfig.
-async fn account(world: &World, name: &str) -> String {
-    let (namespace, own) = (&world.namespace, &world.operator_namespace);
+/// An account of its own, with the chart's rules in one namespace and with these rights to Secrets, and its kubeconfig.
+pub(crate) async fn account(world: &World, name: &str, namespace: &str, secrets: &[&str]) -> String {
+    let own = &world.operator_namespace;
     let objects = json!({ "apiVersion": "v1", "kind": "List", "items": [
         { "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name, "namespace": own } },
         { "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
           "metadata": { "name": name, "namespace": namespace }, "rules": [
-            { "apiGroups": ["zoho-operator.dev"], "resources": ["zohocredentials"], "verbs": ["list", "watch"] },
+            { "apiGroups": ["zoho-operator.dev"], "resources": ["zohocredentials"], "verbs": ["get", "list", "watch"] },
             { "apiGroups": ["zoho-operator.dev"], "resources": ["zohocredentials/status"], "verbs": ["patch"] },
-            { "apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "create", "patch", "delete"] },
+            { "apiGroups": [""], "resources": ["secrets"], "verbs": secrets },
             { "apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] },
         ] },
         binding(name, namespace, own, "Role", name),
@@ -47,7 +47,7 @@ fn binding(name: &str, namespace: &str, own: &str, kind: &str, role: &str) -> se
 async fn secrets_are_served_without_the_right_to_list_or_watch_them() {
     assert_eq!(OPERATOR_NAMESPACE, "zoho-operator-system");
     let world = World::new("by_get").await;
-    let kubeconfig = account(&world, "by-get").await;
+    let kubeconfig = account(&world, "by-get", &world.namespace, &["get", "create", "patch", "delete"]).await;
     // One that is there before the start, and one after it.
     world.good_source("source").await;
     world.credential("early", "source", json!({})).await;

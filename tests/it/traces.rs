@@ -43,7 +43,7 @@ async fn traces_name_what_was_done_and_hold_no_secret() {
     for text in ["zoho-operator", "pass", "mint", "reserve", "token request", "write target", "write status"] {
         eventually(&format!("a span called {text}"), async || holds(&received, text).then_some(())).await;
     }
-    for text in [key.as_str(), &ledger, "minted", "127.0.0.1"] {
+    for text in [key.as_str(), ledger.as_str(), "minted", "127.0.0.1"] {
         assert!(holds(&received, text), "{text} makes a mint attributable");
     }
     for canary in world.canaries() {

@@ -85,10 +85,10 @@ What the operator may do with users' objects. The same rules stand in one Cluste
 of watchNamespaces.
 */}}
 {{- define "zoho-operator.rules" -}}
-# What to keep valid.
+# What to keep valid. get: the object as it is now, before a token is asked for.
 - apiGroups: [zoho-operator.dev]
   resources: [zohocredentials]
-  verbs: [list, watch]
+  verbs: [get, list, watch]
 # What became of it. The spec is never written.
 - apiGroups: [zoho-operator.dev]
   resources: [zohocredentials/status]

@@ -84,6 +84,8 @@ words! {
         TargetConflict,
         /// Admission, quota or RBAC refuses the write of the target.
         WriteRefused,
+        /// RBAC refuses the read of the source or of the target.
+        ReadRefused,
         /// A template of `spec.target.data` cannot be rendered.
         TemplateFailed,
         /// Wrong client id, client secret or data center.

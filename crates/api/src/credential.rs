@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::condition::{Condition, ConditionType};
+use super::names::{LedgerName, ObjectVersion};
 use super::{Time, duration::GoDuration};
 
 /// Which token to keep valid, where its inputs are, and where the token goes.
@@ -371,6 +372,9 @@ pub struct ZohoCredentialStatus {
     /// When minting last failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_failure_time: Option<Time>,
+    /// What the last attempt to mint failed for; absent once a token was minted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<LastFailure>,
     /// Attempts that failed since the last mint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consecutive_failures: Option<i32>,
@@ -382,7 +386,7 @@ pub struct ZohoCredentialStatus {
     pub target: Option<String>,
     /// Name of the ZohoMintLedger of this credential, in the operator's namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ledger: Option<String>,
+    pub ledger: Option<LedgerName>,
     /// Tokens of that ledger that may have been alive right after the last mint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live_tokens: Option<i32>,
@@ -397,16 +401,33 @@ pub struct ZohoCredentialStatus {
     pub conditions: Vec<Condition>,
 }
 
+/// What an attempt to mint failed for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastFailure {
+    /// The reason, as in conditions.
+    pub reason: String,
+    /// The error code that the issuer sent, if it is one of `[a-z_]{1,64}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// What happened, in a sentence or two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
 /// The versions of the Secrets that a status rests on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Observed {
-    /// uid/resourceVersion of the source Secret.
+    /// uid/resourceVersion of the source Secret that the token in the target was minted from.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
+    pub source: Option<ObjectVersion>,
     /// uid/resourceVersion of the target Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub target: Option<String>,
+    pub target: Option<ObjectVersion>,
+    /// Keyed hash of the two and of what they were seen for: a status that somebody else wrote is not believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seal: Option<String>,
 }
 
 impl ZohoCredentialStatus {

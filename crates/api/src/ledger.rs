@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Time;
+use super::names::{AttemptId, Holder, InputsDigest};
 
 /// The record that every mint is reserved in before its request is sent. Written by the operator only.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -57,15 +58,15 @@ pub struct ZohoMintLedgerSpec {
 pub struct Attempt {
     /// Unique id; the target Secret names the one its token came from.
     #[schemars(length(max = 64))]
-    pub id: String,
+    pub id: AttemptId,
     /// When it was reserved.
     pub at: Time,
     /// The process that reserved it.
     #[schemars(length(max = 128))]
-    pub holder: String,
+    pub holder: Holder,
     /// Keyed hash of everything that is sent.
     #[schemars(length(max = 128))]
-    pub inputs: String,
+    pub inputs: InputsDigest,
     /// Life of the minted token in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub life: Option<i32>,
@@ -94,7 +95,7 @@ pub enum Outcome {
 pub struct Verdict {
     /// Keyed hash of everything that was sent.
     #[schemars(length(max = 128))]
-    pub inputs: String,
+    pub inputs: InputsDigest,
     /// The reason, as it stands in conditions.
     #[schemars(length(max = 64))]
     pub reason: String,

@@ -19,8 +19,8 @@ pub mod time;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason};
 pub use credential::{
-    DataCenter, EndpointCentralServer, Observed, Product, SecretRef, ServerApiVersion, ServerAuthentication, Target,
-    Verify, ZohoCredential, ZohoCredentialSpec, ZohoCredentialStatus,
+    DataCenter, EndpointCentralServer, LastFailure, Observed, Product, SecretRef, ServerApiVersion,
+    ServerAuthentication, Target, Verify, ZohoCredential, ZohoCredentialSpec, ZohoCredentialStatus,
 };
 pub use ledger::{Attempt, Outcome, Verdict, ZohoMintLedger, ZohoMintLedgerSpec};
 pub use time::Time;
@@ -56,8 +56,15 @@ pub mod keys {
     /// Annotation on a target: keyed hash of the token and of the record in the annotations above, so that an edit is
     /// noticed.
     pub const SEAL: &str = "zoho-operator.dev/seal";
+    /// Annotation on a target: which of its labels and annotations were chosen in `spec.target` or by `--labels`, so that
+    /// they go when they are chosen no longer.
+    pub const CHOSEN_METADATA: &str = "zoho-operator.dev/chosen-metadata";
     /// Annotation on a target: keeps Stakater's Reloader from restarting workloads at every renewal.
     pub const RELOADER_IGNORE: &str = "reloader.stakater.com/ignore";
+    /// Annotation on the Secret of the hash key: it was made in place of one that was lost.
+    pub const REPLACES_LOST_KEY: &str = "zoho-operator.dev/replaces-lost-key";
+    /// Label on a ledger: the installation that made it.
+    pub const INSTANCE: &str = "zoho-operator.dev/instance";
     /// The usual label that names the managing program.
     pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
     /// The default keys of a target, and the names that templates know.

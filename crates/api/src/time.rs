@@ -8,6 +8,7 @@ use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -40,6 +41,11 @@ impl Time {
     /// Only the time of day, for messages: `10:27Z`.
     pub fn clock(self) -> String {
         self.timestamp().strftime("%H:%MZ").to_string()
+    }
+
+    /// The instant of an HTTP date (RFC 9110, section 5.6.7), such as `Sun, 06 Nov 1994 08:49:37 GMT`.
+    pub fn from_http_date(text: &str) -> Option<Self> {
+        rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok().map(Self::from)
     }
 
     fn timestamp(self) -> Timestamp {
@@ -128,6 +134,13 @@ mod tests {
         let time: Time = "2026-11-21T10:27:12.987Z".parse().unwrap();
         assert_eq!(time.to_string(), "2026-11-21T10:27:12Z");
         assert_eq!(time.clock(), "10:27Z");
+    }
+
+    #[test]
+    fn dates_of_http_answers_are_read() {
+        let date = Time::from_http_date("Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(date, Some(Time::from_unix(784_111_777)));
+        assert_eq!(Time::from_http_date("yesterday"), None);
     }
 
     #[test]

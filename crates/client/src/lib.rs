@@ -1,7 +1,10 @@
 //! The edges that the operator and the plugin share: HTTP to token services, servers and products; calls to the
-//! Kubernetes API with a deadline and a meaning; the clock.
+//! Kubernetes API with a deadline and a meaning; the way to the API server; the clock.
 
 pub mod apply;
 pub mod calls;
 pub mod clock;
+pub mod cluster;
+mod failure;
+mod tls;
 pub mod transport;

@@ -1,7 +1,6 @@
-//! HTTP towards issuers: TLS, limits, no redirects. Exposes secret bytes, into request bodies and the
+//! HTTP towards issuers: limits, no redirects, no kept connections. Exposes secret bytes, into request bodies and the
 //! header that shows a token to a product.
 
-use std::error::Error as _;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -9,19 +8,23 @@ use std::time::Duration;
 use anyhow::Context;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::header::{self, HeaderValue};
-use reqwest::{Certificate, Client, RequestBuilder, Url, redirect, retry};
+use hyper_util::client::proxy::matcher::Matcher;
+use reqwest::header::{self, HeaderMap, HeaderValue};
+use reqwest::{Client, RequestBuilder, Url, redirect, retry};
+use rustls::pki_types::ServerName;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::clock::Clock;
-use zoho_api::{Outcome, Reason};
+use crate::clock::{self, Clock};
+use crate::{failure, tls};
+use zoho_api::Reason;
 use zoho_core::issuer::TokenRequest;
+use zoho_core::issuer::body;
 use zoho_core::issuer::login::{self, CodeGrant, Exchanged, Revoked};
 use zoho_core::issuer::probe::{self, Question};
-use zoho_core::issuer::reply::{self, Failed, Reply};
+use zoho_core::issuer::reply::{self, Failed, Head, Minted, Reply};
 use zoho_core::issuer::server_login::{self, Answer, LoginServer};
 use zoho_core::plan::verify;
 use zoho_core::secret::{LoginGrant, RefreshGrant};
@@ -32,34 +35,49 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// A whole login, which is up to three calls. Shorter than the time for which other processes take it to be in flight.
 const LOGIN_WITHIN: Duration = Duration::from_secs(25);
-/// Largest reply that is read, in bytes.
-const LARGEST_REPLY: usize = 64 * 1024;
 
 /// Sends token requests.
 #[derive(Debug)]
 pub struct Transport {
     ca_files: Vec<PathBuf>,
+    /// Listed servers, which may show exactly the certificates of the files.
+    servers: Vec<ServerName<'static>>,
+    /// Which proxy a request takes: the environment, as the client reads it.
+    proxies: Matcher,
     current: Mutex<Current>,
 }
 
-/// The client, and the content of the certificate files that it was made with.
+/// The clients, and the content of the certificate files that they were made with.
 #[derive(Clone, Debug)]
 struct Current {
     pems: Vec<Vec<u8>>,
-    client: Client,
+    /// For token services and products.
+    usual: Client,
+    /// For listed servers.
+    servers: Client,
+}
+
+impl Current {
+    fn new(ca_files: &[PathBuf], pems: Vec<Vec<u8>>, servers: &[ServerName<'static>]) -> anyhow::Result<Self> {
+        let given = tls::certificates(ca_files, &pems)?;
+        let usual = client(tls::config(&given, &[])?)?;
+        let servers = if servers.is_empty() { usual.clone() } else { client(tls::config(&given, servers)?)? };
+        Ok(Self { pems, usual, servers })
+    }
 }
 
 impl Transport {
     /// A transport that trusts the system's roots and those of the files. The files are read again before each request,
-    /// so that a mounted `ConfigMap` can change.
+    /// so that a mounted `ConfigMap` can change. `servers`: base URLs of listed servers, see [`tls::config`].
     ///
     /// # Errors
     ///
     /// A file that cannot be read or holds no certificate.
-    pub fn new(ca_files: &[PathBuf]) -> anyhow::Result<Self> {
-        let pems = read_all(ca_files)?;
-        let client = client(ca_files, &pems)?;
-        Ok(Self { ca_files: ca_files.to_vec(), current: Mutex::new(Current { pems, client }) })
+    pub fn new(ca_files: &[PathBuf], servers: &[Url]) -> anyhow::Result<Self> {
+        let servers: Vec<_> = servers.iter().filter_map(|url| tls::server_name(url.host_str()?)).collect();
+        let current = Current::new(ca_files, read_all(ca_files)?, &servers)?;
+        let proxies = Matcher::from_system();
+        Ok(Self { ca_files: ca_files.to_vec(), servers, proxies, current: Mutex::new(current) })
     }
 
     /// Asks a host for its root page, with nothing secret in the request. Any answer is a good one: the name is known, the
@@ -67,30 +85,24 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// The reason, and the innermost cause for people.
-    pub async fn reach(&self, root: &Url) -> Result<u16, (Reason, String)> {
-        match self.client().get(root.clone()).send().await {
+    /// What it means, and the innermost cause for people.
+    pub async fn reach(&self, root: &Url) -> Result<u16, (Failed, String)> {
+        match self.client_for(root).get(root.clone()).send().await {
             Ok(answer) => Ok(answer.status().as_u16()),
-            Err(error) => {
-                let mut cause: &dyn std::error::Error = &error;
-                while let Some(source) = cause.source() {
-                    cause = source;
-                }
-                Err((failure(&error).reason, cause.to_string()))
-            }
+            Err(error) => Err((failure::of(&error, self.proxy_for(root)), failure::innermost(&error))),
         }
     }
 
     /// The client for the files as they are now. What cannot be used leaves the one before in place.
-    fn client(&self) -> Client {
+    fn current(&self) -> Current {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.ca_files.is_empty() {
             match read_all(&self.ca_files) {
                 Ok(pems) if pems == current.pems => {}
-                Ok(pems) => match client(&self.ca_files, &pems) {
-                    Ok(client) => {
+                Ok(pems) => match Current::new(&self.ca_files, pems, &self.servers) {
+                    Ok(changed) => {
                         tracing::info!("certificate files changed and are read again");
-                        *current = Current { pems, client };
+                        *current = changed;
                     }
                     Err(error) => {
                         tracing::warn!(error = format!("{error:#}"), "changed certificate files are not used");
@@ -99,18 +111,34 @@ impl Transport {
                 Err(error) => tracing::warn!(error = format!("{error:#}"), "certificate files cannot be read again"),
             }
         }
-        current.client.clone()
+        current.clone()
+    }
+
+    fn client_for(&self, url: &Url) -> Client {
+        let current = self.current();
+        let name = url.host_str().and_then(tls::server_name);
+        if name.is_some_and(|name| self.servers.contains(&name)) { current.servers } else { current.usual }
+    }
+
+    fn post(&self, url: &Url) -> RequestBuilder {
+        self.client_for(url).post(url.clone())
+    }
+
+    /// Host and port of the proxy that a request takes, if it takes one; never the credentials in its URL.
+    fn proxy_for(&self, url: &Url) -> Option<String> {
+        let proxy = self.proxies.intercept(&url.as_str().parse().ok()?)?;
+        proxy.uri().authority().map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default().to_owned())
     }
 
     /// Asks for an access token. Nothing is repeated here.
     pub async fn send(&self, request: &TokenRequest, clock: &dyn Clock) -> Reply {
         match request {
-            TokenRequest::Refresh(service, grant) => self.refresh(&service.token_url, grant).await,
+            TokenRequest::Refresh(service, grant) => self.refresh(&service.token_url, grant, clock).await,
             TokenRequest::Login(server, grant) => {
                 match timeout(LOGIN_WITHIN, self.log_in(server, grant, clock)).await {
-                    Ok(Ok(access_token)) => Reply::Minted { access_token, life: server.life(), api_domain: None },
+                    Ok(Ok(access_token)) => Reply::Minted(Minted::bare(access_token, server.life())),
                     Ok(Err(failed)) => Reply::Failed(failed),
-                    Err(_elapsed) => Reply::Failed(timed_out()),
+                    Err(_elapsed) => Reply::Failed(failure::timed_out()),
                 }
             }
         }
@@ -123,18 +151,19 @@ impl Transport {
             return verify::Answer::Nothing(Reason::UpstreamError);
         };
         authorization.set_sensitive(true);
-        let mut request = self.client().get(question.url.clone()).header(header::AUTHORIZATION, authorization);
+        let url = &question.url;
+        let mut request = self.client_for(url).get(url.clone()).header(header::AUTHORIZATION, authorization);
         if let Some(accept) = question.accept {
             request = request.header(header::ACCEPT, accept);
         }
-        match read(request).await {
+        match self.read(url, request).await {
             Ok(Received { status, body, .. }) => probe::classify(question, status, &body),
-            Err(error) => verify::Answer::Nothing(failure(&error).reason),
+            Err(failed) => verify::Answer::Nothing(failed.reason),
         }
     }
 
     /// RFC 6749 section 6: one request.
-    async fn refresh(&self, token_url: &Url, grant: &RefreshGrant) -> Reply {
+    async fn refresh(&self, token_url: &Url, grant: &RefreshGrant, clock: &dyn Clock) -> Reply {
         let mut form = vec![
             ("grant_type", "refresh_token"),
             ("client_id", grant.client_id.expose_secret()),
@@ -144,9 +173,9 @@ impl Transport {
         if let Some(redirect_uri) = &grant.redirect_uri {
             form.push(("redirect_uri", redirect_uri.expose_secret()));
         }
-        match read(self.client().post(token_url.clone()).form(&form)).await {
-            Ok(Received { status, retry_after, body, .. }) => reply::classify(status, retry_after.as_deref(), &body),
-            Err(error) => Reply::Failed(failure(&error)),
+        match self.read(token_url, self.post(token_url).form(&form)).await {
+            Ok(received) => reply::classify(received.head(), &received.body, clock.now()),
+            Err(failed) => Reply::Failed(failed),
         }
     }
 
@@ -164,20 +193,18 @@ impl Transport {
         if let Some(verifier) = &grant.verifier {
             form.push(("code_verifier", verifier.expose_secret()));
         }
-        match read(self.client().post(token_url.clone()).form(&form)).await {
-            Ok(Received { status, retry_after, body, .. }) => {
-                login::read_exchange(status, retry_after.as_deref(), &body)
-            }
-            Err(error) => Exchanged::Failed(failure(&error)),
+        match self.read(token_url, self.post(token_url).form(&form)).await {
+            Ok(received) => login::read_exchange(received.head(), &received.body, clock::system().now()),
+            Err(failed) => Exchanged::Failed(failed),
         }
     }
 
     /// Ends a refresh token and its access tokens, for good. For people; one request.
     pub async fn revoke(&self, revocation_url: &Url, refresh_token: &SecretString) -> Revoked {
         let form = [("token", refresh_token.expose_secret())];
-        match read(self.client().post(revocation_url.clone()).form(&form)).await {
-            Ok(Received { status, body, .. }) => login::read_revocation(status, &body),
-            Err(error) => Revoked::Failed(failure(&error)),
+        match self.read(revocation_url, self.post(revocation_url).form(&form)).await {
+            Ok(received) => login::read_revocation(received.head(), &received.body),
+            Err(failed) => Revoked::Failed(failed),
         }
     }
 
@@ -187,8 +214,7 @@ impl Transport {
     ///
     /// Why there was no answer.
     pub async fn look(&self, url: &Url) -> Result<(Option<String>, Vec<u8>), Failed> {
-        let Received { date, body, .. } =
-            read(self.client().get(url.clone())).await.map_err(|error| failure(&error))?;
+        let Received { date, body, .. } = self.read(url, self.client_for(url).get(url.clone())).await?;
         Ok((date, body.to_vec()))
     }
 
@@ -217,7 +243,8 @@ impl Transport {
             });
             match self.ask_server(server.otp_url(), fields).await? {
                 Answer::Token(token) => return Ok(token),
-                Answer::Failed(failed) if !failed.permanent => return Err(failed),
+                // The neighbouring step is worth a try only where the server has certainly refused this one.
+                Answer::Failed(failed) if !failed.permanent || failed.code.is_some() => return Err(failed),
                 Answer::Failed(_) | Answer::OneTimePassword { .. } => {}
             }
         }
@@ -225,9 +252,23 @@ impl Transport {
     }
 
     async fn ask_server(&self, url: Url, fields: Value) -> Result<Answer, Failed> {
-        let request = self.client().post(url).header(header::CONTENT_TYPE, "application/json").body(fields.to_string());
-        let Received { status, body, .. } = read(request).await.map_err(|error| failure(&error))?;
-        Ok(server_login::classify(status, &body))
+        let request = self.post(&url).header(header::CONTENT_TYPE, "application/json").body(fields.to_string());
+        let received = self.read(&url, request).await?;
+        Ok(server_login::classify(received.head(), &received.body))
+    }
+
+    /// Sends a request and reads what comes back, as far as it is not too large.
+    async fn read(&self, url: &Url, request: RequestBuilder) -> Result<Received, Failed> {
+        let proxy = self.proxy_for(url);
+        match (read(request).await, proxy) {
+            (Ok(received), Some(proxy)) if received.status == 407 => Err(failure::of_proxy_that_wants_login(proxy)),
+            (Ok(received), _) => Ok(received),
+            (Err(error), proxy) => {
+                let host = url.host_str().unwrap_or_default();
+                tracing::warn!(host, proxy, error = failure::innermost(&error), "no answer");
+                Err(failure::of(&error, proxy))
+            }
+        }
     }
 }
 
@@ -236,24 +277,36 @@ struct Received {
     status: u16,
     retry_after: Option<String>,
     date: Option<String>,
+    location: Option<String>,
     /// Empty where it was too large.
     body: Zeroizing<Vec<u8>>,
+}
+
+impl Received {
+    fn head(&self) -> Head<'_> {
+        Head {
+            status: self.status,
+            retry_after: self.retry_after.as_deref(),
+            date: self.date.as_deref(),
+            location: self.location.as_deref(),
+        }
+    }
 }
 
 async fn read(request: RequestBuilder) -> Result<Received, reqwest::Error> {
     let mut response = request.send().await?;
     let status = response.status().as_u16();
     let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let (retry_after, date) = (text(header::RETRY_AFTER), text(header::DATE));
+    let (retry_after, date, location) = (text(header::RETRY_AFTER), text(header::DATE), text(header::LOCATION));
     let mut body = Zeroizing::new(Vec::with_capacity(4096));
     while let Some(chunk) = response.chunk().await? {
-        if body.len() + chunk.len() > LARGEST_REPLY {
+        if body.len() + chunk.len() > body::LARGEST {
             body.clear();
             break;
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Received { status, retry_after, date, body })
+    Ok(Received { status, retry_after, date, location, body })
 }
 
 fn read_all(ca_files: &[PathBuf]) -> anyhow::Result<Vec<Vec<u8>>> {
@@ -261,56 +314,21 @@ fn read_all(ca_files: &[PathBuf]) -> anyhow::Result<Vec<Vec<u8>>> {
     ca_files.iter().map(read).collect()
 }
 
-fn client(ca_files: &[PathBuf], pems: &[Vec<u8>]) -> anyhow::Result<Client> {
-    let mut roots = Vec::new();
-    for (path, pem) in ca_files.iter().zip(pems) {
-        let bundle = Certificate::from_pem_bundle(pem)
-            .with_context(|| format!("parse --ca-file {}: want PEM certificates", path.display()))?;
-        anyhow::ensure!(!bundle.is_empty(), "--ca-file {} holds no certificate", path.display());
-        roots.extend(bundle);
-    }
+fn client(tls: rustls::ClientConfig) -> anyhow::Result<Client> {
+    // Not compressed: what cannot be unpacked is a lost token.
+    let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
     Client::builder()
         .user_agent(concat!("zoho-operator/", env!("CARGO_PKG_VERSION")))
+        .default_headers(headers)
         .redirect(redirect::Policy::none())
         .retry(retry::never())
         .referer(false)
         .connect_timeout(CONNECT_WITHIN)
         .timeout(ANSWER_WITHIN)
-        .tls_certs_merge(roots)
+        // A server may close a kept connection in the moment in which a request is sent on it, and then nobody knows
+        // whether it has minted. A request in half an hour is worth its own connection.
+        .pool_max_idle_per_host(0)
+        .tls_backend_preconfigured(tls)
         .build()
         .context("build the HTTP client")
-}
-
-/// What a call without a usable answer means. Until a connection stands nothing of ours has left; after that the server
-/// may have minted.
-fn failure(error: &reqwest::Error) -> Failed {
-    let failed = |reason, outcome| Failed { reason, code: None, permanent: false, outcome };
-    if is_tls(error) {
-        failed(Reason::UpstreamTLS, Outcome::NotSent)
-    } else if error.is_connect() {
-        failed(Reason::UpstreamUnavailable, Outcome::NotSent)
-    } else if error.is_builder() {
-        failed(Reason::UpstreamError, Outcome::NotSent)
-    } else if error.is_timeout() {
-        timed_out()
-    } else {
-        failed(Reason::UpstreamUnavailable, Outcome::Unknown)
-    }
-}
-
-fn timed_out() -> Failed {
-    Failed { reason: Reason::UpstreamTimeout, code: None, permanent: false, outcome: Outcome::Unknown }
-}
-
-/// A certificate or handshake problem, found while connecting.
-fn is_tls(error: &reqwest::Error) -> bool {
-    error.is_connect() && error.source().is_some_and(has_tls_cause)
-}
-
-fn has_tls_cause(error: &(dyn std::error::Error + 'static)) -> bool {
-    // An I/O error names the cause of what it wraps as its source, and so hides what it wraps.
-    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    error.is::<rustls::Error>()
-        || wrapped.is_some_and(|wrapped| has_tls_cause(wrapped))
-        || error.source().is_some_and(has_tls_cause)
 }

@@ -1,9 +1,13 @@
 //! The decisions of zoho-operator, as pure functions: no I/O, no clock, no randomness.
 
 pub mod facts;
+#[cfg(test)]
+mod fixtures;
 pub mod issuer;
 pub mod lease;
+pub mod memory;
 pub mod message;
+pub mod mirror;
 pub mod ownership;
 pub mod plan;
 pub mod policy;

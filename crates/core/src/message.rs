@@ -1,5 +1,6 @@
 //! Sentences for people: what happened, what to do about it, and when the next try is. Pure.
 
+use crate::issuer::cause::Cause;
 use crate::issuer::probe::Question;
 use crate::issuer::{Failure, data_centers, server_login};
 use crate::plan::verify::Answer;
@@ -61,16 +62,14 @@ pub fn with_next_try_or_change(message: &str, until: Option<Time>) -> String {
     }
 }
 
-/// Takes [`with_next_try`] off again.
-pub fn without_next_try(message: &str) -> &str {
-    message.split(" Next try ").next().unwrap_or_default()
-}
-
 /// What a throttle means. `attempts`: how many requests of our own led to it.
+///
+/// Zoho's words for it are localised, and are those for an address that may not log in; so where our own requests cannot
+/// have been the cause, both are named.
 pub fn throttled(attempts: usize) -> String {
     let somebody_else = if attempts <= FEW_ATTEMPTS {
         format!(
-            " Only {attempts} of them in ten minutes were this operator's: something else uses this refresh token too."
+            " Only {attempts} of them in ten minutes were this operator's: something else uses this refresh token too, or it is not about requests, since Zoho answers alike where the account may not be used from this cluster's address (Zoho Accounts, Allowed IP Addresses)."
         )
     } else {
         String::new()
@@ -86,13 +85,14 @@ pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: boo
     let Names { console, refresh_token_key, service, .. } = names;
     let source = names.source_and_its_manager();
     let is_otp = code == Some(server_login::OTP_REFUSED);
+    let is_unclear = code == Some(server_login::NOT_UNDERSTOOD);
     let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
     let data_center = names.data_center_and_its_hosts();
     match reason {
         Reason::RefreshTokenRejected => {
             let ended = if confirmed { "; tokens made from it no longer work" } else { "" };
             format!(
-                "Zoho refused the refresh token{code}{ended}. Make a new one at {console} and put it into key {refresh_token_key} of Secret {source}."
+                "Zoho refused the refresh token{code}{ended}. Make a new one at {console} and put it into key {refresh_token_key} of Secret {source}. A refresh token begins with 1000.; a code of the console has to be exchanged for one first, which kubectl zoho login does."
             )
         }
         Reason::ClientRejected => format!(
@@ -100,6 +100,10 @@ pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: boo
         ),
         Reason::LoginRejected if is_otp => format!(
             "{service} refused the one-time password: the seed in Secret {source} is not that of this account, or the clocks differ by more than half a minute. Compare the time of the server with that of the cluster's nodes; then correct the seed, or ask for one try with the annotation {}.",
+            keys::RENEW_REQUESTED
+        ),
+        Reason::LoginRejected if is_unclear => format!(
+            "{service} answered the login with something that is not understood, and so is taken for a refusal. Check spec.endpointCentralServer (url, apiVersion, authentication), and whether the account of Secret {source} can log in there by hand. After a change at the server only, ask for one try with the annotation {}.",
             keys::RENEW_REQUESTED
         ),
         Reason::LoginRejected => format!(
@@ -118,23 +122,31 @@ pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: boo
 pub fn upstream(names: &Names, failure: &Failure) -> String {
     let code = failure.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
     let service = &names.service;
+    let is_told = |cause: &&Cause| !matches!(cause, Cause::RedirectTo(to) if Some(*to) == names.data_center);
+    if let Some(cause) = failure.cause.as_ref().filter(is_told) {
+        return cause.sentence(service);
+    }
     match failure.reason {
-        Reason::UpstreamTimeout => format!("{service} did not answer in time."),
-        Reason::UpstreamTLS => format!(
-            "{service} could not be trusted: its certificate is not signed by a known authority. Behind an inspecting proxy, give the operator its root with --ca-file."
+        Reason::UpstreamTimeout => format!(
+            "{service} did not answer in time. If that lasts, let this pod's traffic out to it, or set HTTPS_PROXY (chart: proxy)."
         ),
+        Reason::UpstreamTLS => format!("{service} could not be trusted; the log names the cause."),
         Reason::UpstreamRedirect => {
             format!("{service} answered with a redirect, which is not followed: secrets go to listed hosts only.")
         }
         Reason::UpstreamReplyInvalid => format!(
-            "{service} answered with something that is no token reply; a proxy or a wrong host may stand in between."
+            "{service} answered with something that is not a token reply; a proxy, a login page or a wrong host may stand in between. See what answers there, from this cluster: zoho-operator check."
         ),
-        Reason::UpstreamError => format!("{service} answered with an error that is not known{code}."),
+        Reason::UpstreamError => format!(
+            "{service} answered with an error that is not known{code}. If that lasts, ask its support what it means."
+        ),
         Reason::WriteRefused => {
             "The ledger of this credential cannot be written, and without it nothing is minted; see the operator's log."
                 .into()
         }
-        _ => format!("{service} cannot be reached or is out of order."),
+        _ => format!(
+            "{service} is out of order, or the connection to it broke. If that lasts, look at proxies and firewalls on the way."
+        ),
     }
 }
 

@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use zoho_api::names::{ObjectName, is_older, version};
+use zoho_api::names::{ObjectName, ObjectVersion};
 use zoho_api::{Reason, ZohoCredential, keys};
 
+use crate::mirror::Versioned;
 use crate::plan::Defect;
 use crate::secret::Stamp;
 
 /// What is kept of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretSeen {
-    /// `uid/resourceVersion`.
-    pub version: String,
+    /// Its state.
+    pub version: ObjectVersion,
     /// Only where the Secret could be a target of ours.
     pub ours: Option<Box<OursSeen>>,
 }
@@ -39,31 +40,45 @@ impl SecretSeen {
         let none = BTreeMap::default();
         let annotations = meta.annotations.as_ref().unwrap_or(&none);
         let ours = OursSeen {
-            controller_uid: controller.map(|owner| owner.uid.clone()),
-            controller: controller.map(|owner| format!("{} {}", owner.kind, owner.name)),
+            controller_uid: controller.map(|owner| bounded(&owner.uid)),
+            controller: controller.map(|owner| format!("{} {}", bounded(&owner.kind), bounded(&owner.name))),
             stamp: Stamp::read(annotations),
-            adopt: annotations.get(keys::ADOPT).cloned(),
+            adopt: annotations.get(keys::ADOPT).map(|name| bounded(name)),
         };
         let marked = ours.controller_uid.is_some() || ours.stamp.is_some() || ours.adopt.is_some();
-        Self { version: version(meta), ours: marked.then(|| Box::new(ours)) }
-    }
-
-    /// Is this an older state of the same object?
-    pub fn is_older_than(&self, known: &Self) -> bool {
-        match (self.version.split_once('/'), known.version.split_once('/')) {
-            (Some((uid, this)), Some((known_uid, known))) => uid == known_uid && is_older(this, known),
-            _ => false,
-        }
+        Self { version: ObjectVersion::of(meta), ours: marked.then(|| Box::new(ours)) }
     }
 }
 
+impl Versioned for SecretSeen {
+    fn uid(&self) -> &str {
+        &self.version.uid
+    }
+
+    fn resource_version(&self) -> &str {
+        &self.version.resource_version
+    }
+}
+
+/// What others write is kept up to this many bytes: anybody may create Secrets, and no uid or name is longer.
+const LONGEST_KEPT: usize = 253;
+
+fn bounded(text: &str) -> String {
+    text[..text.floor_char_boundary(LONGEST_KEPT)].to_owned()
+}
+
+/// Whose a Secret of the target's name is.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ownership {
+    /// The credential controls it; with the record of its token, where that can be read.
     Ours(Option<Stamp>),
     /// Nobody controls it, and its owner or its seal may say that it is ours.
     Adoptable,
+    /// Somebody else's: kind and name of who controls it, if one does.
     Foreign(Option<String>),
 }
 
+/// Whose is it? Total: what says nothing is foreign.
 pub fn ownership(credential: &ZohoCredential, seen: &SecretSeen) -> Ownership {
     let Some(ours) = &seen.ours else { return Ownership::Foreign(None) };
     let OursSeen { controller_uid, controller, stamp, .. } = &**ours;
@@ -75,10 +90,12 @@ pub fn ownership(credential: &ZohoCredential, seen: &SecretSeen) -> Ownership {
     }
 }
 
+/// Does its owner let this credential take it over?
 pub fn is_adopted(credential: &ZohoCredential, seen: &SecretSeen) -> bool {
     seen.ours.as_ref().is_some_and(|ours| ours.adopt.is_some() && ours.adopt == credential.metadata.name)
 }
 
+/// What to report of a Secret that is not ours, and what to do.
 pub fn not_owned(credential: &ZohoCredential, name: &ObjectName, owner: Option<&str>) -> Defect {
     let credential = credential.metadata.name.as_deref().unwrap_or_default();
     let message = match owner {
@@ -86,11 +103,107 @@ pub fn not_owned(credential: &ZohoCredential, name: &ObjectName, owner: Option<&
             format!("Secret {name} belongs to {owner} and is left as it is. Set spec.target.name to another name.")
         }
         None => format!(
-            "Secret {name} exists, was not made for this ZohoCredential and is left as it is. Set spec.target.name to another name, or let it be taken over: kubectl annotate secret -n {} {} {}={credential}",
+            "Secret {name} exists, was not created for this ZohoCredential and is left as it is. Set spec.target.name to another name, or let it be taken over: kubectl annotate secret -n {} {} {}={credential}",
             name.namespace,
             name.name,
             keys::ADOPT,
         ),
     };
     Defect { reason: Reason::TargetNotOwned, message, again_at: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn credential() -> ZohoCredential {
+        serde_json::from_value(json!({
+            "metadata": { "name": "patch", "namespace": "ns", "uid": "mine" },
+            "spec": { "dataCenter": "EU", "secretRef": { "name": "source" } },
+        }))
+        .unwrap()
+    }
+
+    fn controlled_by(uid: &str) -> serde_json::Value {
+        json!([{ "apiVersion": "v1", "kind": "Thing", "name": "owner", "uid": uid, "controller": true }])
+    }
+
+    fn of(meta: serde_json::Value) -> Ownership {
+        let meta: ObjectMeta = serde_json::from_value(meta).unwrap();
+        ownership(&credential(), &SecretSeen::of(&meta))
+    }
+
+    fn stamped() -> serde_json::Value {
+        json!({
+            keys::ISSUED_AT: "2026-01-01T00:00:00Z",
+            keys::EXPIRES_AT: "2026-01-01T01:00:00Z",
+            keys::MINTED_FROM: "k.1",
+            keys::ATTEMPT: "a",
+        })
+    }
+
+    #[test]
+    fn secret_without_marks_is_foreign() {
+        assert_eq!(of(json!({ "name": "s" })), Ownership::Foreign(None));
+    }
+
+    #[test]
+    fn secret_that_another_object_controls_is_foreign_whatever_it_says() {
+        let meta = json!({ "ownerReferences": controlled_by("other"), "annotations": stamped() });
+        assert_eq!(of(meta), Ownership::Foreign(Some("Thing owner".into())));
+        let meta = json!({ "ownerReferences": controlled_by("other"), "annotations": { keys::ADOPT: "patch" } });
+        assert_eq!(of(meta), Ownership::Foreign(Some("Thing owner".into())));
+    }
+
+    #[test]
+    fn secret_of_a_former_object_of_this_name_is_foreign() {
+        let mut owner = controlled_by("recreated");
+        owner[0]["kind"] = "ZohoCredential".into();
+        owner[0]["name"] = "patch".into();
+        assert!(matches!(of(json!({ "ownerReferences": owner })), Ownership::Foreign(Some(_))));
+    }
+
+    #[test]
+    fn secret_that_the_credential_controls_is_ours() {
+        assert!(matches!(of(json!({ "ownerReferences": controlled_by("mine") })), Ownership::Ours(None)));
+        let meta = json!({ "ownerReferences": controlled_by("mine"), "annotations": stamped() });
+        assert!(matches!(of(meta), Ownership::Ours(Some(_))));
+    }
+
+    #[test]
+    fn owner_that_is_not_the_controller_owns_nothing() {
+        let mut owner = controlled_by("mine");
+        owner[0]["controller"] = false.into();
+        assert_eq!(of(json!({ "ownerReferences": owner })), Ownership::Foreign(None));
+    }
+
+    #[test]
+    fn nothing_that_others_write_is_kept_at_any_length() {
+        let long = "ü".repeat(600_000);
+        let mut owner = controlled_by(&long);
+        owner[0]["kind"] = long.clone().into();
+        owner[0]["name"] = long.clone().into();
+        let mut annotations = stamped();
+        for annotation in [keys::MINTED_FROM, keys::ATTEMPT, keys::ADOPT] {
+            annotations[annotation] = long.clone().into();
+        }
+        let meta: ObjectMeta =
+            serde_json::from_value(json!({ "ownerReferences": owner, "annotations": annotations })).unwrap();
+        let kept = format!("{:?}", SecretSeen::of(&meta)).len();
+        assert!(kept < 2000, "{kept} bytes of 3.6 MB");
+    }
+
+    #[test]
+    fn consent_and_stamp_let_a_secret_without_controller_be_looked_at() {
+        assert_eq!(of(json!({ "annotations": { keys::ADOPT: "patch" } })), Ownership::Adoptable);
+        assert_eq!(of(json!({ "annotations": stamped() })), Ownership::Adoptable);
+        assert_eq!(of(json!({ "annotations": { keys::ADOPT: "another" } })), Ownership::Foreign(None));
+        assert_eq!(
+            of(json!({ "labels": { keys::CREDENTIAL_UID: "mine" } })),
+            Ownership::Foreign(None),
+            "a label is no consent"
+        );
+    }
 }

@@ -94,7 +94,7 @@ pub fn parse_url(text: &str) -> Result<Url, String> {
 }
 
 /// https, or http to this machine itself: the URLs that secrets are safe with on their way.
-fn is_safe(url: &Url) -> bool {
+pub fn is_safe(url: &Url) -> bool {
     let is_loopback = match url.host_str().map(|host| host.trim_matches(['[', ']'])) {
         Some("localhost") => true,
         Some(host) => host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback()),

@@ -85,6 +85,26 @@ impl Queue {
         }
     }
 
+    /// The object is gone: it is due no more, unless a pass over it is running.
+    pub fn remove(&mut self, key: &ObjectName) {
+        if self.slots.get(key).is_some_and(|slot| !slot.running)
+            && let Some(due) = self.slots.remove(key).and_then(|slot| slot.due)
+        {
+            self.due.remove(&(due, key.clone()));
+        }
+    }
+
+    /// The wall clock was set back: due times and pauses were meant for another time, so everything is looked at now.
+    pub fn clock_was_set_back(&mut self, now: Time) {
+        let waiting: Vec<ObjectName> = self.due.iter().map(|(_, key)| key.clone()).collect();
+        for slot in self.slots.values_mut() {
+            slot.not_before = None;
+            // One that is running is looked at once more when it is over.
+            slot.due = Some(now);
+        }
+        self.due = waiting.into_iter().map(|key| (now, key)).collect();
+    }
+
     /// When the next object is due.
     pub fn next_due(&self) -> Option<Time> {
         self.due.first().map(|(at, _)| *at)
@@ -96,9 +116,58 @@ impl Queue {
     }
 }
 
+/// Compares the wall clock with the steady one, to notice when it is set back.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClockWatch {
+    last: Option<(Time, Duration)>,
+}
+
+impl ClockWatch {
+    /// The clock is corrected in small steps all the time; these change nothing that matters.
+    const TOLERANCE: Duration = Duration::from_secs(5);
+
+    /// Was the wall clock set back since the last look? `steady` is the time since some fixed moment, which no step shows in.
+    pub fn was_set_back(&mut self, now: Time, steady: Duration) -> bool {
+        let last = self.last.replace((now, steady));
+        last.is_some_and(|(then, before)| now + Self::TOLERANCE < then + steady.saturating_sub(before))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clock_that_is_set_back_is_noticed_once_and_a_drift_is_not() {
+        let mut watch = ClockWatch::default();
+        let look = |watch: &mut ClockWatch, wall: i64, steady: u64| {
+            watch.was_set_back(Time::from_unix(100_000 + wall), Duration::from_secs(steady))
+        };
+        assert!(!look(&mut watch, 0, 1000));
+        assert!(!look(&mut watch, 3, 1003));
+        assert!(!look(&mut watch, 2, 1006), "four seconds are a correction");
+        assert!(look(&mut watch, -600, 1009));
+        assert!(!look(&mut watch, -597, 1012), "noticed once");
+        assert!(!look(&mut watch, 7200, 1015), "forward is another matter: what is due then is due");
+        assert!(!look(&mut watch, 7200 + 28_800, 1015 + 28_800), "a suspended machine");
+    }
+
+    #[test]
+    fn clock_that_is_set_back_makes_everything_due_whatever_it_waited_for() {
+        let mut queue = Queue::default();
+        queue.add(key("waits"), at(3600));
+        queue.add(key("fails"), at(0));
+        queue.add(key("runs"), at(0));
+        assert_eq!(queue.take(at(0)), Some(key("fails")));
+        queue.fail(&key("fails"), at(0));
+        assert_eq!(queue.take(at(0)), Some(key("runs")));
+        queue.clock_was_set_back(at(-7200));
+        let mut due: Vec<_> = std::iter::from_fn(|| queue.take(at(-7200))).collect();
+        due.sort();
+        assert_eq!(due, [key("fails"), key("waits")]);
+        queue.finish(&key("runs"), Some(at(3600)));
+        assert_eq!(queue.take(at(-7200)), Some(key("runs")), "once more, when its pass is over");
+    }
 
     fn key(name: &str) -> ObjectName {
         ObjectName::new("ns", name)
@@ -157,6 +226,23 @@ mod tests {
         queue.finish(&key("a"), None);
         queue.add(key("a"), due);
         assert_eq!(queue.take(due), Some(key("a")), "one success ends the pause");
+    }
+
+    #[test]
+    fn object_that_is_gone_leaves_nothing_behind() {
+        let mut queue = Queue::default();
+        for name in 0..100 {
+            queue.add(key(&name.to_string()), at(0));
+            queue.remove(&key(&name.to_string()));
+        }
+        assert!(queue.slots.is_empty() && queue.due.is_empty());
+        queue.add(key("a"), at(0));
+        queue.take(at(0));
+        queue.remove(&key("a"));
+        queue.add(key("a"), at(0));
+        assert_eq!(queue.take(at(9)), None, "its pass is running");
+        queue.finish(&key("a"), None);
+        assert_eq!(queue.take(at(9)), Some(key("a")));
     }
 
     proptest::proptest! {

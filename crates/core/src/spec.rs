@@ -6,6 +6,7 @@ use crate::issuer::probe::{self, Question};
 use crate::issuer::zoho;
 use crate::issuer::{Issuer, Terms};
 use crate::plan::Defect;
+use crate::plan::renewal::Renewal;
 use crate::policy::Policy;
 use crate::secret::Form;
 use crate::template;
@@ -27,8 +28,8 @@ pub struct Served {
     pub terms: Terms,
     /// The product's base URL.
     pub api_url: Option<String>,
-    /// How long before expiry to renew.
-    pub renew_before: Duration,
+    /// When a token is due for renewal.
+    pub renewal: Renewal,
     /// How often to ask the product whether it takes the token, and how; or why not.
     pub verify: Option<(Duration, Result<Question, Defect>)>,
 }
@@ -88,10 +89,10 @@ pub fn check(credential: &ZohoCredential, policy: &Policy) -> Result<Served, Def
     if let Some(target) = &spec.target {
         template::check(target, api_url.as_deref())?;
     }
-    let renew_before = terms.renew_before.unwrap_or(renew_before);
+    let renewal = terms.renew_every.map_or(Renewal::BeforeExpiry(renew_before), Renewal::AfterIssue);
     let question = || probe::question(spec, &issuer, &terms, api_url.as_deref(), policy);
     let verify = spec.verify.as_ref().map(|verify| (verify.interval.0, question()));
-    Ok(Served { issuer, terms, api_url, renew_before, verify })
+    Ok(Served { issuer, terms, api_url, renewal, verify })
 }
 
 /// Fields that go with the other issuer only.

@@ -11,9 +11,11 @@ use crate::plan::backoff;
 use crate::plan::budget::{self, Hold};
 use crate::plan::renewal::Life;
 use crate::plan::verify::Answer;
-use crate::plan::{Observed, Plan, Source};
+use crate::plan::{Defect, Facts, Plan};
+use zoho_api::names::{InputsDigest, LedgerName};
 use zoho_api::{
-    Condition, ConditionStatus, ConditionType, Observed as Versions, Outcome, Reason, Time, ZohoCredentialStatus,
+    Condition, ConditionStatus, ConditionType, LastFailure, Observed as Versions, Outcome, Reason, Time, Verdict,
+    ZohoCredentialStatus,
 };
 
 /// `GitOps` tools apply in any order: for this long a missing part is work going on, not a person's turn.
@@ -29,7 +31,7 @@ pub struct Report<'a> {
     /// `metadata.generation` of the spec that was looked at.
     pub generation: i64,
     /// The facts.
-    pub observed: &'a Observed,
+    pub facts: &'a Facts,
     /// What follows from them.
     pub plan: &'a Plan,
     /// How the last flight with the present inputs failed.
@@ -56,10 +58,10 @@ struct Cause {
 
 /// The status to write. Equal to `previous` but for `observed` when there is nothing to say.
 pub fn report(report: &Report<'_>, now: Time) -> ZohoCredentialStatus {
-    let Report { previous, observed, plan, .. } = report;
-    let life = observed.target.token().map(|token| token.life);
+    let Report { previous, facts, plan, .. } = report;
+    let life = facts.target.token().map(|token| token.life);
     let alive = life.is_some_and(|life| life.is_alive(now));
-    let in_flight = matches!(plan, Plan::Mint { .. } | Plan::Store | Plan::Wait { why: Hold::InFlight, .. });
+    let in_flight = plan.is_in_flight();
     let known =
         previous.observed_generation == Some(report.generation) && previous.condition(ConditionType::Ready).is_some();
     let cause = if in_flight { None } else { cause(report, alive) };
@@ -67,12 +69,15 @@ pub fn report(report: &Report<'_>, now: Time) -> ZohoCredentialStatus {
     let mut status = (*previous).clone();
     status.observed_generation = Some(report.generation);
     status.target = Some(report.names.target.name.to_string());
-    if let Source::Usable { inputs, ledger } = &observed.source {
-        status.ledger = Some(ledger.clone());
+    if let Some((inputs, ledger)) = facts.source.usable() {
+        // Who may only guess inputs must not learn from a name that they are known.
+        let is_known = life.is_some_and(|_| facts.target.token().is_some_and(|token| token.inputs == *inputs));
+        let was_tried = facts.ledger.attempts.iter().any(|attempt| attempt.inputs == *inputs);
+        status.ledger = (is_known || was_tried).then(|| ledger.clone());
         if !in_flight {
             count_failures(&mut status, report, inputs);
         }
-        status.throttled_until = observed.ledger.throttled_until;
+        status.throttled_until = facts.ledger.throttled_until.filter(|_| status.ledger.is_some());
     }
     status.expiration_time = life.filter(|_| report.names.expiry_is_named).map(|life| life.expires_at);
     status.last_mint_time = life.map(|life| life.issued_at).or(status.last_mint_time);
@@ -81,18 +86,15 @@ pub fn report(report: &Report<'_>, now: Time) -> ZohoCredentialStatus {
     status.live_tokens = report.live_tokens.and_then(|live| i32::try_from(live).ok()).or(status.live_tokens);
     status.last_handled_renew_request = report.handled.clone().or(status.last_handled_renew_request);
     status.observed = Some(report.versions.clone());
-    // While a flight is under way the conditions of before stand, so that routine renewals and retries do not flap.
+    let mut conditions = Conditions::of(&previous.conditions);
+    // While a flight is under way the conditions of before hold, so that routine renewals and retries do not flap.
     let renewable_said_why = previous.condition(ConditionType::Renewable).map(|condition| condition.status);
     let quiet = in_flight && known && (alive || renewable_said_why == Some(ConditionStatus::False));
     if !quiet {
-        let wanted = conditions(report, cause.as_ref(), life, alive, now);
-        status.conditions = carry_over(&previous.conditions, wanted, report.generation, now);
+        conditions = self::conditions(report, cause.as_ref(), life, alive, now);
     }
-    status.conditions.retain(|condition| condition.type_ != ConditionType::Verified.as_str());
-    let verified =
-        carry_over(&previous.conditions, verified(report, alive).into_iter().collect(), report.generation, now);
-    let after_renewable = status.conditions.len().min(2);
-    status.conditions.splice(after_renewable..after_renewable, verified);
+    conditions.verified = verified(report, alive);
+    status.conditions = conditions.since(&previous.conditions, report.generation, now);
     status
 }
 
@@ -102,7 +104,7 @@ pub fn says_the_same(a: &ZohoCredentialStatus, b: &ZohoCredentialStatus) -> bool
     without(a) == without(b) && a.observed.is_some() == b.observed.is_some()
 }
 
-/// When the report would say something else although nothing changed: the token dies, patience ends.
+/// When the report would say something else although nothing changed: the token expires, patience ends.
 pub fn changes_at(status: &ZohoCredentialStatus, life: Option<Life>, now: Time) -> Option<Time> {
     let dies = life
         .filter(|life| life.is_alive(now))
@@ -115,16 +117,14 @@ pub fn changes_at(status: &ZohoCredentialStatus, life: Option<Life>, now: Time) 
 }
 
 fn renewal_time(report: &Report<'_>, life: Life) -> Time {
-    let ledger = match &report.observed.source {
-        Source::Usable { ledger, .. } => Some(ledger),
-        Source::Unusable(_) => report.previous.ledger.as_ref(),
-    };
-    life.renewal_time(report.observed.renew_before, ledger.map_or("", String::as_str))
+    let ledger = report.facts.source.usable().map(|(_, ledger)| ledger).or(report.previous.ledger.as_ref());
+    life.renewal_time(report.facts.renewal, ledger.unwrap_or(&LedgerName::default()))
 }
 
 fn next_attempt(report: &Report<'_>, cause: Option<&Cause>, life: Option<Life>) -> Option<Time> {
     match report.plan {
-        Plan::Mint { .. } | Plan::Store | Plan::Wait { why: Hold::InFlight, .. } => report.previous.next_attempt_time,
+        _ if report.plan.is_in_flight() => report.previous.next_attempt_time,
+        Plan::Mint { .. } | Plan::Store => report.previous.next_attempt_time,
         Plan::Keep { .. } => life.map(|life| renewal_time(report, life)),
         Plan::Wait { .. } | Plan::Refuse(_) | Plan::Park { .. } | Plan::Suspend | Plan::Release => {
             cause.and_then(|cause| cause.next)
@@ -132,18 +132,25 @@ fn next_attempt(report: &Report<'_>, cause: Option<&Cause>, life: Option<Life>) 
     }
 }
 
-fn count_failures(status: &mut ZohoCredentialStatus, report: &Report<'_>, inputs: &str) {
-    let attempts = &report.observed.ledger.attempts;
+fn count_failures(status: &mut ZohoCredentialStatus, report: &Report<'_>, inputs: &InputsDigest) {
+    let attempts = &report.facts.ledger.attempts;
     let failures = backoff::consecutive_failures(attempts, inputs);
     status.consecutive_failures = i32::try_from(failures).ok();
-    let failed = |attempt: &&zoho_api::Attempt| attempt.inputs == inputs && attempt.outcome != Some(Outcome::Minted);
+    let failed = |attempt: &&zoho_api::Attempt| attempt.inputs == *inputs && attempt.outcome != Some(Outcome::Minted);
     let last = attempts.iter().filter(failed).map(|attempt| attempt.at).max();
     status.last_failure_time = last.max(status.last_failure_time);
+    let failure = report.failure.map(|failure| LastFailure {
+        reason: failure.reason.as_str().into(),
+        code: failure.code.clone(),
+        message: Some(shortened(&message::upstream(report.names, failure))),
+    });
+    let goes_on = failures > 0 || matches!(report.plan, Plan::Wait { why: Hold::BackOff, .. });
+    status.last_failure = failure.or(report.previous.last_failure.clone()).filter(|_| goes_on);
 }
 
 /// What stands in the way, in words for people.
 fn cause(report: &Report<'_>, alive: bool) -> Option<Cause> {
-    let defect = |defect: &crate::plan::Defect| Cause {
+    let defect = |defect: &Defect| Cause {
         reason: defect.reason,
         message: defect.message.clone(),
         next: defect.again_at,
@@ -153,7 +160,7 @@ fn cause(report: &Report<'_>, alive: bool) -> Option<Cause> {
         Plan::Refuse(found) => Some(defect(found)),
         Plan::Park { verdict, until } => {
             let reason = verdict.reason.parse().unwrap_or(Reason::RequestRejected);
-            let message = message::refusal(report.names, reason, verdict.code.as_deref(), true);
+            let message = message::refusal(report.names, reason, verdict.code.as_deref(), ends_token(report, verdict));
             Some(Cause {
                 reason,
                 message: message::with_next_try_or_change(&message, *until),
@@ -170,7 +177,7 @@ fn cause(report: &Report<'_>, alive: bool) -> Option<Cause> {
         Plan::Wait { until, why } => {
             let (reason, message) = held(report, why);
             // Zoho ends the access tokens together with their refresh token.
-            let ended = matches!(why, Hold::Confirming(_)) && reason == Reason::RefreshTokenRejected;
+            let ended = matches!(why, Hold::Confirming(verdict) if ends_token(report, verdict));
             let goes_on = if alive && !ended { " The present token goes on working meanwhile." } else { "" };
             let message = format!("{message}{goes_on}");
             Some(Cause { reason, message: message::with_next_try(&message, *until), next: Some(*until), person: false })
@@ -179,14 +186,25 @@ fn cause(report: &Report<'_>, alive: bool) -> Option<Cause> {
     }
 }
 
+/// What failed last, as a process before this one reported it.
+fn known_failure(previous: &ZohoCredentialStatus) -> Option<(Reason, String)> {
+    let known = previous.last_failure.as_ref()?;
+    Some((known.reason.parse().ok()?, known.message.clone()?))
+}
+
+/// Does this verdict mean that the token in the target is ended? Zoho ends the access tokens together with their refresh
+/// token; a token of a former source has nothing to do with it.
+fn ends_token(report: &Report<'_>, verdict: &Verdict) -> bool {
+    verdict.reason == Reason::RefreshTokenRejected.as_str()
+        && report.facts.target.token().is_none_or(|token| token.inputs == verdict.inputs)
+}
+
 /// Why a mint has to wait.
 fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
     let names = report.names;
     match why {
         Hold::InFlight => (Reason::Minting, "A token request is on its way.".into()),
-        Hold::Throttled => {
-            (Reason::Throttled, message::throttled(budget::attempts_before_last(&report.observed.ledger)))
-        }
+        Hold::Throttled => (Reason::Throttled, message::throttled(budget::attempts_before_last(&report.facts.ledger))),
         Hold::Confirming(verdict) => {
             let reason = verdict.reason.parse().unwrap_or(Reason::RequestRejected);
             (
@@ -209,38 +227,92 @@ fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
             Reason::MintBudgetExhausted,
             "A one-time password can be used only once, so logins are two minutes apart.".into(),
         ),
-        Hold::BackOff => match report.failure {
-            Some(failure) => (failure.reason, message::upstream(names, failure)),
+        Hold::BackOff => {
             // After a restart only the status knows what failed.
-            None => match report.previous.condition(ConditionType::Renewable) {
-                Some(before) if before.status == ConditionStatus::False => {
-                    let reason = before.reason.parse().unwrap_or(Reason::UpstreamUnavailable);
-                    let said = message::without_next_try(&before.message);
-                    let said = said.strip_suffix(" The present token goes on working meanwhile.").unwrap_or(said);
-                    (reason, said.to_owned())
-                }
-                _ => (
+            let known = report.failure.map(|failure| (failure.reason, message::upstream(names, failure)));
+            match known.or_else(|| known_failure(report.previous)) {
+                Some(failure) => failure,
+                None => (
                     Reason::UpstreamUnavailable,
                     "An earlier token request was broken off before its answer was recorded.".into(),
                 ),
-            },
-        },
+            }
+        }
     }
 }
 
 /// A condition before it has a transition time.
+#[derive(Clone, Debug)]
 struct Wanted {
-    type_: ConditionType,
     status: ConditionStatus,
-    reason: Reason,
+    reason: String,
     message: String,
 }
 
+/// The conditions, in the order in which people read them. `None`: absent.
+#[derive(Clone, Debug, Default)]
+struct Conditions {
+    ready: Option<Wanted>,
+    renewable: Option<Wanted>,
+    verified: Option<Wanted>,
+    reconciling: Option<Wanted>,
+    stalled: Option<Wanted>,
+}
+
+impl Conditions {
+    fn of(conditions: &[Condition]) -> Self {
+        let get = |type_: ConditionType| {
+            let condition = conditions.iter().find(|condition| condition.type_ == type_.as_str())?;
+            let Condition { status, reason, message, .. } = condition.clone();
+            Some(Wanted { status, reason, message })
+        };
+        Self {
+            ready: get(ConditionType::Ready),
+            renewable: get(ConditionType::Renewable),
+            verified: get(ConditionType::Verified),
+            reconciling: get(ConditionType::Reconciling),
+            stalled: get(ConditionType::Stalled),
+        }
+    }
+
+    /// Gives them their times: a transition is a change of status (for Reconciling also of reason, from which patience
+    /// counts), nothing else.
+    fn since(self, before: &[Condition], generation: i64, now: Time) -> Vec<Condition> {
+        let Self { ready, renewable, verified, reconciling, stalled } = self;
+        let all = [
+            (ConditionType::Ready, ready),
+            (ConditionType::Renewable, renewable),
+            (ConditionType::Verified, verified),
+            (ConditionType::Reconciling, reconciling),
+            (ConditionType::Stalled, stalled),
+        ];
+        let condition = |(type_, wanted): (ConditionType, Option<Wanted>)| {
+            let Wanted { status, reason, message } = wanted?;
+            let is_same = |old: &&Condition| {
+                old.type_ == type_.as_str()
+                    && old.status == status
+                    && (type_ != ConditionType::Reconciling || old.reason == reason)
+            };
+            Some(Condition {
+                last_transition_time: before.iter().find(is_same).map_or(now, |old| old.last_transition_time.min(now)),
+                type_: type_.to_string(),
+                status,
+                reason,
+                message,
+                observed_generation: generation,
+            })
+        };
+        all.into_iter().filter_map(condition).collect()
+    }
+}
+
+fn wanted(status: ConditionStatus, reason: Reason, message: &str) -> Option<Wanted> {
+    Some(Wanted { status, reason: reason.as_str().into(), message: shortened(message) })
+}
+
 /// The truth table.
-fn conditions(report: &Report<'_>, cause: Option<&Cause>, life: Option<Life>, alive: bool, now: Time) -> Vec<Wanted> {
+fn conditions(report: &Report<'_>, cause: Option<&Cause>, life: Option<Life>, alive: bool, now: Time) -> Conditions {
     use ConditionStatus::{False, True, Unknown};
-    use ConditionType::{Ready, Reconciling, Renewable, Stalled};
-    let row = |type_, status, reason, message: &str| Wanted { type_, status, reason, message: shortened(message) };
     let valid = life.map_or_else(String::new, |life| {
         let target = &report.names.target;
         if report.names.expiry_is_named {
@@ -254,75 +326,69 @@ fn conditions(report: &Report<'_>, cause: Option<&Cause>, life: Option<Life>, al
             let renews = life.map_or_else(String::new, |life| {
                 format!("The token is renewed at {}.", renewal_time(report, life).clock())
             });
-            return vec![
-                row(Ready, True, Reason::TokenValid, &valid),
-                row(Renewable, True, Reason::TokenValid, &renews),
-            ];
+            return Conditions {
+                ready: wanted(True, Reason::TokenValid, &valid),
+                renewable: wanted(True, Reason::TokenValid, &renews),
+                ..Conditions::default()
+            };
         }
         let message = "A token is being minted.";
-        return vec![
-            row(Ready, False, Reason::Minting, message),
-            row(Renewable, Unknown, Reason::Minting, message),
-            row(Reconciling, True, Reason::Minting, message),
-        ];
+        return Conditions {
+            ready: wanted(False, Reason::Minting, message),
+            renewable: wanted(Unknown, Reason::Minting, message),
+            reconciling: wanted(True, Reason::Minting, message),
+            ..Conditions::default()
+        };
     };
-    // Zoho ends the access tokens together with their refresh token.
-    let revoked = *reason == Reason::RefreshTokenRejected && matches!(report.plan, Plan::Park { .. });
+    let renewable = wanted(False, *reason, message);
+    let revoked = matches!(report.plan, Plan::Park { verdict, .. } if ends_token(report, verdict));
     if alive && !revoked {
-        return vec![row(Ready, True, Reason::TokenValid, &valid), row(Renewable, False, *reason, message)];
+        return Conditions { ready: wanted(True, Reason::TokenValid, &valid), renewable, ..Conditions::default() };
     }
     let expired = !person && *reason != Reason::Suspended && life.is_some_and(|life| now >= life.issued_at);
     let ready = if expired {
-        row(
-            Ready,
-            False,
-            Reason::TokenExpired,
-            &format!("The token's life ran out while its renewal failed. {message}"),
-        )
+        wanted(False, Reason::TokenExpired, &format!("The token expired while its renewal failed. {message}"))
     } else {
-        row(Ready, False, *reason, message)
+        wanted(False, *reason, message)
     };
-    let mut rows = vec![ready, row(Renewable, False, *reason, message)];
-    if *reason == Reason::Suspended {
-        return rows;
-    }
-    let work_goes_on = !person || (is_patient(*reason) && patience_lasts(report.previous, *reason, now));
-    rows.push(row(if work_goes_on { Reconciling } else { Stalled }, True, *reason, message));
-    rows
+    let goes_on = !person || (is_patient(*reason) && patience_lasts(report.previous, *reason, now));
+    let kstatus = wanted(True, *reason, message).filter(|_| *reason != Reason::Suspended);
+    let (reconciling, stalled) = if goes_on { (kstatus, None) } else { (None, kstatus) };
+    Conditions { ready, renewable, reconciling, stalled, verified: None }
 }
 
 /// Does the product take the token? Only where it is asked.
 fn verified(report: &Report<'_>, alive: bool) -> Option<Wanted> {
-    let Report { previous, observed, names, .. } = report;
-    let verification = observed.verification.as_ref()?;
-    let row = |status, reason, message: &str| {
-        Some(Wanted { type_: ConditionType::Verified, status, reason, message: shortened(message) })
-    };
+    let Report { previous, facts, names, .. } = report;
+    let verification = facts.verification.as_ref()?;
     if let Some(defect) = &verification.blocked {
-        return row(ConditionStatus::Unknown, defect.reason, &defect.message);
+        return wanted(ConditionStatus::Unknown, defect.reason, &defect.message);
     }
-    let Some(token) = observed.target.token().filter(|_| alive) else {
-        return row(ConditionStatus::Unknown, Reason::Minting, "There is no living token that could be shown.");
+    let Some(token) = facts.target.token().filter(|_| alive) else {
+        return wanted(ConditionStatus::Unknown, Reason::Minting, "There is no living token that could be shown.");
     };
     let (Some(answer), Some(question)) = (verification.answer_to(token), names.question.as_ref()) else {
-        // What was said of the token before stands until the product has seen this one.
-        let before = previous
-            .condition(ConditionType::Verified)
-            .and_then(|before| Some((before.status, before.reason.parse().ok()?, before.message.as_str())));
-        let (status, reason, message) =
-            before.unwrap_or((ConditionStatus::Unknown, Reason::Minting, "The product has not been asked yet."));
-        return row(status, reason, message);
+        // What was said of the token before holds until the product has seen this one; what it answered to another
+        // question does not.
+        let before = Conditions::of(&previous.conditions).verified;
+        let is_same_spec = previous.observed_generation == Some(report.generation);
+        let before = before.filter(|_| is_same_spec && !verification.is_about_another_question());
+        return before
+            .or_else(|| wanted(ConditionStatus::Unknown, Reason::Minting, "The product has not been asked yet."));
     };
     let message = message::verified(question, answer, verification.is_contradicted(token));
     match answer {
-        Answer::Taken => row(ConditionStatus::True, Reason::TokenValid, &message),
-        Answer::Refused => row(ConditionStatus::False, Reason::VerificationRejected, &message),
-        Answer::Nothing(reason) => row(ConditionStatus::Unknown, reason, &message),
+        Answer::Taken => wanted(ConditionStatus::True, Reason::TokenValid, &message),
+        Answer::Refused => wanted(ConditionStatus::False, Reason::VerificationRejected, &message),
+        Answer::Nothing(reason) => wanted(ConditionStatus::Unknown, reason, &message),
     }
 }
 
 fn is_patient(reason: Reason) -> bool {
-    matches!(reason, Reason::SourceSecretNotFound | Reason::SourceSecretInvalid | Reason::WriteRefused)
+    matches!(
+        reason,
+        Reason::SourceSecretNotFound | Reason::SourceSecretInvalid | Reason::WriteRefused | Reason::ReadRefused
+    )
 }
 
 fn patience_lasts(previous: &ZohoCredentialStatus, reason: Reason, now: Time) -> bool {
@@ -337,27 +403,6 @@ fn shortened(message: &str) -> String {
     message.chars().take(LONGEST_MESSAGE).collect()
 }
 
-/// Gives conditions their times: a transition is a change of status (for Reconciling also of reason, from which patience
-/// counts), nothing else.
-fn carry_over(before: &[Condition], wanted: Vec<Wanted>, generation: i64, now: Time) -> Vec<Condition> {
-    let condition = |wanted: Wanted| {
-        let same = |old: &&Condition| {
-            old.type_ == wanted.type_.as_str()
-                && old.status == wanted.status
-                && (wanted.type_ != ConditionType::Reconciling || old.reason == wanted.reason.as_str())
-        };
-        Condition {
-            last_transition_time: before.iter().find(same).map_or(now, |old| old.last_transition_time),
-            type_: wanted.type_.to_string(),
-            status: wanted.status,
-            reason: wanted.reason.to_string(),
-            message: wanted.message,
-            observed_generation: generation,
-        }
-    };
-    wanted.into_iter().map(condition).collect()
-}
-
 /// An Event to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announcement {
@@ -367,6 +412,11 @@ pub struct Announcement {
     pub reason: String,
     /// Its message.
     pub note: String,
+}
+
+/// The Event of something that stands in the way beside the status.
+pub fn warning(obstacle: &Defect) -> Announcement {
+    Announcement { warning: true, reason: obstacle.reason.as_str().into(), note: obstacle.message.clone() }
 }
 
 /// The Events of a change of status: one for each transition, none for a routine renewal.

@@ -1,41 +1,18 @@
 //! The truth table, row by row, and what holds for every report.
 
 use super::*;
-use crate::plan::{Defect, MintReason, Target, Token};
+use crate::fixtures::{after, issued_ago, now, steady};
+use crate::plan::{Defect, MintReason, Token};
 use zoho_api::DataCenter;
+use zoho_api::ZohoMintLedgerSpec;
 use zoho_api::names::ObjectName;
-use zoho_api::{Verdict, ZohoMintLedgerSpec};
 
-fn now() -> Time {
-    Time::UNIX_EPOCH + Duration::from_secs(1_000_000)
+fn token(seconds: u64) -> Token {
+    issued_ago(seconds).of_attempt("a")
 }
 
-fn after(seconds: u64) -> Time {
-    now() + Duration::from_secs(seconds)
-}
-
-fn token(issued_ago: u64) -> Token {
-    let issued_at = now() - Duration::from_secs(issued_ago);
-    let life = Life { issued_at, expires_at: issued_at + Duration::from_secs(3600) };
-    Token { life, inputs: "inputs".into(), attempt: "a".into() }
-}
-
-fn observed(token: Option<Token>) -> Observed {
-    Observed {
-        deleting: false,
-        defect: None,
-        suspended: false,
-        renew_before: Duration::from_secs(1800),
-        spacing: Duration::ZERO,
-        renew_requested: false,
-        source: Source::Usable { inputs: "inputs".into(), ledger: "0000".into() },
-        target: Target::Ours { token, intact: true },
-        at_hand: None,
-        verification: None,
-        ledger: ZohoMintLedgerSpec::default(),
-        minting: false,
-        grounded_until: None,
-    }
+fn with(token: Option<Token>) -> Facts {
+    steady().with_target(token)
 }
 
 fn refuse(reason: Reason) -> Plan {
@@ -78,12 +55,12 @@ fn names() -> Names {
     }
 }
 
-fn reported_at(previous: &ZohoCredentialStatus, observed: &Observed, plan: &Plan, at: Time) -> ZohoCredentialStatus {
-    let failure = Failure { reason: Reason::UpstreamTimeout, code: None, at, again_at: None };
+fn reported_at(previous: &ZohoCredentialStatus, facts: &Facts, plan: &Plan, at: Time) -> ZohoCredentialStatus {
+    let failure = Failure { reason: Reason::UpstreamTimeout, code: None, at, again_at: None, cause: None };
     let input = Report {
         previous,
         generation: 3,
-        observed,
+        facts,
         plan,
         failure: Some(&failure),
         names: &names(),
@@ -195,7 +172,7 @@ fn truth_table() {
         ("suspended, dead", dead, Plan::Suspend, "Ready=False Suspended, Renewable=False Suspended", "InProgress"),
     ];
     for (name, token, plan, expected, kstatus_says) in rows {
-        let status = reported_at(&nothing, &observed(token), &plan, now());
+        let status = reported_at(&nothing, &with(token), &plan, now());
         assert_eq!(line(&status), expected, "{name}");
         assert_eq!(kstatus(&status), kstatus_says, "{name}");
         for condition in &status.conditions {
@@ -208,23 +185,23 @@ fn truth_table() {
 #[test]
 fn missing_source_is_work_going_on_for_five_minutes_then_a_persons_turn() {
     let plan = refuse(Reason::SourceSecretNotFound);
-    let first = reported_at(&ZohoCredentialStatus::default(), &observed(None), &plan, now());
+    let first = reported_at(&ZohoCredentialStatus::default(), &with(None), &plan, now());
     assert_eq!(changes_at(&first, None, now()), Some(after(300)));
-    let later = reported_at(&first, &observed(None), &plan, after(299));
+    let later = reported_at(&first, &with(None), &plan, after(299));
     assert_eq!(line(&later), line(&first));
-    let stalled = reported_at(&later, &observed(None), &plan, after(300));
+    let stalled = reported_at(&later, &with(None), &plan, after(300));
     assert!(line(&stalled).ends_with("Stalled=True SourceSecretNotFound"), "{}", line(&stalled));
-    let still = reported_at(&stalled, &observed(None), &plan, after(900));
+    let still = reported_at(&stalled, &with(None), &plan, after(900));
     assert_eq!(line(&still), line(&stalled));
 }
 
 #[test]
 fn routine_renewal_flaps_no_condition_and_makes_no_event() {
-    let valid = reported_at(&ZohoCredentialStatus::default(), &observed(Some(token(1800))), &keep(), now());
+    let valid = reported_at(&ZohoCredentialStatus::default(), &with(Some(token(1800))), &keep(), now());
     let minting = Plan::Mint { why: MintReason::Expiring };
-    let during = reported_at(&valid, &observed(Some(token(1800))), &minting, after(1));
+    let during = reported_at(&valid, &with(Some(token(1800))), &minting, after(1));
     assert!(says_the_same(&during, &valid), "{during:?}");
-    let renewed = reported_at(&during, &observed(Some(token(0))), &keep(), after(2));
+    let renewed = reported_at(&during, &with(Some(token(0))), &keep(), after(2));
     assert!(!says_the_same(&renewed, &valid), "the times moved");
     assert_eq!(announcements(&valid, &renewed), []);
     let times = |status: &ZohoCredentialStatus| -> Vec<Time> {
@@ -235,16 +212,16 @@ fn routine_renewal_flaps_no_condition_and_makes_no_event() {
 
 #[test]
 fn retry_in_flight_keeps_the_cause_of_the_failure_before() {
-    let failed = reported_at(&ZohoCredentialStatus::default(), &observed(None), &back_off(), now());
-    let retry = reported_at(&failed, &observed(None), &Plan::Mint { why: MintReason::Absent }, after(60));
+    let failed = reported_at(&ZohoCredentialStatus::default(), &with(None), &back_off(), now());
+    let retry = reported_at(&failed, &with(None), &Plan::Mint { why: MintReason::Absent }, after(60));
     assert_eq!(line(&retry), line(&failed));
 }
 
 #[test]
 fn every_transition_is_announced_once() {
     let nothing = ZohoCredentialStatus::default();
-    let valid = reported_at(&nothing, &observed(Some(token(60))), &keep(), now());
-    let failing = reported_at(&valid, &observed(Some(token(60))), &back_off(), after(1));
+    let valid = reported_at(&nothing, &with(Some(token(60))), &keep(), now());
+    let failing = reported_at(&valid, &with(Some(token(60))), &back_off(), after(1));
     let words = |events: Vec<Announcement>| -> Vec<String> {
         events
             .into_iter()
@@ -253,22 +230,22 @@ fn every_transition_is_announced_once() {
     };
     assert_eq!(words(announcements(&nothing, &valid)), ["Normal TokenValid"]);
     assert_eq!(words(announcements(&valid, &failing)), ["Warning UpstreamTimeout"]);
-    let again = reported_at(&failing, &observed(Some(token(60))), &back_off(), after(61));
+    let again = reported_at(&failing, &with(Some(token(60))), &back_off(), after(61));
     assert_eq!(words(announcements(&failing, &again)), Vec::<String>::new());
-    let died = reported_at(&failing, &observed(Some(token(4000))), &back_off(), after(3600));
+    let died = reported_at(&failing, &with(Some(token(4000))), &back_off(), after(3600));
     assert_eq!(words(announcements(&failing, &died)), ["Warning TokenExpired"]);
     assert_eq!(words(announcements(&died, &valid)), ["Normal TokenValid"]);
 }
 
 #[test]
 fn message_survives_a_restart_and_tells_the_next_try() {
-    let failed = reported_at(&ZohoCredentialStatus::default(), &observed(Some(token(60))), &back_off(), now());
+    let failed = reported_at(&ZohoCredentialStatus::default(), &with(Some(token(60))), &back_off(), now());
     let said = &failed.condition(ConditionType::Renewable).unwrap().message;
     assert!(said.contains("did not answer in time") && said.ends_with("Next try 13:47Z."), "{said}");
     let restarted = Report {
         previous: &failed,
         generation: 3,
-        observed: &observed(Some(token(60))),
+        facts: &with(Some(token(60))),
         plan: &back_off(),
         failure: None,
         names: &names(),
@@ -282,7 +259,7 @@ fn message_survives_a_restart_and_tells_the_next_try() {
 
 #[test]
 fn wrong_data_center_is_suspected_by_name() {
-    let status = reported_at(&ZohoCredentialStatus::default(), &observed(None), &park(Reason::ClientRejected), now());
+    let status = reported_at(&ZohoCredentialStatus::default(), &with(None), &park(Reason::ClientRejected), now());
     let said = &status.condition(ConditionType::Renewable).unwrap().message;
     for part in [
         "data center than EU (accounts.zoho.eu)",
@@ -299,14 +276,14 @@ fn wrong_data_center_is_suspected_by_name() {
 fn source_that_somebody_else_makes_is_changed_where_he_takes_it_from() {
     let names = Names { source_manager: Some("ExternalSecret zoho-oauth".into()), ..names() };
     let said = message::refusal(&names, Reason::RefreshTokenRejected, Some("invalid_code"), true);
-    let expected = "Zoho refused the refresh token (invalid_code); tokens made from it no longer work. Make a new one at https://api-console.zoho.eu and put it into key refresh_token of Secret ns/source (managed by ExternalSecret zoho-oauth: change it there).";
+    let expected = "Zoho refused the refresh token (invalid_code); tokens made from it no longer work. Make a new one at https://api-console.zoho.eu and put it into key refresh_token of Secret ns/source (managed by ExternalSecret zoho-oauth: change it there). A refresh token begins with 1000.; a code of the console has to be exchanged for one first, which kubectl zoho login does.";
     assert_eq!(said, expected);
 }
 
 #[test]
 fn throttle_with_few_requests_of_our_own_is_somebody_elses() {
     let attempt = |seconds: u64| zoho_api::Attempt {
-        id: seconds.to_string(),
+        id: seconds.to_string().into(),
         at: now() - Duration::from_secs(seconds),
         holder: "h".into(),
         inputs: "inputs".into(),
@@ -318,9 +295,9 @@ fn throttle_with_few_requests_of_our_own_is_somebody_elses() {
             attempts: attempts.into_iter().map(attempt).collect(),
             ..ZohoMintLedgerSpec::default()
         };
-        let observed = Observed { ledger, ..observed(None) };
+        let facts = with(None).with_ledger(ledger);
         let plan = Plan::Wait { until: after(600), why: Hold::Throttled };
-        let status = reported_at(&ZohoCredentialStatus::default(), &observed, &plan, now());
+        let status = reported_at(&ZohoCredentialStatus::default(), &facts, &plan, now());
         status.condition(ConditionType::Renewable).unwrap().message.clone()
     };
     assert!(throttled(vec![5000, 60, 0]).contains("Only 2 of them in ten minutes were this operator's"));
@@ -329,23 +306,26 @@ fn throttle_with_few_requests_of_our_own_is_somebody_elses() {
 
 #[test]
 fn ready_is_reported_until_shortly_before_the_token_dies() {
-    let valid = reported_at(&ZohoCredentialStatus::default(), &observed(Some(token(60))), &keep(), now());
+    let valid = reported_at(&ZohoCredentialStatus::default(), &with(Some(token(60))), &keep(), now());
     assert_eq!(changes_at(&valid, Some(token(60).life), now()), Some(after(3480)));
 }
 
 #[test]
 fn verified_says_what_the_product_said_and_keeps_it_until_the_next_answer() {
-    use crate::plan::verify::{Probe, Verification};
+    const QUESTION: &str = "GET https://patch.manageengine.eu/api/1.4/patch/summary";
+    use crate::plan::verify::{Probe, Shown, Verification};
+    let shown = |attempt: &str| Shown { attempt: attempt.into(), question: QUESTION.into() };
     let known = |answer: Option<Answer>, attempt: &str, taken: Option<&str>| {
-        let mut observed = observed(Some(token(60)));
-        observed.verification = Some(Verification {
+        let mut facts = with(Some(token(60)));
+        facts.verification = Some(Verification {
             blocked: None,
+            question: QUESTION.into(),
             interval: Duration::from_secs(300),
-            last: answer.map(|answer| Probe { at: now(), attempt: attempt.into(), answer }),
-            taken: taken.map(str::to_owned),
+            last: answer.map(|answer| Probe { at: now(), shown: shown(attempt), answer }),
+            taken: taken.map(shown),
             first_at: now(),
         });
-        observed
+        facts
     };
     let verified = |status: &ZohoCredentialStatus| {
         let condition = status.condition(ConditionType::Verified).expect("a condition");
@@ -358,18 +338,18 @@ fn verified_says_what_the_product_said_and_keeps_it_until_the_next_answer() {
         ("refused", known(Some(Answer::Refused), "a", None), "False VerificationRejected"),
         ("nothing", known(Some(Answer::Nothing(Reason::UpstreamTimeout)), "a", None), "Unknown UpstreamTimeout"),
     ];
-    for (name, observed, expected) in table {
-        assert_eq!(verified(&asked(&nothing, &observed)), expected, "{name}");
+    for (name, facts, expected) in table {
+        assert_eq!(verified(&asked(&nothing, &facts)), expected, "{name}");
     }
     let taken = asked(&nothing, &known(Some(Answer::Taken), "a", Some("a")));
     let renewed = known(Some(Answer::Taken), "the one before", Some("the one before"));
     assert_eq!(verified(&asked(&taken, &renewed)), "True TokenValid", "what was said stands until the next answer");
     let types: Vec<&str> = taken.conditions.iter().map(|condition| condition.type_.as_str()).collect();
     assert_eq!(types, ["Ready", "Renewable", "Verified"]);
-    assert_eq!(asked(&taken, &observed(Some(token(60)))).condition(ConditionType::Verified), None, "spec.verify went");
+    assert_eq!(asked(&taken, &with(Some(token(60)))).condition(ConditionType::Verified), None, "spec.verify went");
 }
 
-fn asked(previous: &ZohoCredentialStatus, observed: &Observed) -> ZohoCredentialStatus {
+fn asked(previous: &ZohoCredentialStatus, facts: &Facts) -> ZohoCredentialStatus {
     let spec = serde_json::from_value(serde_json::json!({
         "dataCenter": "EU", "product": "PatchManagerPlus", "secretRef": { "name": "s" }, "verify": { "interval": "5m" },
     }));
@@ -380,7 +360,7 @@ fn asked(previous: &ZohoCredentialStatus, observed: &Observed) -> ZohoCredential
     let input = Report {
         previous,
         generation: 3,
-        observed,
+        facts,
         plan: &keep(),
         failure: None,
         names: &names,

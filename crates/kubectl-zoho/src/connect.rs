@@ -1,13 +1,13 @@
 //! The cluster as the caller's kubeconfig has it, and the operator's rules as far as they are known here.
 
 use anyhow::Context as _;
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Api, Client};
 
 use super::args::Global;
 use super::usage;
 use zoho_api::ZohoCredential;
 use zoho_client::calls::{ApiError, call};
+use zoho_client::cluster;
 use zoho_core::policy::{Policy, parse_accounts_url};
 
 /// A client with the caller's rights, and the namespace he means.
@@ -25,8 +25,8 @@ impl Cluster {
     /// # Errors
     ///
     /// A kubeconfig that is missing or cannot be used.
-    pub(crate) async fn connect(global: &Global) -> anyhow::Result<Self> {
-        let mut config = read(global).await?;
+    pub(crate) fn connect(global: &Global) -> anyhow::Result<Self> {
+        let mut config = cluster::config(global.kubeconfig.as_deref(), global.context.as_deref())?;
         if let Some(user) = &global.impersonate {
             config.auth_info.impersonate = Some(user.clone());
         }
@@ -79,22 +79,6 @@ impl Cluster {
             | ApiError::Unavailable(None) => anyhow::Error::new(error).context(format!("ZohoCredential {name}")),
         }
     }
-}
-
-async fn read(global: &Global) -> anyhow::Result<kube::Config> {
-    let kubeconfig = match &global.kubeconfig {
-        Some(path) => Kubeconfig::read_from(path).with_context(|| format!("read --kubeconfig {}", path.display()))?,
-        None => match Kubeconfig::read() {
-            Ok(kubeconfig) => kubeconfig,
-            Err(KubeconfigError::FindPath | KubeconfigError::ReadConfig(..)) if global.context.is_none() => {
-                return kube::Config::incluster()
-                    .context("find a cluster: there is no kubeconfig (KUBECONFIG, --kubeconfig), and this is no pod");
-            }
-            Err(error) => return Err(error).context("read the kubeconfig"),
-        },
-    };
-    let options = KubeConfigOptions { context: global.context.clone(), ..KubeConfigOptions::default() };
-    kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.context("use the kubeconfig")
 }
 
 /// The operator's rules, with what the caller said of its flags. What was not said is as by default.

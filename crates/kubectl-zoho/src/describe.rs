@@ -10,7 +10,7 @@ use zoho_api::{ConditionType, Time};
 use zoho_client::clock;
 use zoho_core::issuer::data_centers;
 use zoho_core::plan::Plan;
-use zoho_core::plan::budget::{self, Limits};
+use zoho_core::plan::budget;
 
 /// Describes one credential.
 ///
@@ -18,7 +18,7 @@ use zoho_core::plan::budget::{self, Limits};
 ///
 /// It is not there, or the cluster does not answer.
 pub(crate) async fn run(global: &Global, args: &NameArgs, output: &Output) -> anyhow::Result<Ended> {
-    let cluster = Cluster::connect(global).await?;
+    let cluster = Cluster::connect(global)?;
     let now = clock::system().now();
     let credential = cluster.credential(&args.name).await?;
     let facts = Facts::gather(&cluster, global, credential, now).await?;
@@ -115,7 +115,7 @@ fn ledger(facts: &Facts, now: Time) -> String {
     let Some(name) = facts.credential.status.as_ref().and_then(|status| status.ledger.as_ref()) else {
         return "none yet".into();
     };
-    let limits = Limits::default();
+    let limits = facts.limits;
     match &facts.ledger {
         Some(_) => {
             let ledger = &facts.observed.ledger;
@@ -129,6 +129,6 @@ fn ledger(facts: &Facts, now: Time) -> String {
                 throttled.unwrap_or_default()
             )
         }
-        None => name.clone(),
+        None => name.to_string(),
     }
 }

@@ -10,7 +10,7 @@ use kube::core::PartialObjectMeta;
 
 use super::args::Global;
 use super::connect::{Cluster, operator_policy};
-use zoho_api::names::version;
+use zoho_api::names::{AttemptId, InputsDigest, ObjectVersion};
 use zoho_api::{
     ConditionStatus, ConditionType, Reason, Time, ZohoCredential, ZohoCredentialStatus, ZohoMintLedger,
     ZohoMintLedgerSpec,
@@ -19,9 +19,11 @@ use zoho_client::calls::{ApiError, call};
 use zoho_core::facts::{renew_request, source_defect, target_by_metadata};
 use zoho_core::issuer::Issuer;
 use zoho_core::issuer::zoho::TokenService;
-use zoho_core::plan::budget::{self, Found};
+use zoho_core::plan::budget::{self, Found, Limits};
+use zoho_core::plan::record;
 use zoho_core::plan::renewal::Life;
-use zoho_core::plan::{Defect, Observed, Plan, Source, Target, Token, plan};
+use zoho_core::plan::renewal::Renewal;
+use zoho_core::plan::{self, Defect, Plan, Source, Target, Token, plan};
 use zoho_core::policy::Policy;
 use zoho_core::spec::{self, Served};
 
@@ -31,7 +33,7 @@ pub(crate) struct Facts {
     /// The object.
     pub credential: ZohoCredential,
     /// What the operator's decision code looks at.
-    pub observed: Observed,
+    pub observed: plan::Facts,
     /// What follows from it.
     pub plan: Plan,
     /// Where tokens are asked for, if the spec can be served.
@@ -40,6 +42,8 @@ pub(crate) struct Facts {
     pub source: Option<Secret>,
     /// The ledger as stored, where the caller may read it and it exists.
     pub ledger: Option<ZohoMintLedgerSpec>,
+    /// The operator's limits, as far as they are known.
+    pub limits: Limits,
     /// The source has changed since the status was written.
     pub source_changed: bool,
     /// What could not be seen, each with its reason.
@@ -86,7 +90,7 @@ impl Facts {
         let source = look(secrets.get(&credential.spec.secret_ref.name)).await?;
         let ledgers = Api::<ZohoMintLedger>::namespaced(cluster.client.clone(), &policy.operator_namespace);
         let ledger = match credential.status.as_ref().and_then(|status| status.ledger.as_ref()) {
-            Some(name) => look(ledgers.get(name)).await?,
+            Some(name) => look(ledgers.get(name.as_str())).await?,
             None => Seen::Absent,
         };
 
@@ -102,15 +106,18 @@ impl Facts {
                 (None, true)
             }
         };
-        let mut observed = Observed {
+        let mut observed = plan::Facts {
             deleting: credential.metadata.deletion_timestamp.is_some(),
             defect,
             suspended: credential.spec.suspend,
-            renew_before: served.as_ref().map(|served| served.renew_before).unwrap_or_default(),
+            renewal: served.as_ref().map_or(Renewal::BeforeExpiry(std::time::Duration::ZERO), |served| served.renewal),
             renew_requested: renew_request(&credential).is_some(),
             spacing: served.as_ref().map(|served| served.terms.spacing).unwrap_or_default(),
             source: source_facts,
             target,
+            // In the memory of the operator.
+            stored: None,
+            conflict: None,
             at_hand: None,
             // In the memory of the operator; what came of it stands in condition Verified.
             verification: None,
@@ -122,8 +129,10 @@ impl Facts {
         if ledger_hidden {
             stand_in_for_ledger(&mut observed, credential.status.as_ref());
         }
-        let plan = plan(&observed, "kubectl-zoho", policy.limits, now);
-        Ok(Self { credential, observed, plan, served, source, ledger, source_changed, unseen })
+        // The operator's flags are not known here; what it wrote into its ledger tells its limits.
+        let limits = ledger.as_ref().and_then(record::limits).unwrap_or(policy.limits);
+        let plan = plan(&observed, &"kubectl-zoho".into(), limits, now);
+        Ok(Self { credential, observed, plan, served, source, ledger, limits, source_changed, unseen })
     }
 
     /// The token service of this credential, where the spec names one.
@@ -168,7 +177,7 @@ fn target_by_status(status: Option<&ZohoCredentialStatus>) -> Target {
         status.and_then(|status| Some(Life { issued_at: status.last_mint_time?, expires_at: status.expiration_time? }));
     match life {
         Some(life) => {
-            let token = Token { life, inputs: String::new(), attempt: String::new() };
+            let token = Token { life, inputs: InputsDigest::default(), attempt: AttemptId::default() };
             Target::Ours { token: Some(token), intact: true }
         }
         None => Target::Absent,
@@ -198,12 +207,11 @@ fn source_seen(
             return (said_of_source(status).map_or_else(usable, Source::Unusable), None, false);
         }
     };
-    let namespace = credential.metadata.namespace.as_deref().unwrap_or_default();
-    if let Some(defect) = source_defect(credential, namespace, secret.as_ref(), served) {
+    if let Some(defect) = source_defect(credential, secret.as_ref(), served) {
         return (Source::Unusable(defect), secret, false);
     }
     let known = status.and_then(|status| status.observed.as_ref()?.source.clone());
-    let now = secret.as_ref().map(|secret| version(&secret.metadata));
+    let now = secret.as_ref().map(|secret| ObjectVersion::of(&secret.metadata));
     (usable(), secret, known.is_some() && known != now)
 }
 
@@ -216,7 +224,7 @@ fn said_of_source(status: Option<&ZohoCredentialStatus>) -> Option<Defect> {
 }
 
 /// Without a token that names its inputs, the last attempt of the ledger does.
-fn inputs_from_ledger(observed: &mut Observed) {
+fn inputs_from_ledger(observed: &mut plan::Facts) {
     let last = observed.ledger.attempts.last().map(|attempt| attempt.inputs.clone());
     if let (Source::Usable { inputs, .. }, None, Some(last)) = (&mut observed.source, observed.target.token(), last) {
         *inputs = last;
@@ -224,7 +232,7 @@ fn inputs_from_ledger(observed: &mut Observed) {
 }
 
 /// What the status says of throttles and next tries, where the ledger cannot be read.
-fn stand_in_for_ledger(observed: &mut Observed, status: Option<&ZohoCredentialStatus>) {
+fn stand_in_for_ledger(observed: &mut plan::Facts, status: Option<&ZohoCredentialStatus>) {
     let Some(status) = status else { return };
     observed.ledger.throttled_until = status.throttled_until;
     let stuck =
@@ -282,15 +290,17 @@ mod tests {
                 "observedGeneration": 1, "lastTransitionTime": "2026-11-21T10:00:00Z" }],
         }))
         .unwrap();
-        let mut observed = Observed {
+        let mut observed = plan::Facts {
             deleting: false,
             defect: None,
             suspended: false,
-            renew_before: std::time::Duration::from_secs(1800),
+            renewal: Renewal::BeforeExpiry(std::time::Duration::from_secs(1800)),
             renew_requested: false,
             spacing: std::time::Duration::ZERO,
-            source: Source::Usable { inputs: String::new(), ledger: "ab".into() },
+            source: Source::Usable { inputs: InputsDigest::default(), ledger: "ab".into() },
             target: Target::Absent,
+            stored: None,
+            conflict: None,
             at_hand: None,
             verification: None,
             ledger: ZohoMintLedgerSpec::default(),
@@ -299,7 +309,7 @@ mod tests {
         };
         stand_in_for_ledger(&mut observed, Some(&status));
         let now = "2026-11-21T10:20:00Z".parse().unwrap();
-        let plan = plan(&observed, "h", budget::Limits::default(), now);
+        let plan = plan(&observed, &"h".into(), Limits::default(), now);
         assert!(matches!(plan, Plan::Wait { until, .. } if until.to_string() == "2026-11-21T10:30:00Z"), "{plan:?}");
     }
 }

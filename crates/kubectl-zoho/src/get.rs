@@ -22,7 +22,7 @@ const HEADER: [&str; 8] = ["NAMESPACE", "NAME", "READY", "RENEWABLE", "EXPIRES",
 ///
 /// The cluster refuses or does not answer.
 pub(crate) async fn run(global: &Global, args: &GetArgs, output: &Output) -> anyhow::Result<Ended> {
-    let cluster = Cluster::connect(global).await?;
+    let cluster = Cluster::connect(global)?;
     let credentials = match &args.name {
         Some(name) => vec![cluster.credential(name).await?],
         None => list(&cluster, args.all_namespaces, output).await?,

@@ -140,8 +140,13 @@ mod tests {
 
     #[test]
     fn every_plan_says_what_comes_and_when() {
-        let verdict =
-            Verdict { inputs: String::new(), reason: "ClientRejected".into(), code: None, at: NOW, confirmed: true };
+        let verdict = Verdict {
+            inputs: zoho_api::names::InputsDigest::default(),
+            reason: "ClientRejected".into(),
+            code: None,
+            at: NOW,
+            confirmed: true,
+        };
         let defect = |again_at| Defect { reason: Reason::TargetConflict, message: "m".into(), again_at };
         let table = [
             (Plan::Mint { why: MintReason::Absent }, "A token is minted now: there is none."),

@@ -27,7 +27,7 @@ const EVERY: Duration = Duration::from_millis(500);
 ///
 /// get and patch on `zohocredentials`.
 pub(crate) async fn run(global: &Global, args: &RenewArgs, output: &Output) -> anyhow::Result<Ended> {
-    let cluster = Cluster::connect(global).await?;
+    let cluster = Cluster::connect(global)?;
     let before = cluster.credential(&args.name).await?;
     let now = clock::system().now();
     let request = format!("{now}-{}", &secret_io::random()[..8]);

@@ -29,7 +29,7 @@ use zoho_core::secret::RefreshGrant;
 ///
 /// get and list on `zohocredentials`, get on the source Secret.
 pub(crate) async fn run(global: &Global, args: &RevokeArgs, output: &Output) -> anyhow::Result<Ended> {
-    let cluster = Cluster::connect(global).await?;
+    let cluster = Cluster::connect(global)?;
     let credential = cluster.credential(&args.name).await?;
     let reference = &credential.spec.secret_ref;
     if credential.spec.endpoint_central_server.is_some() {
@@ -67,7 +67,7 @@ pub(crate) async fn run(global: &Global, args: &RevokeArgs, output: &Output) -> 
         output.note("Nothing was revoked.");
         return Ok(Ended::Badly);
     }
-    let transport = Transport::new(&global.ca_file)?;
+    let transport = Transport::new(&global.ca_file, &[])?;
     match transport.revoke(&revocation_url(&service.token_url), &grant.refresh_token).await {
         Revoked::Done => {
             output.say(&format!(
@@ -86,7 +86,7 @@ pub(crate) async fn run(global: &Global, args: &RevokeArgs, output: &Output) -> 
         Revoked::Failed(failed) => {
             output.error(&format!(
                 "{} Whether it was revoked is not known; repeat it.",
-                explain::upstream(host, failed.reason)
+                explain::upstream(host, &failed)
             ));
             Ok(Ended::Badly)
         }

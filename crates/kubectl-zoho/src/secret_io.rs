@@ -19,13 +19,12 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::args::PrintSecret;
+use super::login::consent;
 use super::output::Output;
 use super::usage;
 use zoho_api::SecretRef;
 use zoho_core::secret::RefreshGrant;
-
-/// Longest value that is taken, in bytes; the operator takes no longer ones from a Secret.
-const LONGEST: usize = 4096;
+use zoho_core::secret::values::{self, Kind};
 
 /// Asks for a value that may be seen: at a prompt, or as one line of standard input.
 ///
@@ -39,7 +38,38 @@ pub(crate) fn ask(what: &str) -> anyhow::Result<String> {
         let _ = stderr.flush();
     }
     let line = line_of_stdin(what)?;
-    checked(what, &line).map(str::to_owned)
+    checked(what, Kind::ClientId, &line).map(str::to_owned)
+}
+
+/// The value of a flag that may be seen, checked like one that was asked for.
+///
+/// # Errors
+///
+/// It is no such value.
+pub(crate) fn given(what: &str, value: &str) -> anyhow::Result<String> {
+    checked(what, Kind::ClientId, value).map(str::to_owned)
+}
+
+/// Asks for a code. The whole address that the browser was sent to is as good, since the code stands in it.
+///
+/// # Errors
+///
+/// Nothing was entered, something that is no code, or an address that brings word of a refusal.
+pub(crate) fn ask_code() -> anyhow::Result<PastedCode> {
+    let line = secret_line("code")?;
+    let pasted = consent::read_pasted(unwrapped(&line)).map_err(usage)?;
+    let code = checked("code", Kind::ClientSecret, &pasted.code).map(SecretString::from)?;
+    Ok(PastedCode { code, redirect_uri: pasted.redirect_uri, accounts_server: pasted.accounts_server })
+}
+
+/// A code, and what stood around it.
+pub(crate) struct PastedCode {
+    /// The code.
+    pub code: SecretString,
+    /// The address that it was sent to, where it was pasted with it.
+    pub redirect_uri: Option<String>,
+    /// Where it is to be exchanged, if the address says so.
+    pub accounts_server: Option<String>,
 }
 
 /// Asks for a secret: at a prompt that shows nothing, or as one line of standard input.
@@ -48,13 +78,16 @@ pub(crate) fn ask(what: &str) -> anyhow::Result<String> {
 ///
 /// Nothing was entered, or something that is no such value.
 pub(crate) fn ask_secret(what: &str) -> anyhow::Result<SecretString> {
-    let line = if io::stdin().is_terminal() {
-        let prompt = format!("{} (not shown): ", capitalised(what));
-        Zeroizing::new(rpassword::prompt_password(prompt).with_context(|| format!("read the {what}"))?)
-    } else {
-        line_of_stdin(what)?
-    };
-    checked(what, &line).map(SecretString::from)
+    let line = secret_line(what)?;
+    checked(what, Kind::ClientSecret, &line).map(SecretString::from)
+}
+
+fn secret_line(what: &str) -> anyhow::Result<Zeroizing<String>> {
+    if !io::stdin().is_terminal() {
+        return line_of_stdin(what);
+    }
+    let prompt = format!("{} (not shown): ", capitalised(what));
+    Ok(Zeroizing::new(rpassword::prompt_password(prompt).with_context(|| format!("read the {what}"))?))
 }
 
 /// Reads a secret from a file.
@@ -64,7 +97,7 @@ pub(crate) fn ask_secret(what: &str) -> anyhow::Result<SecretString> {
 /// The file cannot be read, or holds no such value.
 pub(crate) fn read_secret(what: &str, path: &Path) -> anyhow::Result<SecretString> {
     let text = fs::read_to_string(path).with_context(|| format!("read the {what} from {}", path.display()))?;
-    checked(what, &Zeroizing::new(text)).map(SecretString::from)
+    checked(what, Kind::ClientSecret, &Zeroizing::new(text)).map(SecretString::from)
 }
 
 fn capitalised(what: &str) -> String {
@@ -78,16 +111,22 @@ fn line_of_stdin(what: &str) -> anyhow::Result<Zeroizing<String>> {
     Ok(line)
 }
 
-/// The value without the white space around it, if it can be one.
-fn checked<'a>(what: &str, text: &'a str) -> anyhow::Result<&'a str> {
-    let text = text.trim();
+/// A value without what is around it when it is copied: white space, a byte order mark, quotes.
+fn unwrapped(text: &str) -> &str {
+    let around = |c: char| c.is_whitespace() || "\u{feff}\"'`\u{201c}\u{201d}\u{2018}\u{2019}".contains(c);
+    text.trim_matches(around)
+}
+
+/// The value without what is around it, if it can be one: by the rules that the operator has for a source.
+fn checked<'a>(what: &str, kind: Kind, text: &'a str) -> anyhow::Result<&'a str> {
+    let text = unwrapped(text);
     if text.is_empty() {
         return Err(usage(format!("no {what} was given")));
     }
-    if text.len() > LONGEST || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(usage(format!("that is no {what}: want one word of printable ASCII")));
+    match values::checked(text.as_bytes(), kind) {
+        Ok(_) => Ok(text),
+        Err(wrong) => Err(usage(format!("that is no {what}: it {wrong}"))),
     }
-    Ok(text)
 }
 
 /// A PKCE verifier and its S256 challenge (RFC 7636).
@@ -195,9 +234,11 @@ mod tests {
 
     #[test]
     fn values_are_one_word() {
-        assert_eq!(checked("code", " 1000.a \n").unwrap(), "1000.a");
-        for wrong in ["", "  \n", "a b", "caf\u{e9}", &"x".repeat(4097)] {
-            assert!(checked("code", wrong).is_err(), "{wrong}");
+        for copied in [" 1000.a \n", "\"1000.a\"", "'1000.a'", "\u{201c}1000.a\u{201d}", "\u{feff}1000.a\r\n"] {
+            assert_eq!(checked("code", Kind::ClientSecret, copied).unwrap(), "1000.a", "{copied}");
+        }
+        for wrong in ["", "  \n", "\"\"", "a b", "caf\u{e9}", "replace-with-your-client-id", &"x".repeat(4097)] {
+            assert!(checked("code", Kind::ClientId, wrong).is_err(), "{wrong}");
         }
     }
 

@@ -4,6 +4,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 
 use zoho_api::SecretRef;
+use zoho_core::secret::values::{Grant, Kind, checked, oddity};
 
 /// Something odd about one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,45 +17,19 @@ pub(crate) struct Oddity {
     pub harmless: bool,
 }
 
-/// Looks at the keys that the issuer needs. What the operator itself would refuse is among it.
-pub(crate) fn oddities(secret: &Secret, reference: &SecretRef, required: &[&str]) -> Vec<Oddity> {
-    let optional = [reference.redirect_uri_key()].into_iter().filter(|key| !required.contains(key));
+/// Looks at the keys that the issuer takes. What the operator refuses is among it, with the operator's words.
+pub(crate) fn oddities(secret: &Secret, reference: &SecretRef, required: &[&str], grant: Grant) -> Vec<Oddity> {
     let mut found = Vec::new();
-    for (key, is_required) in required.iter().map(|key| (*key, true)).chain(optional.map(|key| (key, false))) {
+    for (key, kind) in Kind::keys(reference, grant) {
         let odd = |what, harmless| Oddity { key: key.to_owned(), what, harmless };
         match secret.data.as_ref().and_then(|data| data.get(key)) {
-            None if is_required => found.push(odd("is missing", false)),
+            None if required.contains(&key) => found.push(odd("is missing", false)),
             None => {}
-            Some(ByteString(bytes)) => {
-                let is_token = key == reference.refresh_token_key() || key == reference.client_id_key();
-                found.extend(of_value(bytes, is_token).into_iter().map(|(what, harmless)| odd(what, harmless)));
-            }
+            Some(ByteString(bytes)) => match checked(bytes, kind) {
+                Err(wrong) => found.push(odd(wrong, false)),
+                Ok(_) => found.extend(oddity(bytes, kind).map(|what| odd(what, true))),
+            },
         }
-    }
-    found
-}
-
-fn of_value(bytes: &[u8], starts_with_1000: bool) -> Vec<(&'static str, bool)> {
-    let value = bytes.trim_ascii();
-    if value.is_empty() {
-        return vec![("is empty", false)];
-    }
-    let mut found = Vec::new();
-    if value.starts_with(b"\xef\xbb\xbf") {
-        found.push(("begins with a byte order mark: save the file without it", false));
-    } else if value.len() < bytes.len() {
-        found.push(("has white space around it, such as the newline of echo; the operator drops it", true));
-    }
-    if value.len() > 1 && matches!(value, [b'"', .., b'"'] | [b'\'', .., b'\'']) {
-        found.push(("stands in quotes: store it without them", false));
-    } else if value.iter().any(u8::is_ascii_whitespace) {
-        found.push(("has white space in it: it was broken when it was copied", false));
-    } else if value.iter().any(|byte| !byte.is_ascii_graphic()) {
-        found.push(("has bytes that are not printable ASCII", false));
-    } else if value.starts_with(b"MTAwMC") {
-        found.push(("is base64 of what it should be: kubectl create secret encodes by itself", false));
-    } else if starts_with_1000 && !value.starts_with(b"1000.") {
-        found.push(("does not begin with 1000., as Zoho's do: is it the right value?", true));
     }
     found
 }
@@ -79,7 +54,10 @@ mod tests {
             })
             .unwrap();
         let reference = SecretRef { name: "s".into(), ..SecretRef::default() };
-        oddities(&secret, &reference, &REQUIRED).into_iter().map(|odd| format!("{} {}", odd.key, odd.what)).collect()
+        oddities(&secret, &reference, &REQUIRED, Grant::Refresh)
+            .into_iter()
+            .map(|odd| format!("{} {}", odd.key, odd.what))
+            .collect()
     }
 
     #[test]
@@ -107,7 +85,7 @@ mod tests {
     #[test]
     fn missing_key_is_named() {
         let reference = SecretRef { name: "s".into(), refresh_token_key: Some("rt".into()), ..SecretRef::default() };
-        let found = oddities(&Secret::default(), &reference, &["client_id", "client_secret", "rt"]);
+        let found = oddities(&Secret::default(), &reference, &["client_id", "client_secret", "rt"], Grant::Refresh);
         let keys: Vec<&str> = found.iter().map(|odd| odd.key.as_str()).collect();
         assert_eq!(keys, ["client_id", "client_secret", "rt"]);
     }

@@ -24,7 +24,7 @@ use zoho_core::secret;
 ///
 /// get on `zohocredentials` and on the target Secret.
 pub(crate) async fn run(global: &Global, args: &TokenArgs, output: &Output) -> anyhow::Result<Ended> {
-    let cluster = Cluster::connect(global).await?;
+    let cluster = Cluster::connect(global)?;
     let credential = cluster.credential(&args.name).await?;
     let name = credential.target_name();
     let look = format!("See kubectl zoho describe {}", args.name);

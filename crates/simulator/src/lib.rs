@@ -27,13 +27,13 @@ pub mod grants;
 pub mod journal;
 pub mod script;
 pub mod server;
+pub mod tls;
+pub mod wire;
 
 mod consent;
 mod control;
 mod http;
 mod shared;
-mod tls;
-mod wire;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -52,6 +52,7 @@ use self::script::{Script, Target};
 pub use self::shared::Clock;
 use self::shared::Shared;
 use self::state::{Settings, Zoho};
+pub use self::tls::Certificate;
 use self::wire::{CuttableListener, Line};
 
 /// How to start a [`Simulator`].
@@ -67,6 +68,8 @@ pub struct SimulatorConfig {
     pub clock: Clock,
     /// Serve HTTPS, with a certificate for these host names and addresses made on the spot. Default: plain HTTP.
     pub tls_names: Vec<String>,
+    /// Which certificate, where it serves HTTPS. Default: one that an authority signed.
+    pub certificate: Certificate,
 }
 
 impl Default for SimulatorConfig {
@@ -77,6 +80,7 @@ impl Default for SimulatorConfig {
             latency: Duration::ZERO,
             clock: shared::system_clock(),
             tls_names: Vec::new(),
+            certificate: Certificate::default(),
         }
     }
 }
@@ -129,7 +133,8 @@ impl Simulator {
         getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
         let zoho = Zoho::new(config.settings, seed);
         let shared = Arc::new(Shared::new(zoho, config.clock, config.latency));
-        let tls = if config.tls_names.is_empty() { None } else { Some(tls::make(config.tls_names)?) };
+        let tls =
+            if config.tls_names.is_empty() { None } else { Some(tls::make(config.certificate, config.tls_names)?) };
         let (acceptor, ca_pem) = tls.map(|tls| (tls.acceptor, tls.ca_pem)).unzip();
 
         let listener = std::net::TcpListener::bind(config.listen)?;
@@ -169,6 +174,12 @@ impl Simulator {
     /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Says of a token whether it lives, for who cannot borrow the simulator.
+    pub fn introspection(&self) -> impl Fn(&str) -> bool + Send + Sync + 'static {
+        let shared = self.shared.clone();
+        move |token| shared.read(|zoho, now| zoho.accounts().is_alive(token, now) || zoho.server().is_alive(token))
     }
 
     /// Works on the state machine at the simulator's present time, while no request moves it.

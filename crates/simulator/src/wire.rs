@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 /// Accepts connections that know whether they are to be cut.
-pub(super) struct CuttableListener {
+pub struct CuttableListener {
     tcp: TcpListener,
     tls: Option<TlsAcceptor>,
     /// Handshakes on their way: a client that does not trust us must not hold up the others.
@@ -24,7 +24,8 @@ pub(super) struct CuttableListener {
 }
 
 impl CuttableListener {
-    pub(super) fn new(tcp: TcpListener, tls: Option<TlsAcceptor>) -> Self {
+    /// Accepts on this port; over TLS where that is given.
+    pub fn new(tcp: TcpListener, tls: Option<TlsAcceptor>) -> Self {
         Self { tcp, tls, handshakes: JoinSet::new() }
     }
 }
@@ -59,14 +60,20 @@ impl Listener for CuttableListener {
 
 /// The handler's end of a connection.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Line {
+pub struct Line {
     is_cut: Arc<AtomicBool>,
+    is_ended: Arc<AtomicBool>,
 }
 
 impl Line {
     /// Makes the next read or write fail, whereupon the server drops the connection and the client meets a reset.
-    pub(super) fn cut(&self) {
+    pub fn cut(&self) {
         self.is_cut.store(true, Ordering::Release);
+    }
+
+    /// Makes the next read or write fail, whereupon the server drops the connection and the client meets its end.
+    pub fn end(&self) {
+        self.is_ended.store(true, Ordering::Release);
     }
 }
 
@@ -82,7 +89,7 @@ enum Stream {
 }
 
 /// A connection.
-pub(super) struct CuttableStream {
+pub struct CuttableStream {
     stream: Stream,
     line: Line,
 }
@@ -97,6 +104,9 @@ impl CuttableStream {
             // Without lingering, closing sends a reset in place of an orderly end.
             tcp.set_zero_linger()?;
             return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        if self.line.is_ended.load(Ordering::Acquire) {
+            return Err(io::ErrorKind::ConnectionAborted.into());
         }
         Ok(())
     }

@@ -1,7 +1,10 @@
-//! What tests and the demo start: a real Kubernetes control plane, and the demo itself.
+//! What tests and the demo start: a real Kubernetes control plane, a proxy before it that injects faults, an observer of
+//! what users get; and the demo itself.
 
 pub mod control_plane;
 pub mod demo;
+pub mod fault_proxy;
+pub mod observer;
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;

@@ -35,19 +35,24 @@ pub(crate) struct Cluster {
 /// The control plane of this run, started by whoever asks first. Make a client of your own, in your test's runtime.
 pub(crate) async fn cluster() -> &'static Cluster {
     static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
-    CLUSTER
-        .get_or_init(|| async {
-            let control_plane = ControlPlane::start(Options::from_env()).await.expect("a control plane");
-            let cluster = Cluster {
-                control_plane,
-                namespaces: AtomicUsize::new(0),
-                crds: OnceCell::new(),
-                role: OnceCell::new(),
-            };
-            cluster.grant_rights().await;
-            cluster
-        })
-        .await
+    CLUSTER.get_or_init(|| Cluster::start(Options::from_env())).await
+}
+
+/// The control plane of a test: that of the run, or one of its own that it may stop.
+pub(crate) enum Home {
+    Shared(&'static Cluster),
+    Own(Box<Cluster>),
+}
+
+impl Deref for Home {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        match self {
+            Self::Shared(cluster) => cluster,
+            Self::Own(cluster) => cluster,
+        }
+    }
 }
 
 impl Deref for Cluster {
@@ -59,6 +64,15 @@ impl Deref for Cluster {
 }
 
 impl Cluster {
+    /// Starts a control plane on which the operator may do what its chart grants it.
+    pub(crate) async fn start(options: Options) -> Self {
+        let control_plane = ControlPlane::start(options).await.expect("a control plane");
+        let cluster =
+            Self { control_plane, namespaces: AtomicUsize::new(0), crds: OnceCell::new(), role: OnceCell::new() };
+        cluster.grant_rights().await;
+        cluster
+    }
+
     /// Installs the `CustomResourceDefinition`s, as `crds/` has them, unless another test did; returns once objects of
     /// these kinds are served.
     pub(crate) async fn install_crds(&self) {

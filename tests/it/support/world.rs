@@ -11,13 +11,17 @@ use base64::Engine as _;
 use jiff::SignedDuration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use zoho_api::{ConditionStatus, ConditionType, ZohoCredential, ZohoMintLedger};
 use zoho_simulator::{Credential, Simulator, SimulatorConfig};
+use zoho_testkit::control_plane::Options;
+use zoho_testkit::fault_proxy::FaultProxy;
+use zoho_testkit::observer::Observer;
 
-use super::{Cluster, DEADLINE, cluster};
+use super::{Cluster, DEADLINE, Home, cluster};
 
 /// The three secrets of one credential. Long and strange enough to be found in a log.
 pub(crate) const CLIENT_ID: &str = "1000.CANARYCLIENTID";
@@ -25,7 +29,7 @@ pub(crate) const CLIENT_SECRET: &str = "canary0client0secret0f00ba4";
 pub(crate) const REFRESH_TOKEN: &str = "1000.canary0refresh0token.c0ffee";
 
 pub(crate) struct World {
-    pub(crate) cluster: &'static Cluster,
+    pub(crate) cluster: Home,
     pub(crate) client: Client,
     /// Where the credentials are.
     pub(crate) namespace: String,
@@ -40,7 +44,15 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new(test: &str) -> Self {
-        let cluster = cluster().await;
+        Self::on(Home::Shared(cluster().await), test).await
+    }
+
+    /// A world on a control plane of its own, which the test may stop.
+    pub(crate) async fn alone(test: &str) -> Self {
+        Self::on(Home::Own(Box::new(Cluster::start(Options::default()).await)), test).await
+    }
+
+    async fn on(cluster: Home, test: &str) -> Self {
         cluster.install_crds().await;
         let zoho = Simulator::start(SimulatorConfig::default());
         zoho.register(CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN);
@@ -48,9 +60,9 @@ impl World {
         let operator_namespace = cluster.namespace(&format!("op-{test}")).await;
         cluster.grant_own_rights(&operator_namespace).await;
         Self {
-            cluster,
             client: cluster.observer_client().await.expect("a client"),
             namespace: cluster.namespace(test).await,
+            cluster,
             operator_namespace,
             zoho,
             folder: tempfile::tempdir().expect("a folder"),
@@ -85,28 +97,50 @@ impl World {
 
     /// Starts an operator for this world's namespace, logging everything.
     pub(crate) fn operator_with(&self, args: &[&str]) -> Operator {
-        self.spawn(args, &self.clock(), &self.cluster.operator_kubeconfig_path())
+        self.operator_in(args, &[])
+    }
+
+    /// Starts an operator in another environment.
+    pub(crate) fn operator_in(&self, args: &[&str], variables: &[(&str, &str)]) -> Operator {
+        self.spawn(args, &self.clock(), &self.cluster.operator_kubeconfig_path(), variables)
     }
 
     /// Starts an operator under somebody else's rights.
     pub(crate) fn operator_as(&self, args: &[&str], kubeconfig: &str) -> Operator {
-        self.spawn(args, &self.clock(), Path::new(kubeconfig))
+        self.spawn(args, &self.clock(), Path::new(kubeconfig), &[])
+    }
+
+    /// Starts a proxy before the API server, for operators of [`Self::operator_behind`].
+    pub(crate) fn proxy(&self) -> FaultProxy {
+        FaultProxy::start(&self.cluster.operator_kubeconfig_path()).expect("a fault proxy")
+    }
+
+    /// Starts an operator that reaches the API server through a proxy.
+    pub(crate) fn operator_behind(&self, proxy: &FaultProxy, args: &[&str]) -> Operator {
+        self.spawn(args, &self.clock(), &proxy.kubeconfig(), &[])
+    }
+
+    /// Starts to look at the targets in this world's namespace.
+    pub(crate) fn observer(&self) -> Observer {
+        Observer::start(&self.client, &self.namespace, self.zoho.introspection())
     }
 
     /// Starts an operator whose wall clock is so many seconds ahead, and does not follow [`Self::advance`].
     pub(crate) fn operator_ahead(&self, args: &[&str], seconds: i64) -> Operator {
         let clock = self.folder.path().join(format!("clock-{seconds}"));
         std::fs::write(&clock, seconds.to_string()).expect("the clock is written");
-        self.spawn(args, &clock, &self.cluster.operator_kubeconfig_path())
+        self.spawn(args, &clock, &self.cluster.operator_kubeconfig_path(), &[])
     }
 
-    fn spawn(&self, args: &[&str], clock: &Path, kubeconfig: &Path) -> Operator {
+    fn spawn(&self, args: &[&str], clock: &Path, kubeconfig: &Path, variables: &[(&str, &str)]) -> Operator {
         let number = std::fs::read_dir(self.folder.path()).expect("the folder").count();
         let log = self.folder.path().join(format!("operator-{number}.log"));
         let file = File::create(&log).expect("a log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_zoho-operator"));
         command
-            .args(["--watch-namespaces", &self.namespace, "--operator-namespace", &self.operator_namespace])
+            .args(["--operator-namespace", &self.operator_namespace])
+            .args(args.iter().all(|arg| *arg != "--watch-namespaces").then_some("--watch-namespaces"))
+            .args(args.iter().all(|arg| *arg != "--watch-namespaces").then_some(&self.namespace))
             .args(["--health-probe-bind-address", "127.0.0.1:0", "--metrics-bind-address", "127.0.0.1:0"])
             .args(["--log-format", "json", "--log-level", "trace"])
             .args(["--accounts-url", &format!("US={}", self.zoho.url())])
@@ -116,6 +150,7 @@ impl World {
             .env("KUBECONFIG", kubeconfig)
             .env("ZOHO_OPERATOR_CLOCK_OFFSET_FILE", clock)
             .env("HOSTNAME", format!("operator-{number}"))
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("the log"))
             .stderr(file);
@@ -132,6 +167,15 @@ impl World {
 
     pub(crate) fn ledgers(&self) -> Api<ZohoMintLedger> {
         Api::namespaced(self.client.clone(), &self.operator_namespace)
+    }
+
+    /// The Events about a credential: reason and note.
+    pub(crate) async fn events_of(&self, name: &str) -> Vec<String> {
+        let events = Api::<Event>::namespaced(self.client.clone(), &self.namespace);
+        let events = events.list(&ListParams::default()).await.expect("Events can be listed").items;
+        let is_about = |event: &Event| event.regarding.as_ref().and_then(|about| about.name.as_deref()) == Some(name);
+        let text = |event: Event| format!("{} {}", event.reason.unwrap_or_default(), event.note.unwrap_or_default());
+        events.into_iter().filter(is_about).map(text).collect()
     }
 
     /// Creates or replaces a source Secret.

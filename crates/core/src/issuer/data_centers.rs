@@ -67,7 +67,17 @@ pub fn row(data_center: DataCenter) -> Option<&'static Row> {
 
 /// Is this one of the accounts hosts of the table, whatever its data center?
 pub fn is_known_accounts_host(host: &str) -> bool {
-    TABLE.iter().any(|row| row.accounts.contains(&host))
+    of_accounts_host(host).is_some()
+}
+
+/// The data center of an accounts host.
+pub fn of_accounts_host(host: &str) -> Option<DataCenter> {
+    TABLE.iter().find(|row| row.accounts.contains(&host)).map(|row| row.data_center)
+}
+
+/// The console in which clients and refresh tokens of a data center are made; `None` for `Other`.
+pub fn console(data_center: DataCenter) -> Option<String> {
+    row(data_center).map(|row| format!("https://{}", row.accounts[0].replacen("accounts.", "api-console.", 1)))
 }
 
 /// Is this the host of a product's API, whatever its data center?

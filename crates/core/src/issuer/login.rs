@@ -3,12 +3,11 @@
 //! The operator itself never logs in at a data center; `kubectl zoho login` and `revoke` do.
 
 use secrecy::SecretString;
-use serde::Deserialize;
-use serde_json::Value;
 use url::Url;
 
-use super::reply::{self, Failed, Reply};
-use zoho_api::{Outcome, Reason};
+use super::body::{self, Object};
+use super::reply::{self, Failed, Head, Minted, Reply};
+use zoho_api::Time;
 
 /// What is sent to have a grant code exchanged (RFC 6749 section 4.1.3, with the client's credentials in the body).
 #[derive(Clone, Debug)]
@@ -54,46 +53,32 @@ pub enum Revoked {
     Failed(Failed),
 }
 
-#[derive(Deserialize)]
-struct Body {
-    refresh_token: Option<Value>,
-    scope: Option<Value>,
-    status: Option<Value>,
-    error: Option<Value>,
-}
-
 /// Reads the reply to an exchange. Total: any bytes have a meaning.
-pub fn read_exchange(status: u16, retry_after: Option<&str>, body: &[u8]) -> Exchanged {
-    match reply::classify(status, retry_after, body) {
-        Reply::Minted { .. } => {
-            let body = serde_json::from_slice::<Body>(body).ok();
-            let text = |value: Option<Value>| value.and_then(|value| value.as_str().map(str::to_owned));
-            let scope = body.as_ref().and_then(|body| text(body.scope.clone()));
-            match body.and_then(|body| text(body.refresh_token)).filter(|token| reply::is_token(token)) {
-                Some(token) => Exchanged::Granted { refresh_token: SecretString::from(token), scope },
-                None => Exchanged::WithoutRefreshToken,
-            }
+pub fn read_exchange(head: Head<'_>, body: &[u8], now: Time) -> Exchanged {
+    match reply::classify(head, body, now) {
+        Reply::Minted(Minted { refresh_token: Some(refresh_token), scopes, .. }) => {
+            Exchanged::Granted { refresh_token, scope: Some(scopes.join(",")).filter(|scope| !scope.is_empty()) }
         }
+        Reply::Minted(_) => Exchanged::WithoutRefreshToken,
         Reply::Throttled { .. } => Exchanged::Throttled,
         Reply::Failed(failed) => Exchanged::Failed(failed),
     }
 }
 
 /// Reads the reply to a revocation. Total.
-pub fn read_revocation(status: u16, body: &[u8]) -> Revoked {
-    let said = serde_json::from_slice::<Body>(body).ok();
-    let is_success = said.as_ref().is_some_and(|body| body.status.as_ref().is_some_and(|word| word == "success"));
-    match (status, said) {
+pub fn read_revocation(head: Head<'_>, body: &[u8]) -> Revoked {
+    let text = body::text(body);
+    let said = Object::parse(&text);
+    let is_success = said
+        .as_ref()
+        .and_then(|body| body.string("status"))
+        .is_some_and(|word| word.trim().eq_ignore_ascii_case("success"));
+    let has_error = said.as_ref().is_some_and(|body| body.values("error").next().is_some());
+    match (head.status, said) {
         (200..=299, Some(_)) if is_success => Revoked::Done,
-        (400, Some(_)) | (_, Some(Body { error: Some(_), .. })) if status < 500 => Revoked::NotValid,
-        _ => {
-            let reason = match status {
-                500.. => Reason::UpstreamUnavailable,
-                300..=399 => Reason::UpstreamRedirect,
-                _ => Reason::UpstreamReplyInvalid,
-            };
-            Revoked::Failed(Failed { reason, code: None, permanent: false, outcome: Outcome::Unknown })
-        }
+        (400, Some(_)) => Revoked::NotValid,
+        (..500, Some(_)) if has_error => Revoked::NotValid,
+        _ => Revoked::Failed(Failed::unusable(head)),
     }
 }
 
@@ -129,6 +114,8 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
+    use crate::issuer::cause::Cause;
+    use zoho_api::{Outcome, Reason};
 
     fn word(exchanged: &Exchanged) -> String {
         match exchanged {
@@ -150,31 +137,37 @@ mod tests {
             (200, r#"{"access_token":"a","refresh_token":""}"#, "no refresh token"),
             (200, r#"{"access_token":"a","refresh_token":"r\nr"}"#, "no refresh token"),
             (200, r#"{"access_token":"a","refresh_token":7}"#, "no refresh token"),
+            (200, "\u{feff}{\"access_token\":\"a\",\"refresh_token\":\"r\"}", "r for -"),
+            (200, r#"{"error":"INVALID_CODE"}"#, "RefreshTokenRejected invalid_code"),
             (200, r#"{"error":"invalid_code"}"#, "RefreshTokenRejected invalid_code"),
             (200, r#"{"error":"invalid_client"}"#, "ClientRejected invalid_client"),
-            (400, r#"{"error":"x","error_description":"d","status":"failure"}"#, "throttled"),
+            (400, r#"{"error":"X y","error_description":"d","status":"failure"}"#, "throttled"),
             (200, "<html>", "UpstreamReplyInvalid -"),
         ];
         for (status, body, expected) in table {
-            assert_eq!(word(&read_exchange(status, None, body.as_bytes())), expected, "{body}");
+            assert_eq!(word(&read_exchange(Head::of(status), body.as_bytes(), Time::UNIX_EPOCH)), expected, "{body}");
         }
     }
 
     #[test]
     fn revocation_is_done_only_when_the_server_says_so() {
-        let failed =
-            |reason| Revoked::Failed(Failed { reason, code: None, permanent: false, outcome: Outcome::Unknown });
+        let failed = |reason| Revoked::Failed(Failed::passing(reason, Outcome::Unknown));
+        let out_of_order = |status| {
+            let cause = Some(Cause::OutOfOrder { status });
+            Revoked::Failed(Failed { cause, ..Failed::passing(Reason::UpstreamUnavailable, Outcome::Unknown) })
+        };
         let table = [
             (200, r#"{"status":"success"}"#, Revoked::Done),
+            (200, "\u{feff}{\"status\":\"Success\"}", Revoked::Done),
             (400, r#"{"error":"invalid_token"}"#, Revoked::NotValid),
             (200, r#"{"error":"invalid_token"}"#, Revoked::NotValid),
             (200, "<html>", failed(Reason::UpstreamReplyInvalid)),
             (200, "{}", failed(Reason::UpstreamReplyInvalid)),
             (302, "", failed(Reason::UpstreamRedirect)),
-            (503, r#"{"error":"x"}"#, failed(Reason::UpstreamUnavailable)),
+            (503, r#"{"error":"x"}"#, out_of_order(503)),
         ];
         for (status, body, expected) in table {
-            assert_eq!(read_revocation(status, body.as_bytes()), expected, "{status} {body}");
+            assert_eq!(read_revocation(Head::of(status), body.as_bytes()), expected, "{status} {body}");
         }
     }
 

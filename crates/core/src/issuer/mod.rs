@@ -3,6 +3,8 @@
 //! An issuer is found from the spec, reads its inputs from the source, and becomes a [`TokenRequest`]. Everything else,
 //! from the plan to the target, knows it only by its [`Terms`].
 
+pub mod body;
+pub mod cause;
 pub mod data_centers;
 pub mod login;
 pub mod probe;
@@ -14,11 +16,13 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 
+use self::cause::Cause;
 use self::server_login::LoginServer;
 use self::zoho::TokenService;
 use crate::plan::Defect;
 use crate::policy::Policy;
 use crate::secret::{HashKey, LoginGrant, RefreshGrant};
+use zoho_api::names::{InputsDigest, LedgerName};
 use zoho_api::{DataCenter, Reason, SecretRef, Time, ZohoCredentialSpec};
 
 /// Who gives tokens.
@@ -41,12 +45,12 @@ pub struct Terms {
     pub data_center: Option<DataCenter>,
     /// What stands before the token in an `Authorization` header.
     pub scheme: &'static str,
-    /// Does the issuer say when a token dies?
+    /// Does the issuer say when a token expires?
     pub names_expiry: bool,
     /// How far apart two requests are where nothing more is known: see [`TokenRequest::spacing`].
     pub spacing: Duration,
-    /// How long before the end of its life a token is renewed, where that is not `spec.renewBefore`.
-    pub renew_before: Option<Duration>,
+    /// How often a token is asked for, where the issuer names no expiry; else `spec.renewBefore` counts.
+    pub renew_every: Option<Duration>,
     /// Base URL of the API that takes the tokens, where that is the issuer itself.
     pub api_url: Option<String>,
 }
@@ -71,6 +75,8 @@ pub struct Failure {
     pub at: Time,
     /// Look again then; the ledger knows the time where this is `None`.
     pub again_at: Option<Time>,
+    /// What stood in the way, where more than the reason is known.
+    pub cause: Option<Cause>,
 }
 
 impl Issuer {
@@ -112,7 +118,7 @@ impl Issuer {
                 scheme: "Zoho-oauthtoken ",
                 names_expiry: true,
                 spacing: Duration::ZERO,
-                renew_before: None,
+                renew_every: None,
                 api_url: None,
             },
             Self::Server(server) => Terms {
@@ -122,7 +128,7 @@ impl Issuer {
                 scheme: "",
                 names_expiry: false,
                 spacing: server_login::ONE_TIME_PASSWORDS_APART,
-                renew_before: Some(server.renew_every),
+                renew_every: Some(server.renew_every),
                 api_url: Some(server.base_url()),
             },
         }
@@ -166,7 +172,7 @@ impl TokenRequest {
     }
 
     /// Name of the ledger: what the issuer counts by.
-    pub fn ledger_name(&self, key: &HashKey) -> String {
+    pub fn ledger_name(&self, key: &HashKey) -> LedgerName {
         match self {
             Self::Refresh(_, grant) => grant.ledger_name(key),
             Self::Login(server, grant) => grant.ledger_name(key, &server.account()),
@@ -174,7 +180,7 @@ impl TokenRequest {
     }
 
     /// Keyed hash of everything that is sent, and where.
-    pub fn inputs(&self, key: &HashKey) -> String {
+    pub fn inputs(&self, key: &HashKey) -> InputsDigest {
         match self {
             Self::Refresh(service, grant) => grant.inputs(key, service.token_url.as_str()),
             Self::Login(server, grant) => grant.inputs(key, &[server.login_url().as_str(), &server.account().concat()]),

@@ -1,9 +1,10 @@
 //! The request that shows a token to a product, and what the product's answers mean. Pure.
 
-use serde_json::Value;
 use url::Url;
 
+use super::body::{self, Object};
 use super::data_centers;
+use super::reply::is_something;
 use super::{Issuer, Terms};
 use crate::plan::Defect;
 use crate::plan::verify::Answer;
@@ -25,6 +26,13 @@ pub struct Question {
     pub needs: &'static str,
     /// Does 403 mean that the token is good and its owner may not do this?
     forbidden_is_taken: bool,
+}
+
+impl Question {
+    /// What is asked, in one line: answers to different ones say nothing of each other.
+    pub fn asked(&self) -> String {
+        format!("GET {}", self.url)
+    }
 }
 
 /// The question for what a spec names.
@@ -107,9 +115,11 @@ fn invalid(message: String) -> Defect {
 ///
 /// A refusal is no proof that the token is dead: a missing scope looks the same.
 pub fn classify(question: &Question, status: u16, body: &[u8]) -> Answer {
-    let body: Option<Value> = serde_json::from_slice(body).ok().filter(Value::is_object);
+    let text = body::text(body);
+    let body = Object::parse(&text);
     let says_error = body.as_ref().is_some_and(|body| {
-        body["status"].as_str().is_some_and(|word| word.eq_ignore_ascii_case("error")) && !body["error_code"].is_null()
+        body.string("status").is_some_and(|word| word.trim().eq_ignore_ascii_case("error"))
+            && body.values("error_code").any(is_something)
     });
     match status {
         401 => Answer::Refused,
@@ -126,7 +136,7 @@ pub fn classify(question: &Question, status: u16, body: &[u8]) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::issuer::zoho;
@@ -219,6 +229,8 @@ mod tests {
         let table = [
             (&patch, 200, r#"{"status":"success"}"#, Answer::Taken),
             (&patch, 200, r#"{"status":"error","error_code":"10002"}"#, Answer::Refused),
+            (&patch, 200, "\u{feff}{\"status\":\"error\",\"error_code\":\"10002\"}", Answer::Refused),
+            (&patch, 200, "\u{feff}{\"status\":\"success\"}", Answer::Taken),
             (&patch, 401, "", Answer::Refused),
             (&patch, 403, "{}", Answer::Nothing(Reason::UpstreamError)),
             (&desk, 403, r#"{"response_status":{"status_code":4002}}"#, Answer::Taken),

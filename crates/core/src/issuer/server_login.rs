@@ -9,9 +9,11 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::reply::{Failed, is_token};
+use super::body::{self, Object};
+use super::cause::Cause;
+use super::reply::{Failed, Head, is_something, is_token};
 use crate::plan::Defect;
-use crate::policy::Policy;
+use crate::policy::{Policy, is_safe};
 use zoho_api::duration::GoDuration;
 use zoho_api::{EndpointCentralServer, Outcome, Reason, ServerApiVersion, ServerAuthentication};
 
@@ -29,6 +31,8 @@ const EDGE: u64 = 5;
 pub const ONE_TIME_PASSWORDS_APART: Duration = Duration::from_secs(4 * STEP);
 /// Our own word for a refused one-time password, in place of an error code.
 pub const OTP_REFUSED: &str = "otp_refused";
+/// Our own word for an answer to a login that is not understood, in place of an error code.
+pub const NOT_UNDERSTOOD: &str = "not_understood";
 
 /// A server that is logged in to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +67,11 @@ impl LoginServer {
         let renew_every = renew_every.map_or(RENEW_EVERY, |span| span.0);
         if !(Duration::from_secs(600)..=Duration::from_secs(168 * 3600)).contains(&renew_every) {
             return Err(invalid("spec.renewEvery must be from 10m to 168h."));
+        }
+        if server.url.parse().is_ok_and(|url: Url| !is_safe(&url)) {
+            return Err(invalid(
+                "spec.endpointCentralServer.url must begin with https: a password would cross the network in the clear. (http is taken for a server on the operator's own machine only.)",
+            ));
         }
         let listed = server.url.parse().ok().and_then(|url| policy.endpoint_central_url(&url).cloned());
         let Some(url) = listed else {
@@ -146,40 +155,70 @@ pub enum Answer {
 
 /// The server asks for a one-time password, and there is no seed.
 pub fn otp_required() -> Failed {
-    Failed { reason: Reason::OtpRequired, code: None, permanent: true, outcome: Outcome::NotMinted }
+    Failed::permanent(Reason::OtpRequired, None)
 }
 
 /// The server refused the one-time password.
 pub fn otp_refused() -> Failed {
-    Failed { code: Some(OTP_REFUSED.into()), ..rejected() }
+    Failed::permanent(Reason::LoginRejected, Some(OTP_REFUSED.into()))
 }
 
 fn rejected() -> Failed {
-    Failed { reason: Reason::LoginRejected, code: None, permanent: true, outcome: Outcome::NotMinted }
+    Failed::permanent(Reason::LoginRejected, None)
+}
+
+/// An answer that may be a refusal. It is taken for one: who sends a password again because he did not understand locks
+/// the account.
+fn not_understood() -> Failed {
+    Failed::permanent(Reason::LoginRejected, Some(NOT_UNDERSTOOD.into()))
 }
 
 /// Classifies an answer. Total: any bytes have a meaning. Errors come with HTTP 200 too, so the body is looked at first.
-pub fn classify(status: u16, body: &[u8]) -> Answer {
-    let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
-    let says_error = body["status"].as_str().is_some_and(|word| word.eq_ignore_ascii_case("error"));
-    if says_error || !body["error_code"].is_null() || status == 401 {
+///
+/// A password has been sent when this is asked. So only what is certainly no refusal may be tried again: gateways that did
+/// not reach the server, and a server that wants fewer requests.
+pub fn classify(head: Head<'_>, body: &[u8]) -> Answer {
+    let text = body::text(body);
+    let object = Object::parse(&text);
+    if let Some(object) = &object
+        && is_refusal(object)
+    {
         return Answer::Failed(rejected());
     }
-    let answer = &body["message_response"]["authentication"];
-    if !(200..300).contains(&status) {
-        return Answer::Failed(Failed::unusable(status));
-    }
-    if let Some(token) = answer["auth_data"]["auth_token"].as_str().filter(|token| is_token(token)) {
-        return Answer::Token(SecretString::from(token));
-    }
-    let uid = match &answer["two_factor_data"]["unique_userID"] {
-        Value::String(uid) if is_token(uid) => uid.clone(),
-        Value::Number(uid) => uid.to_string(),
-        Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
-            return Answer::Failed(Failed::unusable(status));
+    match head.status {
+        200..=299 => object.and_then(|object| accepted(&object)).unwrap_or_else(|| Answer::Failed(not_understood())),
+        401 => Answer::Failed(rejected()),
+        status @ (408 | 429 | 502..=504) => {
+            let cause = Some(Cause::OutOfOrder { status });
+            Answer::Failed(Failed { cause, ..Failed::passing(Reason::UpstreamUnavailable, Outcome::Unknown) })
         }
+        _ => Answer::Failed(not_understood()),
+    }
+}
+
+/// The shapes in which these products refuse: `status: error`, an error code, or `errorCode` with `errorMsg`.
+fn is_refusal(object: &Object<'_>) -> bool {
+    let says = |key| {
+        object
+            .string(key)
+            .is_some_and(|word| ["error", "failed", "failure"].contains(&word.trim().to_ascii_lowercase().as_str()))
     };
-    Answer::OneTimePassword { uid: SecretString::from(uid) }
+    let has_code = ["error_code", "errorCode", "error"].iter().any(|key| object.values(key).any(is_something));
+    says("status") || says("message_status") || has_code
+}
+
+fn accepted(object: &Object<'_>) -> Option<Answer> {
+    let answer = object.at(&["message_response", "authentication"])?;
+    let token = answer.object("auth_data").and_then(|data| data.string("auth_token"));
+    if let Some(token) = token.filter(|token| is_token(token)) {
+        return Some(Answer::Token(SecretString::from(token)));
+    }
+    let factors = answer.object("two_factor_data")?;
+    let mut values = factors.values("unique_userID");
+    let uid = values.find_map(|json| {
+        body::string(json).or_else(|| json.starts_with(|c: char| c.is_ascii_digit()).then(|| json.to_owned()))
+    })?;
+    is_token(&uid).then(|| Answer::OneTimePassword { uid: SecretString::from(uid) })
 }
 
 /// The instants whose one-time passwords are tried, in Unix seconds: now, and near a step's edge once the neighbour.
@@ -214,7 +253,6 @@ mod tests {
             assert!(server(&json!({ "url": url })).is_ok(), "{url}");
         }
         for url in [
-            "http://ec.corp.example:8383",
             "https://ec.corp.example",
             "https://ec.corp.example:8384",
             "https://ec.corp.example.evil.example:8383",
@@ -227,6 +265,17 @@ mod tests {
         ] {
             assert_eq!(server(&json!({ "url": url })).unwrap_err().reason, Reason::ServerNotAllowed, "{url}");
         }
+    }
+
+    #[test]
+    fn plain_http_beyond_this_machine_is_invalid_and_no_flag_is_advised() {
+        for url in ["http://ec.corp.example:8383", "http://10.0.0.7:8020", "ftp://ec.corp.example"] {
+            let defect = server(&json!({ "url": url })).unwrap_err();
+            assert_eq!(defect.reason, Reason::InvalidSpec, "{url}");
+            assert!(!defect.message.contains("--endpoint-central-url"), "{}", defect.message);
+        }
+        let here = server(&json!({ "url": "http://127.0.0.1:8020" })).unwrap_err();
+        assert_eq!(here.reason, Reason::ServerNotAllowed, "for tests, once it is listed");
     }
 
     #[test]
@@ -249,10 +298,15 @@ mod tests {
 
     #[test]
     fn every_answer_has_its_meaning() {
-        let word = |status, body: &str| match classify(status, body.as_bytes()) {
+        const REJECTED: &str = "LoginRejected - NotMinted";
+        const NOT_UNDERSTOOD: &str = "LoginRejected not_understood NotMinted";
+        const PASSING: &str = "UpstreamUnavailable - Unknown";
+        let word = |status, body: &str| match classify(Head::of(status), body.as_bytes()) {
             Answer::Token(token) => format!("token {}", token.expose_secret()),
             Answer::OneTimePassword { uid } => format!("otp {}", uid.expose_secret()),
-            Answer::Failed(failed) => format!("{} {}", failed.reason, failed.permanent),
+            Answer::Failed(failed) => {
+                format!("{} {} {:?}", failed.reason, failed.code.as_deref().unwrap_or("-"), failed.outcome)
+            }
         };
         let token = r#"{"message_type":"authentication","message_response":{"authentication":{"auth_data":{"auth_token":"A1-B2"}}},"status":"success"}"#;
         let two_factor = r#"{"message_response":{"authentication":{"two_factor_data":{"unique_userID":"7","is_TwoFactor_Enabled":true,"OTP_Validation_Required":true}}},"status":"success"}"#;
@@ -260,21 +314,27 @@ mod tests {
             (200, token, "token A1-B2"),
             (200, two_factor, "otp 7"),
             (200, r#"{"message_response":{"authentication":{"two_factor_data":{"unique_userID":7}}}}"#, "otp 7"),
-            (200, r#"{"status":"error","error_code":"10001","error_description":"Invalid"}"#, "LoginRejected true"),
-            (401, r#"{"status":"error","error_code":"10002"}"#, "LoginRejected true"),
-            (401, "<html>", "LoginRejected true"),
-            (500, r#"{"status":"error","error_code":"10001"}"#, "LoginRejected true"),
-            (
-                200,
-                r#"{"message_response":{"authentication":{"auth_data":{"auth_token":"a b"}}}}"#,
-                "UpstreamReplyInvalid false",
-            ),
-            (200, r#"{"status":"success"}"#, "UpstreamReplyInvalid false"),
-            (200, "<html>", "UpstreamReplyInvalid false"),
-            (200, "[]", "UpstreamReplyInvalid false"),
-            (302, "", "UpstreamRedirect false"),
-            (503, "down", "UpstreamUnavailable false"),
-            (502, token, "UpstreamUnavailable false"),
+            (200, &format!("\u{feff}{token}"), "token A1-B2"),
+            (200, r#"{"status":"error","error_code":"10001","error_description":"Invalid"}"#, REJECTED),
+            (401, r#"{"status":"error","error_code":"10002"}"#, REJECTED),
+            (401, "<html>", REJECTED),
+            (500, r#"{"status":"error","error_code":"10001"}"#, REJECTED),
+            (200, r#"{"errorCode":"IAM0027","errorMsg":"Invalid credentials"}"#, REJECTED),
+            (400, r#"{"errorCode":"IAM0027","errorMsg":"Invalid credentials"}"#, REJECTED),
+            (503, r#"{"errorCode":"IAM0027","errorMsg":"Invalid credentials"}"#, REJECTED),
+            (200, "\u{feff}{\"status\":\"Failed\"}", REJECTED),
+            (403, "<html>", NOT_UNDERSTOOD),
+            (404, "", NOT_UNDERSTOOD),
+            (200, r#"{"message_response":{"authentication":{"auth_data":{"auth_token":"a b"}}}}"#, NOT_UNDERSTOOD),
+            (200, r#"{"status":"success"}"#, NOT_UNDERSTOOD),
+            (200, "<html>", NOT_UNDERSTOOD),
+            (200, "", NOT_UNDERSTOOD),
+            (200, "[]", NOT_UNDERSTOOD),
+            (302, "", NOT_UNDERSTOOD),
+            (500, "<html>", NOT_UNDERSTOOD),
+            (503, "down", PASSING),
+            (502, token, PASSING),
+            (429, "", PASSING),
         ];
         for (status, body, expected) in table {
             assert_eq!(word(status, body), expected, "{status} {body}");
@@ -299,7 +359,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn arbitrary_bytes_never_panic_and_never_give_a_token(status in 100u16..600, body in proptest::collection::vec(0u8.., 0..200)) {
-            let is_failure = matches!(classify(status, &body), Answer::Failed(_));
+            let is_failure = matches!(classify(Head::of(status), &body), Answer::Failed(_));
             proptest::prop_assert!(is_failure);
         }
 

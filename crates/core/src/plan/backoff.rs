@@ -2,26 +2,31 @@
 
 use std::time::Duration;
 
+use zoho_api::names::InputsDigest;
 use zoho_api::{Attempt, Outcome, Time};
 
 /// Waits where nothing can have been minted: short, since a retry costs nothing but a request.
 const CLEAN: [u64; 5] = [10, 30, 60, 90, 120];
+
+/// Waits after an error that the server gave in words and that is not known, again and again: it will hardly go by itself,
+/// and whoever is asked all the time may throttle.
+const REFUSED: [u64; 7] = [10, 30, 60, 90, 120, 300, 600];
 
 /// Waits where the attempt may have minted. Six attempts in 22 minutes: with the token in hand they are the seven that
 /// may be alive, so an outage of 20 minutes that swallows every answer lets no token expire.
 const UNKNOWN: [u64; 5] = [60, 180, 300, 360, 420];
 
 /// Failed attempts with these inputs since the last mint with them, newest first.
-fn failures<'a>(attempts: &'a [Attempt], inputs: &'a str) -> impl Iterator<Item = &'a Attempt> + Clone {
+fn failures<'a>(attempts: &'a [Attempt], inputs: &'a InputsDigest) -> impl Iterator<Item = &'a Attempt> + Clone {
     attempts
         .iter()
         .rev()
-        .filter(move |attempt| attempt.inputs == inputs)
+        .filter(move |attempt| attempt.inputs == *inputs)
         .take_while(|attempt| attempt.outcome != Some(Outcome::Minted))
 }
 
 /// How many attempts with these inputs failed since the last mint with them.
-pub fn consecutive_failures(attempts: &[Attempt], inputs: &str) -> usize {
+pub fn consecutive_failures(attempts: &[Attempt], inputs: &InputsDigest) -> usize {
     failures(attempts, inputs).count()
 }
 
@@ -29,11 +34,13 @@ pub fn consecutive_failures(attempts: &[Attempt], inputs: &str) -> usize {
 ///
 /// `attempts` is in the order of reservation. Attempts with other inputs do not count: a person who repairs the source
 /// must not wait for the mistakes made before.
-pub fn not_before(attempts: &[Attempt], inputs: &str) -> Option<Time> {
+pub fn not_before(attempts: &[Attempt], inputs: &InputsDigest) -> Option<Time> {
     let failures = failures(attempts, inputs);
     let last = failures.clone().next()?;
     let wait = if is_unknown(last) {
         step(&UNKNOWN, failures.filter(|attempt| is_unknown(attempt)).count())
+    } else if is_refused(last) {
+        step(&REFUSED, failures.take_while(|attempt| is_refused(attempt)).count())
     } else {
         step(&CLEAN, failures.take_while(|attempt| !is_unknown(attempt)).count())
     };
@@ -44,7 +51,12 @@ fn is_unknown(attempt: &Attempt) -> bool {
     matches!(attempt.outcome, None | Some(Outcome::Unknown))
 }
 
-fn step(waits: &[u64; 5], failures: usize) -> Duration {
+/// Answered with an error, and not with a token.
+fn is_refused(attempt: &Attempt) -> bool {
+    attempt.outcome == Some(Outcome::NotMinted)
+}
+
+fn step(waits: &[u64], failures: usize) -> Duration {
     Duration::from_secs(waits[failures.clamp(1, waits.len()) - 1])
 }
 
@@ -54,7 +66,7 @@ mod tests {
 
     fn attempts(outcomes: &[(i64, Option<Outcome>)]) -> Vec<Attempt> {
         let attempt = |&(at, outcome): &(i64, Option<Outcome>)| Attempt {
-            id: at.to_string(),
+            id: at.to_string().into(),
             at: Time::from_unix(at),
             holder: "a".into(),
             inputs: "mine".into(),
@@ -81,7 +93,7 @@ mod tests {
         ];
         for (name, tried, expected) in table {
             let expected = expected.map(Time::from_unix);
-            assert_eq!(not_before(&attempts(tried), "mine"), expected, "{name}");
+            assert_eq!(not_before(&attempts(tried), &"mine".into()), expected, "{name}");
         }
     }
 
@@ -89,13 +101,28 @@ mod tests {
     fn longest_waits_are_two_and_seven_minutes() {
         let refused: Vec<_> = (0..50).map(|at| (at, Some(Outcome::NotSent))).collect();
         let swallowed: Vec<_> = (0..50).map(|at| (at, Some(Outcome::Unknown))).collect();
-        assert_eq!(not_before(&attempts(&refused), "mine"), Some(Time::from_unix(49 + 120)));
-        assert_eq!(not_before(&attempts(&swallowed), "mine"), Some(Time::from_unix(49 + 420)));
+        assert_eq!(not_before(&attempts(&refused), &"mine".into()), Some(Time::from_unix(49 + 120)));
+        assert_eq!(not_before(&attempts(&swallowed), &"mine".into()), Some(Time::from_unix(49 + 420)));
+    }
+
+    #[test]
+    fn unknown_error_that_comes_back_thins_out_to_ten_minutes() {
+        let refused: Vec<_> = (0..50).map(|at| (at, Some(Outcome::NotMinted))).collect();
+        let waits: Vec<_> = (1..=8).map(|count| not_before(&attempts(&refused[..count]), &"mine".into())).collect();
+        let expected = [10, 30, 60, 90, 120, 300, 600, 600];
+        let expected: Vec<_> = (0..).zip(expected).map(|(last, wait)| Some(Time::from_unix(last + wait))).collect();
+        assert_eq!(waits, expected);
+        let then_unreachable = [refused.as_slice(), &[(50, Some(Outcome::NotSent))]].concat();
+        assert_eq!(
+            not_before(&attempts(&then_unreachable), &"mine".into()),
+            Some(Time::from_unix(50 + 120)),
+            "another matter"
+        );
     }
 
     #[test]
     fn mistakes_with_other_inputs_cost_no_wait() {
-        assert_eq!(not_before(&attempts(&[(0, None)]), "repaired"), None);
-        assert_eq!(consecutive_failures(&attempts(&[(0, None)]), "repaired"), 0);
+        assert_eq!(not_before(&attempts(&[(0, None)]), &"repaired".into()), None);
+        assert_eq!(consecutive_failures(&attempts(&[(0, None)]), &"repaired".into()), 0);
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::backoff;
 use super::renewal::CLOCK_TOLERANCE;
+use zoho_api::names::{Holder, InputsDigest};
 use zoho_api::{Attempt, Outcome, Reason, Time, Verdict, ZohoMintLedgerSpec};
 
 /// Span in which Zoho counts mints.
@@ -67,13 +68,13 @@ pub enum Need {
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// Keyed hash of everything that would be sent.
-    pub inputs: &'a str,
+    pub inputs: &'a InputsDigest,
     /// How much the token is missed.
     pub need: Need,
     /// A person asked for it: a parked verdict is tried again.
     pub asked: bool,
     /// This process.
-    pub holder: &'a str,
+    pub holder: &'a Holder,
     /// Attempts with these inputs, and those that minted, are at least this far apart; see `mint::issuer::Terms`.
     pub spacing: Duration,
 }
@@ -129,31 +130,39 @@ pub enum Found {
     Present(ZohoMintLedgerSpec),
 }
 
-/// The ledger to count with: pruned, and with the ten-minute window presumed full **once** where the record is lost,
-/// unreadable or lies in the future.
+/// The ledger to count with: without what is over, with what lies in the future brought back to now, and with the
+/// ten-minute window presumed full **once** where the record is lost or unreadable.
 ///
-/// Idempotent at the same `now`. What it returns is what the next reservation writes, so a presumption starts once.
+/// An entry from the future was made by a clock that has been set back since: it was made by now at the latest, which is
+/// how it counts. Idempotent at the same `now`. [`mirror::LedgerMirror`](super::mirror::LedgerMirror) keeps what comes
+/// out, so that nothing is brought back to a later and later now.
 pub fn settle(found: Found, now: Time) -> ZohoMintLedgerSpec {
     let mut ledger = match found {
         Found::Absent => ZohoMintLedgerSpec::default(),
         Found::Lost => ZohoMintLedgerSpec { presumed_full_at: Some(now), ..Default::default() },
         Found::Present(ledger) => ledger,
     };
-    let horizon = now + CLOCK_TOLERANCE;
-    let recorded = ledger.attempts.len();
-    ledger.attempts.retain(|attempt| attempt.at <= horizon);
-    let from_the_future = ledger.attempts.len() < recorded || ledger.presumed_full_at.is_some_and(|at| at > horizon);
-    if from_the_future {
-        ledger.presumed_full_at = Some(now);
+    let by_now = |at: Time| if at > now + CLOCK_TOLERANCE { now } else { at };
+    for attempt in &mut ledger.attempts {
+        attempt.at = by_now(attempt.at);
     }
     ledger.attempts.retain(|attempt| attempt.at + KEPT > now);
-    ledger.presumed_full_at = ledger.presumed_full_at.filter(|at| *at + KEPT > now);
+    ledger.presumed_full_at = ledger.presumed_full_at.map(by_now).filter(|at| *at + KEPT > now);
     ledger.throttled_until =
         ledger.throttled_until.filter(|until| *until > now).map(|until| until.min(now + LONGEST_THROTTLE));
     for verdict in &mut ledger.verdicts {
         verdict.at = verdict.at.min(now);
     }
     ledger
+}
+
+/// Was something in the record written by a clock that has been set back since?
+pub fn is_from_the_future(ledger: &ZohoMintLedgerSpec, now: Time) -> bool {
+    let horizon = now + CLOCK_TOLERANCE;
+    let instants = ledger.attempts.iter().map(|attempt| attempt.at);
+    let instants = instants.chain(ledger.verdicts.iter().map(|verdict| verdict.at)).chain(ledger.presumed_full_at);
+    instants.max().is_some_and(|latest| latest > horizon)
+        || ledger.throttled_until.is_some_and(|until| until > horizon + LONGEST_THROTTLE)
 }
 
 /// May one more token be minted? Total and pure; `ledger` comes from [`settle`] with the same `now`.
@@ -198,22 +207,22 @@ pub fn attempts_before_last(ledger: &ZohoMintLedgerSpec) -> usize {
 }
 
 /// Has the server refused these inputs for good, as far as it was asked?
-pub fn is_refused(ledger: &ZohoMintLedgerSpec, inputs: &str) -> bool {
-    ledger.verdicts.iter().any(|verdict| verdict.inputs == inputs)
+pub fn is_refused(ledger: &ZohoMintLedgerSpec, inputs: &InputsDigest) -> bool {
+    ledger.verdicts.iter().any(|verdict| verdict.inputs == *inputs)
 }
 
-fn in_flight(ledger: &ZohoMintLedgerSpec, holder: &str, now: Time) -> Option<Time> {
+fn in_flight(ledger: &ZohoMintLedgerSpec, holder: &Holder, now: Time) -> Option<Time> {
     ledger
         .attempts
         .iter()
-        .filter(|attempt| attempt.outcome.is_none() && attempt.holder != holder)
+        .filter(|attempt| attempt.outcome.is_none() && attempt.holder != *holder)
         .map(|attempt| attempt.at + IN_FLIGHT)
         .filter(|until| *until > now)
         .max()
 }
 
 fn verdict(ledger: &ZohoMintLedgerSpec, request: &Request<'_>, now: Time) -> Option<Answer> {
-    let verdict = ledger.verdicts.iter().find(|verdict| verdict.inputs == request.inputs)?;
+    let verdict = ledger.verdicts.iter().find(|verdict| verdict.inputs == *request.inputs)?;
     if verdict.confirmed {
         let is_final = verdict.reason.parse().is_ok_and(Reason::is_final);
         let until = (!is_final).then(|| verdict.at + PARKED);
@@ -261,9 +270,9 @@ fn fewer_than(room: usize, instants: &[Time]) -> Option<Time> {
     }
 }
 
-fn window_free_at(ledger: &ZohoMintLedgerSpec, inputs: &str, limits: Limits) -> Option<Time> {
-    let has_minted = |inputs: &str| {
-        ledger.attempts.iter().any(|attempt| attempt.inputs == inputs && attempt.outcome == Some(Outcome::Minted))
+fn window_free_at(ledger: &ZohoMintLedgerSpec, inputs: &InputsDigest, limits: Limits) -> Option<Time> {
+    let has_minted = |inputs: &InputsDigest| {
+        ledger.attempts.iter().any(|attempt| attempt.inputs == *inputs && attempt.outcome == Some(Outcome::Minted))
     };
     let all = fewer_than(limits.attempts, &departures(ledger, limits, |_| true));
     let others_have = ledger.attempts.iter().any(|attempt| attempt.outcome == Some(Outcome::Minted));
@@ -282,7 +291,7 @@ fn spaced_at(ledger: &ZohoMintLedgerSpec, request: &Request<'_>) -> Option<Time>
     let uses_one = |attempt: &&Attempt| match attempt.outcome {
         Some(Outcome::NotSent) => false,
         Some(Outcome::Minted) => true,
-        Some(Outcome::NotMinted | Outcome::Unknown) | None => attempt.inputs == request.inputs,
+        Some(Outcome::NotMinted | Outcome::Unknown) | None => attempt.inputs == *request.inputs,
     };
     ledger.attempts.iter().filter(uses_one).map(|attempt| attempt.at + request.spacing).max()
 }

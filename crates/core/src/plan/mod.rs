@@ -1,4 +1,4 @@
-//! What one pass should do: a total, pure function of what was observed and the time.
+//! What one pass should do: a total, pure function of the facts and the time.
 //!
 //! [`plan`] is an ordered list of checks, first match wins: who wants to know when a token is renewed reads it from top
 //! to bottom. No async, no I/O, no clock, no randomness in this module.
@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod budget;
 #[cfg(test)]
 mod budget_tests;
+pub mod mirror;
 #[cfg(test)]
 mod plan_tests;
 pub mod record;
@@ -16,30 +17,35 @@ pub mod verify;
 use std::time::Duration;
 
 use self::budget::{Answer, Hold, Limits, Need};
-use self::renewal::Life;
+use self::renewal::{Life, Renewal};
 use self::verify::Verification;
+use zoho_api::names::{AttemptId, Holder, InputsDigest, LedgerName};
 use zoho_api::{Reason, Time, Verdict, ZohoMintLedgerSpec};
 
 /// Everything that one pass knows, read before anything is decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each read by one check")]
-pub struct Observed {
+pub struct Facts {
     /// The object is being deleted.
     pub deleting: bool,
     /// A reason why the object cannot be served as it is written.
     pub defect: Option<Defect>,
     /// `spec.suspend`.
     pub suspended: bool,
-    /// `spec.renewBefore`, with its default.
-    pub renew_before: Duration,
+    /// When a token of this credential is due for renewal.
+    pub renewal: Renewal,
     /// How far apart requests must be.
     pub spacing: Duration,
     /// A renewal that a person asked for and that was not acted on yet.
     pub renew_requested: bool,
     /// What a token would be minted from.
     pub source: Source,
-    /// What stands where the token belongs.
+    /// What is where the token belongs.
     pub target: Target,
+    /// Attempt of the token that this process last wrote there for the present spec.
+    pub stored: Option<AttemptId>,
+    /// Someone keeps changing the target, so it is not put back for now; a newer token is written all the same.
+    pub conflict: Option<Defect>,
     /// The newest token in this process's memory that was minted from the same inputs as `source`.
     pub at_hand: Option<Token>,
     /// What the product says of the token, where `spec.verify` asks it.
@@ -63,15 +69,25 @@ pub struct Defect {
     pub again_at: Option<Time>,
 }
 
+impl Source {
+    /// The inputs and their ledger, where they are usable.
+    pub fn usable(&self) -> Option<(&InputsDigest, &LedgerName)> {
+        match self {
+            Self::Usable { inputs, ledger } => Some((inputs, ledger)),
+            Self::Unusable(_) => None,
+        }
+    }
+}
+
 /// The source Secret, as far as this pass needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Usable inputs, known by their keyed hashes.
     Usable {
         /// Keyed hash of everything that would be sent.
-        inputs: String,
+        inputs: InputsDigest,
         /// Name of the ledger of these inputs.
-        ledger: String,
+        ledger: LedgerName,
     },
     /// Not usable, and why.
     Unusable(Defect),
@@ -99,23 +115,25 @@ pub enum Target {
 }
 
 /// The record of a token.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Token {
-    /// When it was asked for and when it dies.
+    /// When it was asked for and when it expires.
     pub life: Life,
     /// Keyed hash of what it was minted from.
-    pub inputs: String,
+    pub inputs: InputsDigest,
     /// Id of the ledger entry it was minted under.
-    pub attempt: String,
+    pub attempt: AttemptId,
 }
 
 impl Token {
-    /// Is this one to be preferred over `other`? Times have whole seconds, so two tokens may die at the same one; then
-    /// the one that was reserved later wins.
+    /// Is this one newer than `other`? Tokens are ordered by issue, never by expiry: a new one may live shorter. Times
+    /// have whole seconds, so of two of one second the one that was reserved later is newer. One that was issued in the
+    /// future, by a clock that has been set back since, is older than all others.
     ///
     /// Never true both ways: two processes that each hold a token would overwrite each other's for ever.
-    pub fn supersedes(&self, other: &Self) -> bool {
-        (self.life.expires_at, &self.attempt) > (other.life.expires_at, &other.attempt)
+    pub fn supersedes(&self, other: &Self, now: Time) -> bool {
+        let order = |token: &Self| (!token.life.is_from_the_future(now), token.life.issued_at, token.attempt.clone());
+        order(self) > order(other)
     }
 }
 
@@ -129,7 +147,7 @@ impl Target {
     }
 }
 
-/// What one pass should do. Total: every [`Observed`] maps to exactly one plan.
+/// What one pass should do. Total: every [`Facts`] maps to exactly one plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
     /// Reserve, ask the token service, and come back when it has answered.
@@ -193,47 +211,106 @@ impl MintReason {
     }
 }
 
-/// What to do now. The checks stand in the order in which they win.
-pub fn plan(observed: &Observed, holder: &str, limits: Limits, now: Time) -> Plan {
-    let Observed { target, source, .. } = observed;
-    if observed.deleting {
+impl Plan {
+    /// Is a token on its way, by this pass or by another process?
+    pub fn is_in_flight(&self) -> bool {
+        match self {
+            Self::Mint { .. } | Self::Store | Self::Wait { why: Hold::InFlight, .. } => true,
+            Self::Keep { .. }
+            | Self::Wait { .. }
+            | Self::Refuse(_)
+            | Self::Park { .. }
+            | Self::Suspend
+            | Self::Release => false,
+        }
+    }
+}
+
+/// What to do now. The checks are in the order in which they win.
+pub fn plan(facts: &Facts, holder: &Holder, limits: Limits, now: Time) -> Plan {
+    if facts.deleting {
         return Plan::Release;
     }
-    if let Some(defect) = &observed.defect {
+    if let Some(defect) = &facts.defect {
         return Plan::Refuse(defect.clone());
     }
-    if let Target::Blocked { defect, .. } = target {
+    if let Target::Blocked { defect, .. } = &facts.target {
         return Plan::Refuse(defect.clone());
     }
-    if must_store(observed, now) {
-        return Plan::Store;
+    let to_store = to_store(facts, now);
+    match to_store {
+        Some(Write::Newer) => return Plan::Store,
+        Some(Write::Repair) if facts.conflict.is_none() => return Plan::Store,
+        Some(Write::Repair) | None => {}
     }
-    if observed.suspended {
+    if facts.suspended {
         return Plan::Suspend;
     }
-    let (inputs, ledger) = match source {
+    let (inputs, ledger) = match &facts.source {
         Source::Usable { inputs, ledger } => (inputs, ledger),
         Source::Unusable(defect) => return Plan::Refuse(defect.clone()),
     };
-    let token = target.token();
-    let why = match token {
-        None => MintReason::Absent,
-        Some(token) if token.inputs != *inputs => MintReason::InputsChanged,
-        Some(token) if renewal_is_due(token.life, observed.renew_before, ledger, now) => MintReason::Expiring,
-        Some(_) if observed.renew_requested => MintReason::Requested,
-        Some(_) if budget::is_refused(&observed.ledger, inputs) => MintReason::Refused,
-        Some(token) if is_contradicted(observed, token) => MintReason::Contradicted,
-        Some(token) => return Plan::Keep { until: token.life.renewal_time(observed.renew_before, ledger) },
-    };
-    if observed.minting {
+    let token = best_token(facts, now);
+    match (why_mint(facts, token, inputs, ledger, now), token) {
+        (Some(why), _) => mint(facts, why, inputs, ledger, holder, limits, now),
+        (None, token) => {
+            let renewal = token.map(|token| token.life.renewal_time(facts.renewal, ledger));
+            match (&facts.conflict, to_store) {
+                (Some(conflict), Some(Write::Repair)) => {
+                    let again_at = [conflict.again_at, renewal].into_iter().flatten().min();
+                    Plan::Refuse(Defect { again_at, ..conflict.clone() })
+                }
+                (Some(_) | None, _) => Plan::Keep { until: renewal.unwrap_or(now) },
+            }
+        }
+    }
+}
+
+/// The token that counts: the one in the target, unless a newer one is known that someone keeps out of it.
+fn best_token(facts: &Facts, now: Time) -> Option<&Token> {
+    let held = facts.target.token();
+    let at_hand = facts.at_hand.as_ref().filter(|at_hand| at_hand.life.is_alive(now));
+    at_hand.filter(|at_hand| held.is_none_or(|held| is_newer(facts, at_hand, held, now))).or(held)
+}
+
+/// Why a token is to be minted, if one is.
+fn why_mint(
+    facts: &Facts,
+    token: Option<&Token>,
+    inputs: &InputsDigest,
+    ledger: &LedgerName,
+    now: Time,
+) -> Option<MintReason> {
+    match token {
+        None => Some(MintReason::Absent),
+        Some(token) if token.inputs != *inputs => Some(MintReason::InputsChanged),
+        Some(token) if is_due(token.life, facts.renewal, ledger, now) => Some(MintReason::Expiring),
+        Some(_) if facts.renew_requested => Some(MintReason::Requested),
+        Some(_) if budget::is_refused(&facts.ledger, inputs) => Some(MintReason::Refused),
+        Some(token) if is_contradicted(facts, token) => Some(MintReason::Contradicted),
+        Some(_) => None,
+    }
+}
+
+/// Mints, or says what that has to wait for.
+fn mint(
+    facts: &Facts,
+    why: MintReason,
+    inputs: &InputsDigest,
+    ledger: &LedgerName,
+    holder: &Holder,
+    limits: Limits,
+    now: Time,
+) -> Plan {
+    if facts.minting {
         return Plan::Wait { until: now + budget::IN_FLIGHT, why: Hold::InFlight };
     }
-    if let Some(until) = observed.grounded_until.filter(|until| *until > now) {
+    if let Some(until) = facts.grounded_until.filter(|until| *until > now) {
         return Plan::Wait { until, why: Hold::BackOff };
     }
-    let Observed { renew_requested: asked, spacing, .. } = *observed;
+    let Facts { renew_requested: asked, spacing, .. } = *facts;
     let request = budget::Request { inputs, need: why.need(), asked, holder, spacing };
-    match (budget::account(&observed.ledger, &request, limits, now), token) {
+    match (budget::account(&facts.ledger, &request, limits, now), facts.target.token()) {
         (Answer::Go, _) => Plan::Mint { why },
         // That there is no room for what is merely wanted does not stand in the way of a good token.
         (
@@ -243,34 +320,47 @@ pub fn plan(observed: &Observed, holder: &str, limits: Limits, now: Time) -> Pla
             },
             Some(token),
         ) if matches!(why, MintReason::Requested | MintReason::Contradicted) => {
-            Plan::Keep { until: token.life.renewal_time(observed.renew_before, ledger).min(until) }
+            Plan::Keep { until: token.life.renewal_time(facts.renewal, ledger).min(until) }
         }
         (Answer::Wait { until, why }, _) => Plan::Wait { until, why },
         (Answer::Refuse { verdict, until }, _) => Plan::Park { verdict, until },
     }
 }
 
+/// What a write of the target would bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// A token that the target does not hold.
+    Newer,
+    /// The token that it holds, put back to how we would write it.
+    Repair,
+}
+
 /// Is a token known that the target should hold and does not?
 ///
 /// Tokens in memory were minted from the present inputs; a token in the target is worth repairing as long as it lives.
-fn must_store(observed: &Observed, now: Time) -> bool {
+/// Writing the very token that this process has written there before is a repair too: somebody has put an older copy back.
+pub fn to_store(facts: &Facts, now: Time) -> Option<Write> {
     let alive = |token: &&Token| token.life.is_alive(now);
-    let held = observed.target.token().filter(alive);
-    let inputs = match &observed.source {
-        Source::Usable { inputs, .. } => Some(inputs),
-        Source::Unusable(_) => None,
-    };
-    let is_better = |at_hand: &Token| {
-        held.is_none_or(|held| inputs.is_some_and(|inputs| held.inputs != *inputs) || at_hand.supersedes(held))
-    };
-    observed.at_hand.as_ref().filter(alive).is_some_and(is_better)
-        || (held.is_some() && matches!(observed.target, Target::Ours { intact: false, .. }))
+    let held = facts.target.token().filter(alive);
+    let at_hand = facts.at_hand.as_ref().filter(alive);
+    if let Some(at_hand) = at_hand.filter(|at_hand| held.is_none_or(|held| is_newer(facts, at_hand, held, now))) {
+        let is_known = facts.stored.as_ref() == Some(&at_hand.attempt) && matches!(facts.target, Target::Ours { .. });
+        return Some(if is_known { Write::Repair } else { Write::Newer });
+    }
+    let is_edited = matches!(facts.target, Target::Ours { intact: false, .. });
+    (held.is_some() && is_edited).then_some(Write::Repair)
 }
 
-fn is_contradicted(observed: &Observed, token: &Token) -> bool {
-    observed.verification.as_ref().is_some_and(|verification| verification.is_contradicted(token))
+/// Is a token at hand to be preferred over the one in the target?
+fn is_newer(facts: &Facts, at_hand: &Token, held: &Token, now: Time) -> bool {
+    facts.source.usable().is_some_and(|(inputs, _)| held.inputs != *inputs) || at_hand.supersedes(held, now)
 }
 
-fn renewal_is_due(life: Life, renew_before: Duration, ledger: &str, now: Time) -> bool {
-    now >= life.renewal_time(renew_before, ledger) || life.is_from_the_future(now)
+fn is_contradicted(facts: &Facts, token: &Token) -> bool {
+    facts.verification.as_ref().is_some_and(|verification| verification.is_contradicted(token))
+}
+
+fn is_due(life: Life, rule: Renewal, ledger: &LedgerName, now: Time) -> bool {
+    now >= life.renewal_time(rule, ledger) || life.is_from_the_future(now)
 }

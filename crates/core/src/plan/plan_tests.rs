@@ -4,23 +4,12 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::budget::{FULL_LIFE, IN_FLIGHT, Limits, WINDOW};
+use super::budget::{IN_FLIGHT, Limits, WINDOW};
 use super::*;
+use crate::fixtures::{defect, issued_ago, now, steady};
 use zoho_api::{Attempt, Outcome};
 
-const NOW: Time = Time::UNIX_EPOCH;
 const LIMITS: Limits = Limits { attempts: 8, live: 7 };
-
-fn now() -> Time {
-    NOW + Duration::from_secs(1_000_000)
-}
-
-/// A token that was issued so many seconds ago and lives an hour.
-fn issued_ago(seconds: u64) -> Token {
-    let issued_at = now() - Duration::from_secs(seconds);
-    let life = Life { issued_at, expires_at: issued_at + FULL_LIFE };
-    Token { life, inputs: "inputs".into(), attempt: format!("a{seconds}") }
-}
 
 fn ours(token: Option<Token>) -> Target {
     Target::Ours { token, intact: true }
@@ -34,31 +23,8 @@ fn blocked() -> Target {
     Target::Blocked { defect: defect(Reason::TargetNotOwned), token: None }
 }
 
-fn defect(reason: Reason) -> Defect {
-    Defect { reason, message: "why".into(), again_at: None }
-}
-
-/// A credential with a fresh token and nothing against it.
-fn steady() -> Observed {
-    Observed {
-        deleting: false,
-        defect: None,
-        suspended: false,
-        renew_before: Duration::from_secs(1800),
-        spacing: Duration::ZERO,
-        renew_requested: false,
-        source: Source::Usable { inputs: "inputs".into(), ledger: "0000".into() },
-        target: ours(Some(issued_ago(60))),
-        at_hand: None,
-        verification: None,
-        ledger: ZohoMintLedgerSpec::default(),
-        minting: false,
-        grounded_until: None,
-    }
-}
-
-fn planned(observed: &Observed) -> Plan {
-    plan(observed, "me", LIMITS, now())
+fn planned(facts: &Facts) -> Plan {
+    plan(facts, &"me".into(), LIMITS, now())
 }
 
 #[test]
@@ -68,32 +34,32 @@ fn each_check_wins_over_those_after_it() {
     let keep = |seconds: u64| Plan::Keep { until: issued_ago(seconds).life.expires_at - Duration::from_secs(1800) };
     let mint = |why| Plan::Mint { why };
     let dead = issued_ago(4000);
-    let table: Vec<(&str, Observed, Plan)> = vec![
+    let table: Vec<(&str, Facts, Plan)> = vec![
         ("steady", steady(), keep(60)),
         (
             "going away wins over all",
-            Observed { deleting: true, defect: Some(defect(Reason::InvalidSpec)), ..steady() },
+            Facts { deleting: true, defect: Some(defect(Reason::InvalidSpec)), ..steady() },
             Plan::Release,
         ),
         (
             "invalid spec",
-            Observed { defect: Some(defect(Reason::InvalidSpec)), target: Target::Absent, ..steady() },
+            Facts { defect: Some(defect(Reason::InvalidSpec)), target: Target::Absent, ..steady() },
             Plan::Refuse(defect(Reason::InvalidSpec)),
         ),
         (
             "foreign target wins over a bad source",
-            Observed { target: blocked(), source: Source::Unusable(defect(Reason::SourceSecretNotFound)), ..steady() },
+            Facts { target: blocked(), source: Source::Unusable(defect(Reason::SourceSecretNotFound)), ..steady() },
             Plan::Refuse(defect(Reason::TargetNotOwned)),
         ),
-        ("edited target is repaired", Observed { target: edited(Some(issued_ago(60))), ..steady() }, Plan::Store),
+        ("edited target is repaired", Facts { target: edited(Some(issued_ago(60))), ..steady() }, Plan::Store),
         (
             "also while suspended",
-            Observed { target: edited(Some(issued_ago(60))), suspended: true, ..steady() },
+            Facts { target: edited(Some(issued_ago(60))), suspended: true, ..steady() },
             Plan::Store,
         ),
         (
             "also while the source is gone",
-            Observed {
+            Facts {
                 target: edited(Some(issued_ago(60))),
                 source: Source::Unusable(defect(Reason::SourceSecretNotFound)),
                 ..steady()
@@ -102,99 +68,101 @@ fn each_check_wins_over_those_after_it() {
         ),
         (
             "edited target whose token is not known is minted for",
-            Observed { target: edited(None), ..steady() },
+            Facts { target: edited(None), ..steady() },
             mint(MintReason::Absent),
         ),
         (
             "token at hand is stored",
-            Observed { target: Target::Absent, at_hand: Some(issued_ago(5)), ..steady() },
+            Facts { target: Target::Absent, at_hand: Some(issued_ago(5)), ..steady() },
             Plan::Store,
         ),
-        ("newer token at hand is stored", Observed { at_hand: Some(issued_ago(5)), ..steady() }, Plan::Store),
-        ("token at hand that stands already is not", Observed { at_hand: Some(issued_ago(60)), ..steady() }, keep(60)),
-        ("older token at hand is not", Observed { at_hand: Some(issued_ago(90)), ..steady() }, keep(60)),
+        ("newer token at hand is stored", Facts { at_hand: Some(issued_ago(5)), ..steady() }, Plan::Store),
+        ("token at hand that stands already is not", Facts { at_hand: Some(issued_ago(60)), ..steady() }, keep(60)),
+        ("older token at hand is not", Facts { at_hand: Some(issued_ago(90)), ..steady() }, keep(60)),
         (
             "dead token at hand is not",
-            Observed { target: Target::Absent, at_hand: Some(dead.clone()), ..steady() },
+            Facts { target: Target::Absent, at_hand: Some(dead.clone()), ..steady() },
             mint(MintReason::Absent),
         ),
-        ("suspended mints nothing", Observed { suspended: true, target: Target::Absent, ..steady() }, Plan::Suspend),
+        ("suspended mints nothing", Facts { suspended: true, target: Target::Absent, ..steady() }, Plan::Suspend),
         (
             "missing source",
-            Observed { source: Source::Unusable(defect(Reason::SourceSecretNotFound)), ..steady() },
+            Facts { source: Source::Unusable(defect(Reason::SourceSecretNotFound)), ..steady() },
             Plan::Refuse(defect(Reason::SourceSecretNotFound)),
         ),
-        ("no target", Observed { target: Target::Absent, ..steady() }, mint(MintReason::Absent)),
-        ("other inputs", Observed { target: ours(Some(other_inputs)), ..steady() }, mint(MintReason::InputsChanged)),
-        ("a second before renewal", Observed { target: ours(Some(issued_ago(1799))), ..steady() }, keep(1799)),
-        ("renewal is due", Observed { target: ours(Some(issued_ago(1800))), ..steady() }, mint(MintReason::Expiring)),
-        ("dead", Observed { target: ours(Some(dead)), ..steady() }, mint(MintReason::Expiring)),
-        ("asked for", Observed { renew_requested: true, ..steady() }, mint(MintReason::Requested)),
+        ("no target", Facts { target: Target::Absent, ..steady() }, mint(MintReason::Absent)),
+        ("other inputs", Facts { target: ours(Some(other_inputs)), ..steady() }, mint(MintReason::InputsChanged)),
+        ("a second before renewal", Facts { target: ours(Some(issued_ago(1799))), ..steady() }, keep(1799)),
+        ("renewal is due", Facts { target: ours(Some(issued_ago(1800))), ..steady() }, mint(MintReason::Expiring)),
+        ("dead", Facts { target: ours(Some(dead)), ..steady() }, mint(MintReason::Expiring)),
+        ("asked for", Facts { renew_requested: true, ..steady() }, mint(MintReason::Requested)),
         (
             "asked for without a token",
-            Observed { renew_requested: true, target: Target::Absent, ..steady() },
+            Facts { renew_requested: true, target: Target::Absent, ..steady() },
             mint(MintReason::Absent),
         ),
         (
             "in flight",
-            Observed { target: Target::Absent, minting: true, ..steady() },
+            Facts { target: Target::Absent, minting: true, ..steady() },
             Plan::Wait { until: now() + IN_FLIGHT, why: Hold::InFlight },
         ),
         (
             "ledger could not be written",
-            Observed { target: Target::Absent, grounded_until: Some(now() + Duration::from_secs(5)), ..steady() },
+            Facts { target: Target::Absent, grounded_until: Some(now() + Duration::from_secs(5)), ..steady() },
             Plan::Wait { until: now() + Duration::from_secs(5), why: Hold::BackOff },
         ),
         (
             "budget is full",
-            Observed { target: Target::Absent, ledger: full(), ..steady() },
+            Facts { target: Target::Absent, ledger: full(), ..steady() },
             Plan::Wait { until: now() + WINDOW, why: Hold::WindowFull },
         ),
         (
             "a refusal is reported also where the token is good",
-            Observed { ledger: refused(false), ..steady() },
+            Facts { ledger: refused(false), ..steady() },
             Plan::Wait { until: now() + budget::CONFIRM_AFTER, why: Hold::Confirming(verdict(false)) },
         ),
         (
             "and one that a person's request met",
-            Observed { ledger: refused(false), renew_requested: true, ..steady() },
+            Facts { ledger: refused(false), renew_requested: true, ..steady() },
             Plan::Wait { until: now() + budget::CONFIRM_AFTER, why: Hold::Confirming(verdict(false)) },
         ),
         (
             "a confirmed one parks",
-            Observed { ledger: refused(true), ..steady() },
+            Facts { ledger: refused(true), ..steady() },
             Plan::Park { verdict: verdict(true), until: Some(now() + budget::PARKED) },
         ),
         (
             "a token that the product took and now refuses",
-            Observed { verification: Some(contradicted("a60")), ..steady() },
+            Facts { verification: Some(contradicted("a60")), ..steady() },
             mint(MintReason::Contradicted),
         ),
-        ("another token than that", Observed { verification: Some(contradicted("a61")), ..steady() }, keep(60)),
+        ("another token than that", Facts { verification: Some(contradicted("a61")), ..steady() }, keep(60)),
         (
             "such a mint is wanted only, and looked at again when there is room",
-            Observed { verification: Some(contradicted("a60")), ledger: throttled(), ..steady() },
+            Facts { verification: Some(contradicted("a60")), ledger: throttled(), ..steady() },
             Plan::Keep { until: now() + WINDOW },
         ),
         (
             "what is merely wanted does not stand in the way of a good token",
-            Observed { renew_requested: true, ledger: full(), ..steady() },
+            Facts { renew_requested: true, ledger: full(), ..steady() },
             keep(60),
         ),
     ];
-    for (name, observed, expected) in table {
-        assert_eq!(planned(&observed), expected, "{name}");
+    for (name, facts, expected) in table {
+        assert_eq!(planned(&facts), expected, "{name}");
     }
 }
 
 /// The product took the token of this attempt, and refuses it now.
 fn contradicted(attempt: &str) -> Verification {
     let answer = verify::Answer::Refused;
+    let shown = verify::Shown { attempt: attempt.into(), question: "GET /".into() };
     Verification {
         blocked: None,
+        question: "GET /".into(),
         interval: Duration::from_secs(300),
-        last: Some(verify::Probe { at: now(), attempt: attempt.into(), answer }),
-        taken: Some(attempt.into()),
+        last: Some(verify::Probe { at: now(), shown: shown.clone(), answer }),
+        taken: Some(shown),
         first_at: now(),
     }
 }
@@ -221,9 +189,9 @@ fn clock_stepped_back_mints_once() {
         life: Life { issued_at: now() + Duration::from_secs(3600), expires_at: now() + Duration::from_secs(7200) },
         ..issued_ago(0)
     };
-    let observed = Observed { target: ours(Some(future.clone())), ..steady() };
-    assert_eq!(planned(&observed), Plan::Mint { why: MintReason::Expiring });
-    let minted = Observed { at_hand: Some(issued_ago(0)), ..observed };
+    let facts = Facts { target: ours(Some(future.clone())), ..steady() };
+    assert_eq!(planned(&facts), Plan::Mint { why: MintReason::Expiring });
+    let minted = Facts { at_hand: Some(issued_ago(0)), ..facts };
     assert_eq!(planned(&minted), Plan::Store, "the new token wins although it seems to die earlier");
 }
 
@@ -231,7 +199,7 @@ fn clock_stepped_back_mints_once() {
 fn of_two_tokens_that_die_together_the_later_one_wins_everywhere() {
     let earlier = Token { attempt: "00000003e8000aaaa".into(), ..issued_ago(60) };
     let later = Token { attempt: "00000003e8001aaaa".into(), ..issued_ago(60) };
-    let holds = |target: &Token, at_hand: &Token| Observed {
+    let holds = |target: &Token, at_hand: &Token| Facts {
         target: ours(Some(target.clone())),
         at_hand: Some(at_hand.clone()),
         ..steady()
@@ -245,8 +213,8 @@ fn any_token() -> impl Strategy<Value = Option<Token>> {
         let issued_at = now() + Duration::from_secs(4000) - Duration::from_secs(ago);
         Token {
             life: Life { issued_at, expires_at: issued_at + Duration::from_secs(life) },
-            inputs,
-            attempt: ago.to_string(),
+            inputs: inputs.as_str().into(),
+            attempt: ago.to_string().into(),
         }
     }))
 }
@@ -274,7 +242,7 @@ fn any_ledger() -> impl Strategy<Value = ZohoMintLedgerSpec> {
         Just(Some(Outcome::NotSent))
     ];
     let attempt = (0u64..5000, outcome).prop_map(|(ago, outcome)| Attempt {
-        id: ago.to_string(),
+        id: ago.to_string().into(),
         at: now() - Duration::from_secs(ago),
         holder: "me".into(),
         inputs: "inputs".into(),
@@ -288,21 +256,21 @@ fn any_ledger() -> impl Strategy<Value = ZohoMintLedgerSpec> {
 }
 
 prop_compose! {
-    fn any_observed()(
+    fn any_facts()(
         flags in any::<[bool; 4]>(),
         source in any_source(),
         target in any_target(),
         at_hand in any_token(),
         ledger in any_ledger(),
         renew_before in 300u64..1800,
-    ) -> Observed {
-        let at_hand = at_hand.filter(|token| token.inputs == "inputs" && matches!(source, Source::Usable { .. }));
-        Observed {
+    ) -> Facts {
+        let at_hand = at_hand.filter(|token| token.inputs == "inputs".into() && matches!(source, Source::Usable { .. }));
+        Facts {
             deleting: flags[0] && flags[1],
             suspended: flags[1] && flags[2],
             renew_requested: flags[2],
             minting: flags[3],
-            renew_before: Duration::from_secs(renew_before),
+            renewal: Renewal::BeforeExpiry(Duration::from_secs(renew_before)),
             source, target, at_hand, ledger,
             ..steady()
         }
@@ -311,28 +279,28 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn storing_settles(observed in any_observed()) {
-        if planned(&observed) != Plan::Store {
+    fn storing_settles(facts in any_facts()) {
+        if planned(&facts) != Plan::Store {
             return Ok(());
         }
-        let held = observed.target.token().filter(|token| token.life.is_alive(now())).cloned();
-        let stored = match (&observed.at_hand, held) {
-            (Some(at_hand), held) if at_hand.life.is_alive(now()) && held.as_ref().is_none_or(|held| held.inputs != at_hand.inputs || at_hand.supersedes(held)) => Some(at_hand.clone()),
+        let held = facts.target.token().filter(|token| token.life.is_alive(now())).cloned();
+        let stored = match (&facts.at_hand, held) {
+            (Some(at_hand), held) if at_hand.life.is_alive(now()) && held.as_ref().is_none_or(|held| held.inputs != at_hand.inputs || at_hand.supersedes(held, now())) => Some(at_hand.clone()),
             (_, held) => held,
         };
-        let after = Observed { target: ours(stored), ..observed };
+        let after = Facts { target: ours(stored), ..facts };
         prop_assert_ne!(planned(&after), Plan::Store);
     }
 
     #[test]
-    fn planning_after_applying_gives_keep(observed in any_observed()) {
-        let mut observed = observed;
+    fn planning_after_applying_gives_keep(facts in any_facts()) {
+        let mut facts = facts;
         // Repair, mint, store, and look once more.
         for _ in 0..4 {
-            match planned(&observed) {
+            match planned(&facts) {
                 Plan::Mint { .. } => {
-                    let id = "zzzz".to_owned();
-                    observed.ledger.attempts.push(Attempt {
+                    let id = AttemptId::from("zzzz");
+                    facts.ledger.attempts.push(Attempt {
                         id: id.clone(),
                         at: now(),
                         holder: "me".into(),
@@ -340,38 +308,38 @@ proptest! {
                         life: None,
                         outcome: Some(Outcome::Minted),
                     });
-                    observed.at_hand = Some(Token { attempt: id, ..issued_ago(0) });
-                    observed.renew_requested = false;
+                    facts.at_hand = Some(Token { attempt: id, ..issued_ago(0) });
+                    facts.renew_requested = false;
                 }
                 Plan::Store => {
                     let alive = |token: &Token| token.life.is_alive(now());
-                    let held = observed.target.token().filter(|token| alive(token)).cloned();
-                    let at_hand = observed.at_hand.clone().filter(alive);
-                    observed.target = ours(at_hand.or(held));
+                    let held = facts.target.token().filter(|token| alive(token)).cloned();
+                    let at_hand = facts.at_hand.clone().filter(alive);
+                    facts.target = ours(at_hand.or(held));
                 }
                 Plan::Keep { .. } | Plan::Release | Plan::Refuse(_) | Plan::Suspend | Plan::Wait { .. } | Plan::Park { .. } => {
                     return Ok(());
                 }
             }
         }
-        prop_assert!(false, "still busy: {observed:?}");
+        prop_assert!(false, "still busy: {facts:?}");
     }
 
     #[test]
-    fn nothing_is_minted_while_a_good_token_is_known(observed in any_observed()) {
-        if let Plan::Mint { why } = planned(&observed) {
-            prop_assert!(!observed.minting && !observed.suspended && !observed.deleting);
+    fn nothing_is_minted_while_a_good_token_is_known(facts in any_facts()) {
+        if let Plan::Mint { why } = planned(&facts) {
+            prop_assert!(!facts.minting && !facts.suspended && !facts.deleting);
             if why.need() == Need::Needed {
-                let good = |token: &Token| token.inputs == "inputs" && now() < token.life.renewal_time(observed.renew_before, "8000") && !token.life.is_from_the_future(now());
-                prop_assert!(!observed.target.token().is_some_and(good));
+                let good = |token: &Token| token.inputs == "inputs".into() && now() < token.life.renewal_time(facts.renewal, &"8000".into()) && !token.life.is_from_the_future(now());
+                prop_assert!(!facts.target.token().is_some_and(good));
             }
-            prop_assert!(budget::live(&observed.ledger, now()) < LIMITS.live);
+            prop_assert!(budget::live(&facts.ledger, now()) < LIMITS.live);
         }
     }
 
     #[test]
-    fn whatever_waits_waits_for_an_instant_ahead(observed in any_observed()) {
-        match planned(&observed) {
+    fn whatever_waits_waits_for_an_instant_ahead(facts in any_facts()) {
+        match planned(&facts) {
             Plan::Keep { until } | Plan::Wait { until, .. } | Plan::Park { until: Some(until), .. } => {
                 prop_assert!(until > now());
             }

@@ -1,28 +1,68 @@
 //! What a ledger remembers: the pure edits that reservation, outcome, throttle and verdict make to it.
 
 use super::budget::{self, CONFIRM_AFTER, Limits, VERDICTS};
+use zoho_api::names::{AttemptId, InputsDigest};
 use zoho_api::{Attempt, Outcome, Reason, Time, Verdict, ZohoMintLedgerSpec};
 
 /// Attempts kept at most. Those that reached the server are limited by the budget; this bounds the ones that did not.
 const MOST_ATTEMPTS: usize = 256;
 
-/// What became of an attempt, as its process learnt it.
+/// What a process learnt and the stored record may not have yet. Applying one twice changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Lesson {
-    /// Id of the attempt.
-    pub id: String,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// Life of the minted token in seconds.
-    pub life: Option<i32>,
+pub enum Lesson {
+    /// What became of an attempt.
+    Outcome {
+        /// Id of the attempt.
+        id: AttemptId,
+        /// What became of it.
+        outcome: Outcome,
+        /// Life of the minted token in seconds.
+        life: Option<i32>,
+    },
+    /// The issuer wants silence.
+    Throttle {
+        /// Until then.
+        until: Time,
+    },
+    /// The issuer refused these inputs for good.
+    Refusal {
+        /// Keyed hash of what was refused.
+        inputs: InputsDigest,
+        /// Why, as it is reported.
+        reason: Reason,
+        /// The issuer's error code, if it is one of `[a-z_]{1,64}`.
+        code: Option<String>,
+        /// When.
+        at: Time,
+    },
+}
+
+impl Lesson {
+    /// Must it be in the stored record at once, so that a restart does not forget it? Without an outcome an attempt counts
+    /// as a mint, so outcomes can wait for the next write.
+    pub fn is_urgent(&self) -> bool {
+        match self {
+            Self::Outcome { .. } => false,
+            Self::Throttle { .. } | Self::Refusal { .. } => true,
+        }
+    }
+}
+
+/// Writes down a lesson.
+pub fn learn(ledger: &mut ZohoMintLedgerSpec, lesson: &Lesson) {
+    match lesson {
+        Lesson::Outcome { id, outcome, life } => end(ledger, id, *outcome, *life),
+        Lesson::Throttle { until } => throttle(ledger, *until),
+        Lesson::Refusal { inputs, reason, code, at } => refuse(ledger, inputs, (*reason, code.clone()), *at),
+    }
 }
 
 /// Writes down what became of an attempt; unknown ids are ignored. A mint ends the verdicts from before it.
-pub fn learn(ledger: &mut ZohoMintLedgerSpec, lesson: &Lesson) {
-    if let Some(attempt) = ledger.attempts.iter_mut().find(|attempt| attempt.id == lesson.id) {
-        attempt.outcome = Some(lesson.outcome);
-        attempt.life = lesson.life;
-        if lesson.outcome == Outcome::Minted {
+fn end(ledger: &mut ZohoMintLedgerSpec, id: &AttemptId, outcome: Outcome, life: Option<i32>) {
+    if let Some(attempt) = ledger.attempts.iter_mut().find(|attempt| attempt.id == *id) {
+        attempt.outcome = Some(outcome);
+        attempt.life = life;
+        if outcome == Outcome::Minted {
             let Attempt { inputs, at, .. } = attempt.clone();
             // A lesson may wait long for a write to carry it; what was refused since is another matter.
             ledger.verdicts.retain(|verdict| verdict.inputs != inputs || verdict.at > at);
@@ -49,22 +89,27 @@ pub fn throttle(ledger: &mut ZohoMintLedgerSpec, until: Time) {
 ///
 /// A mint ends a verdict only in the memory of its process until the next reservation carries it: another process finds
 /// the old verdict, and an entry without an outcome.
-pub fn refuse(ledger: &mut ZohoMintLedgerSpec, inputs: &str, (reason, code): (Reason, Option<String>), now: Time) {
-    let before = ledger.verdicts.iter().find(|verdict| verdict.inputs == inputs && verdict.reason == reason.as_str());
+pub fn refuse(
+    ledger: &mut ZohoMintLedgerSpec,
+    inputs: &InputsDigest,
+    (reason, code): (Reason, Option<String>),
+    now: Time,
+) {
+    let before = ledger.verdicts.iter().find(|verdict| verdict.inputs == *inputs && verdict.reason == reason.as_str());
     let may_have_minted_since = |before: &Verdict| {
         ledger.attempts.iter().any(|attempt| {
             let minted_nothing = matches!(attempt.outcome, Some(Outcome::NotMinted | Outcome::NotSent));
-            attempt.inputs == inputs && attempt.at >= before.at && !minted_nothing
+            attempt.inputs == *inputs && attempt.at >= before.at && !minted_nothing
         })
     };
     let is_confirmed =
         |before: &Verdict| before.confirmed || (now >= before.at + CONFIRM_AFTER && !may_have_minted_since(before));
     let confirmed = reason.is_final() || before.is_some_and(is_confirmed);
-    ledger.verdicts.retain(|verdict| verdict.inputs != inputs);
+    ledger.verdicts.retain(|verdict| verdict.inputs != *inputs);
     if ledger.verdicts.len() >= VERDICTS {
         ledger.verdicts.remove(0);
     }
-    let verdict = Verdict { inputs: inputs.into(), reason: reason.as_str().into(), code, at: now, confirmed };
+    let verdict = Verdict { inputs: inputs.clone(), reason: reason.as_str().into(), code, at: now, confirmed };
     ledger.verdicts.push(verdict);
 }
 
@@ -77,6 +122,14 @@ pub fn summarise(ledger: &mut ZohoMintLedgerSpec, limits: Limits, now: Time) {
     let attempts = budget::attempts_in_window(ledger, limits, now);
     let live = budget::live(ledger, now);
     ledger.counts = Some(format!("{attempts}/{} {live}/{}", limits.attempts, limits.live));
+}
+
+/// The limits of whoever wrote the ledger last, as its column has them: `2/8 3/7`. The plugin does not know the operator's
+/// flags.
+pub fn limits(ledger: &ZohoMintLedgerSpec) -> Option<Limits> {
+    let (attempts, live) = ledger.counts.as_deref()?.split_once(' ')?;
+    let limit = |count: &str| count.split_once('/')?.1.parse().ok().filter(|limit| (1..=10).contains(limit));
+    Some(Limits { attempts: limit(attempts)?, live: limit(live)? })
 }
 
 #[cfg(test)]
@@ -92,7 +145,7 @@ mod tests {
     }
 
     fn refused_at(ledger: &mut ZohoMintLedgerSpec, inputs: &str, reason: Reason, seconds: u64) {
-        refuse(ledger, inputs, (reason, None), after(seconds));
+        refuse(ledger, &inputs.into(), (reason, None), after(seconds));
     }
 
     #[test]
@@ -127,7 +180,7 @@ mod tests {
             outcome: None,
         };
         reserve(&mut ledger, attempt);
-        learn(&mut ledger, &Lesson { id: "1".into(), outcome: Outcome::Minted, life: Some(3600) });
+        learn(&mut ledger, &Lesson::Outcome { id: "1".into(), outcome: Outcome::Minted, life: Some(3600) });
         assert_eq!(ledger.verdicts, []);
         summarise(&mut ledger, Limits::default(), after(61));
         assert_eq!(ledger.counts.as_deref(), Some("1/8 1/7"));
@@ -141,14 +194,14 @@ mod tests {
             Attempt { id: "1".into(), at: after(0), holder: "h".into(), inputs: "a".into(), life: None, outcome: None };
         reserve(&mut ledger, attempt);
         refused_at(&mut ledger, "a", Reason::ClientRejected, 1800);
-        learn(&mut ledger, &Lesson { id: "1".into(), outcome: Outcome::Minted, life: Some(3600) });
+        learn(&mut ledger, &Lesson::Outcome { id: "1".into(), outcome: Outcome::Minted, life: Some(3600) });
         assert_eq!(ledger.verdicts.len(), 1, "learnt late, or told again by a process that did not write since");
     }
 
     #[test]
     fn refusal_after_an_attempt_that_may_have_minted_starts_over() {
         let attempt = |seconds: u64, outcome| Attempt {
-            id: seconds.to_string(),
+            id: seconds.to_string().into(),
             at: after(seconds),
             holder: "h".into(),
             inputs: "a".into(),
@@ -173,12 +226,25 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_read_back_from_the_column_that_they_were_written_to() {
+        let mut ledger = ZohoMintLedgerSpec::default();
+        assert_eq!(limits(&ledger), None);
+        let strict = Limits { attempts: 4, live: 3 };
+        summarise(&mut ledger, strict, after(0));
+        assert_eq!(limits(&ledger), Some(strict));
+        for odd in ["", "2/8", "2/8 3", "2/0 3/7", "2/8 3/11", "2/-1 3/7", "a/b c/d"] {
+            ledger.counts = Some(odd.into());
+            assert_eq!(limits(&ledger), None, "{odd}");
+        }
+    }
+
+    #[test]
     fn verdicts_and_attempts_are_bounded() {
         let mut ledger = ZohoMintLedgerSpec::default();
         for n in 0..1000 {
             refused_at(&mut ledger, &n.to_string(), Reason::ClientRejected, n);
             let outcome = (n > 0).then_some(Outcome::NotSent);
-            let id = n.to_string();
+            let id = n.to_string().into();
             reserve(
                 &mut ledger,
                 Attempt { id, at: after(n), holder: "h".into(), inputs: "a".into(), life: None, outcome },
@@ -186,6 +252,6 @@ mod tests {
         }
         assert_eq!(ledger.verdicts.len(), VERDICTS);
         assert_eq!(ledger.attempts.len(), MOST_ATTEMPTS);
-        assert_eq!(ledger.attempts[0].id, "0", "what may have reached the server is kept");
+        assert_eq!(ledger.attempts[0].id, "0".into(), "what may have reached the server is kept");
     }
 }

@@ -5,12 +5,11 @@ use k8s_openapi::api::core::v1::Secret;
 use secrecy::{ExposeSecret, SecretString};
 use totp_rs::{Algorithm, Builder, Totp};
 
+use super::values::{Kind, checked};
 use super::{HashKey, hex};
 use crate::plan::Defect;
+use zoho_api::names::{InputsDigest, LedgerName};
 use zoho_api::{Reason, SecretRef};
-
-/// Longest value that is taken from a source Secret, in bytes.
-const LONGEST_INPUT: usize = 4096;
 
 /// What a refresh needs from the source Secret (RFC 6749 section 6, with the client's credentials in the body).
 #[derive(Clone, Debug)]
@@ -31,26 +30,26 @@ impl RefreshGrant {
     ///
     /// # Errors
     ///
-    /// `SourceSecretInvalid` with the key and what is wrong with it: missing, empty, not printable ASCII, or longer than
-    /// 4 KiB.
+    /// `SourceSecretInvalid` with the key and what is wrong with it: missing, or a value that cannot be right; see
+    /// [`super::values`].
     pub fn from_secret(secret: &Secret, reference: &SecretRef, namespace: &str) -> Result<Self, Defect> {
         let source = Source { secret, namespace, name: &reference.name };
         Ok(Self {
-            client_id: source.required(reference.client_id_key())?,
-            client_secret: source.required(reference.client_secret_key())?,
-            refresh_token: source.required(reference.refresh_token_key())?,
-            redirect_uri: source.take(reference.redirect_uri_key())?,
+            client_id: source.required(reference.client_id_key(), Kind::ClientId)?,
+            client_secret: source.required(reference.client_secret_key(), Kind::ClientSecret)?,
+            refresh_token: source.required(reference.refresh_token_key(), Kind::RefreshToken)?,
+            redirect_uri: source.take(reference.redirect_uri_key(), Kind::RedirectUri)?,
         })
     }
 
     /// Name of the ledger: the refresh token alone, since that is what Zoho counts by. Not the host: a data center has
     /// aliases.
-    pub fn ledger_name(&self, key: &HashKey) -> String {
-        hex(&key.digest("oauth", &[self.refresh_token.expose_secret().as_bytes()])[..16])
+    pub fn ledger_name(&self, key: &HashKey) -> LedgerName {
+        hex(&key.digest("oauth", &[self.refresh_token.expose_secret().as_bytes()])[..16]).into()
     }
 
     /// Keyed hash of everything that is sent, and where.
-    pub fn inputs(&self, key: &HashKey, token_url: &str) -> String {
+    pub fn inputs(&self, key: &HashKey, token_url: &str) -> InputsDigest {
         let redirect_uri = self.redirect_uri.as_ref().map_or("", ExposeSecret::expose_secret);
         key.hash(
             "oauth inputs",
@@ -62,6 +61,7 @@ impl RefreshGrant {
                 redirect_uri.as_bytes(),
             ],
         )
+        .into()
     }
 }
 
@@ -86,29 +86,30 @@ impl LoginGrant {
     pub fn from_secret(secret: &Secret, reference: &SecretRef, namespace: &str) -> Result<Self, Defect> {
         let source = Source { secret, namespace, name: &reference.name };
         let grant = Self {
-            username: source.required(reference.username_key())?,
-            password: source.required(reference.password_key())?,
-            totp_secret: source.take(reference.totp_secret_key())?.map(|seed| compact(&seed)),
+            username: source.required(reference.username_key(), Kind::Username)?,
+            password: source.required(reference.password_key(), Kind::Password)?,
+            totp_secret: source.take(reference.totp_secret_key(), Kind::Seed)?.map(|seed| compact(&seed)),
         };
         match &grant.totp_secret {
             Some(_) if grant.totp().is_none() => {
                 let key = reference.totp_secret_key();
                 Err(source
-                    .invalid(&format!("has a key {key} that is no seed in base32 (the letters A to Z and 2 to 7)")))
+                    .invalid(&format!("has a key {key} that is not a seed in base32 (the letters A to Z and 2 to 7)")))
             }
             _ => Ok(grant),
         }
     }
 
     /// Name of the ledger: the account, never the password, since the name is public. `account` says where it is.
-    pub fn ledger_name(&self, key: &HashKey, account: &[&str]) -> String {
-        hex(&key.digest("login", &self.parts(account, &[]))[..16])
+    pub fn ledger_name(&self, key: &HashKey, account: &[&str]) -> LedgerName {
+        hex(&key.digest("login", &self.parts(account, &[]))[..16]).into()
     }
 
     /// Keyed hash of everything that is sent, and where.
-    pub fn inputs(&self, key: &HashKey, account: &[&str]) -> String {
+    pub fn inputs(&self, key: &HashKey, account: &[&str]) -> InputsDigest {
         let seed = self.totp_secret.as_ref().map_or("", ExposeSecret::expose_secret);
         key.hash("login inputs", &self.parts(account, &[self.password.expose_secret().as_bytes(), seed.as_bytes()]))
+            .into()
     }
 
     fn parts<'a>(&'a self, account: &[&'a str], more: &[&'a [u8]]) -> Vec<&'a [u8]> {
@@ -157,25 +158,20 @@ impl Source<'_> {
         Defect { reason: Reason::SourceSecretInvalid, message, again_at: None }
     }
 
-    fn required(&self, key: &str) -> Result<SecretString, Defect> {
+    fn required(&self, key: &str, kind: Kind) -> Result<SecretString, Defect> {
         let missing = || self.invalid(&format!("has no key {key}; it has {}", listed_keys(self.secret)));
-        self.take(key)?.ok_or_else(missing)
+        self.take(key, kind)?.ok_or_else(missing)
     }
 
-    fn take(&self, key: &str) -> Result<Option<SecretString>, Defect> {
+    fn take(&self, key: &str, kind: Kind) -> Result<Option<SecretString>, Defect> {
         let Some(ByteString(bytes)) = self.secret.data.as_ref().and_then(|data| data.get(key)) else { return Ok(None) };
-        let bytes = bytes.trim_ascii();
-        let wrong = if bytes.is_empty() {
-            "is empty"
-        } else if bytes.len() > LONGEST_INPUT {
-            "is longer than 4 KiB"
-        } else if !bytes.iter().all(|byte| (b' '..=b'~').contains(byte)) {
-            "holds a character that is not printable ASCII"
-        } else {
-            let text = String::from_utf8(bytes.to_vec()).expect("printable ASCII is UTF-8");
-            return Ok(Some(SecretString::from(text)));
-        };
-        Err(self.invalid(&format!("has a key {key} that {wrong}")))
+        match checked(bytes, kind) {
+            Ok(value) => {
+                let text = String::from_utf8(value.to_vec()).expect("printable ASCII is UTF-8");
+                Ok(Some(SecretString::from(text)))
+            }
+            Err(wrong) => Err(self.invalid(&format!("has a key {key} that {wrong}"))),
+        }
     }
 }
 
@@ -256,7 +252,7 @@ mod tests {
         assert_eq!(grant.ledger_name(&key()), other.ledger_name(&key()));
         assert_ne!(grant.inputs(&key(), "https://accounts.zoho.eu"), other.inputs(&key(), "https://accounts.zoho.eu"));
         assert_ne!(grant.inputs(&key(), "https://accounts.zoho.eu"), grant.inputs(&key(), "https://accounts.zoho.com"));
-        assert_eq!(grant.ledger_name(&key()).len(), 32);
+        assert_eq!(grant.ledger_name(&key()).as_str().len(), 32);
     }
 
     fn login(seed: &str) -> Result<LoginGrant, Defect> {

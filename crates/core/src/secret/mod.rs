@@ -5,6 +5,7 @@
 
 mod inputs;
 mod target;
+pub mod values;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -14,11 +15,13 @@ use secrecy::SecretString;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use crate::plan::Token;
 use crate::plan::renewal::Life;
+use zoho_api::names::{AttemptId, InputsDigest};
 use zoho_api::{Time, keys};
 
 pub use self::inputs::{LoginGrant, RefreshGrant};
-pub use self::target::{Form, dummy_token, is_intact, recover, render_target, token_in};
+pub use self::target::{Form, dummy_token, is_intact, recover, render_target, stale_metadata, token_in};
 
 /// The key of every hash that leaves the process. Made once for an installation; see `hash_key.rs`.
 #[derive(Clone)]
@@ -62,6 +65,16 @@ impl HashKey {
         mac.finalize().into_bytes().into()
     }
 
+    /// Made with this key?
+    pub fn made(&self, inputs: &InputsDigest) -> bool {
+        inputs.key_id() == self.id
+    }
+
+    /// Keyed hash of what a status calls observed.
+    pub fn seal_of_status(&self, parts: &[&str]) -> String {
+        self.hash("status", &parts.iter().map(|part| part.as_bytes()).collect::<Vec<_>>())
+    }
+
     fn hash(&self, purpose: &str, parts: &[&[u8]]) -> String {
         format!("{}.{}", self.id, hex(&self.digest(purpose, parts)[..16]))
     }
@@ -84,9 +97,16 @@ pub struct MintedToken {
     /// `https://` and a host of the data center, if Zoho named one.
     pub api_domain: Option<String>,
     /// Keyed hash of what it was minted from.
-    pub inputs: String,
+    pub inputs: InputsDigest,
     /// Id of the ledger entry it was minted under.
-    pub attempt: String,
+    pub attempt: AttemptId,
+}
+
+impl MintedToken {
+    /// The record of it, without the token.
+    pub fn record(&self) -> Token {
+        Token { life: self.life, inputs: self.inputs.clone(), attempt: self.attempt.clone() }
+    }
 }
 
 /// The record of a token as it stands in the annotations of a target. Trusted only together with the seal, or where the
@@ -96,19 +116,26 @@ pub struct Stamp {
     /// When the token was asked for and when it dies.
     pub life: Life,
     /// Keyed hash of what it was minted from.
-    pub inputs: String,
+    pub inputs: InputsDigest,
     /// Id of the ledger entry it was minted under.
-    pub attempt: String,
+    pub attempt: AttemptId,
 }
 
 impl Stamp {
+    /// The record as decisions know it.
+    pub fn token(&self) -> Token {
+        Token { life: self.life, inputs: self.inputs.clone(), attempt: self.attempt.clone() }
+    }
+
     /// Reads the annotations of a target; `None` when one of them is missing or unreadable.
     pub fn read(annotations: &BTreeMap<String, String>) -> Option<Self> {
-        let time = |key| annotations.get(key)?.parse::<Time>().ok();
+        // Ours are shorter, and anybody may write such annotations.
+        let text = |key| annotations.get(key).map(String::as_str).filter(|text| text.len() <= 128);
+        let time = |key| text(key)?.parse::<Time>().ok();
         Some(Self {
             life: Life { issued_at: time(keys::ISSUED_AT)?, expires_at: time(keys::EXPIRES_AT)? },
-            inputs: annotations.get(keys::MINTED_FROM)?.clone(),
-            attempt: annotations.get(keys::ATTEMPT)?.clone(),
+            inputs: text(keys::MINTED_FROM)?.into(),
+            attempt: text(keys::ATTEMPT)?.into(),
         })
     }
 }

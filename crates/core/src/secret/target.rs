@@ -13,6 +13,7 @@ use super::{HashKey, MintedToken, Stamp};
 use crate::plan::Defect;
 use crate::plan::renewal::Life;
 use crate::template::{self, Values};
+use zoho_api::names::{AttemptId, InputsDigest};
 use zoho_api::{Target, Time, ZohoCredential, keys};
 
 /// How a token is presented to workloads.
@@ -34,8 +35,8 @@ fn seal(token: &MintedToken, credential: &ZohoCredential, key: &HashKey) -> Stri
         meta.name.as_deref().unwrap_or_default(),
         &token.life.issued_at.to_string(),
         &token.life.expires_at.to_string(),
-        &token.inputs,
-        &token.attempt,
+        token.inputs.as_str(),
+        token.attempt.as_str(),
         token.api_domain.as_deref().unwrap_or_default(),
         token.access_token.expose_secret(),
     ];
@@ -63,6 +64,7 @@ pub fn render_target(
     let data = data(&spec, token, form)?;
     let mut all_labels = labels.clone();
     all_labels.extend(spec.labels);
+    let chosen = chosen_metadata(&all_labels, &spec.annotations);
     all_labels.extend([
         own(keys::MANAGED_BY, "zoho-operator"),
         own(keys::CREDENTIAL_UID, meta.uid.as_deref().unwrap_or_default()),
@@ -73,13 +75,16 @@ pub fn render_target(
         own(keys::CREDENTIAL, meta.name.as_deref().unwrap_or_default()),
         own(keys::ISSUED_AT, &token.life.issued_at.to_string()),
         own(keys::EXPIRES_AT, &token.life.expires_at.to_string()),
-        own(keys::MINTED_FROM, &token.inputs),
-        own(keys::ATTEMPT, &token.attempt),
+        own(keys::MINTED_FROM, token.inputs.as_str()),
+        own(keys::ATTEMPT, token.attempt.as_str()),
         // Written also when empty: a patch would leave a former value where it is.
         own(keys::API_DOMAIN, token.api_domain.as_deref().unwrap_or_default()),
         own(keys::TOKEN_AT, &place_of(token, &data)),
         own(keys::SEAL, &seal(token, credential, key)),
     ]);
+    if !chosen.is_empty() {
+        annotations.extend([own(keys::CHOSEN_METADATA, &chosen)]);
+    }
     let mut owner = credential.controller_owner_ref(&());
     if let Some(owner) = &mut owner {
         // Deleting the credential must never wait for the Secret.
@@ -120,6 +125,28 @@ fn data(spec: &Target, token: &MintedToken, form: Form<'_>) -> Result<BTreeMap<S
     let rendered = template::render(&spec.data, &values)?;
     data.extend(rendered.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))));
     Ok(data)
+}
+
+/// The labels and annotations that are somebody's choice, by key: what was chosen once and is no longer goes.
+fn chosen_metadata(labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, String>) -> String {
+    let labels = labels.keys().map(|key| format!("label:{key}"));
+    let annotations = annotations.keys().map(|key| format!("annotation:{key}"));
+    labels.chain(annotations).collect::<Vec<_>>().join(",")
+}
+
+/// Labels and annotations of `present` that were chosen once and are no longer: those the operator wrote, as it recorded.
+pub fn stale_metadata(present: &Secret, wanted: &Secret) -> (Vec<String>, Vec<String>) {
+    let recorded = present.metadata.annotations.as_ref().and_then(|annotations| annotations.get(keys::CHOSEN_METADATA));
+    let recorded = || recorded.iter().flat_map(|list| list.split(','));
+    let stale = |prefix: &str, wanted: &Option<BTreeMap<String, String>>| -> Vec<String> {
+        let keys = recorded().filter_map(|entry| entry.strip_prefix(prefix));
+        keys.filter(|key| !wanted.iter().any(|wanted| wanted.contains_key(*key))).map(str::to_owned).collect()
+    };
+    let labels = stale("label:", &wanted.metadata.labels);
+    let mut annotations = stale("annotation:", &wanted.metadata.annotations);
+    let still_recorded = wanted.metadata.annotations.iter().any(|all| all.contains_key(keys::CHOSEN_METADATA));
+    annotations.extend(recorded().next().filter(|_| !still_recorded).map(|_| keys::CHOSEN_METADATA.to_owned()));
+    (labels, annotations)
 }
 
 /// Where the token stands in the data, so that it can be taken back out of whatever the templates make of it. Empty when
@@ -175,6 +202,7 @@ pub fn is_intact(target: &Secret, wanted: &Secret) -> bool {
         && includes(&target.metadata.annotations, &wanted.metadata.annotations)
         && target.metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true))
         && target.data == wanted.data
+        && stale_metadata(target, wanted) == (Vec::new(), Vec::new())
 }
 
 /// A token of the size and shape of a real one that works nowhere, for dry runs.
@@ -183,8 +211,8 @@ pub fn dummy_token(now: Time) -> MintedToken {
         access_token: SecretString::from(format!("1000.{}.{}", "0".repeat(32), "0".repeat(32))),
         life: Life { issued_at: now, expires_at: now },
         api_domain: Some("https://www.zohoapis.com".into()),
-        inputs: String::new(),
-        attempt: String::new(),
+        inputs: InputsDigest::default(),
+        attempt: AttemptId::default(),
     }
 }
 
@@ -250,6 +278,24 @@ mod tests {
         assert_eq!(recovered.access_token.expose_secret(), "1000.aa.bb");
         assert_eq!(recovered.life, token().life);
         assert!(is_intact(&target(), &target()));
+    }
+
+    #[test]
+    fn metadata_that_is_chosen_no_longer_goes_and_what_others_set_stays() {
+        let mut choosy = credential();
+        choosy.spec.target = Some(Target {
+            labels: [("team".into(), "a".into())].into(),
+            annotations: [("example.com/note".into(), "b".into())].into(),
+            ..Target::default()
+        });
+        let mut present = target_of(&choosy);
+        present.metadata.labels.as_mut().unwrap().insert("foreign".into(), "stays".into());
+        assert!(is_intact(&present, &target_of(&choosy)));
+        let wanted = target();
+        assert!(!is_intact(&present, &wanted));
+        let gone = (vec!["team".to_owned()], vec!["example.com/note".to_owned(), keys::CHOSEN_METADATA.to_owned()]);
+        assert_eq!(stale_metadata(&present, &wanted), gone);
+        assert_eq!(stale_metadata(&wanted, &wanted), (vec![], vec![]));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::super::table::when;
 use super::finding::Finding;
 use zoho_api::{Condition, ConditionStatus, ConditionType, Reason, Time};
 use zoho_core::plan::{Plan, Source, Target};
+use zoho_core::secret::values::Grant;
 
 /// An operator that has not looked after that long is not running.
 const LATE: i64 = 60;
@@ -64,7 +65,9 @@ fn source(name: &str, facts: &Facts) -> Vec<Finding> {
         None => format!("in Secret {secret}"),
     };
     let required = facts.served.as_ref().map(|served| served.issuer.required_keys(reference)).unwrap_or_default();
-    let oddities = oddities(found, reference, &required);
+    let is_login = facts.credential.spec.endpoint_central_server.is_some();
+    let grant = if is_login { Grant::Login } else { Grant::Refresh };
+    let oddities = oddities(found, reference, &required, grant);
     let mut findings: Vec<Finding> = oddities
         .iter()
         .map(|odd| {

@@ -6,7 +6,7 @@ use super::super::args::Global;
 use super::super::facts::Facts;
 use super::super::login::explain;
 use super::super::table::span;
-use super::cluster::{parse_date, skew};
+use super::cluster::skew;
 use super::finding::Finding;
 use zoho_api::{ConditionStatus, ConditionType, DataCenter, Reason, Time};
 use zoho_client::transport::Transport;
@@ -29,13 +29,13 @@ pub(crate) async fn examine(
     global: &Global,
     now: Time,
 ) -> anyhow::Result<Vec<Finding>> {
-    let transport = Transport::new(&global.ca_file)?;
+    let transport = Transport::new(&global.ca_file, &[])?;
     let host = service.token_url.host_str().unwrap_or_default();
     let mut findings = Vec::new();
     let mut others = Vec::new();
     match transport.look(&server_info_url(&service.token_url)).await {
         Ok((date, body)) => {
-            let skew = date.as_deref().and_then(parse_date).map(|server| skew(server, now));
+            let skew = date.as_deref().and_then(Time::from_http_date).map(|server| skew(server, now));
             findings.push(match skew.filter(|skew| *skew > CLOCK_TOLERANCE) {
                 Some(skew) => Finding::warn(
                     name,
@@ -48,7 +48,7 @@ pub(crate) async fn examine(
         }
         Err(failed) => findings.push(Finding::warn(
             name,
-            format!("from here: {}", explain::upstream(host, failed.reason)),
+            format!("from here: {}", explain::upstream(host, &failed)),
             "if the operator reports Upstream… as well, look at its proxy, DNS and network policies",
         )),
     }

@@ -33,7 +33,7 @@ const INDENT: usize = 8;
 ///
 /// The cluster cannot be reached, or the named credential is not there.
 pub(crate) async fn run(global: &Global, args: &DoctorArgs, output: &Output) -> anyhow::Result<Ended> {
-    let connected = Cluster::connect(global).await?;
+    let connected = Cluster::connect(global)?;
     let mut findings = Vec::new();
     let (server, server_time) = cluster::server(&connected).await?;
     findings.push(server);

@@ -91,13 +91,56 @@ pub(crate) fn read_callback(query: &str, state: &str) -> Callback {
         return Callback::Stray;
     }
     if let Some(error) = value("error") {
-        let is_code = (1..=64).contains(&error.len()) && error.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-        return Callback::Refused { code: is_code.then_some(error) };
+        return Callback::Refused { code: Some(error).filter(|error| is_code(error)) };
     }
     match value("code").filter(|code| !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_graphic())) {
         Some(code) => Callback::Code { code: SecretString::from(code), accounts_server: value("accounts-server") },
         None => Callback::Refused { code: None },
     }
+}
+
+/// What was pasted where a code was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pasted {
+    /// The code, not yet checked.
+    pub code: String,
+    /// The address that it was sent to.
+    pub redirect_uri: Option<String>,
+    /// Where it is to be exchanged, if that was said.
+    pub accounts_server: Option<String>,
+}
+
+/// Takes what was pasted apart: a code, or the address with the code in it, whole or from the question mark on.
+///
+/// # Errors
+///
+/// An address without a code; what it says instead, if it does.
+pub(crate) fn read_pasted(text: &str) -> Result<Pasted, String> {
+    let bare = || Pasted { code: text.to_owned(), redirect_uri: None, accounts_server: None };
+    let (address, query) = match text.split_once('?') {
+        Some((address, query)) => (address, query),
+        None if text.starts_with("code=") || text.contains("&code=") => ("", text),
+        None if text.contains("://") => return Err("that address has no code in it: paste all of it".into()),
+        None => return Ok(bare()),
+    };
+    let query = query.split('#').next().unwrap_or_default();
+    let url = Url::parse(&format!("http://localhost/?{query}")).map_err(|_| "that is no address")?;
+    let value = |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+    match (value("code").filter(|code| !code.is_empty()), value("error").filter(|error| is_code(error))) {
+        (Some(code), _) => Ok(Pasted {
+            code,
+            redirect_uri: Some(address.to_owned()).filter(|address| address.contains("://")),
+            accounts_server: value("accounts-server"),
+        }),
+        (None, Some(error)) => {
+            Err(format!("that address brings no code but an error ({error}): the consent was refused"))
+        }
+        (None, None) => Err("that address has no code in it: paste all of it".into()),
+    }
+}
+
+fn is_code(error: &str) -> bool {
+    (1..=64).contains(&error.len()) && error.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
 /// The token service at the accounts server that a redirect names, with the data center and host of its spec.
@@ -162,6 +205,33 @@ mod tests {
         ];
         for (query, expected) in table {
             assert_eq!(word(&read_callback(query, "s")), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn pasted_address_is_taken_apart() {
+        let address = "http://localhost/callback?state=s&code=1000.c%2Ed&location=eu&accounts-server=https%3A%2F%2Faccounts.zoho.eu#top";
+        let from_query = &address["http://localhost/callback".len()..];
+        let eu = Some("https://accounts.zoho.eu".to_owned());
+        let pasted = |code: &str, redirect_uri: Option<&str>, accounts_server: Option<String>| {
+            Ok(Pasted { code: code.into(), redirect_uri: redirect_uri.map(str::to_owned), accounts_server })
+        };
+        let table = [
+            ("1000.c.d", pasted("1000.c.d", None, None)),
+            (address, pasted("1000.c.d", Some("http://localhost/callback"), eu.clone())),
+            (from_query, pasted("1000.c.d", None, eu)),
+            ("code=1000.c", pasted("1000.c", None, None)),
+            ("location=eu&code=1000.c", pasted("1000.c", None, None)),
+            (
+                "https://x/cb?error=access_denied",
+                Err("that address brings no code but an error (access_denied): the consent was refused".into()),
+            ),
+            ("https://x/cb?code=", Err("that address has no code in it: paste all of it".into())),
+            ("https://x/cb?error=%1b", Err("that address has no code in it: paste all of it".into())),
+            ("https://x/cb", Err("that address has no code in it: paste all of it".into())),
+        ];
+        for (text, expected) in table {
+            assert_eq!(read_pasted(text), expected, "{text}");
         }
     }
 

@@ -1,7 +1,8 @@
 //! Why a login did not work: which of data center, client, scope and code it was. Pure.
 
-use zoho_api::Reason;
+use zoho_api::{Outcome, Reason};
 use zoho_core::issuer::login::Exchanged;
+use zoho_core::issuer::reply::Failed;
 use zoho_core::issuer::zoho::TokenService;
 
 /// How the code was come by.
@@ -33,17 +34,17 @@ pub(crate) fn exchange(exchanged: &Exchanged, service: &TokenService, way: Way) 
         }
         Exchanged::Failed(failed) => match failed.code.as_deref() {
             Some(code) => format!("{} ({code})", refused(code, host, data_center, &console, way)),
-            None => format!("{} The code may be used up: make a new one.", upstream(host, failed.reason)),
+            None => format!("{} {}", upstream(host, failed), fate_of_the_code(failed.outcome)),
         },
     }
 }
 
 fn refused(code: &str, host: &str, data_center: zoho_api::DataCenter, console: &str, way: Way) -> String {
     match (code, way) {
-        ("invalid_code" | "invalid_grant", Way::SelfClient) => format!(
+        ("invalid_code" | "invalid_grant" | "invalid_token", Way::SelfClient) => format!(
             "Code: Zoho does not take it. It has expired (it lives as long as you chose, 3 to 10 minutes), was used before, or was made by another client. Make a new one at {console}, Self Client, Generate Code, with 10 minutes"
         ),
-        ("invalid_code" | "invalid_grant", Way::Browser) => {
+        ("invalid_code" | "invalid_grant" | "invalid_token", Way::Browser) => {
             "Code: Zoho does not take it. It lives for one or two minutes and works once: log in again, and go on at once".into()
         }
         ("invalid_client", _) => format!(
@@ -64,20 +65,29 @@ fn refused(code: &str, host: &str, data_center: zoho_api::DataCenter, console: &
     }
 }
 
+fn fate_of_the_code(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::NotSent => "The code was not sent: while it lives it can be used again.",
+        Outcome::Minted | Outcome::NotMinted | Outcome::Unknown => "The code may be used up: make a new one.",
+    }
+}
+
 /// What a call without a usable answer means.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the other failures have one text")]
-pub(crate) fn upstream(host: &str, reason: Reason) -> String {
-    match reason {
+pub(crate) fn upstream(host: &str, failed: &Failed) -> String {
+    if let Some(cause) = &failed.cause {
+        return cause.sentence(host);
+    }
+    match failed.reason {
         Reason::UpstreamTimeout => format!("{host} did not answer in time."),
-        Reason::UpstreamTLS => format!(
-            "The certificate of {host} is not trusted. Behind an inspecting proxy, give its root with --ca-file."
-        ),
+        Reason::UpstreamTLS => format!("The certificate of {host} is not trusted."),
         Reason::UpstreamRedirect => {
             format!("{host} answered with a redirect, which is not followed: is it the accounts host?")
         }
         Reason::UpstreamReplyInvalid => {
             format!("{host} answered with something that is no reply of Zoho's; a proxy may stand in between.")
         }
+        Reason::UpstreamError => format!("{host} answered with an error that is not known."),
         _ => format!("{host} cannot be reached or is out of order."),
     }
 }
@@ -86,8 +96,7 @@ pub(crate) fn upstream(host: &str, reason: Reason) -> String {
 mod tests {
     use super::*;
     use crate::login::issuer;
-    use zoho_api::{DataCenter, Outcome};
-    use zoho_core::issuer::reply::Failed;
+    use zoho_api::DataCenter;
     use zoho_core::policy::Policy;
 
     #[test]
@@ -96,12 +105,7 @@ mod tests {
         let service = TokenService::of(&issuer::spec(DataCenter::EU, None), &config).unwrap();
         let failed = |code: Option<&str>| {
             let code = code.map(str::to_owned);
-            Exchanged::Failed(Failed {
-                reason: Reason::UpstreamTimeout,
-                code,
-                permanent: true,
-                outcome: Outcome::NotMinted,
-            })
+            Exchanged::Failed(Failed { code, ..Failed::passing(Reason::UpstreamTimeout, Outcome::Unknown) })
         };
         let table = [
             (failed(Some("invalid_code")), "Code: Zoho does not take it. It has expired"),

@@ -12,7 +12,7 @@ pub(crate) mod store;
 pub(crate) mod wait;
 
 use secrecy::SecretString;
-use serde_json::json;
+use serde_json::{Value, json};
 use url::Url;
 
 use self::callback::Listener;
@@ -22,8 +22,10 @@ use self::store::{Place, Wanted};
 use super::args::{Global, LoginArgs};
 use super::connect::{Cluster, operator_policy};
 use super::output::{Output, Paint};
+use super::secret_io::PastedCode;
 use super::{Ended, secret_io, usage};
 use zoho_api::SecretRef;
+use zoho_client::clock;
 use zoho_client::transport::Transport;
 use zoho_core::issuer::login::{CodeGrant, Exchanged, Revoked, revocation_url};
 use zoho_core::issuer::zoho::TokenService;
@@ -64,10 +66,14 @@ pub(crate) async fn run(global: &Global, args: &LoginArgs, output: &Output) -> a
         secret: args.secret.clone(),
     };
     if args.dry_run {
-        output.result(&dry_run(&login, &wanted, global.namespace.as_deref())?);
+        // All that the real one would be refused for, short of asking anybody for secrets.
+        let cluster = Cluster::connect(global)?;
+        let place = Place::find(&cluster, &wanted).await?;
+        login.check_what_is_given()?;
+        output.result(&dry_run(&login, &wanted, &place, global.namespace.as_deref())?);
         return Ok(Ended::Well);
     }
-    let transport = Transport::new(&global.ca_file)?;
+    let transport = Transport::new(&global.ca_file, &[])?;
     if let Some(form) = args.print_secret {
         if output.is_terminal() {
             return Err(usage(
@@ -79,10 +85,11 @@ pub(crate) async fn run(global: &Global, args: &LoginArgs, output: &Output) -> a
         secret_io::print_source(output, &grant, &wanted.reference(), global.namespace.as_deref(), form)?;
         return Ok(Ended::Well);
     }
-    let cluster = Cluster::connect(global).await?;
+    let cluster = Cluster::connect(global)?;
     let place = Place::find(&cluster, &wanted).await?;
     let obtained = login.obtain(&mut wanted, Some(&place)).await?;
     let (service, grant) = login.exchange(&transport, obtained).await?;
+    let since = clock::system().now();
     let source = match place.store_source(&grant).await {
         Ok(source) => source,
         Err(error) => return Err(undo(&transport, &service, &grant, error).await),
@@ -95,7 +102,7 @@ pub(crate) async fn run(global: &Global, args: &LoginArgs, output: &Output) -> a
     if args.timeout.is_zero() {
         return Ok(Ended::Well);
     }
-    wait::until_ready(&cluster, &wanted.name, &source, args.timeout, output).await
+    wait::until_ready(&cluster, &wanted.name, (&source, since), args.timeout, output).await
 }
 
 /// What cannot be stored must not live on unseen: a user has twenty refresh tokens.
@@ -133,11 +140,22 @@ impl<'a> Login<'a> {
         Ok(Self { args, output, policy, service, way, scope })
     }
 
+    /// Looks at what stands on the command line, without asking for the rest.
+    fn check_what_is_given(&self) -> anyhow::Result<()> {
+        if let Some(id) = &self.args.client_id {
+            secret_io::given("client id", id)?;
+        }
+        if let Some(path) = &self.args.client_secret_file {
+            secret_io::read_secret("client secret", path)?;
+        }
+        Ok(())
+    }
+
     /// Gets a code from a person, or by the browser. The browser may bring word of another data center.
     async fn obtain(&self, wanted: &mut Wanted, place: Option<&Place<'_>>) -> anyhow::Result<Obtained> {
         self.introduce();
         let client_id = match &self.args.client_id {
-            Some(id) => id.clone(),
+            Some(id) => secret_io::given("client id", id)?,
             None => secret_io::ask("client id")?,
         };
         let client_secret = match &self.args.client_secret_file {
@@ -145,10 +163,14 @@ impl<'a> Login<'a> {
             None => secret_io::ask_secret("client secret")?,
         };
         if self.way == Way::SelfClient {
-            let code = secret_io::ask_secret("code")?;
-            let redirect_uri = self.args.redirect_uri.clone();
+            let PastedCode { code, redirect_uri, accounts_server } = secret_io::ask_code()?;
+            let service = match accounts_server {
+                Some(server) => self.follow(&server, wanted, place)?,
+                None => self.service.clone(),
+            };
+            let redirect_uri = self.args.redirect_uri.clone().or(redirect_uri);
             let grant = CodeGrant { client_id, client_secret, code, redirect_uri, verifier: None };
-            return Ok(Obtained { service: self.service.clone(), grant });
+            return Ok(Obtained { service, grant });
         }
         let (code, accounts_server, verifier) = self.consent(&client_id).await?;
         let service = match accounts_server {
@@ -272,8 +294,8 @@ fn redirect_uri(args: &LoginArgs) -> &str {
 }
 
 /// The manifests without what is secret.
-fn dry_run(login: &Login<'_>, wanted: &Wanted, namespace: Option<&str>) -> anyhow::Result<String> {
-    let reference = wanted.reference();
+fn dry_run(login: &Login<'_>, wanted: &Wanted, place: &Place<'_>, namespace: Option<&str>) -> anyhow::Result<String> {
+    let reference = place.reference.clone();
     let mut metadata = json!({ "name": reference.name, "labels": { (zoho_api::keys::MANAGED_BY): FIELD_MANAGER } });
     if let Some(namespace) = namespace {
         metadata["namespace"] = json!(namespace);
@@ -282,13 +304,15 @@ fn dry_run(login: &Login<'_>, wanted: &Wanted, namespace: Option<&str>) -> anyho
         "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque",
         "stringData": placeholders(login, &reference),
     });
-    let manifests = [secret, wanted.manifest(&reference, namespace)];
+    // A credential that is there stays as it is.
+    let credential = place.existing.is_none().then(|| wanted.manifest(&reference, namespace));
+    let manifests: Vec<Value> = std::iter::once(secret).chain(credential).collect();
     let documents: Result<Vec<String>, _> = manifests.iter().map(serde_saphyr::to_string).collect();
     let scope = login.scope.as_deref().map(|scope| format!("# Scope: {scope}\n")).unwrap_or_default();
     Ok(format!("{scope}{}", documents?.join("---\n").trim_end()))
 }
 
-fn placeholders(login: &Login<'_>, reference: &SecretRef) -> serde_json::Value {
+fn placeholders(login: &Login<'_>, reference: &SecretRef) -> Value {
     let client_id = login.args.client_id.as_deref().unwrap_or("<client id>");
     let mut data = json!({
         (reference.client_id_key()): client_id,

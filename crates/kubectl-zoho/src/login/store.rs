@@ -13,7 +13,7 @@ use super::super::connect::Cluster;
 use super::super::facts::manager_of;
 use super::super::secret_io;
 use super::FIELD_MANAGER;
-use zoho_api::names::version;
+use zoho_api::names::ObjectVersion;
 use zoho_api::{DataCenter, Product, SecretRef, ZohoCredential, keys};
 use zoho_client::calls::{ApiError, call};
 use zoho_core::secret::RefreshGrant;
@@ -122,10 +122,10 @@ impl<'a> Place<'a> {
     /// # Errors
     ///
     /// The API server's.
-    pub(crate) async fn store_source(&self, grant: &RefreshGrant) -> anyhow::Result<String> {
+    pub(crate) async fn store_source(&self, grant: &RefreshGrant) -> anyhow::Result<ObjectVersion> {
         let data = secret_io::source_data(grant, &self.reference);
         let written = self.apply_source(&data, false).await?;
-        Ok(version(&written.metadata))
+        Ok(ObjectVersion::of(&written.metadata))
     }
 
     async fn apply_source(

@@ -6,6 +6,7 @@ use super::super::Ended;
 use super::super::connect::Cluster;
 use super::super::output::Output;
 use super::super::table::when;
+use zoho_api::names::ObjectVersion;
 use zoho_api::{ConditionStatus, ConditionType, Time, ZohoCredential};
 use zoho_client::clock;
 
@@ -23,25 +24,34 @@ pub(crate) enum State {
     Waiting(String),
 }
 
-/// Reads the state off a credential. Pure. `source`: `uid/resourceVersion` of the source as written.
-pub(crate) fn state(credential: &ZohoCredential, source: &str) -> State {
+/// A next try that is later than this waits for a person.
+const PARKED: Duration = Duration::from_secs(600);
+
+/// Reads the state off a credential. Pure. `source`: version of the source as written, `since`: when that was.
+///
+/// The status names the version of the source only once a token was minted from it; what was refused shows by its time.
+pub(crate) fn state(credential: &ZohoCredential, source: &ObjectVersion, since: Time) -> State {
     let waiting = |text: &str| State::Waiting(text.to_owned());
     let Some(status) = &credential.status else { return waiting("no operator has looked at it yet") };
     if status.observed_generation.is_none_or(|seen| seen < credential.metadata.generation.unwrap_or_default()) {
         return waiting("no operator has looked at it yet");
     }
-    let observed = status.observed.as_ref().and_then(|observed| observed.source.as_deref());
-    if observed != Some(source) {
-        return waiting("the operator has not looked at the new Secret yet");
-    }
     let is_true = |type_| status.condition(type_).is_some_and(|condition| condition.status == ConditionStatus::True);
-    if is_true(ConditionType::Ready) && is_true(ConditionType::Renewable) {
+    let is_minted_from_it = status.observed.as_ref().and_then(|observed| observed.source.as_ref()) == Some(source);
+    if is_minted_from_it && is_true(ConditionType::Ready) && is_true(ConditionType::Renewable) {
         return State::Ready;
     }
     match status.condition(ConditionType::Renewable) {
         Some(said) if said.status == ConditionStatus::False => {
+            if status.last_failure_time.max(Some(said.last_transition_time)) < Some(since) {
+                return waiting("the operator has not looked at the new Secret yet");
+            }
             let text = format!("{}: {}", said.reason, said.message);
-            if is_true(ConditionType::Stalled) { State::Failed(text) } else { State::Waiting(text) }
+            let is_parked = status.next_attempt_time.is_none_or(|next| next > since + PARKED);
+            if is_true(ConditionType::Stalled) || is_parked { State::Failed(text) } else { State::Waiting(text) }
+        }
+        Some(said) if said.status == ConditionStatus::True && !is_minted_from_it => {
+            waiting("the operator has not looked at the new Secret yet")
         }
         Some(_) | None => waiting("a token is being minted"),
     }
@@ -55,14 +65,14 @@ pub(crate) fn state(credential: &ZohoCredential, source: &str) -> State {
 pub(crate) async fn until_ready(
     cluster: &Cluster,
     name: &str,
-    source: &str,
+    (source, since): (&ObjectVersion, Time),
     within: Duration,
     output: &Output,
 ) -> anyhow::Result<Ended> {
     let started = Instant::now();
     loop {
         let credential = cluster.credential(name).await?;
-        let said = match state(&credential, source) {
+        let said = match state(&credential, source, since) {
             State::Ready => {
                 output.progress_ends();
                 output.say(&ready(&credential, clock::system().now()));
@@ -126,22 +136,23 @@ mod tests {
     fn only_a_token_from_the_new_source_is_ready() {
         let good = conditions(&[("Ready", "True", "TokenValid"), ("Renewable", "True", "TokenValid")]);
         let status = |generation: i64, source: &str, conditions: &Value| json!({ "observedGeneration": generation, "observed": { "source": source }, "conditions": conditions });
-        let parked = conditions(&[
-            ("Ready", "False", "ClientRejected"),
-            ("Renewable", "False", "ClientRejected"),
-            ("Stalled", "True", "ClientRejected"),
-        ]);
-        let retried = conditions(&[("Ready", "False", "UpstreamTimeout"), ("Renewable", "False", "UpstreamTimeout")]);
+        let refused = |failed: &str, next: &str| {
+            json!({ "observedGeneration": 2, "lastFailureTime": failed, "nextAttemptTime": next,
+                "conditions": conditions(&[("Ready", "True", "TokenValid"), ("Renewable", "False", "ClientRejected")]) })
+        };
+        let not_looked = || State::Waiting("the operator has not looked at the new Secret yet".into());
         let table = [
             (status(2, "u/7", &good), State::Ready),
             (status(1, "u/7", &good), State::Waiting("no operator has looked at it yet".into())),
-            (status(2, "u/6", &good), State::Waiting("the operator has not looked at the new Secret yet".into())),
-            (status(2, "u/7", &parked), State::Failed("ClientRejected: m.".into())),
-            (status(2, "u/7", &retried), State::Waiting("UpstreamTimeout: m.".into())),
+            (status(2, "u/6", &good), not_looked()),
             (status(2, "u/7", &json!([])), State::Waiting("a token is being minted".into())),
+            (refused("2026-11-21T10:00:59Z", "2026-11-21T16:00:00Z"), not_looked()),
+            (refused("2026-11-21T10:01:01Z", "2026-11-21T10:02:00Z"), State::Waiting("ClientRejected: m.".into())),
+            (refused("2026-11-21T10:01:01Z", "2026-11-21T16:01:00Z"), State::Failed("ClientRejected: m.".into())),
         ];
+        let since = "2026-11-21T10:01:00Z".parse().unwrap();
         for (status, expected) in table {
-            assert_eq!(state(&credential(&status), "u/7"), expected, "{status}");
+            assert_eq!(state(&credential(&status), &"u/7".into(), since), expected, "{status}");
         }
     }
 }

@@ -27,10 +27,11 @@ const POLL: Duration = Duration::from_millis(25);
 pub(super) struct Local {
     controller_manager: Option<Process>,
     apiserver: Mutex<Option<Process>>,
-    _etcd: Process,
+    etcd: Mutex<Option<Process>>,
     binaries: Binaries,
     apiserver_arguments: Vec<String>,
     port: u16,
+    etcd_ports: [u16; 2],
 }
 
 /// The certificate that the API server makes for itself.
@@ -57,10 +58,11 @@ impl Local {
         let mut local = Self {
             controller_manager: None,
             apiserver: Mutex::new(None),
-            _etcd: etcd,
+            etcd: Mutex::new(Some(etcd)),
             binaries: binaries.clone(),
             apiserver_arguments: arguments,
             port,
+            etcd_ports: [etcd_port, peer_port],
         };
         local.start_apiserver(folder).await?;
         if let Some(program) = binaries.kube_controller_manager.as_ref().filter(|_| options.controller_manager) {
@@ -110,10 +112,40 @@ impl Local {
         }
     }
 
+    /// Stops everything but the controller manager and copies what etcd has stored to a folder of its own, or back from
+    /// there; then starts again.
+    pub(super) async fn copy_etcd(&self, folder: &Path, from: &str, to: &str) -> Result<()> {
+        self.stop_apiserver();
+        *self.etcd.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let (from, to) = (folder.join(from), folder.join(to));
+        if to.exists() {
+            fs::remove_dir_all(&to).context("remove etcd's former data")?;
+        }
+        copy(&from, &to).context("copy etcd's data")?;
+        let [port, peer_port] = self.etcd_ports;
+        let etcd = start_etcd(&self.binaries, folder, port, peer_port).await?;
+        *self.etcd.lock().unwrap_or_else(PoisonError::into_inner) = Some(etcd);
+        self.start_apiserver(folder).await
+    }
+
     /// Nothing is left half done under this lock, so a panic elsewhere does not spoil it.
     fn apiserver(&self) -> MutexGuard<'_, Option<Process>> {
         self.apiserver.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to)?;
+        } else {
+            fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
 }
 
 /// Starts etcd and waits until it answers. That another etcd answers on its port must not pass for success, since an

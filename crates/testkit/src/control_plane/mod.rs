@@ -217,6 +217,16 @@ impl ControlPlane {
         self.own()?.start_apiserver(self.folder()).await
     }
 
+    /// Makes a backup of etcd: API server and etcd are down for a moment.
+    pub async fn save_etcd(&self) -> Result<()> {
+        self.own()?.copy_etcd(self.folder(), "etcd", "etcd-saved").await
+    }
+
+    /// Restores the backup, as it is and with the revision it had: the cluster's history goes back.
+    pub async fn restore_etcd(&self) -> Result<()> {
+        self.own()?.copy_etcd(self.folder(), "etcd-saved", "etcd").await
+    }
+
     fn own(&self) -> Result<&Local> {
         match &self.local {
             Some(local) => Ok(local),

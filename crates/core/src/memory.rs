@@ -1,0 +1,172 @@
+//! What passes of one object remember between them, and what follows from it. Pure; lost at a restart, without loss.
+
+use std::time::Duration;
+
+use zoho_api::names::{AttemptId, ObjectName, ObjectVersion};
+use zoho_api::{Reason, Time};
+
+use crate::plan::{Defect, Source};
+
+/// A refused write or read is tried again after this.
+pub const REFUSED_FOR: Duration = Duration::from_secs(30);
+/// Repairs within `CONFLICT_FOR` after which somebody else is taken to want the target otherwise.
+const MOST_REPAIRS: usize = 5;
+/// How long such a target is left alone.
+const CONFLICT_FOR: Duration = Duration::from_secs(600);
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// uid of the object it is about: a recreated one starts over.
+    pub uid: Option<String>,
+    /// The source as last read.
+    pub source: Option<KnownSource>,
+    /// Version and generation at which the target was last seen to be as we would write it.
+    pub intact: Option<Seen>,
+    /// At which a dry run of the target's write last passed; no version where there was no target.
+    pub rehearsed: Option<(Option<ObjectVersion>, i64)>,
+    /// The renewal request that a flight was started with.
+    pub asked: Option<String>,
+    /// When the target was put back to what somebody else had changed.
+    pub repairs: Vec<Time>,
+    /// The last write of a token.
+    pub stored: Option<Stored>,
+    /// The last refusal of a write, until one succeeds.
+    pub refused: Option<Refused>,
+    /// When the first token was first waited for.
+    pub minting_since: Option<Time>,
+    /// Generation of which it was reported that it cannot be read.
+    pub unreadable: Option<i64>,
+    /// Generation that a consistent read of the object has confirmed.
+    pub confirmed: Option<i64>,
+}
+
+/// A version of a Secret, looked at for a generation of the spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The Secret's version.
+    pub version: ObjectVersion,
+    /// `metadata.generation` of the credential.
+    pub generation: i64,
+}
+
+/// A source as it was read.
+#[derive(Clone, Debug)]
+pub struct KnownSource {
+    /// In which version, for which generation.
+    pub seen: Seen,
+    /// What it came to.
+    pub source: Source,
+    /// How far apart requests with it must be.
+    pub spacing: Duration,
+}
+
+/// A write of a token into a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Attempt of the token.
+    pub attempt: AttemptId,
+    /// The target.
+    pub target: ObjectName,
+    /// Generation that it was written for.
+    pub generation: i64,
+}
+
+/// A refused write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What was refused to be written.
+    pub target: ObjectName,
+    /// Generation that it was to be written for.
+    pub generation: i64,
+    /// What the API server said.
+    pub words: String,
+    /// When.
+    pub at: Time,
+}
+
+impl Refused {
+    /// What to report of it.
+    pub fn defect(&self) -> Defect {
+        let Self { target, words, at, .. } = self;
+        let message = format!("The API server refuses to write Secret {target}: {words}.");
+        Defect { reason: Reason::WriteRefused, message, again_at: Some(*at + REFUSED_FOR) }
+    }
+}
+
+impl Memory {
+    /// The refusal that still stands for this very write. One of another generation or name says nothing of it; one of
+    /// the future was noted by a clock that has been set back since.
+    pub fn refusal(&self, target: &ObjectName, generation: i64, now: Time) -> Option<Defect> {
+        let refused = self.refused.as_ref()?;
+        let is_same = refused.target == *target && refused.generation == generation;
+        let stands = refused.at <= now && now < refused.at + REFUSED_FOR;
+        (is_same && stands).then(|| refused.defect())
+    }
+
+    /// The attempt whose token was last written to this target for this generation.
+    pub fn stored_attempt(&self, target: &ObjectName, generation: i64) -> Option<&AttemptId> {
+        let stored =
+            self.stored.as_ref().filter(|stored| (&stored.target, stored.generation) == (target, generation))?;
+        Some(&stored.attempt)
+    }
+
+    /// Someone keeps changing the target: it was put back too often in ten minutes. `manager`: who, as far as is known.
+    pub fn conflict(&self, target: &ObjectName, manager: Option<&str>, now: Time) -> Option<Defect> {
+        let recent = || self.repairs.iter().filter(|at| **at <= now && now < **at + CONFLICT_FOR);
+        if recent().count() < MOST_REPAIRS {
+            return None;
+        }
+        let manager = manager.unwrap_or("another client");
+        let message = format!(
+            "{manager} keeps changing Secret {target}, which this ZohoCredential owns: it was put back {MOST_REPAIRS} times. Stop it from writing that Secret, or set spec.target.name to another name."
+        );
+        let again_at = recent().min().map(|first| *first + CONFLICT_FOR);
+        Some(Defect { reason: Reason::TargetConflict, message, again_at })
+    }
+
+    /// The target is put back once more.
+    pub fn note_repair(&mut self, now: Time) {
+        self.repairs.retain(|at| *at <= now && now < *at + CONFLICT_FOR);
+        self.repairs.push(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Time {
+        Time::from_unix(100_000 + seconds)
+    }
+
+    fn name(name: &str) -> ObjectName {
+        ObjectName::new("ns", name)
+    }
+
+    #[test]
+    fn refusal_stands_for_half_a_minute_and_for_the_very_write_only() {
+        let refused = Refused { target: name("a"), generation: 3, words: "no".into(), at: at(0) };
+        let memory = Memory { refused: Some(refused), ..Memory::default() };
+        let stands = |target: &str, generation, now| memory.refusal(&name(target), generation, at(now)).is_some();
+        assert!(stands("a", 3, 0) && stands("a", 3, 29));
+        assert!(!stands("a", 3, 30), "it is tried again");
+        assert!(!stands("corrected", 3, 1), "another name");
+        assert!(!stands("a", 4, 1), "another spec");
+        assert!(!stands("a", 3, -3600), "noted by a clock that was set back since");
+    }
+
+    #[test]
+    fn five_repairs_in_ten_minutes_are_a_conflict_until_the_first_is_old() {
+        let mut memory = Memory::default();
+        for second in 0..5 {
+            assert_eq!(memory.conflict(&name("t"), None, at(second)), None);
+            memory.note_repair(at(second));
+        }
+        let conflict = memory.conflict(&name("t"), Some("argocd"), at(5)).unwrap();
+        assert_eq!(conflict.again_at, Some(at(600)));
+        assert!(conflict.message.starts_with("argocd keeps changing Secret ns/t"), "{}", conflict.message);
+        assert_eq!(memory.conflict(&name("t"), None, at(600)), None);
+        assert_eq!(memory.conflict(&name("t"), None, at(-3600)), None, "the clock was set back");
+    }
+}

@@ -1,0 +1,225 @@
+//! One ledger as this process knows it: the stored record, and what was learnt since. Pure; the runtime and the model of
+//! the protocol run the same type.
+//!
+//! Everything learnt counts at once and goes with the next write; a write that fails loses nothing.
+
+use zoho_api::names::{AttemptId, Holder, ObjectVersion};
+use zoho_api::{Attempt, Outcome, Time, ZohoMintLedgerSpec};
+
+use super::Token;
+use super::budget::{self, Answer, Found, Limits, Request};
+use super::record::{self, Lesson};
+
+/// Lessons kept for a ledger that cannot be written. Outcomes go first: one that is dropped counts as unknown.
+const MOST_LESSONS: usize = 64;
+
+/// The ledger object, as the API server has it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Stored {
+    version: ObjectVersion,
+    /// `None` when the record cannot be decoded.
+    record: Option<ZohoMintLedgerSpec>,
+    /// Something in it lies in the future as it is written, and was brought back here.
+    is_corrected: bool,
+    /// The throttle as it is written, where it was too long to be believed.
+    disbelieved: Option<Time>,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LedgerMirror {
+    stored: Option<Stored>,
+    /// Since when a record that should be there is presumed full.
+    presumed_full_at: Option<Time>,
+    lessons: Vec<Lesson>,
+}
+
+/// The next record, and what it rests on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Draft {
+    /// The version that it replaces; `None` creates the object.
+    pub replaces: Option<ObjectVersion>,
+    /// What to write.
+    pub record: ZohoMintLedgerSpec,
+    carried: Vec<Lesson>,
+}
+
+impl LedgerMirror {
+    /// Takes in what the API server says of the ledger; `record` is `None` where it cannot be decoded. Says whether it was
+    /// news: what is older than what is known is not.
+    pub fn absorb(&mut self, version: ObjectVersion, record: Option<ZohoMintLedgerSpec>, now: Time) -> bool {
+        if self.stored.as_ref().is_some_and(|known| known.version == version || version.is_older_than(&known.version)) {
+            return false;
+        }
+        self.presumed_full_at = None;
+        let known = self.stored.take();
+        let mut stored = Stored { version, record, is_corrected: false, disbelieved: None };
+        if let (Some(before), Some(record)) = (known, &mut stored.record) {
+            stored.disbelieved = before.disbelieved;
+            keep_what_was_brought_back(&before, record, now);
+        }
+        self.stored = Some(stored);
+        self.settle(now);
+        true
+    }
+
+    /// The API server says that there is no such ledger.
+    pub fn gone(&mut self) {
+        self.stored = None;
+    }
+
+    /// Is it known to be stored?
+    pub fn is_stored(&self) -> bool {
+        self.stored.is_some()
+    }
+
+    /// The version that is stored.
+    pub fn version(&self) -> Option<&ObjectVersion> {
+        self.stored.as_ref().map(|stored| &stored.version)
+    }
+
+    /// Does the stored record have this attempt?
+    pub fn holds(&self, id: &AttemptId) -> bool {
+        self.record().is_some_and(|record| record.attempts.iter().any(|attempt| attempt.id == *id))
+    }
+
+    /// What this process learnt.
+    pub fn learn(&mut self, lesson: Lesson) {
+        if self.lessons.contains(&lesson) {
+            return;
+        }
+        if self.lessons.len() >= MOST_LESSONS {
+            let outcome = self.lessons.iter().position(|lesson| !lesson.is_urgent());
+            self.lessons.remove(outcome.unwrap_or(0));
+        }
+        self.lessons.push(lesson);
+    }
+
+    /// A token whose seal was checked proves what became of its attempt, also where the process that made it is gone.
+    pub fn witness(&mut self, token: &Token) {
+        let is_open = |attempt: &Attempt| attempt.id == token.attempt && attempt.outcome.is_none();
+        let is_known = |lesson: &Lesson| matches!(lesson, Lesson::Outcome { id, .. } if *id == token.attempt);
+        if self.record().is_some_and(|record| record.attempts.iter().any(is_open)) && !self.lessons.iter().any(is_known)
+        {
+            let life = i32::try_from(token.life.span().as_secs()).ok();
+            self.learn(Lesson::Outcome { id: token.attempt.clone(), outcome: Outcome::Minted, life });
+        }
+    }
+
+    /// The ledger as it counts now. `expected`: something says that it must exist.
+    pub fn look(&mut self, expected: bool, now: Time) -> ZohoMintLedgerSpec {
+        self.settle(now);
+        let found = match &self.stored {
+            Some(Stored { record: Some(record), .. }) => Found::Present(record.clone()),
+            Some(Stored { record: None, .. }) => self.lost(now),
+            None if expected => self.lost(now),
+            None => Found::Absent,
+        };
+        let mut ledger = budget::settle(found, now);
+        for lesson in &self.lessons {
+            record::learn(&mut ledger, lesson);
+        }
+        ledger
+    }
+
+    /// The write that reserves one attempt, under an id that `random` makes unique.
+    ///
+    /// # Errors
+    ///
+    /// What the budget says instead: [`Answer::Wait`] or [`Answer::Refuse`].
+    pub fn reserve(
+        &mut self,
+        request: &Request<'_>,
+        limits: Limits,
+        (expected, random): (bool, u32),
+        now: Time,
+    ) -> Result<(AttemptId, Draft), Answer> {
+        let mut record = self.look(expected, now);
+        match budget::account(&record, request, limits, now) {
+            Answer::Go => {}
+            held @ (Answer::Wait { .. } | Answer::Refuse { .. }) => return Err(held),
+        }
+        let id = attempt_id(&record, random, now);
+        let (holder, inputs): (Holder, _) = (request.holder.clone(), request.inputs.clone());
+        record::reserve(&mut record, Attempt { id: id.clone(), at: now, holder, inputs, life: None, outcome: None });
+        Ok((id, self.draft(record, limits, now)))
+    }
+
+    /// The write that keeps what must not be forgotten: a throttle, a verdict, a presumption, and what was brought back
+    /// from the future. `None` where there is nothing of the kind.
+    pub fn keep(&mut self, expected: bool, limits: Limits, now: Time) -> Option<Draft> {
+        let record = self.look(expected, now);
+        let is_presumed = record.presumed_full_at.is_some()
+            && self.record().and_then(|stored| stored.presumed_full_at) != record.presumed_full_at;
+        let is_corrected = self.stored.as_ref().is_some_and(|stored| stored.is_corrected);
+        let has_urgent = self.lessons.iter().any(Lesson::is_urgent);
+        (is_presumed || is_corrected || has_urgent).then(|| self.draft(record, limits, now))
+    }
+
+    /// The draft is stored, in this version.
+    pub fn confirm(&mut self, draft: Draft, version: ObjectVersion) {
+        self.lessons.retain(|lesson| !draft.carried.contains(lesson));
+        self.presumed_full_at = None;
+        let is_news = self.stored.as_ref().is_none_or(|known| !version.is_older_than(&known.version));
+        if is_news {
+            let record = Some(draft.record);
+            self.stored = Some(Stored { version, record, is_corrected: false, disbelieved: None });
+        }
+    }
+
+    fn draft(&self, mut record: ZohoMintLedgerSpec, limits: Limits, now: Time) -> Draft {
+        record::summarise(&mut record, limits, now);
+        Draft { replaces: self.version().cloned(), record, carried: self.lessons.clone() }
+    }
+
+    fn record(&self) -> Option<&ZohoMintLedgerSpec> {
+        self.stored.as_ref().and_then(|stored| stored.record.as_ref())
+    }
+
+    fn lost(&mut self, now: Time) -> Found {
+        let since = *self.presumed_full_at.get_or_insert(now);
+        Found::Present(ZohoMintLedgerSpec { presumed_full_at: Some(since), ..Default::default() })
+    }
+
+    /// What lies in the future is brought back once, to the time at which that was noticed, and stays there.
+    fn settle(&mut self, now: Time) {
+        self.presumed_full_at = self.presumed_full_at.map(|at| at.min(now));
+        if let Some(stored) = &mut self.stored
+            && let Some(record) = stored.record.take()
+        {
+            stored.is_corrected |= budget::is_from_the_future(&record, now);
+            let written = record.throttled_until;
+            let settled = budget::settle(Found::Present(record), now);
+            if settled.throttled_until.is_some_and(|believed| Some(believed) < written) {
+                stored.disbelieved = stored.disbelieved.max(written);
+            }
+            stored.record = Some(settled);
+        }
+    }
+}
+
+/// A record that was read again still has what this process has brought back from the future: it is not brought back
+/// to a later time.
+fn keep_what_was_brought_back(before: &Stored, record: &mut ZohoMintLedgerSpec, now: Time) {
+    let Some(known) = &before.record else { return };
+    for attempt in record.attempts.iter_mut().filter(|attempt| attempt.at > now) {
+        if let Some(same) = known.attempts.iter().find(|same| same.id == attempt.id) {
+            attempt.at = attempt.at.min(same.at);
+        }
+    }
+    for verdict in record.verdicts.iter_mut().filter(|verdict| verdict.at > now) {
+        let is_same = |same: &&zoho_api::Verdict| same.inputs == verdict.inputs && same.confirmed == verdict.confirmed;
+        if let Some(same) = known.verdicts.iter().find(is_same) {
+            verdict.at = verdict.at.min(same.at);
+        }
+    }
+    if before.disbelieved.is_some() && before.disbelieved == record.throttled_until {
+        record.throttled_until = known.throttled_until;
+    }
+}
+
+/// A unique id. Those of one ledger sort in the order of reservation, also within a second.
+fn attempt_id(ledger: &ZohoMintLedgerSpec, random: u32, now: Time) -> AttemptId {
+    let before = ledger.attempts.iter().filter(|attempt| attempt.at == now).count();
+    format!("{:010x}{before:03x}{random:08x}", now.unix()).into()
+}

@@ -1,0 +1,362 @@
+//! What people read when something is wrong, for every way in which it can be: `golden/messages.md`, written by this test.
+//!
+//! The way is the operator's own, without what is in between: bytes to verdict, verdict to ledger, ledger to plan, plan to
+//! status. The test fails when the file is stale; `make golden` writes it anew, and the difference is to be reviewed.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::json;
+use zoho_api::names::{AttemptId, ObjectName};
+use zoho_api::{
+    Attempt, ConditionType, DataCenter, Observed as Versions, Outcome, Reason, SecretRef, Time, ZohoCredentialStatus,
+    ZohoMintLedgerSpec,
+};
+use zoho_core::issuer::Failure;
+use zoho_core::issuer::cause::{Cause, ProxyKind, ProxyProblem};
+use zoho_core::issuer::reply::{self, Failed, Head, Reply};
+use zoho_core::issuer::server_login::{self, Answer, LoginServer};
+use zoho_core::message::Names;
+use zoho_core::plan::budget::Limits;
+use zoho_core::plan::record::{self, Lesson};
+use zoho_core::plan::renewal::Renewal;
+use zoho_core::plan::{Defect, Facts, Source, Target, plan};
+use zoho_core::policy::Policy;
+use zoho_core::secret::{LoginGrant, RefreshGrant};
+use zoho_core::status::Report;
+
+const INPUTS: &str = "inputs";
+
+fn now() -> Time {
+    "2026-11-21T10:00:00Z".parse().expect("a time")
+}
+
+/// What a person is told, and when the next try is.
+struct Told(ZohoCredentialStatus);
+
+impl Told {
+    fn of(source: Source, ledger: ZohoMintLedgerSpec, failure: Option<&Failure>, names: &Names, at: Time) -> Self {
+        let facts = Facts {
+            deleting: false,
+            defect: None,
+            suspended: false,
+            renewal: Renewal::BeforeExpiry(Duration::from_secs(1800)),
+            spacing: Duration::ZERO,
+            renew_requested: false,
+            source,
+            target: Target::Absent,
+            stored: None,
+            conflict: None,
+            at_hand: None,
+            verification: None,
+            ledger,
+            minting: false,
+            grounded_until: None,
+        };
+        let plan = plan(&facts, &"holder".into(), Limits::default(), at);
+        let report = Report {
+            previous: &ZohoCredentialStatus::default(),
+            generation: 1,
+            facts: &facts,
+            plan: &plan,
+            failure,
+            names,
+            versions: Versions::default(),
+            live_tokens: None,
+            handled: None,
+        };
+        Self(zoho_core::status::report(&report, at))
+    }
+
+    fn write(&self, page: &mut String, input: &str, at: Time) {
+        let Self(status) = self;
+        let renewable = status.condition(ConditionType::Renewable).expect("a report has it");
+        let next = match status.next_attempt_time {
+            Some(next) => format!("next try in {} s", next.since(at).as_secs()),
+            None => "no next try by itself".into(),
+        };
+        let stalled = if status.condition(ConditionType::Stalled).is_some() { ", a person must act" } else { "" };
+        let (word, reason, message) = (renewable.status, &renewable.reason, &renewable.message);
+        let _ = writeln!(page, "{input}\n: Renewable {word:?}, `{reason}`; {next}{stalled}\n\n> {message}\n");
+    }
+}
+
+fn names_of_zoho() -> Names {
+    Names {
+        source: ObjectName::new("patching", "zoho-oauth"),
+        target: ObjectName::new("patching", "patch-manager-token"),
+        source_manager: None,
+        refresh_token_key: "refresh_token".into(),
+        data_center: Some(DataCenter::EU),
+        service: "The token service of data center EU".into(),
+        console: "https://api-console.zoho.eu".into(),
+        expiry_is_named: true,
+        question: None,
+    }
+}
+
+fn names_of_server() -> Names {
+    let server = "https://ec.corp.example:8383";
+    Names {
+        source: ObjectName::new("patching", "ec-login"),
+        data_center: None,
+        service: format!("The server {server}"),
+        console: server.into(),
+        expiry_is_named: false,
+        ..names_of_zoho()
+    }
+}
+
+/// The ledger after answers, a minute apart, and what is told then. As a flight settles it.
+fn told(answers: &[Reply], names: &Names) -> (Told, Time) {
+    let mut ledger = ZohoMintLedgerSpec::default();
+    let mut last = None;
+    let mut at = now();
+    for (number, answer) in answers.iter().enumerate() {
+        at = now() + Duration::from_secs(60 * number as u64);
+        let id = AttemptId::from(number.to_string());
+        let attempt =
+            Attempt { id: id.clone(), at, holder: "holder".into(), inputs: INPUTS.into(), life: None, outcome: None };
+        record::reserve(&mut ledger, attempt);
+        let mut learn = |outcome| record::learn(&mut ledger, &Lesson::Outcome { id: id.clone(), outcome, life: None });
+        let (reason, code, cause) = match answer {
+            Reply::Minted(_) => panic!("this page is about failures"),
+            Reply::Throttled { silence } => {
+                learn(Outcome::NotMinted);
+                record::throttle(&mut ledger, at + *silence);
+                (Reason::Throttled, None, None)
+            }
+            Reply::Failed(Failed { reason, code, permanent, outcome, cause }) => {
+                learn(*outcome);
+                if *permanent {
+                    record::refuse(&mut ledger, &INPUTS.into(), (*reason, code.clone()), at);
+                }
+                (*reason, code.clone(), cause.clone())
+            }
+        };
+        last = Some(Failure { reason, code, at, again_at: None, cause });
+    }
+    let source = Source::Usable { inputs: INPUTS.into(), ledger: "3f9c".into() };
+    (Told::of(source, ledger, last.as_ref(), names, at), at)
+}
+
+fn replies(page: &mut String) {
+    let throttle = r#"{"error":"Access Denied","error_description":"You have made too many requests continuously. Please try again after some time.","status":"failure"}"#;
+    let address =
+        r#"{"error":"Access Denied","error_description":"Your IP address is not allowed.","status":"failure"}"#;
+    let redirect = Head { location: Some("https://accounts.zoho.com/oauth/v2/token"), ..Head::of(307) };
+    let same = Head { location: Some("https://accounts.zoho.eu/signin"), ..Head::of(302) };
+    let date = Head {
+        retry_after: Some("Sat, 21 Nov 2026 10:30:00 GMT"),
+        date: Some("Sat, 21 Nov 2026 10:00:00 GMT"),
+        ..Head::of(429)
+    };
+    let table: Vec<(Head<'_>, &[u8])> = vec![
+        (Head::of(200), br#"{"error":"invalid_code"}"#),
+        (Head::of(200), br#"{"error":"INVALID_CODE"}"#),
+        (Head::of(200), br#"{"error":{"code":"invalid_code"}}"#),
+        (Head::of(200), b"\xef\xbb\xbf{\"error\":\"invalid_code\"}"),
+        (Head::of(400), b"{\"error\":\"invalid_code\",\"error_description\":\"ung\xfcltig\"}"),
+        (Head::of(200), br#"{"error":"invalid_token"}"#),
+        (Head::of(200), br#"{"error":"invalid_client"}"#),
+        (Head::of(200), br#"{"error":"invalid_client_secret"}"#),
+        (Head::of(200), br#"{"error":"invalid_scope"}"#),
+        (Head::of(400), br#"{"error":"inactive_user","error_description":"...","status":"failure"}"#),
+        (Head::of(200), br#"{"error":"general_error"}"#),
+        (Head::of(200), br#"{"error":"Something odd"}"#),
+        (Head::of(500), br#"{"error":"general_error"}"#),
+        (Head::of(400), throttle.as_bytes()),
+        (Head::of(200), br#"{"error":"Access Denied"}"#),
+        (Head::of(400), address.as_bytes()),
+        (date, b""),
+        (redirect, b""),
+        (same, b""),
+        (Head::of(502), b"<html>Bad Gateway</html>"),
+        (Head::of(200), b"<html>Sign in to the corporate network</html>"),
+        (Head::of(200), br#"{"access_token":"1000.a"#),
+        (Head::of(200), b""),
+    ];
+    let _ = writeln!(page, "## Replies of the token service to a refresh, data center EU\n");
+    for (head, body) in &table {
+        let reply = reply::classify(*head, body, now());
+        let (told, at) = told(&[reply], &names_of_zoho());
+        told.write(page, &input(*head, body), at);
+    }
+    let _ = writeln!(page, "## The same, said again a minute later\n");
+    for (head, body) in &table[..11] {
+        let reply = reply::classify(*head, body, now());
+        let (told, at) = told(&[reply.clone(), reply], &names_of_zoho());
+        told.write(page, &input(*head, body), at);
+    }
+    let often = reply::classify(Head::of(200), br#"{"error":"general_error"}"#, now());
+    let (told, at) = told(&vec![often; 8], &names_of_zoho());
+    told.write(page, "`HTTP 200` `{\"error\":\"general_error\"}`, eight times", at);
+}
+
+fn input(head: Head<'_>, body: &[u8]) -> String {
+    let mut input = format!("`HTTP {}`", head.status);
+    for (name, value) in [("Location", head.location), ("Retry-After", head.retry_after)] {
+        let _ = value.map(|value| write!(input, " `{name}: {value}`"));
+    }
+    if !body.is_empty() {
+        let _ = write!(input, " {}", quoted(body));
+    }
+    input
+}
+
+fn quoted(bytes: &[u8]) -> String {
+    format!("`{}`", bytes.escape_ascii().to_string().replace("\\\"", "\"").replace("\\'", "'"))
+}
+
+fn logins(page: &mut String) {
+    let table: [(u16, &[u8]); 8] = [
+        (200, br#"{"status":"error","error_code":"10001","error_description":"..."}"#),
+        (401, b"<html>Unauthorized</html>"),
+        (400, br#"{"errorCode":"IAM0027","errorMsg":"..."}"#),
+        (403, b"<html>Forbidden</html>"),
+        (200, b"<html>Sign in</html>"),
+        (302, b""),
+        (500, b"<html>Internal Server Error</html>"),
+        (503, b"starting"),
+    ];
+    let _ = writeln!(page, "## Answers of a server to a login\n");
+    for (status, body) in table {
+        let Answer::Failed(failed) = server_login::classify(Head::of(status), body) else { panic!("a failure") };
+        let (told, at) = told(&[Reply::Failed(failed)], &names_of_server());
+        told.write(page, &input(Head::of(status), body), at);
+    }
+    for (what, failed) in [
+        ("a one-time password is asked for, and the source has no seed", server_login::otp_required()),
+        ("the one-time password is refused", server_login::otp_refused()),
+    ] {
+        let (told, at) = told(&[Reply::Failed(failed)], &names_of_server());
+        told.write(page, what, at);
+    }
+}
+
+fn connections(page: &mut String) {
+    let time = |text: &str| Some(text.parse().expect("a time"));
+    let proxy = |kind| Cause::Proxy(ProxyProblem { proxy: "proxy.corp.example:3128".into(), kind });
+    let called = || "ec.corp.example".to_owned();
+    let table = [
+        ("an authority that is not known", Reason::UpstreamTLS, Some(Cause::UnknownAuthority)),
+        ("an expired certificate", Reason::UpstreamTLS, Some(Cause::Expired { since: time("2026-11-01T00:00:00Z") })),
+        (
+            "a certificate of tomorrow",
+            Reason::UpstreamTLS,
+            Some(Cause::NotYetValid { from: time("2026-11-22T00:00:00Z") }),
+        ),
+        (
+            "a certificate for other names",
+            Reason::UpstreamTLS,
+            Some(Cause::WrongName { called: called(), names: vec!["ec".into(), "localhost".into()] }),
+        ),
+        (
+            "a certificate without names",
+            Reason::UpstreamTLS,
+            Some(Cause::WrongName { called: called(), names: Vec::new() }),
+        ),
+        ("a certificate with CA:TRUE", Reason::UpstreamTLS, Some(Cause::AuthorityAsServer)),
+        ("a certificate that is broken otherwise", Reason::UpstreamTLS, Some(Cause::BadCertificate)),
+        ("plain http on the https port", Reason::UpstreamTLS, Some(Cause::PlainHttp)),
+        ("TLS 1.1 only", Reason::UpstreamTLS, Some(Cause::ProtocolVersion)),
+        ("a handshake that is broken off", Reason::UpstreamUnavailable, Some(Cause::BrokenHandshake)),
+        ("a proxy that answers 407", Reason::UpstreamUnavailable, Some(proxy(ProxyKind::WantsLogin))),
+        ("a proxy that answers 403 to CONNECT", Reason::UpstreamUnavailable, Some(proxy(ProxyKind::Refuses))),
+        ("a dead proxy", Reason::UpstreamUnavailable, Some(proxy(ProxyKind::Unreachable))),
+        ("a proxy with a certificate that is not trusted", Reason::UpstreamTLS, Some(proxy(ProxyKind::Untrusted))),
+        ("a name that DNS does not know", Reason::UpstreamUnavailable, Some(Cause::UnknownHost)),
+        ("nobody listens", Reason::UpstreamUnavailable, Some(Cause::Unreachable)),
+    ];
+    let _ = writeln!(page, "## Connections that do not come about\n");
+    for (what, reason, cause) in table {
+        let failed = Failed { cause, ..Failed::passing(reason, Outcome::NotSent) };
+        let (told, at) = told(&[Reply::Failed(failed)], &names_of_server());
+        told.write(page, what, at);
+    }
+    let (told, at) =
+        told(&[Reply::Failed(Failed::passing(Reason::UpstreamTimeout, Outcome::Unknown))], &names_of_zoho());
+    told.write(page, "no answer in time", at);
+}
+
+fn sources(page: &mut String) {
+    let table: [&[u8]; 12] = [
+        b"",
+        b"\"1000.abc.def\"",
+        b"1000.abc def",
+        b"Zoho-oauthtoken 1000.abc.def",
+        b"\xef\xbb\xbf1000.abc.def",
+        b"\xff\xfe1\x000\x00",
+        b"MTAwMC5hYmMuZGVm",
+        b"TVRBd01DNWhZbU11WkdWbQ==",
+        b"replace-with-your-refresh-token",
+        b"<refresh token>",
+        b"{\"refresh_token\":\"1000.abc.def\"}",
+        b"1000.abc\x7f",
+    ];
+    let reference = SecretRef { name: "zoho-oauth".into(), ..SecretRef::default() };
+    let _ = writeln!(page, "## Values of key refresh_token\n");
+    for value in table {
+        let pairs: [(&str, &[u8]); 3] =
+            [("client_id", b"1000.ID"), ("client_secret", b"secret"), ("refresh_token", value)];
+        let defect =
+            RefreshGrant::from_secret(&secret(&pairs), &reference, "patching").expect_err("it cannot be right");
+        let value = if value.is_empty() { "nothing".into() } else { quoted(value) };
+        refused(page, &value, defect, &names_of_zoho());
+    }
+    let reference = SecretRef { name: "ec-login".into(), ..SecretRef::default() };
+    let _ = writeln!(page, "## Values of a login\n");
+    for (key, value) in [("username", "'api'"), ("password", "replace-with-the-password"), ("totp_secret", "0189")] {
+        let mut pairs = vec![("username", "api"), ("password", "secret")];
+        pairs.retain(|(name, _)| *name != key);
+        pairs.push((key, value));
+        let pairs: Vec<(&str, &[u8])> = pairs.iter().map(|(key, value)| (*key, value.as_bytes())).collect();
+        let defect = LoginGrant::from_secret(&secret(&pairs), &reference, "patching").expect_err("it cannot be right");
+        refused(page, &format!("`{key}: {value}`"), defect, &names_of_server());
+    }
+}
+
+fn secret(pairs: &[(&str, &[u8])]) -> Secret {
+    let data = pairs.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.to_vec())));
+    Secret { data: Some(data.collect()), ..Secret::default() }
+}
+
+fn servers(page: &mut String) {
+    let policy = Policy { servers: vec!["https://ec.corp.example:8383".parse().expect("a URL")], ..Policy::default() };
+    let _ = writeln!(page, "## URLs of servers; https://ec.corp.example:8383 is listed\n");
+    for url in ["http://ec.corp.example:8020", "https://ec.corp.example", "https://ec.corp.example:8383/other"] {
+        let spec = serde_json::from_value(json!({ "url": url })).expect("a spec");
+        let defect = LoginServer::of(&spec, None, &policy).expect_err("it is not served");
+        refused(page, &format!("`{url}`"), defect, &names_of_server());
+    }
+}
+
+fn refused(page: &mut String, input: &str, defect: Defect, names: &Names) {
+    Told::of(Source::Unusable(defect), ZohoMintLedgerSpec::default(), None, names, now()).write(page, input, now());
+}
+
+#[test]
+fn messages_are_those_that_were_reviewed() {
+    let mut page = String::from(
+        "# What people read when something is wrong\n\nWritten by `make golden` (`crates/core/tests/golden.rs`), not by hand: input, condition and next try, and the message in\ncondition `Renewable`. No token is alive in these, and the credential is new.\n\n",
+    );
+    for section in [replies, logins, connections, sources, servers] {
+        section(&mut page);
+    }
+    let page = page.trim_end().to_owned() + "\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/messages.md");
+    #[expect(clippy::disallowed_methods, reason = "make golden says so by it")]
+    if std::env::var_os("WRITE_GOLDEN").is_some() {
+        std::fs::write(&path, &page).expect("written");
+        return;
+    }
+    let reviewed = std::fs::read_to_string(&path).unwrap_or_default();
+    let differs = page.lines().zip(reviewed.lines()).find(|(made, reviewed)| made != reviewed);
+    assert!(
+        page == reviewed,
+        "tests/golden/messages.md is stale: make golden, and review the difference\n{differs:#?}"
+    );
+}

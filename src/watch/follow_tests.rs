@@ -1,0 +1,431 @@
+//! The loop on paused time, with a source whose next answers are written down. What the API server really says is in
+//! `tests/it/faults`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Mutex;
+
+use futures::stream;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{ListMeta, ObjectMeta};
+use kube::core::watch::{Bookmark, BookmarkMeta};
+use tokio::time::advance;
+
+use super::*;
+use zoho_client::clock;
+use zoho_core::mirror::{Mirror, Scope, Taken, Versioned};
+
+use crate::lead::Leadership;
+
+type Event = kube::Result<WatchEvent<ConfigMap>>;
+
+/// What comes next. Where nothing is written down, no answer comes.
+enum Next {
+    List(kube::Result<(&'static str, Vec<ConfigMap>)>),
+    /// Events, and then silence.
+    Watch(Vec<Event>),
+    /// Events, and then the end.
+    WatchEnds(Vec<Event>),
+    /// Events, and then the end when the API server was asked to end it.
+    WatchEndsInTime(Vec<Event>),
+    Refusal(u16),
+    NoConnection,
+    /// No answer to this request.
+    Hang,
+}
+
+#[derive(Clone, Default)]
+struct Script {
+    next: Arc<Mutex<VecDeque<Next>>>,
+    /// What was asked for, and when.
+    asked: Arc<Mutex<Vec<(String, Instant)>>>,
+    now: Arc<Mutex<HashMap<ObjectName, String>>>,
+}
+
+impl Script {
+    fn new(next: impl IntoIterator<Item = Next>) -> Self {
+        Self { next: Arc::new(Mutex::new(next.into_iter().collect())), ..Self::default() }
+    }
+
+    fn next(&self, asked: String) -> Next {
+        self.asked.lock().unwrap().push((asked, Instant::now()));
+        self.next.lock().unwrap().pop_front().unwrap_or(Next::Hang)
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().iter().map(|(asked, _)| asked.clone()).collect()
+    }
+
+    /// Seconds from one request to the next.
+    fn pauses(&self) -> Vec<u64> {
+        let asked = self.asked.lock().unwrap();
+        asked.windows(2).map(|two| (two[1].1 - two[0].1).as_secs()).collect()
+    }
+}
+
+fn refusal(code: u16) -> kube::Error {
+    kube::Error::Api(Box::new(Status::failure("no", "Reason").with_code(code)))
+}
+
+impl Source<ConfigMap> for Script {
+    async fn list(&self, params: &ListParams) -> kube::Result<ObjectList<ConfigMap>> {
+        let what = if params.limit == Some(1) { "look" } else { "list" };
+        match self.next(what.to_owned()) {
+            Next::List(Ok((version, items))) => Ok(ObjectList {
+                types: kube::core::TypeMeta::default(),
+                metadata: ListMeta { resource_version: Some(version.into()), ..ListMeta::default() },
+                items,
+            }),
+            Next::List(Err(error)) => Err(error),
+            Next::Refusal(code) => Err(refusal(code)),
+            Next::NoConnection => Err(kube::Error::LinesCodecMaxLineLengthExceeded),
+            Next::Hang | Next::Watch(_) | Next::WatchEnds(_) | Next::WatchEndsInTime(_) => std::future::pending().await,
+        }
+    }
+
+    async fn watch(&self, _: &WatchParams, from: &str) -> kube::Result<Events<ConfigMap>> {
+        match self.next(format!("watch {from}")) {
+            Next::Watch(events) => Ok(stream::iter(events).chain(stream::pending()).boxed()),
+            Next::WatchEnds(events) => Ok(stream::iter(events).boxed()),
+            Next::WatchEndsInTime(events) => {
+                let end = stream::once(async {
+                    sleep(Duration::from_secs(WATCH_FOR.into())).await;
+                    None
+                });
+                Ok(stream::iter(events).map(Some).chain(end).filter_map(std::future::ready).boxed())
+            }
+            Next::Refusal(code) => Err(refusal(code)),
+            Next::NoConnection => Err(kube::Error::LinesCodecMaxLineLengthExceeded),
+            Next::Hang | Next::List(_) => std::future::pending().await,
+        }
+    }
+
+    async fn seen(&self, key: &ObjectName) -> Result<Option<String>, ApiError> {
+        Ok(self.now.lock().unwrap().get(key).cloned())
+    }
+}
+
+struct Seen(String, String);
+
+impl Versioned for Seen {
+    fn uid(&self) -> &str {
+        &self.0
+    }
+
+    fn resource_version(&self) -> &str {
+        &self.1
+    }
+}
+
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Mirror<Seen>>>);
+
+const ALL: Scope = None;
+
+impl Told {
+    fn versions(&self) -> Vec<String> {
+        let mirror = self.0.lock().unwrap();
+        let mut known: Vec<String> = mirror.iter().map(|(key, seen)| format!("{}@{}", key.name, seen.1)).collect();
+        known.sort();
+        known
+    }
+}
+
+fn seen(object: &ConfigMap) -> Seen {
+    let part = |part: &Option<String>| part.clone().unwrap_or_default();
+    Seen(part(&object.metadata.uid), part(&object.metadata.resource_version))
+}
+
+impl Sink<ConfigMap> for Told {
+    fn is_past(&self, version: Version) -> bool {
+        self.0.lock().unwrap().is_past(&ALL, version)
+    }
+
+    fn take_in(&mut self, news: News<ConfigMap>) {
+        let mut mirror = self.0.lock().unwrap();
+        let _: Taken<Seen> = match news {
+            News::Listed(object, at) => mirror.listed(&ALL, &ObjectName::of(&object.metadata), seen(&object), at),
+            News::Changed(object) => mirror.changed(&ALL, &ObjectName::of(&object.metadata), seen(&object)),
+            News::Gone(object) => {
+                let version = number(&seen(&object).1);
+                mirror.gone(&ALL, &ObjectName::of(&object.metadata), version)
+            }
+            News::Only(present, at) => {
+                mirror.only(&ALL, &present, at);
+                Taken::No
+            }
+            News::Progress(version) => {
+                mirror.has_told(&ALL, version);
+                Taken::No
+            }
+        };
+    }
+
+    fn disagreements(&self, listed: &HashMap<ObjectName, String>) -> Vec<Disagreement> {
+        self.0.lock().unwrap().disagreements(&ALL, listed, 5)
+    }
+
+    fn doubt(&mut self) {
+        self.0.lock().unwrap().doubt(&ALL);
+    }
+}
+
+struct Running {
+    script: Script,
+    told: Told,
+    health: Health,
+    metrics: Metrics,
+    listed: watch::Receiver<bool>,
+}
+
+const NAME: &str = "the list of things";
+
+fn run(script: Script) -> Running {
+    let (told, metrics, health) = (Told::default(), Metrics::default(), Health::new(Leadership::alone()));
+    health.wait_for([NAME.to_owned()], true);
+    let witness = Witness {
+        health: health.clone(),
+        metrics: metrics.clone(),
+        clock: clock::system(),
+        kind: "things",
+        namespace: None,
+        name: NAME.into(),
+    };
+    let listed = Watch::spawn(script.clone(), told.clone(), witness);
+    Running { script, told, health, metrics, listed }
+}
+
+impl Running {
+    fn is_up(&self) -> bool {
+        let text = self.metrics.prometheus().expect("text");
+        text.lines().any(|line| line == "zoho_operator_watch_up{namespace=\"\",kind=\"things\"} 1")
+    }
+}
+
+/// Lets so much time pass, in steps that let everything run that is due.
+async fn pass(seconds: u64) {
+    for _ in 0..seconds * 4 {
+        advance(Duration::from_millis(250)).await;
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn thing(name: &str, version: u64) -> ConfigMap {
+    ConfigMap {
+        metadata: ObjectMeta {
+            namespace: Some("ns".into()),
+            name: Some(name.into()),
+            uid: Some("u".into()),
+            resource_version: Some(version.to_string()),
+            ..ObjectMeta::default()
+        },
+        ..ConfigMap::default()
+    }
+}
+
+fn list(version: &'static str, items: impl Into<Vec<ConfigMap>>) -> Next {
+    Next::List(Ok((version, items.into())))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as it comes on the stream")]
+fn bookmark(version: &str) -> Event {
+    let metadata = BookmarkMeta { resource_version: version.into(), annotations: BTreeMap::default() };
+    Ok(WatchEvent::Bookmark(Bookmark { types: kube::core::TypeMeta::default(), metadata }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn list_that_is_never_answered_is_given_up_and_said() {
+    let running = run(Script::new([Next::Hang, Next::Hang, list("5", [thing("a", 3)])]));
+    pass(59).await;
+    assert_eq!(running.script.asked(), ["list"]);
+    pass(3).await;
+    assert_eq!(running.script.asked(), ["list", "list"]);
+    let text = running.metrics.prometheus().expect("text");
+    assert!(text.contains("zoho_operator_watch_errors_total{kind=\"things\"} 1"), "{text}");
+    assert!(!running.is_up() && !*running.listed.borrow());
+    pass(64).await;
+    assert!(running.is_up() && *running.listed.borrow());
+    assert_eq!(running.told.versions(), ["a@3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn watch_that_is_never_answered_is_given_up_and_everything_listed_anew() {
+    let running =
+        run(Script::new([list("5", [thing("a", 3)]), Next::Hang, list("9", [thing("a", 8)]), Next::Watch(vec![])]));
+    pass(29).await;
+    assert!(running.is_up(), "so far it is only slow");
+    pass(2).await;
+    assert!(!running.is_up());
+    pass(1).await;
+    assert_eq!(running.script.asked(), ["list", "watch 5", "list", "watch 9"]);
+    assert_eq!(running.told.versions(), ["a@8"]);
+    assert!(running.is_up());
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_open_watch_is_noticed_within_125_seconds_and_readyz_says_so() {
+    let events = vec![Ok(WatchEvent::Modified(thing("a", 7)))];
+    let running = run(Script::new([list("5", [thing("a", 3)]), Next::Watch(events), Next::Hang, Next::Hang]));
+    pass(119).await;
+    assert_eq!(running.told.versions(), ["a@7"]);
+    assert!(running.is_up());
+    pass(6).await;
+    assert!(!running.is_up());
+    assert_eq!(running.script.asked(), ["list", "watch 5", "watch 7"], "it goes on from where it was");
+    assert!(running.health.ready_text().contains(NAME), "{}", running.health.ready_text());
+}
+
+/// Its first watch is another one.
+struct Steady(Script, Mutex<Option<Events<ConfigMap>>>);
+impl Source<ConfigMap> for Steady {
+    async fn list(&self, params: &ListParams) -> kube::Result<ObjectList<ConfigMap>> {
+        self.0.list(params).await
+    }
+    async fn watch(&self, params: &WatchParams, from: &str) -> kube::Result<Events<ConfigMap>> {
+        let first = self.1.lock().unwrap().take();
+        match first {
+            Some(events) => Ok(events),
+            None => self.0.watch(params, from).await,
+        }
+    }
+    async fn seen(&self, key: &ObjectName) -> Result<Option<String>, ApiError> {
+        self.0.seen(key).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn busy_watch_that_the_server_does_not_end_is_no_failure() {
+    let steady = stream::unfold(5u64, |version| async move {
+        sleep(Duration::from_secs(11)).await;
+        Some((bookmark(&version.to_string()), version + 1))
+    });
+    let script = Script::new([list("5", []), Next::Watch(vec![])]);
+    let metrics = Metrics::default();
+    let witness = Witness {
+        health: Health::new(Leadership::alone()),
+        metrics: metrics.clone(),
+        clock: clock::system(),
+        kind: "things",
+        namespace: None,
+        name: NAME.into(),
+    };
+    let _listed = Watch::spawn(Steady(script.clone(), Mutex::new(Some(steady.boxed()))), Told::default(), witness);
+    pass(122).await;
+    assert_eq!(script.asked(), ["list", "watch 14"]);
+    assert!(metrics.prometheus().expect("text").contains("zoho_operator_watch_errors_total{kind=\"things\"} 0"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pause_doubles_while_nothing_works_and_starts_anew_after_health() {
+    let broken = || Err(kube::Error::LinesCodecMaxLineLengthExceeded);
+    let mut script: Vec<Next> = (0..7).map(|_| Next::Refusal(500)).collect();
+    script.push(list("5", []));
+    // Reset now and then, and healthy in between: each time something is told first.
+    script.extend((6..10).map(|version| Next::WatchEnds(vec![bookmark(&version.to_string()), broken()])));
+    let running = run(Script::new(script));
+    pass(140).await;
+    assert_eq!(running.script.pauses()[..12], [1, 2, 4, 8, 16, 30, 30, 0, 1, 1, 1, 1]);
+    assert_eq!(running.script.asked()[8..13], ["watch 5", "watch 6", "watch 7", "watch 8", "watch 9"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn watch_that_ends_as_soon_as_it_is_opened_is_not_opened_in_a_hot_loop() {
+    let mut script = vec![list("5", [])];
+    script.extend((0..5).map(|_| Next::WatchEnds(vec![])));
+    let running = run(Script::new(script));
+    pass(40).await;
+    assert_eq!(running.script.pauses()[..6], [0, 1, 2, 4, 8, 16]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn gone_by_event_or_by_http_means_one_list() {
+    let gone = || Status::failure("too old resource version", "Expired").with_code(410);
+    let script = [
+        list("5", [thing("a", 3)]),
+        Next::WatchEnds(vec![Ok(WatchEvent::Error(Box::new(gone())))]),
+        list("7", [thing("a", 6)]),
+        Next::Refusal(410),
+        list("9", [thing("a", 8)]),
+        Next::Watch(vec![]),
+    ];
+    let running = run(Script::new(script));
+    pass(10).await;
+    assert_eq!(running.script.asked(), ["list", "watch 5", "list", "watch 7", "list", "watch 9"]);
+    assert_eq!(running.told.versions(), ["a@8"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusal_is_said_and_tried_again() {
+    let running = run(Script::new([Next::Refusal(403), Next::Refusal(403), list("5", []), Next::Watch(vec![])]));
+    pass(1).await;
+    assert!(!running.is_up() && !*running.listed.borrow());
+    pass(4).await;
+    assert!(running.is_up() && *running.listed.borrow());
+}
+
+#[tokio::test(start_paused = true)]
+async fn list_from_a_server_that_is_behind_is_not_taken_in() {
+    let script = Script::new([
+        list("5", [thing("a", 3), thing("b", 4)]),
+        Next::Watch(vec![Ok(WatchEvent::Modified(thing("a", 20)))]),
+        Next::Refusal(410),
+        list("10", [thing("a", 3)]),
+        list("21", [thing("a", 20), thing("b", 4)]),
+        Next::Watch(vec![]),
+    ]);
+    script
+        .now
+        .lock()
+        .unwrap()
+        .extend([(ObjectName::new("ns", "a"), "u/20".to_owned()), (ObjectName::new("ns", "b"), "u/4".to_owned())]);
+    let running = run(script);
+    pass(130).await;
+    assert_eq!(running.script.asked(), ["list", "watch 5", "watch 20", "list", "list", "watch 21"]);
+    assert_eq!(running.told.versions(), ["a@20", "b@4"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn history_that_went_back_is_believed_when_the_objects_confirm_it() {
+    let restored = || list("10", [thing("a", 3)]);
+    let script = Script::new([
+        list("5", [thing("a", 3)]),
+        Next::Watch(vec![Ok(WatchEvent::Modified(thing("a", 20))), Ok(WatchEvent::Added(thing("b", 21)))]),
+        Next::NoConnection,
+        restored(),
+        restored(),
+        Next::Watch(vec![Ok(WatchEvent::Modified(thing("a", 11)))]),
+    ]);
+    script.now.lock().unwrap().insert(ObjectName::new("ns", "a"), "u/3".to_owned());
+    let running = run(script);
+    pass(126).await;
+    assert_eq!(running.script.asked(), ["list", "watch 5", "watch 21", "list", "list", "watch 10"]);
+    assert_eq!(running.told.versions(), ["a@11"], "not deaf to what happens since");
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_to_the_end_leads_to_a_look_and_only_history_that_went_back_to_a_list() {
+    let script = Script::new([
+        list("20", [thing("a", 3)]),
+        Next::WatchEndsInTime(vec![]),
+        list("25", []),
+        Next::WatchEndsInTime(vec![]),
+        list("10", []),
+        list("10", [thing("a", 3)]),
+        list("10", [thing("a", 3)]),
+        Next::Watch(vec![]),
+    ]);
+    script.now.lock().unwrap().insert(ObjectName::new("ns", "a"), "u/3".to_owned());
+    let running = run(script);
+    pass(230).await;
+    let expected = ["list", "watch 20", "look", "watch 20", "look", "list", "list", "watch 10"];
+    assert_eq!(running.script.asked(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bookmark_saves_the_look() {
+    let script = [list("20", []), Next::WatchEndsInTime(vec![bookmark("30")]), Next::Watch(vec![])];
+    let running = run(Script::new(script));
+    pass(112).await;
+    assert_eq!(running.script.asked(), ["list", "watch 20", "watch 30"]);
+}
