@@ -147,7 +147,7 @@ async fn upgrading_brings_new_fields_and_keeps_the_credentials() {
         let path = previous.join(name);
         fs::write(&path, edit(fs::read_to_string(&path).expect("readable"))).expect("written");
     };
-    edit("Chart.yaml", &|text| text.replace("\nversion: 0.1.0", "\nversion: 0.0.9"));
+    edit("Chart.yaml", &|text| text.replace(concat!("\nversion: ", env!("CARGO_PKG_VERSION")), "\nversion: 0.0.0"));
     edit("files/crds/zohocredentials.yaml", &|text| {
         let mut crd: Value = serde_saphyr::from_str(&text).expect("YAML");
         let spec = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
