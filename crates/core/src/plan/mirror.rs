@@ -254,7 +254,7 @@ mod tests {
         for number in 1..=3 {
             let (id, draft) = mirror.reserve(&request, limits, (false, number), now).unwrap();
             mirror.confirm(draft, version(&format!("{number}0")));
-            mirror.learn(Lesson::Outcome { id, outcome: Outcome::Minted, life: Some(3600) });
+            mirror.learn(Lesson::Outcome { id, outcome: zoho_api::Outcome::Minted, life: Some(3600) });
         }
         let known = mirror.look(false, now);
         // The backup is from after the first attempt.
