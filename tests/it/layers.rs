@@ -12,8 +12,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("crates/client", &["zoho-api", "zoho-core"]),
     (".", &["zoho-api", "zoho-core", "zoho-client"]),
     ("crates/kubectl-zoho", &["zoho-api", "zoho-core", "zoho-client"]),
+    ("crates/cluster-programs", &[]),
     ("crates/simulator", &["zoho-api", "zoho-core"]),
-    ("crates/testkit", &["zoho-api", "zoho-core", "zoho-simulator"]),
+    ("crates/testkit", &["cluster-programs", "zoho-api", "zoho-core", "zoho-simulator"]),
     ("xtask", &["zoho-api", "kubectl-zoho"]),
 ];
 
