@@ -94,7 +94,7 @@ fn a_run_of_the_tests_ends_with_the_slowest_and_what_was_left_out() {
     let said = text(&output);
     let end = said.split("The ten slowest tests:\n").nth(1).unwrap_or_else(|| panic!("{said}"));
     let slowest: Vec<String> = (2..=11).rev().map(|n| format!("  {n:5}.5 s  part::number_{n}\n")).collect();
-    let expected =
-        slowest.concat() + "Not tested here:\n  the other part: it is not there\ntotal: 13 passed, 1 failed, 1 skipped\n";
+    let expected = slowest.concat()
+        + "Not tested here:\n  the other part: it is not there\ntotal: 13 passed, 1 failed, 1 skipped\n";
     assert_eq!(end, expected);
 }
