@@ -3,7 +3,7 @@
 use super::*;
 use crate::fixtures::{after, issued_ago, now, steady};
 use crate::plan::{Defect, MintReason, Token};
-use zoho_api::DataCenter;
+use zoho_api::{Condition, DataCenter};
 use zoho_api::ZohoMintLedgerSpec;
 use zoho_api::names::ObjectName;
 
