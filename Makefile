@@ -48,7 +48,7 @@ deny: need-cargo ## Licences, sources and advisories of the dependencies, by car
 	@tests/deny
 
 test: need-cargo need-go ## Every test that needs nothing but this machine
-	@CARGO='$(CARGO)' tests/beside 'control-plane helm' $(CARGO) test $(WITH_TESTING) --no-run
+	@CARGO='$(CARGO)' tests/beside 'control-plane helm' $(CARGO) build $(WITH_TESTING) --all-targets
 	@tests/run $(CARGO) test $(WITH_TESTING)
 
 test-long: need-cargo need-go ## The tests that take minutes, optimised
