@@ -35,11 +35,7 @@ async fn set_back_by(back: i64) {
     let observer = world.observer();
     set_back(&world, back);
     let started = Instant::now();
-    world
-        .zoho
-        .wait_for_posts(2, Duration::from_secs(30))
-        .await
-        .expect("it is renewed, since its expiry says little");
+    world.zoho.wait_for_posts(2, Duration::from_secs(30)).await.expect("it is renewed, since its expiry says little");
     world
         .wait("one", "the new token is stored", |seen| {
             seen.status
