@@ -18,7 +18,7 @@ use url::Url;
 
 use crate::flags::{Flags, SecretAccess};
 use crate::serve::clients::LARGEST_OFFSET;
-use zoho_api::{GROUP, Reason, Time, ZohoCredential};
+use zoho_api::{GROUP, Time, ZohoCredential};
 use zoho_client::calls::call;
 use zoho_client::clock::Clock;
 use zoho_client::transport::Transport;
@@ -209,15 +209,10 @@ async fn issuers(flags: &Flags, client: &Client, transport: &Transport) -> Vec<F
         findings.push(match transport.reach(&host).await {
             Ok(status) => Finding { topic, seen: format!("{host} answers ({status})"), remedy: None },
             Err((failed, innermost)) => {
-                let remedy = match (&failed.cause, failed.reason) {
-                    (Some(cause), _) => cause.sentence("it"),
-                    (None, Reason::UpstreamTimeout) => {
-                        "it does not answer in time; let this pod's traffic out to it, or set HTTPS_PROXY (chart: proxy)".into()
-                    }
-                    (None, _) => {
-                        "it cannot be reached; look at DNS, at network policies and at HTTPS_PROXY (chart: proxy)".into()
-                    }
-                };
+                let remedy = failed.cause.as_ref().map_or_else(
+                    || "it does not answer in time; let this pod's traffic out to it, or set HTTPS_PROXY (chart: proxy)".into(),
+                    |cause| cause.sentence("it"),
+                );
                 Finding { topic, seen: format!("{host} ({innermost})"), remedy: Some(remedy) }
             }
         });

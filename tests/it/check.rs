@@ -64,7 +64,7 @@ async fn each_thing_that_is_missing_is_named_with_what_to_do() {
     ] {
         assert!(text.lines().any(|found| found.starts_with(line)), "{line} is not in\n{text}");
     }
-    assert!(text.contains("look at DNS, at network policies and at HTTPS_PROXY"), "{text}");
+    assert!(text.contains("whether firewalls and network policies let this pod's traffic out to it"), "{text}");
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ fn rows() -> Vec<Row> {
             "two-lines",
             Some(vec![("client_id", "1000.A\n1000.B"), secret, refresh]),
             "SourceSecretInvalid",
-            "not printable ASCII",
+            "client_id that has white space in it",
         ),
     ]
 }

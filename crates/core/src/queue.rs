@@ -94,6 +94,17 @@ impl Queue {
         }
     }
 
+    /// The wall clock was set back: due times and pauses were meant for another time, so everything is looked at now.
+    pub fn clock_was_set_back(&mut self, now: Time) {
+        let waiting: Vec<ObjectName> = self.due.iter().map(|(_, key)| key.clone()).collect();
+        for slot in self.slots.values_mut() {
+            slot.not_before = None;
+            // One that is running is looked at once more when it is over.
+            slot.due = Some(now);
+        }
+        self.due = waiting.into_iter().map(|key| (now, key)).collect();
+    }
+
     /// When the next object is due.
     pub fn next_due(&self) -> Option<Time> {
         self.due.first().map(|(at, _)| *at)
@@ -105,9 +116,58 @@ impl Queue {
     }
 }
 
+/// Compares the wall clock with the steady one, to notice when it is set back.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClockWatch {
+    last: Option<(Time, Duration)>,
+}
+
+impl ClockWatch {
+    /// The clock is corrected in small steps all the time; these change nothing that matters.
+    const TOLERANCE: Duration = Duration::from_secs(5);
+
+    /// Was the wall clock set back since the last look? `steady` is the time since some fixed moment, which no step shows in.
+    pub fn was_set_back(&mut self, now: Time, steady: Duration) -> bool {
+        let last = self.last.replace((now, steady));
+        last.is_some_and(|(then, before)| now + Self::TOLERANCE < then + steady.saturating_sub(before))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clock_that_is_set_back_is_noticed_once_and_a_drift_is_not() {
+        let mut watch = ClockWatch::default();
+        let look = |watch: &mut ClockWatch, wall: i64, steady: u64| {
+            watch.was_set_back(Time::from_unix(100_000 + wall), Duration::from_secs(steady))
+        };
+        assert!(!look(&mut watch, 0, 1000));
+        assert!(!look(&mut watch, 3, 1003));
+        assert!(!look(&mut watch, 2, 1006), "four seconds are a correction");
+        assert!(look(&mut watch, -600, 1009));
+        assert!(!look(&mut watch, -597, 1012), "noticed once");
+        assert!(!look(&mut watch, 7200, 1015), "forward is another matter: what is due then is due");
+        assert!(!look(&mut watch, 7200 + 28_800, 1015 + 28_800), "a suspended machine");
+    }
+
+    #[test]
+    fn clock_that_is_set_back_makes_everything_due_whatever_it_waited_for() {
+        let mut queue = Queue::default();
+        queue.add(key("waits"), at(3600));
+        queue.add(key("fails"), at(0));
+        queue.add(key("runs"), at(0));
+        assert_eq!(queue.take(at(0)), Some(key("fails")));
+        queue.fail(&key("fails"), at(0));
+        assert_eq!(queue.take(at(0)), Some(key("runs")));
+        queue.clock_was_set_back(at(-7200));
+        let mut due: Vec<_> = std::iter::from_fn(|| queue.take(at(-7200))).collect();
+        due.sort();
+        assert_eq!(due, [key("fails"), key("waits")]);
+        queue.finish(&key("runs"), Some(at(3600)));
+        assert_eq!(queue.take(at(-7200)), Some(key("runs")), "once more, when its pass is over");
+    }
 
     fn key(name: &str) -> ObjectName {
         ObjectName::new("ns", name)

@@ -1,6 +1,7 @@
 //! Zoho's endpoints over HTTP: reads requests, waits where a script says so, writes replies. Decides nothing.
 
 use std::convert::Infallible;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use axum::extract::{ConnectInfo, FromRequest, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures::stream;
 use tokio::time::sleep;
 
@@ -211,7 +214,14 @@ fn empty_response(page: Page) -> (Response, Vec<u8>) {
             response.headers_mut().append(name, value);
         }
     }
-    (response, page.body)
+    if !page.gzip {
+        return (response, page.body);
+    }
+    response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    // Into memory: it cannot fail, and if it did, nothing would be sent.
+    let packed = encoder.write_all(&page.body).and_then(|()| encoder.finish()).unwrap_or_default();
+    (response, packed)
 }
 
 fn drip(page: Page, every: Duration) -> Response {

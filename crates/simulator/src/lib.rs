@@ -52,6 +52,7 @@ use self::script::{Script, Target};
 pub use self::shared::Clock;
 use self::shared::Shared;
 use self::state::{Settings, Zoho};
+pub use self::tls::Certificate;
 use self::wire::{CuttableListener, Line};
 
 /// How to start a [`Simulator`].
@@ -67,6 +68,8 @@ pub struct SimulatorConfig {
     pub clock: Clock,
     /// Serve HTTPS, with a certificate for these host names and addresses made on the spot. Default: plain HTTP.
     pub tls_names: Vec<String>,
+    /// Which certificate, where it serves HTTPS. Default: one that an authority signed.
+    pub certificate: Certificate,
 }
 
 impl Default for SimulatorConfig {
@@ -77,6 +80,7 @@ impl Default for SimulatorConfig {
             latency: Duration::ZERO,
             clock: shared::system_clock(),
             tls_names: Vec::new(),
+            certificate: Certificate::default(),
         }
     }
 }
@@ -129,7 +133,8 @@ impl Simulator {
         getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
         let zoho = Zoho::new(config.settings, seed);
         let shared = Arc::new(Shared::new(zoho, config.clock, config.latency));
-        let tls = if config.tls_names.is_empty() { None } else { Some(tls::make(config.tls_names)?) };
+        let tls =
+            if config.tls_names.is_empty() { None } else { Some(tls::make(config.certificate, config.tls_names)?) };
         let (acceptor, ca_pem) = tls.map(|tls| (tls.acceptor, tls.ca_pem)).unzip();
 
         let listener = std::net::TcpListener::bind(config.listen)?;

@@ -24,12 +24,15 @@ pub struct Page {
     /// The body. In JSON it is a string, so bytes that are not UTF-8 can only be set from Rust.
     #[serde(default, with = "text")]
     pub body: Vec<u8>,
+    /// Sends the body compressed, whether the client takes that or not.
+    #[serde(default)]
+    pub gzip: bool,
 }
 
 impl Page {
     /// A page with `application/json;charset=UTF-8`, the content type of Zoho's own replies.
     pub fn json(code: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { code, content_type: json_type(), headers: Vec::new(), body: body.into() }
+        Self { code, content_type: json_type(), headers: Vec::new(), body: body.into(), gzip: false }
     }
 
     /// A page with `text/html;charset=UTF-8`, as proxies and firewalls send.
@@ -44,17 +47,29 @@ impl Page {
         self
     }
 
-    /// Replaces the words of `values` in the body. A body that is not UTF-8 stays as it is.
+    /// The same page, compressed.
+    #[must_use]
+    pub fn gzipped(mut self) -> Self {
+        self.gzip = true;
+        self
+    }
+
+    /// Replaces the words of `values` in the body.
     pub(super) fn fill(mut self, values: &[(&str, &str)]) -> Self {
-        if !self.body.contains(&b'$') {
-            return self;
-        }
-        if let Ok(text) = std::str::from_utf8(&self.body) {
-            let filled = values.iter().fold(text.to_owned(), |text, (word, value)| text.replace(word, value));
-            self.body = filled.into_bytes();
+        for (word, value) in values {
+            let mut from = 0;
+            while let Some(at) = find(&self.body[from..], word.as_bytes()) {
+                let start = from + at;
+                self.body.splice(start..start + word.len(), value.bytes());
+                from = start + value.len();
+            }
         }
         self
     }
+}
+
+fn find(bytes: &[u8], word: &[u8]) -> Option<usize> {
+    bytes.windows(word.len()).position(|window| window == word)
 }
 
 /// What one request is answered with.

@@ -121,6 +121,33 @@ spec:
 }
 
 #[tokio::test]
+async fn limits_are_those_of_the_operator_that_runs() {
+    let world = World::new("doctor-limits").await;
+    let operator = world.operator_with(&["--max-attempts-per-10m", "4", "--max-live-tokens", "3"]);
+    operator.synced().await;
+    let person = Person::of(&world);
+    world.good_source("source").await;
+    world.credential("one", "source", json!({})).await;
+    world.wait_ready("one").await;
+    let ran = person.zoho(&["describe", "one"]).await.ok();
+    assert!(ran.stdout.contains("1 of 4 requests in ten minutes, 1 of 3 tokens may be alive"), "{}", ran.stdout);
+}
+
+#[tokio::test]
+async fn cluster_on_this_machine_is_reached_whatever_the_proxies_say() {
+    let world = World::new("doctor-proxy").await;
+    let person = Person::of(&world);
+    world.good_source("source").await;
+    world.credential("one", "source", json!({})).await;
+    for exceptions in ["", ",", "corp.example,", ",127.0.0.1,,", "not a list; at all"] {
+        let mut command = person.command(&["get"]);
+        command.env("HTTPS_PROXY", "http://127.0.0.1:1").env("NO_PROXY", exceptions);
+        let ran = person.end_of(command.spawn().expect("kubectl starts")).await.ok();
+        assert!(ran.stdout.contains("one"), "{exceptions}: {}", ran.stdout);
+    }
+}
+
+#[tokio::test]
 async fn absent_operator_is_noticed() {
     let world = World::new("doctor-absent").await;
     let person = Person::of(&world);

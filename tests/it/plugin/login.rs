@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
 use serde_json::{Value, json};
 use zoho_simulator::grants::Client;
+use zoho_simulator::script::{Page, Reply, Target};
 
 use super::{Person, SCOPE};
 use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World, text};
@@ -79,6 +80,115 @@ async fn refused_login_says_what_it_was_and_stores_nothing() {
     assert!(world.secret("patch-oauth").await.is_none());
     assert!(world.credentials().get_opt("patch").await.expect("an answer").is_none());
     assert_eq!(world.zoho.granted(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn pasted_address_and_quotes_are_taken_apart() {
+    let world = World::new("login-pasted").await;
+    let person = Person::of(&world);
+    let quoted = [CLIENT_ID, CLIENT_SECRET].map(|value| format!("\"{value}\""));
+    let server = world.zoho.url();
+    let forms: [&dyn Fn(&str) -> String; 4] = [
+        &|code| format!("  '{code}'"),
+        &|code| format!("\u{feff}\"{code}\"\r"),
+        &|code| format!("?location=us&code={code}&accounts-server={server}"),
+        &|code| format!("\u{201c}code={code}\u{201d}"),
+    ];
+    for (number, form) in forms.into_iter().enumerate() {
+        let args = ["login", &format!("patch-{number}"), "--data-center", "US", "--timeout", "0s"];
+        let pasted = form(&person.code());
+        let ran = person.zoho_with(&args, &[&quoted[0], &quoted[1], &pasted]).await.ok();
+        assert!(ran.stderr.contains("is made."), "{}", ran.stderr);
+        let source = world.secret(&format!("patch-{number}-oauth")).await.expect("the source");
+        assert_eq!(text(&source, "client_id"), CLIENT_ID);
+        assert_eq!(text(&source, "client_secret"), CLIENT_SECRET);
+        assert_eq!(text(&source, "refresh_token"), world.zoho.granted()[number]);
+    }
+    // A whole address brings the redirect URI along, which has to be sent with the code again.
+    let code = person.code();
+    let address = format!("http://localhost/callback?state=x&code={code}&location=us&accounts-server={server}");
+    world.zoho.script(Target::Token, Reply::error("invalid_redirect_uri"));
+    let ran = person.zoho_with(&LOGIN, &[CLIENT_ID, CLIENT_SECRET, &address]).await.failed();
+    assert!(ran.stderr.contains("Client: its redirect URI is not the one that was sent"), "{}", ran.stderr);
+    // What is no code is told before anything is sent.
+    let posts = world.zoho.stats().token.posts;
+    for (pasted, says) in [
+        ("http://localhost/callback?error=access_denied", "no code but an error (access_denied)"),
+        ("http://localhost/callback", "has no code in it"),
+        ("https://localhost/?accounts-server=https://accounts.evil.example&code=1000.x", "not on the list"),
+        ("1000.a b", "it has white space in it"),
+        ("replace-with-your-code", "it is the placeholder of an example"),
+    ] {
+        let ran = person.zoho_with(&LOGIN, &[CLIENT_ID, CLIENT_SECRET, pasted]).await;
+        assert!(ran.code != Some(0) && ran.stderr.contains(says), "{pasted}: {}", ran.stderr);
+    }
+    assert_eq!(world.zoho.stats().token.posts, posts, "nothing was sent");
+}
+
+#[tokio::test]
+async fn replies_are_read_as_the_operator_reads_them() {
+    let world = World::new("login-replies").await;
+    let person = Person::of(&world);
+    let args = ["login", "patch", "--data-center", "US", "--timeout", "0s"];
+    let failing = [
+        (Page::json(200, r#"{"error":"INVALID_CODE"}"#), "Code: Zoho does not take it."),
+        (
+            Page::json(200, &b"\xef\xbb\xbf{\"error\":{\"code\":\"invalid_client\"}}"[..]),
+            "does not know this client id",
+        ),
+        (Page::html(307, "").with_header("Location", "https://accounts.zoho.in/x"), "set spec.dataCenter to IN"),
+    ];
+    for (page, says) in failing {
+        world.zoho.script(Target::Token, Reply::Status(page));
+        let ran = person.zoho_with(&args, &[CLIENT_ID, CLIENT_SECRET, &person.code()]).await.failed();
+        assert!(ran.stderr.contains(says) && !ran.stderr.contains("cannot be reached"), "{says}: {}", ran.stderr);
+    }
+    // A byte order mark before the reply loses neither the code nor the refresh token.
+    let body = b"\xef\xbb\xbf{\"access_token\":\"1000.x\",\"refresh_token\":\"1000.came0after0the0mark\"}";
+    world.confide("1000.came0after0the0mark");
+    world.zoho.script(Target::Token, Reply::Status(Page::json(200, &body[..]).gzipped()));
+    person.zoho_with(&args, &[CLIENT_ID, CLIENT_SECRET, &person.code()]).await.ok();
+    let source = world.secret("patch-oauth").await.expect("the source");
+    assert_eq!(text(&source, "refresh_token"), "1000.came0after0the0mark");
+}
+
+#[tokio::test]
+async fn dry_run_refuses_what_the_real_run_would_refuse() {
+    let world = World::new("login-dry-refused").await;
+    let person = Person::of(&world);
+    world.good_source("foreign").await;
+    world.credential("there", "foreign", json!({ "dataCenter": "EU" })).await;
+    let bad_secret = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(bad_secret.path(), "two words\n").expect("written");
+    let bad_secret = bad_secret.path().to_str().expect("text");
+    let table: [(&[&str], &str); 7] = [
+        (&["patch", "--secret", "foreign"], "was not made by kubectl zoho"),
+        (&["there"], "logs in at data center EU, not at data center US"),
+        (&["Not_A_Name"], "Invalid value"),
+        (&["patch", "-n", "nowhere"], "namespace nowhere does not exist"),
+        (&["patch", "--client-secret-file", bad_secret], "it has white space in it"),
+        (&["patch", "--client-secret-file", "/nowhere"], "/nowhere"),
+        (&["patch", "--client-id", "replace-with-your-client-id"], "it is the placeholder of an example"),
+    ];
+    for (more, says) in table {
+        let real = [&["login"], more, &["--data-center", "US"]].concat();
+        let dry = [&real[..], &["--dry-run"]].concat();
+        let code = person.code();
+        let really = person.zoho_with(&real, &[CLIENT_ID, CLIENT_SECRET, &code]).await;
+        let dryly = person.zoho(&dry).await;
+        assert!(dryly.stderr.contains(says), "{more:?}: {}", dryly.stderr);
+        assert_eq!(
+            (dryly.code, dryly.stdout.as_str()),
+            (really.code, ""),
+            "{more:?}: {} {}",
+            really.stderr,
+            dryly.stderr
+        );
+    }
+    assert_eq!(world.zoho.stats().token.posts, 0, "neither sends anything");
+    world.credential("ours", "ours-oauth", json!({})).await;
+    let ran = person.zoho(&["login", "ours", "--data-center", "US", "--dry-run"]).await.ok();
+    assert!(ran.stdout.contains("name: ours-oauth") && !ran.stdout.contains("ZohoCredential"), "{}", ran.stdout);
 }
 
 #[tokio::test]

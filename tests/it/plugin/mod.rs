@@ -23,7 +23,7 @@ use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World};
 pub(super) const SCOPE: &str = "PatchManagerPlusCloud.Common.READ,PatchManagerPlusCloud.PatchMgmt.READ";
 
 /// A person at a shell, in the namespace of a world.
-pub(super) struct Person<'a> {
+pub(crate) struct Person<'a> {
     pub(super) world: &'a World,
     home: tempfile::TempDir,
     /// Everything that the plugin said to him, but for what he asked it to print.
@@ -32,10 +32,10 @@ pub(super) struct Person<'a> {
 
 /// What a command came to.
 #[derive(Debug)]
-pub(super) struct Ran {
-    pub(super) code: Option<i32>,
-    pub(super) stdout: String,
-    pub(super) stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ran {
@@ -66,7 +66,7 @@ impl From<Output> for Ran {
 }
 
 impl<'a> Person<'a> {
-    pub(super) fn of(world: &'a World) -> Self {
+    pub(crate) fn of(world: &'a World) -> Self {
         let home = tempfile::tempdir().expect("a folder");
         // What desktops have: here it writes down what it is to open.
         let browser = home.path().join("xdg-open");
@@ -114,7 +114,7 @@ impl<'a> Person<'a> {
     }
 
     /// Runs a command to its end.
-    pub(super) async fn zoho(&self, args: &[&str]) -> Ran {
+    pub(crate) async fn zoho(&self, args: &[&str]) -> Ran {
         self.zoho_with(args, &[]).await
     }
 

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use jiff::SignedDuration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -96,12 +97,17 @@ impl World {
 
     /// Starts an operator for this world's namespace, logging everything.
     pub(crate) fn operator_with(&self, args: &[&str]) -> Operator {
-        self.spawn(args, &self.clock(), &self.cluster.operator_kubeconfig_path())
+        self.operator_in(args, &[])
+    }
+
+    /// Starts an operator in another environment.
+    pub(crate) fn operator_in(&self, args: &[&str], variables: &[(&str, &str)]) -> Operator {
+        self.spawn(args, &self.clock(), &self.cluster.operator_kubeconfig_path(), variables)
     }
 
     /// Starts an operator under somebody else's rights.
     pub(crate) fn operator_as(&self, args: &[&str], kubeconfig: &str) -> Operator {
-        self.spawn(args, &self.clock(), Path::new(kubeconfig))
+        self.spawn(args, &self.clock(), Path::new(kubeconfig), &[])
     }
 
     /// Starts a proxy before the API server, for operators of [`Self::operator_behind`].
@@ -111,7 +117,7 @@ impl World {
 
     /// Starts an operator that reaches the API server through a proxy.
     pub(crate) fn operator_behind(&self, proxy: &FaultProxy, args: &[&str]) -> Operator {
-        self.spawn(args, &self.clock(), &proxy.kubeconfig())
+        self.spawn(args, &self.clock(), &proxy.kubeconfig(), &[])
     }
 
     /// Starts to look at the targets in this world's namespace.
@@ -123,10 +129,10 @@ impl World {
     pub(crate) fn operator_ahead(&self, args: &[&str], seconds: i64) -> Operator {
         let clock = self.folder.path().join(format!("clock-{seconds}"));
         std::fs::write(&clock, seconds.to_string()).expect("the clock is written");
-        self.spawn(args, &clock, &self.cluster.operator_kubeconfig_path())
+        self.spawn(args, &clock, &self.cluster.operator_kubeconfig_path(), &[])
     }
 
-    fn spawn(&self, args: &[&str], clock: &Path, kubeconfig: &Path) -> Operator {
+    fn spawn(&self, args: &[&str], clock: &Path, kubeconfig: &Path, variables: &[(&str, &str)]) -> Operator {
         let number = std::fs::read_dir(self.folder.path()).expect("the folder").count();
         let log = self.folder.path().join(format!("operator-{number}.log"));
         let file = File::create(&log).expect("a log");
@@ -144,6 +150,7 @@ impl World {
             .env("KUBECONFIG", kubeconfig)
             .env("ZOHO_OPERATOR_CLOCK_OFFSET_FILE", clock)
             .env("HOSTNAME", format!("operator-{number}"))
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("the log"))
             .stderr(file);
@@ -160,6 +167,15 @@ impl World {
 
     pub(crate) fn ledgers(&self) -> Api<ZohoMintLedger> {
         Api::namespaced(self.client.clone(), &self.operator_namespace)
+    }
+
+    /// The Events about a credential: reason and note.
+    pub(crate) async fn events_of(&self, name: &str) -> Vec<String> {
+        let events = Api::<Event>::namespaced(self.client.clone(), &self.namespace);
+        let events = events.list(&ListParams::default()).await.expect("Events can be listed").items;
+        let is_about = |event: &Event| event.regarding.as_ref().and_then(|about| about.name.as_deref()) == Some(name);
+        let text = |event: Event| format!("{} {}", event.reason.unwrap_or_default(), event.note.unwrap_or_default());
+        events.into_iter().filter(is_about).map(text).collect()
     }
 
     /// Creates or replaces a source Secret.

@@ -4,7 +4,7 @@
 //! Everything learnt counts at once and goes with the next write; a write that fails loses nothing.
 
 use zoho_api::names::{AttemptId, Holder, ObjectVersion};
-use zoho_api::{Attempt, Outcome, Time, ZohoMintLedgerSpec};
+use zoho_api::{Attempt, Time, ZohoMintLedgerSpec};
 
 use super::Token;
 use super::budget::{self, Answer, Found, Limits, Request};
@@ -107,12 +107,10 @@ impl LedgerMirror {
 
     /// A token whose seal was checked proves what became of its attempt, also where the process that made it is gone.
     pub fn witness(&mut self, token: &Token) {
-        let is_open = |attempt: &Attempt| attempt.id == token.attempt && attempt.outcome.is_none();
         let is_known = |lesson: &Lesson| matches!(lesson, Lesson::Outcome { id, .. } if *id == token.attempt);
-        if self.record().is_some_and(|record| record.attempts.iter().any(is_open)) && !self.lessons.iter().any(is_known)
-        {
-            let life = i32::try_from(token.life.span().as_secs()).ok();
-            self.learn(Lesson::Outcome { id: token.attempt.clone(), outcome: Outcome::Minted, life });
+        let proof = self.record().and_then(|record| record::proof(record, token));
+        if let Some(proof) = proof.filter(|_| !self.lessons.iter().any(is_known)) {
+            self.learn(proof);
         }
     }
 
@@ -236,6 +234,8 @@ fn attempt_id(ledger: &ZohoMintLedgerSpec, random: u32, now: Time) -> AttemptId 
 
 #[cfg(test)]
 mod tests {
+    use zoho_api::Outcome;
+
     use super::*;
     use crate::plan::budget::Need;
 

@@ -1,5 +1,6 @@
 //! What a ledger remembers: the pure edits that reservation, outcome, throttle and verdict make to it.
 
+use super::Token;
 use super::budget::{self, CONFIRM_AFTER, Limits, VERDICTS};
 use zoho_api::names::{AttemptId, InputsDigest};
 use zoho_api::{Attempt, Outcome, Reason, Time, Verdict, ZohoMintLedgerSpec};
@@ -48,6 +49,14 @@ impl Lesson {
             Self::Throttle { .. } | Self::Refusal { .. } => true,
         }
     }
+}
+
+/// What a proven token says of an attempt whose outcome the record does not have.
+pub fn proof(ledger: &ZohoMintLedgerSpec, token: &Token) -> Option<Lesson> {
+    let is_open = |attempt: &&Attempt| attempt.id == token.attempt && attempt.outcome.is_none();
+    let attempt = ledger.attempts.iter().find(is_open)?;
+    let life = i32::try_from(token.life.span().as_secs()).ok();
+    Some(Lesson::Outcome { id: attempt.id.clone(), outcome: Outcome::Minted, life })
 }
 
 /// Writes down a lesson.

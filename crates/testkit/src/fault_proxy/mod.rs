@@ -52,8 +52,8 @@ pub use self::rule::{Action, Answer, FrameAction, Match, Point, Stopped, Window}
 use self::serve::{Shared, lock};
 pub use self::trace::Record;
 use self::trace::Trace;
-use zoho_simulator::tls;
 use zoho_simulator::wire::{CuttableListener, Line};
+use zoho_simulator::{Certificate, tls};
 
 /// `Accept` of a client that wants a list of metadata only, as the operator asks for Secrets.
 pub const METADATA_LIST: &str =
@@ -101,7 +101,7 @@ impl FaultProxy {
             (None, Some(path)) => fs::read(path).context("read the certificate authority")?,
             (None, None) => bail!("the kubeconfig names no certificate authority"),
         };
-        let tls = tls::make(vec!["127.0.0.1".into()]).context("make a certificate")?;
+        let tls = tls::make(Certificate::OfAuthority, vec!["127.0.0.1".into()]).context("make a certificate")?;
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
         let address = listener.local_addr().context("ask for the own address")?;
         cluster.server = Some(format!("https://{address}"));
