@@ -8,26 +8,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::StreamExt as _;
-use kube::core::{NamespaceResourceScope, Resource};
-use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
-use zoho_api::names::{LedgerName, ObjectName};
-use zoho_api::{Time, ZohoCredential};
-use zoho_client::clock;
-use zoho_core::mirror::Scope;
-use zoho_core::queue::{ClockWatch, Queue};
 
-use crate::flags::Flags;
 use crate::lead::{Leadership, Standing};
 use crate::pass::{Context, PassError, reconcile};
 use crate::serve::Health;
 use crate::serve::metrics::PassOutcome;
 use crate::serve::telemetry::SPANS;
-use crate::watch::feed;
+use crate::watch::feed::start_watches;
+use zoho_api::Time;
+use zoho_api::names::{LedgerName, ObjectName};
+use zoho_client::clock;
+use zoho_core::mirror::Scope;
+use zoho_core::queue::{ClockWatch, Queue};
 
 /// The wall clock is compared with the due times at least this often: timers stand still while a machine is suspended.
 const HEARTBEAT: Duration = Duration::from_secs(3);
@@ -54,7 +51,7 @@ pub(crate) async fn run(
     mut leadership: Leadership,
     shutdown: CancellationToken,
 ) -> Ended {
-    let mut listing = feed::start(&context, &health);
+    let mut listing = start_watches(&context, &health);
     let mut served = Served::default();
     let (mut queue, mut clocks) = (Queue::default(), ClockWatch::default());
     let mut passes: JoinSet<Result<Option<Time>, PassError>> = JoinSet::new();
@@ -208,42 +205,4 @@ async fn tidy(context: Arc<Context>) {
         ledgers.delete_if_empty(&name).await;
     }
     context.mints.forget_unused(&in_use, &context.inputs_in_use());
-}
-
-fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
-where
-    K: Resource<Scope = NamespaceResourceScope>,
-    K::DynamicType: Default,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    }
-}
-
-/// Says in one line what is missing where the kinds are not served.
-///
-/// # Errors
-///
-/// No cluster, no permission in any of the namespaces, or no CRDs.
-pub(crate) async fn check_kinds(client: &Client, flags: &Flags) -> anyhow::Result<()> {
-    let namespaces = flags.watch_namespaces.iter().map(|namespace| Some(namespace.as_str()));
-    let scopes: Vec<Option<&str>> = if flags.watch_namespaces.is_empty() { vec![None] } else { namespaces.collect() };
-    let mut outcome = Ok(());
-    for scope in scopes {
-        let params = kube::api::ListParams::default().limit(1);
-        outcome =
-            zoho_client::calls::call(scoped::<ZohoCredential>(client, scope).list_metadata(&params)).await.map(drop);
-        // One that may not be read is tried again later, as long as there is another one.
-        if !matches!(outcome, Err(zoho_client::calls::ApiError::Refused { .. })) {
-            break;
-        }
-    }
-    match outcome {
-        Ok(()) => Ok(()),
-        Err(zoho_client::calls::ApiError::NotFound) => anyhow::bail!(
-            "the CustomResourceDefinitions of zoho-operator.dev are not installed: apply the files of crds/ (kubectl apply --server-side -f crds/), or install the Helm chart with crds.enabled=true"
-        ),
-        Err(error) => Err(anyhow::Error::new(error).context("list zohocredentials")),
-    }
 }

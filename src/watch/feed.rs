@@ -1,29 +1,30 @@
-//! Starts the watches, and takes what they bring into the index and the ledgers.
+//! The watches of an installation: which there are, and where what they bring goes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use kube::core::{DeserializeGuard, Resource as _};
+use kube::core::{DeserializeGuard, Resource};
+use kube::{Api, Client};
 use tokio::sync::watch;
 use zoho_api::names::{LedgerName, ObjectName};
 use zoho_api::{ZohoCredential, ZohoMintLedger};
 use zoho_core::mirror::{Disagreement, Mirror, Scope, Taken, Version, Versioned, number};
 
-use crate::flags::SecretAccess;
+use super::follow::{Sink, Watch, Witness};
+use super::index::{Kind, News, SecretMeta};
+use super::poll::{self, Poll};
+use super::source::OfCluster;
+use crate::flags::{Flags, SecretAccess};
 use crate::pass::Context;
 use crate::serve::Health;
-use crate::watch::follow::{Sink, Watch, Witness};
-use crate::watch::index::{Kind, News, SecretMeta};
-use crate::watch::poll::{self, Poll};
-use crate::watch::source::OfCluster;
 
 /// Each namespace that is served, once everything in it is listed.
 pub(crate) type Listing = FuturesUnordered<BoxFuture<'static, Scope>>;
 
 /// Starts the watches: credentials and Secrets of each namespace that is served, and the ledgers.
-pub(crate) fn start(context: &Arc<Context>, health: &Health) -> Listing {
+pub(crate) fn start_watches(context: &Arc<Context>, health: &Health) -> Listing {
     let by_get = context.flags.secret_access == SecretAccess::Get;
     let scopes: Vec<Scope> = match context.flags.watch_namespaces.as_slice() {
         [] => vec![None],
@@ -121,6 +122,17 @@ impl Sink<SecretMeta> for Indexed {
 
     fn doubt(&mut self) {
         Self::doubt(self);
+    }
+}
+
+fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = kube::core::NamespaceResourceScope>,
+    K::DynamicType: Default,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
     }
 }
 
@@ -267,5 +279,32 @@ fn name_of_watch(kind: &str, namespace: Option<&str>) -> String {
     match namespace {
         Some(namespace) => format!("the list of {kind} in namespace {namespace}"),
         None => format!("the list of {kind}"),
+    }
+}
+
+/// Says in one line what is missing where the kinds are not served.
+///
+/// # Errors
+///
+/// No cluster, no permission in any of the namespaces, or no CRDs.
+pub(crate) async fn check_kinds(client: &Client, flags: &Flags) -> anyhow::Result<()> {
+    let namespaces = flags.watch_namespaces.iter().map(|namespace| Some(namespace.as_str()));
+    let scopes: Vec<Option<&str>> = if flags.watch_namespaces.is_empty() { vec![None] } else { namespaces.collect() };
+    let mut outcome = Ok(());
+    for scope in scopes {
+        let params = kube::api::ListParams::default().limit(1);
+        outcome =
+            zoho_client::calls::call(scoped::<ZohoCredential>(client, scope).list_metadata(&params)).await.map(drop);
+        // One that may not be read is tried again later, as long as there is another one.
+        if !matches!(outcome, Err(zoho_client::calls::ApiError::Refused { .. })) {
+            break;
+        }
+    }
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(zoho_client::calls::ApiError::NotFound) => anyhow::bail!(
+            "the CustomResourceDefinitions of zoho-operator.dev are not installed: apply the files of crds/ (kubectl apply --server-side -f crds/), or install the Helm chart with crds.enabled=true"
+        ),
+        Err(error) => Err(anyhow::Error::new(error).context("list zohocredentials")),
     }
 }

@@ -12,7 +12,6 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("crates/client", &["zoho-api", "zoho-core"]),
     (".", &["zoho-api", "zoho-core", "zoho-client"]),
     ("crates/kubectl-zoho", &["zoho-api", "zoho-core", "zoho-client"]),
-    ("crates/cluster-programs", &[]),
     ("crates/simulator", &["zoho-api", "zoho-core"]),
     ("crates/cluster-programs", &[]),
     ("crates/testkit", &["zoho-api", "zoho-core", "zoho-simulator", "cluster-programs"]),
