@@ -307,12 +307,8 @@ enum Fate {
 
 fn any_step() -> impl Strategy<Value = Step> {
     let fate = || prop_oneof![3 => Just(Fate::Done), 1 => Just(Fate::Lost), 1 => Just(Fate::Unanswered)];
-    let outcome = prop_oneof![
-        Just(Outcome::Minted),
-        Just(Outcome::NotMinted),
-        Just(Outcome::NotSent),
-        Just(Outcome::Unknown)
-    ];
+    let outcome =
+        prop_oneof![Just(Outcome::Minted), Just(Outcome::NotMinted), Just(Outcome::NotSent), Just(Outcome::Unknown)];
     prop_oneof![
         4 => (1u32..900).prop_map(Step::Wait),
         1 => (1u32..9 * 3600).prop_map(Step::SetBack),
