@@ -25,7 +25,7 @@ FUZZ_TARGETS := reply duration template status ledger
 # --target, so that build scripts and macros are not instrumented.
 COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
 
-.PHONY: help build demo check test test-long e2e fuzz crds docs golden dist image clean-cache need-cargo need-go
+.PHONY: help build demo check deny test test-long e2e fuzz crds docs golden dist image clean-cache need-cargo need-go
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ build: need-cargo ## Build the operator as it is released: target/release/zoho-o
 	$(CARGO) build --locked --release --bin zoho-operator
 
 demo: need-cargo need-go ## Show it at work in about a minute (KEEP=1: leave it up; KUBECONFIG=…: in that cluster)
-	@$(CARGO) build $(DEMO)
+	@CARGO='$(CARGO)' tests/beside control-plane $(CARGO) build $(DEMO)
 	@$(CARGO) run --quiet $(DEMO) --bin zoho-demo
 
 check: need-cargo ## Formatting, lints, documentation
@@ -44,8 +44,12 @@ check: need-cargo ## Formatting, lints, documentation
 	$(CARGO) clippy $(WITH_TESTING) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(WITH_TESTING) --no-deps
 
+deny: need-cargo ## Licences, sources and advisories of the dependencies, by cargo-deny where it is installed
+	@tests/deny
+
 test: need-cargo need-go ## Every test that needs nothing but this machine
-	$(CARGO) test $(WITH_TESTING)
+	@CARGO='$(CARGO)' tests/beside 'control-plane helm' $(CARGO) test $(WITH_TESTING) --no-run
+	@tests/run $(CARGO) test $(WITH_TESTING)
 
 test-long: need-cargo need-go ## The tests that take minutes, optimised
 	$(CARGO) test $(WITH_TESTING) --release -- --ignored
@@ -58,7 +62,7 @@ fuzz: need-cargo ## Coverage-guided fuzzing for a minute (FUZZ_SECONDS=… for e
 			-max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=5 -print_final_stats=1 -artifact_prefix=target/fuzz/$$target- target/fuzz/corpus/$$target fuzz/seeds/$$target || exit 1; \
 	done
 
-e2e: ## The image and the chart on a real node, 7 minutes (Linux, root; elsewhere it says why it does nothing)
+e2e: ## The image and the chart on a real node, 7 minutes (Linux, root; elsewhere it names what is missing)
 	tests/e2e/run.sh
 
 crds: need-cargo ## Write crds/ anew after a change of crates/api

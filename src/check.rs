@@ -18,7 +18,7 @@ use url::Url;
 
 use crate::flags::{Flags, SecretAccess};
 use crate::serve::clients::LARGEST_OFFSET;
-use zoho_api::{GROUP, Reason, Time, ZohoCredential};
+use zoho_api::{GROUP, Time, ZohoCredential};
 use zoho_client::calls::call;
 use zoho_client::clock::Clock;
 use zoho_client::transport::Transport;

@@ -1,4 +1,6 @@
 //! `zoho-operator`: flags to log to client to controller to exit code.
+#![doc = ""]
+#![doc = include_str!("../ARCHITECTURE.md")]
 
 mod check;
 mod controller;

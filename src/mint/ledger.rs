@@ -141,6 +141,11 @@ impl Ledgers {
         self.with(name, LedgerMirror::gone);
     }
 
+    /// The cluster's history went back. See [`LedgerMirror::doubt`].
+    pub(crate) fn doubt(&self) {
+        self.lock().values_mut().for_each(|kept| kept.mirror.doubt());
+    }
+
     /// Forgets ledgers that are not stored and that nobody uses.
     pub(crate) fn forget_unused(&self, in_use: &HashSet<LedgerName>) {
         self.lock().retain(|name, kept| kept.mirror.is_stored() || in_use.contains(name));

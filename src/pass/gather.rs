@@ -8,9 +8,11 @@ use kube::{Api, Client};
 use zoho_api::names::{InputsDigest, LedgerName, ObjectName};
 use zoho_api::{ConditionStatus, ConditionType, Reason, Time, ZohoCredential};
 use zoho_client::calls::{ApiError, call};
-use zoho_core::facts::{self, Installation, Readings, SourceSeen, TargetSeen};
+use zoho_core::facts::ownership::SecretSeen;
+use zoho_core::facts::source::SourceSeen;
+use zoho_core::facts::target::{self, TargetSeen};
+use zoho_core::facts::{self, Installation, Readings};
 use zoho_core::memory::Memory;
-use zoho_core::ownership::SecretSeen;
 use zoho_core::plan::verify::{Shown, Verification};
 use zoho_core::plan::{Target, Token};
 use zoho_core::secret::{self, MintedToken};
@@ -101,7 +103,7 @@ impl Gatherer<'_> {
         Ok(readings)
     }
 
-    /// See [`facts::is_ledger_expected`].
+    /// See [`target::is_ledger_expected`].
     pub(super) fn is_ledger_expected(
         &self,
         credential: &ZohoCredential,
@@ -109,7 +111,7 @@ impl Gatherer<'_> {
         inputs: &InputsDigest,
     ) -> bool {
         let seen = self.index.secret(&facts::target_of(credential));
-        facts::is_ledger_expected(credential, target, seen.as_ref(), inputs, &self.installation.hash_key)
+        target::is_ledger_expected(credential, target, seen.as_ref(), inputs, &self.installation.hash_key)
     }
 
     async fn target(

@@ -57,14 +57,17 @@ impl Pass<'_> {
         Ok(is_current)
     }
 
-    /// The same, once for each generation of the object in the life of this process: for what is undone by the next pass
-    /// but should not be done at all, such as writing a target of a former name.
+    /// The same, once for each generation of an object that was there when this process began: a list may be old, what
+    /// the watch after it brings is late by a moment at most. For what should not be done on an old view, such as asking
+    /// for a token with a former source, or writing a target of a former name.
     ///
     /// # Errors
     ///
     /// The object could not be read.
     pub(super) async fn is_confirmed(&mut self) -> Result<bool, PassError> {
-        if self.memory.confirmed.is_some() && self.memory.confirmed == self.credential.metadata.generation {
+        let is_known = self.memory.confirmed.is_some() && self.memory.confirmed == self.credential.metadata.generation;
+        let uid = self.credential.metadata.uid.as_deref().unwrap_or_default();
+        if is_known || self.context.index.was_announced(uid) {
             return Ok(true);
         }
         self.is_current().await

@@ -6,6 +6,7 @@ use zoho_api::names::ObjectVersion;
 use zoho_api::{Reason, Time};
 use zoho_client::apply::{self, Mode};
 use zoho_client::calls::ApiError;
+use zoho_core::facts::target::render;
 use zoho_core::facts::{self, Readings};
 use zoho_core::memory::{REFUSED_FOR, Refused, Seen, Stored};
 use zoho_core::plan::{Defect, Facts, Target, Write, to_store};
@@ -38,7 +39,7 @@ impl Pass<'_> {
         }
         let served = readings.served.as_ref().ok();
         let dummy = secret::dummy_token(now);
-        let dummy = match facts::render(self.credential, &dummy, served, &self.context.installation) {
+        let dummy = match render(self.credential, &dummy, served, &self.context.installation) {
             Ok(dummy) => dummy,
             Err(defect) => return Ok(Effect::Blocked(defect)),
         };
@@ -69,7 +70,7 @@ impl Pass<'_> {
             return Ok(Effect::Blocked(refused));
         }
         let served = readings.served.as_ref().ok();
-        let wanted = match facts::render(self.credential, token, served, &self.context.installation) {
+        let wanted = match render(self.credential, token, served, &self.context.installation) {
             Ok(wanted) => wanted,
             Err(defect) => return Ok(Effect::Blocked(defect)),
         };

@@ -50,7 +50,7 @@ impl Clients {
     ///
     /// No cluster is configured, or not so that a client can be made.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
-        let mut config = cluster::config(None, None)?;
+        let mut config = cluster::config(None, None).context("find a cluster: set KUBECONFIG, or run in a pod")?;
         config.apply_debug_overrides();
         config.default_retry = false;
         let builder = ClientBuilder::try_from(config).context("make a Kubernetes client")?;

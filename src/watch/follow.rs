@@ -9,22 +9,21 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{BoxStream, StreamExt as _};
+use futures::StreamExt as _;
 use kube::api::{ListParams, ObjectList, WatchEvent, WatchParams};
-use kube::core::{NamespaceResourceScope, Resource, Status};
-use kube::{Api, Client};
-use serde::de::DeserializeOwned;
+use kube::core::{Resource, Status};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use zoho_api::names::{ObjectName, ObjectVersion};
-use zoho_client::calls::{ApiError, call};
+use zoho_client::calls::ApiError;
 use zoho_client::clock::Clock;
 use zoho_core::mirror::{Disagreement, OldList, Version, judge, number};
 
 use crate::serve::Health;
 use crate::serve::metrics::Metrics;
 use crate::watch::index::News;
+use crate::watch::source::Source;
 
 /// A page of a list that is not there by then is given up. The API server itself ends a request after a minute.
 pub(crate) const LIST_WITHIN: Duration = Duration::from_secs(60);
@@ -43,19 +42,6 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 /// Objects of a page.
 const PAGE: u32 = 500;
 
-/// Where the objects of one kind come from.
-pub(crate) trait Source<K: Clone>: Send + Sync + 'static {
-    /// A page of a consistent list.
-    fn list(&self, params: &ListParams) -> impl Future<Output = kube::Result<ObjectList<K>>> + Send;
-    /// The changes since a version.
-    fn watch(&self, params: &WatchParams, from: &str) -> impl Future<Output = kube::Result<Events<K>>> + Send;
-    /// `uid/resourceVersion` of an object now, by a consistent read.
-    fn seen(&self, key: &ObjectName) -> impl Future<Output = Result<Option<String>, ApiError>> + Send;
-}
-
-/// What comes on a watch.
-pub(crate) type Events<K> = BoxStream<'static, kube::Result<WatchEvent<K>>>;
-
 /// Who is told of them.
 pub(crate) trait Sink<K>: Send + 'static {
     /// Is a list of this version older than what was told?
@@ -66,57 +52,6 @@ pub(crate) trait Sink<K>: Send + 'static {
     fn disagreements(&self, listed: &HashMap<ObjectName, String>) -> Vec<Disagreement>;
     /// The cluster's history went back: the next list counts whatever its version.
     fn doubt(&mut self);
-}
-
-/// The API server's objects of one namespace, or of all.
-pub(crate) struct OfCluster<K> {
-    client: Client,
-    api: Api<K>,
-}
-
-impl<K> OfCluster<K>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
-{
-    /// Objects of a namespace; `None`: of all.
-    ///
-    /// # Permissions
-    ///
-    /// list, watch and get on the kind.
-    pub(crate) fn new(client: &Client, namespace: Option<&str>) -> Self {
-        let api = match namespace {
-            Some(namespace) => Api::namespaced(client.clone(), namespace),
-            None => Api::all(client.clone()),
-        };
-        Self { client: client.clone(), api }
-    }
-}
-
-impl<K> Source<K> for OfCluster<K>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + DeserializeOwned
-        + std::fmt::Debug
-        + Send
-        + 'static,
-{
-    async fn list(&self, params: &ListParams) -> kube::Result<ObjectList<K>> {
-        self.api.list(params).await
-    }
-
-    async fn watch(&self, params: &WatchParams, from: &str) -> kube::Result<Events<K>> {
-        Ok(self.api.watch(params, from).await?.boxed())
-    }
-
-    async fn seen(&self, key: &ObjectName) -> Result<Option<String>, ApiError> {
-        let api = Api::<K>::namespaced(self.client.clone(), &key.namespace);
-        match call(api.get(&key.name)).await {
-            Ok(object) => Ok(Some(ObjectVersion::of(object.meta()).to_string())),
-            Err(ApiError::NotFound) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
 }
 
 /// Who is told how a watch does.

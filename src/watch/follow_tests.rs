@@ -11,6 +11,7 @@ use kube::core::watch::{Bookmark, BookmarkMeta};
 use tokio::time::advance;
 
 use super::*;
+use crate::watch::source::Events;
 use zoho_client::clock;
 use zoho_core::mirror::{Mirror, Scope, Taken, Versioned};
 

@@ -12,8 +12,8 @@ use kube::core::{DeserializeGuard, PartialObjectMeta};
 
 use zoho_api::names::ObjectName;
 use zoho_api::{ZohoCredential, keys};
+use zoho_core::facts::ownership::SecretSeen;
 use zoho_core::mirror::{Disagreement, Mirror, Scope, Taken, Version, Versioned, number};
-use zoho_core::ownership::SecretSeen;
 
 /// A credential as the watch told of it.
 #[derive(Clone, Debug)]
@@ -79,6 +79,8 @@ struct Inner {
     secrets: Mirror<SecretSeen>,
     /// Secrets by the uid of their controller.
     by_controller: HashMap<String, BTreeSet<ObjectName>>,
+    /// uids of credentials whose creation a watch brought: what is known of them is from no list.
+    announced: HashSet<String>,
 }
 
 /// See the module.
@@ -110,6 +112,11 @@ impl Index {
         let inner = self.lock();
         let keys = inner.by_controller.get(uid).into_iter().flatten();
         keys.filter_map(|key| Some((key.clone(), inner.secrets.get(key)?.clone()))).collect()
+    }
+
+    /// Did a watch bring the creation of this object? Then what is known of it is not from a list, which may be old.
+    pub(crate) fn was_announced(&self, uid: &str) -> bool {
+        self.lock().announced.contains(uid)
     }
 
     /// All credentials that could be read.
@@ -146,6 +153,9 @@ impl Index {
             News::Changed(credential) => {
                 let seen = CredentialSeen::of(credential);
                 let key = ObjectName::of(seen.meta());
+                if inner.credentials.get(&key).is_none() {
+                    inner.announced.insert(seen.uid().to_owned());
+                }
                 let taken = inner.credentials.changed(scope, &key, seen);
                 inner.relink(key, taken)
             }
@@ -297,6 +307,9 @@ impl Inner {
     /// Keeps the Secrets that credentials name in step with a credential that was taken in, or is gone.
     fn relink(&mut self, key: ObjectName, taken: Taken<CredentialSeen>) -> Concerned {
         let Taken::InPlaceOf(before) = taken else { return Vec::new() };
+        if let Some(before) = before.as_ref().filter(|_| self.credentials.get(&key).is_none()) {
+            self.announced.remove(before.uid());
+        }
         for secret in before.iter().flat_map(|before| before.secrets(&key)) {
             if let Some(names) = self.by_secret.get_mut(&secret) {
                 names.remove(&key);

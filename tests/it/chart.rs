@@ -5,7 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use clap::Parser;
 use serde_json::{Value, json};
 use zoho_api::{ZohoCredential, crd};
 use zoho_core::policy::Policy;

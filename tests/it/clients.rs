@@ -8,18 +8,18 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use zoho_simulator::{Simulator, SimulatorConfig};
 
-use crate::support::{DEADLINE, tell};
+use crate::support::{DEADLINE, untested};
 
 fn client(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/clients").join(name)
 }
 
-/// Is the program there? What cannot be run is not tested, and that is said.
+/// Is the program there? What cannot be run is not tested, and the run's end says so.
 fn is_installed(program: &str, argument: &str) -> bool {
     let there = Command::new(program).arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status();
     let there = there.is_ok_and(|status| status.success());
     if !there {
-        tell(&format!("not tested: there is no {program}"));
+        untested(&format!("the example client for {program}"), &format!("there is no {program}"));
     }
     there
 }

@@ -122,7 +122,8 @@ async fn twenty_objects_in_two_namespaces_cost_one_mint_a_life_and_none_for_a_re
     let world = World::new("sharers").await;
     let other = world.cluster.namespace("sharers-elsewhere").await;
     let elsewhere: Api<ZohoCredential> = Api::namespaced(world.client.clone(), &other);
-    let operator = world.operator_with(&["--watch-namespaces", &other]);
+    let both = format!("{},{other}", world.namespace);
+    let operator = world.operator_with(&["--watch-namespaces", &both]);
     world.good_source("source").await;
     let copy = format!(
         r#"{{ "apiVersion": "v1", "kind": "Secret", "metadata": {{ "name": "source" }}, "stringData": {{ "client_id": "{CLIENT_ID}", "client_secret": "{CLIENT_SECRET}", "refresh_token": "{REFRESH_TOKEN}" }} }}"#
@@ -155,7 +156,7 @@ async fn twenty_objects_in_two_namespaces_cost_one_mint_a_life_and_none_for_a_re
     all_ready().await;
     assert_eq!(world.zoho.stats().token.posts, 2, "one for the renewal of all");
     operator.kill();
-    let restarted = world.operator_with(&["--watch-namespaces", &other]);
+    let restarted = world.operator_with(&["--watch-namespaces", &both]);
     restarted.synced().await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(world.zoho.stats().token.posts, 2, "a restart mints nothing");

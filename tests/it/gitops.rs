@@ -13,7 +13,7 @@ use zoho_simulator::script::{Page, Reply, Script, Target, Times};
 
 use crate::chart::{render, root, yaml_files};
 use crate::support::world::{REFRESH_TOKEN, World, condition, is};
-use crate::support::{cluster, eventually, tell};
+use crate::support::{cluster, eventually, untested};
 
 /// Objects in the situations of the status' truth table, and what Argo CD should say of each.
 struct Gallery(Vec<(&'static str, Value, &'static str)>);
@@ -89,8 +89,7 @@ async fn argo_cd_calls_degraded_only_what_needs_a_person() {
     let script = health_script();
     for (situation, object, expected) in &gallery.0 {
         let Some(found) = lua(&script, object) else {
-            tell("NOT TESTED: lua is missing (on Debian: apt-get install lua5.4)");
-            return;
+            return untested("the health check for Argo CD", "there is no Lua (Debian: apt-get install lua5.4)");
         };
         let (status, message) = found.split_once('\n').expect("status and message");
         assert_eq!(status, *expected, "{situation}: {object:#}");

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::chart::{CHART, render, root};
-use crate::support::{cluster, tell};
+use crate::support::{cluster, untested};
 
 /// The operator's metrics and, for histograms, what is asked of them.
 const METRICS: &[&str] = &[
@@ -113,7 +113,7 @@ async fn the_budget_that_is_low_follows_the_limit() {
     }
 }
 
-/// Runs promtool in a folder. Where there is none the test says so and ends.
+/// Runs promtool in a folder, where there is one.
 fn promtool(folder: &Path, arguments: &[&str]) {
     match Command::new("promtool").args(arguments).current_dir(folder).output() {
         Ok(output) => assert!(
@@ -123,7 +123,8 @@ fn promtool(folder: &Path, arguments: &[&str]) {
             String::from_utf8_lossy(&output.stderr)
         ),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            tell("NOT TESTED: promtool is missing (on Debian: apt-get install prometheus)");
+            let what = format!("promtool {}", arguments.join(" "));
+            untested(&what, "there is no promtool (Debian: apt-get install prometheus)");
         }
         Err(error) => panic!("promtool: {error}"),
     }

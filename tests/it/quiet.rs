@@ -47,7 +47,7 @@ async fn wait_for_calls(world: &World, since: usize, count: usize) -> Vec<String
 }
 
 #[tokio::test]
-async fn new_credential_costs_seven_calls_renewal_five_and_quiet_none() {
+async fn new_credential_costs_six_calls_renewal_four_and_quiet_none() {
     let world = World::new("calls").await;
     let operator = world.operator();
     operator.synced().await;
@@ -55,12 +55,11 @@ async fn new_credential_costs_seven_calls_renewal_five_and_quiet_none() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     world.credential("one", "source", json!({})).await;
     let seen = world.wait_ready("one").await;
-    let created = wait_for_calls(&world, 0, 7).await;
+    let created = wait_for_calls(&world, 0, 6).await;
     assert_eq!(
         created,
         [
             "get secrets 200",
-            "get zohocredentials 200",
             "create secrets 201 (dry run)",
             "create zohomintledgers 201",
             "create secrets 201",
@@ -77,21 +76,15 @@ async fn new_credential_costs_seven_calls_renewal_five_and_quiet_none() {
             is_ready(seen) && seen.status.as_ref().and_then(|status| status.expiration_time) > Some(expires)
         })
         .await;
-    let renewed = wait_for_calls(&world, 7, 5).await;
+    let renewed = wait_for_calls(&world, 6, 4).await;
     assert_eq!(
         renewed,
-        [
-            "get secrets 200",
-            "get zohocredentials 200",
-            "update zohomintledgers 200",
-            "patch secrets 200",
-            "patch zohocredentials/status 200"
-        ]
+        ["get secrets 200", "update zohomintledgers 200", "patch secrets 200", "patch zohocredentials/status 200"]
     );
 
     // Two heartbeats in which nothing happens.
     tokio::time::sleep(Duration::from_secs(7)).await;
-    assert_eq!(summary(&calls(&world, 12)), Vec::<String>::new());
+    assert_eq!(summary(&calls(&world, 10)), Vec::<String>::new());
     assert_eq!(world.zoho.stats().token.posts, 2);
 }
 

@@ -22,7 +22,7 @@ fn last_words(output: &Output) -> String {
 fn bad_flag_says_what_is_wanted() {
     for (arguments, expected) in [
         (["--accounts-url", "EU=http://gateway.example"], "only https, or http on loopback"),
-        (["--accounts-url", "XX=https://gateway.example"], "is no data center; known are US EU"),
+        (["--accounts-url", "XX=https://gateway.example"], "is not a data center; known are US EU"),
         (["--max-live-tokens", "11"], "11 is not in 1..=10"),
         (["--labels", "team"], "want KEY=VALUE"),
         (["--log-level", "loud"], "invalid value 'loud'"),

@@ -4,6 +4,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use zoho_api::{ConditionStatus, ConditionType};
 use zoho_simulator::script::{Page, Reply, Script, Target};
@@ -191,7 +192,7 @@ async fn refusal_that_is_not_understood_is_final_and_the_password_is_never_sent_
         operator.synced().await;
         tokio::time::sleep(Duration::from_secs(4)).await;
         assert_eq!(visits(), before, "not again");
-        world.credentials().delete(&name, &Default::default()).await.expect("deleted");
+        world.credentials().delete(&name, &DeleteParams::default()).await.expect("deleted");
         world.zoho.clear_scripts();
     }
 }
@@ -230,6 +231,8 @@ async fn proxy_is_for_zoho_and_not_for_a_cluster_on_this_machine_and_is_named_wh
     let said = message(&seen, ConditionType::Renewable);
     assert!(said.contains(&format!("because of the proxy: {dead} does not answer")), "{said}");
     operator.kill();
+    // Past any wait: the operator may have been killed in the middle of an attempt.
+    world.advance(121);
     let _operator =
         world.operator_in(&args, &[("HTTPS_PROXY", &proxy), ("NO_PROXY", ",127.0.0.1, "), ("no_proxy", "")]);
     world.wait_ready("one").await;
@@ -265,7 +268,7 @@ async fn value_that_cannot_be_right_is_refused_in_doctors_words_before_anything_
     }
     for (name, _, says) in BAD_VALUES {
         let seen = world.wait_for_reason(name, "SourceSecretInvalid").await;
-        let said = message(&seen, ConditionType::Renewable).to_owned();
+        let said = message(&seen, ConditionType::Renewable).clone();
         assert!(said.contains(&format!("has a key refresh_token that {says}")), "{name}: {said}");
         let words = said.split_once(" that ").and_then(|(_, rest)| rest.split_once(". Correct")).expect("the words").0;
         let ran = person.zoho(&["doctor", name, "-o", "json"]).await;

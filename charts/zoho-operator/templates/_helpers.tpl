@@ -85,7 +85,7 @@ What the operator may do with users' objects. The same rules stand in one Cluste
 of watchNamespaces.
 */}}
 {{- define "zoho-operator.rules" -}}
-# What to keep valid. get: the object as it is now, before a token is asked for.
+# What to keep valid. get: the object itself, read once more before a token is asked for.
 - apiGroups: [zoho-operator.dev]
   resources: [zohocredentials]
   verbs: [get, list, watch]

@@ -28,7 +28,7 @@ pub fn config(file: Option<&Path>, context: Option<&str>) -> anyhow::Result<kube
             Ok(kubeconfig) => kubeconfig,
             Err(KubeconfigError::FindPath | KubeconfigError::ReadConfig(..)) if context.is_none() => {
                 return kube::Config::incluster()
-                    .context("find a cluster: there is no kubeconfig (KUBECONFIG), and this is not a pod");
+                    .context("there is no kubeconfig (KUBECONFIG, --kubeconfig), and this is not a pod");
             }
             Err(error) => return Err(error).context("read the kubeconfig"),
         },

@@ -28,23 +28,30 @@ pub(crate) fn certificates(files: &[PathBuf], pems: &[Vec<u8>]) -> anyhow::Resul
     Ok(certificates)
 }
 
-/// How to speak TLS. `servers`: hosts whose own certificate is taken where it is one of `given`, whatever it says of
-/// names and authorities.
+/// Who is trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// Who has a certificate of an authority: of the system, or of those that were given.
+    Authorities,
+    /// Also who shows one of the certificates that were given as its own, whatever that says of names and authorities.
+    /// For listed servers only.
+    OwnCertificates,
+}
+
+/// How to speak TLS.
 ///
 /// # Errors
 ///
 /// A certificate that cannot be read, or none at all to trust.
-pub(crate) fn config(
-    given: &[CertificateDer<'static>],
-    servers: &[ServerName<'static>],
-) -> anyhow::Result<ClientConfig> {
+pub(crate) fn config(given: &[CertificateDer<'static>], trust: Trust) -> anyhow::Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let usual = rustls_platform_verifier::Verifier::new_with_extra_roots(given.iter().cloned(), provider.clone())
         .context("gather the certificates to trust")?;
-    let verifier: Arc<dyn ServerCertVerifier> = if servers.is_empty() || given.is_empty() {
-        Arc::new(usual)
-    } else {
-        Arc::new(OwnCertificates::new(Arc::new(usual), given, servers, &provider)?)
+    let verifier: Arc<dyn ServerCertVerifier> = match trust {
+        Trust::OwnCertificates if !given.is_empty() => {
+            Arc::new(OwnCertificates::new(Arc::new(usual), given, &provider)?)
+        }
+        Trust::OwnCertificates | Trust::Authorities => Arc::new(usual),
     };
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
@@ -63,7 +70,6 @@ pub(crate) fn server_name(host: &str) -> Option<ServerName<'static>> {
 struct OwnCertificates {
     usual: Arc<dyn ServerCertVerifier>,
     given: Vec<CertificateDer<'static>>,
-    servers: Vec<ServerName<'static>>,
     /// Trusts `given` only. It looks at the dates before anything else.
     dates: Arc<WebPkiServerVerifier>,
 }
@@ -72,7 +78,6 @@ impl OwnCertificates {
     fn new(
         usual: Arc<dyn ServerCertVerifier>,
         given: &[CertificateDer<'static>],
-        servers: &[ServerName<'static>],
         provider: &Arc<CryptoProvider>,
     ) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
@@ -80,7 +85,7 @@ impl OwnCertificates {
             roots.add(certificate.clone()).context("read a certificate of --ca-file")?;
         }
         let dates = WebPkiServerVerifier::builder_with_provider(roots.into(), provider.clone()).build()?;
-        Ok(Self { usual, given: given.to_vec(), servers: servers.to_vec(), dates })
+        Ok(Self { usual, given: given.to_vec(), dates })
     }
 }
 
@@ -93,8 +98,7 @@ impl ServerCertVerifier for OwnCertificates {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let is_its_own =
-            self.servers.contains(&server_name.to_owned()) && self.given.iter().any(|own| own == end_entity);
+        let is_its_own = self.given.iter().any(|own| own == end_entity);
         if !is_its_own {
             return self.usual.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         }

@@ -18,7 +18,8 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::clock::{self, Clock};
-use crate::{failure, tls};
+use crate::failure;
+use crate::tls::{self, Trust};
 use zoho_api::Reason;
 use zoho_core::issuer::TokenRequest;
 use zoho_core::issuer::body;
@@ -60,15 +61,17 @@ struct Current {
 impl Current {
     fn new(ca_files: &[PathBuf], pems: Vec<Vec<u8>>, servers: &[ServerName<'static>]) -> anyhow::Result<Self> {
         let given = tls::certificates(ca_files, &pems)?;
-        let usual = client(tls::config(&given, &[])?)?;
-        let servers = if servers.is_empty() { usual.clone() } else { client(tls::config(&given, servers)?)? };
+        let usual = client(tls::config(&given, Trust::Authorities)?)?;
+        let own = || client(tls::config(&given, Trust::OwnCertificates)?);
+        let servers = if servers.is_empty() { usual.clone() } else { own()? };
         Ok(Self { pems, usual, servers })
     }
 }
 
 impl Transport {
     /// A transport that trusts the system's roots and those of the files. The files are read again before each request,
-    /// so that a mounted `ConfigMap` can change. `servers`: base URLs of listed servers, see [`tls::config`].
+    /// so that a mounted `ConfigMap` can change. `servers`: base URLs of listed servers, which are trusted by their own
+    /// certificates, too, where those stand in the files.
     ///
     /// # Errors
     ///

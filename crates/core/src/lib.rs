@@ -8,7 +8,6 @@ pub mod lease;
 pub mod memory;
 pub mod message;
 pub mod mirror;
-pub mod ownership;
 pub mod plan;
 pub mod policy;
 pub mod queue;

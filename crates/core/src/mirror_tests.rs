@@ -254,7 +254,7 @@ proptest! {
                     // Asked and answered at once, by a server that knows everything.
                     let name_key = key(&name.to_string());
                     let known = mirror.get(&name_key).cloned();
-                    if states[states.len() - 1].1.get(&name).is_none() {
+                    if !states[states.len() - 1].1.contains_key(&name) {
                         mirror.not_found(&name_key, known.as_ref().map(|known| (known.uid(), known.resource_version())));
                     }
                 }

@@ -140,7 +140,8 @@ pub(crate) struct LoginArgs {
     /// Name of the source Secret. Default: the one that the ZohoCredential names, else NAME-oauth.
     #[arg(long, value_name = "NAME")]
     pub secret: Option<String>,
-    /// Print what would be applied, without secrets, and ask for nothing.
+    /// Look whether the cluster would take it, and print what would be applied, without secrets; asks for none and sends
+    /// nothing to Zoho.
     #[arg(long, conflicts_with = "print_secret")]
     pub dry_run: bool,
     /// Print the secrets instead of storing them, for a pipe into vault, kubeseal or sops; refused on a terminal. Needs no
@@ -163,7 +164,7 @@ What is secret is typed at a prompt that does not show it. Where standard input 
 terminal it is read from there, one value a line, in this order:
   client id      without --client-id
   client secret  without --client-secret-file
-  code           without --browser
+  code           without --browser; the whole address that the browser was sent to will do
 
 Examples:
   kubectl zoho login patch-manager --data-center EU --product PatchManagerPlus

@@ -26,7 +26,8 @@ impl Cluster {
     ///
     /// A kubeconfig that is missing or cannot be used.
     pub(crate) fn connect(global: &Global) -> anyhow::Result<Self> {
-        let mut config = cluster::config(global.kubeconfig.as_deref(), global.context.as_deref())?;
+        let mut config =
+            cluster::config(global.kubeconfig.as_deref(), global.context.as_deref()).context("find a cluster")?;
         if let Some(user) = &global.impersonate {
             config.auth_info.impersonate = Some(user.clone());
         }

@@ -16,7 +16,9 @@ use zoho_api::{
     ZohoMintLedgerSpec,
 };
 use zoho_client::calls::{ApiError, call};
-use zoho_core::facts::{renew_request, source_defect, target_by_metadata};
+use zoho_core::facts::renew_request;
+use zoho_core::facts::source::source_defect;
+use zoho_core::facts::target::target_by_metadata;
 use zoho_core::issuer::Issuer;
 use zoho_core::issuer::zoho::TokenService;
 use zoho_core::plan::budget::{self, Found, Limits};

@@ -10,7 +10,7 @@ use super::table::when;
 use super::{Ended, secret_io};
 use zoho_client::calls::{ApiError, call};
 use zoho_client::clock;
-use zoho_core::facts;
+use zoho_core::facts::target::target_by_metadata;
 use zoho_core::plan::Target;
 use zoho_core::secret;
 
@@ -34,7 +34,7 @@ pub(crate) async fn run(global: &Global, args: &TokenArgs, output: &Output) -> a
         Err(ApiError::NotFound) => anyhow::bail!("there is no token yet: Secret {name} does not exist. {look}"),
         Err(error) => return Err(anyhow::Error::new(error).context(format!("read Secret {name}"))),
     };
-    let life = match facts::target_by_metadata(&credential, &target.metadata) {
+    let life = match target_by_metadata(&credential, &target.metadata) {
         Target::Blocked { defect, .. } => anyhow::bail!("{} {look}", defect.message),
         Target::Ours { token: Some(token), .. } => token.life,
         Target::Ours { token: None, .. } | Target::Absent => {

@@ -7,7 +7,6 @@ pub mod fault_proxy;
 pub mod observer;
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 /// A program of this workspace beside the running test's: `zoho-demo`, `kubectl-zoho`.
 ///
@@ -18,21 +17,21 @@ pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test is a program");
     let folder = test.ancestors().nth(2).expect("tests are in a folder of their own below the programs");
     let program = folder.join(name);
-    let built = program.metadata().and_then(|metadata| metadata.modified()).ok();
-    let newest = ["crates", "Cargo.lock"].map(|part| newest(&repository().join(part))).into_iter().max();
     assert!(
-        built.is_some() && built >= newest,
+        is_fresh(&program),
         "{} is missing or older than its sources: run the tests with `cargo test --workspace`, as `make test` does",
         program.display()
     );
     program
 }
 
-/// When a file, or one below a folder, was last changed.
-fn newest(path: &Path) -> SystemTime {
-    let below = std::fs::read_dir(path).into_iter().flatten().flatten();
-    let own = path.metadata().and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-    below.map(|entry| newest(&entry.path())).max().unwrap_or(own)
+/// Is a program newer than every file that cargo says it was made from?
+fn is_fresh(program: &Path) -> bool {
+    let changed = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let Ok(made_from) = std::fs::read_to_string(program.with_extension("d")) else { return false };
+    let sources = made_from.split_once(": ").map_or("", |(_, sources)| sources);
+    let built = changed(program);
+    built.is_some() && sources.split_whitespace().all(|source| changed(Path::new(source)) <= built)
 }
 
 /// The root of this repository.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use zoho_testkit::control_plane::Identity;
 
 use super::Person;
-use crate::support::tell;
+use crate::support::untested;
 use crate::support::world::{REFRESH_TOKEN, World};
 
 #[tokio::test]
@@ -203,7 +203,7 @@ async fn contexts_and_exec_credential_plugins_work_as_in_kubectl() {
     let text = std::fs::read_to_string(world.cluster.kubeconfig_of(Identity::Admin)).expect("readable");
     let mut config: Value = serde_json::from_str(&text).expect("JSON");
     let Some(token) = config["users"][0]["user"]["token"].as_str().map(str::to_owned) else {
-        return tell("not tested: the cluster's own kubeconfig holds no token");
+        return untested("exec credential plugins", "the kubeconfig of the cluster in KUBECONFIG holds no token");
     };
     let credential = json!({
         "apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": { "token": token },

@@ -18,7 +18,7 @@ use zoho_core::issuer::cause::Cause;
 use zoho_core::issuer::reply::{Failed, Reply};
 
 use crate::logins::{TOKEN, login};
-use crate::support::{Script, Server, Standing, answer, refresh, transport, word};
+use crate::support::{Script, Server, Standing, answer, refresh, tell, transport, word};
 
 /// A certificate and its key, in PEM. What comes after the first certificate is sent along.
 struct Kind {
@@ -116,7 +116,7 @@ async fn logged_in(kind: &Kind, given: &str) -> String {
             assert_eq!(server.requests().len(), 0, "no password leaves before the server is known");
             format!("{reason} {cause:?}")
         }
-        reply => word(&reply),
+        reply @ (Reply::Minted(_) | Reply::Throttled { .. } | Reply::Failed(_)) => word(&reply),
     }
 }
 
@@ -133,7 +133,7 @@ async fn listed_server_is_trusted_by_exactly_its_own_certificate_of_whatever_kin
     ];
     match of_keytool() {
         Some(kind) => kinds.push(("keytool's default", kind)),
-        None => println!("not tested: there is no keytool, or no openssl"),
+        None => tell("not tested: there is no keytool, or no openssl"),
     }
     for (name, kind) in &kinds {
         assert_eq!(logged_in(kind, &kind.chain).await, "token A1-B2", "{name}");
@@ -161,7 +161,7 @@ async fn expired_certificate_is_expired_also_where_it_is_given() {
         Kind::own(&["127.0.0.1"], expired),
         Kind::own(&[], |params| {
             authority(params);
-            expired(params)
+            expired(params);
         }),
     ] {
         let said = logged_in(&kind, &kind.chain).await;
@@ -264,7 +264,7 @@ async fn documented_command_saves_a_certificate_that_works() {
         let folder = tempfile::tempdir().expect("a folder");
         let command = line.replace("ec.corp.example:8383", &server.address.to_string());
         if !run("openssl", &["version"], folder.path()) {
-            println!("not tested: there is no openssl");
+            tell("not tested: there is no openssl");
             return;
         }
         assert!(run("sh", &["-ec", &command], folder.path()), "{command}");

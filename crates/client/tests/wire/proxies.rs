@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::{Script, Server, Standing, answer, failure, refresh, transport, word};
+use crate::support::{Script, Server, Standing, answer, refresh, tell, transport, word};
 use zoho_core::issuer::reply::Reply;
 
 /// The proxy is in the environment of a process, so each of these runs in one of its own.
@@ -32,7 +32,7 @@ async fn one_refresh_as_a_child() {
         Reply::Failed(failed) => failed.cause.as_ref().map(|cause| cause.sentence("Zoho")).unwrap_or_default(),
         Reply::Minted(_) | Reply::Throttled { .. } => String::new(),
     };
-    println!("SAID {}: {sentence}", if let Reply::Failed(failed) = &reply { failure(failed) } else { word(&reply) });
+    tell(&format!("SAID {}: {sentence}", word(&reply)));
 }
 
 fn through(proxy: &str) -> String {

@@ -191,6 +191,12 @@ pub(crate) fn refresh(base: &Url) -> TokenRequest {
     TokenRequest::Refresh(TokenService { data_center: DataCenter::EU, token_url }, grant)
 }
 
+/// Says something past the test harness.
+#[expect(clippy::print_stdout, reason = "this is what it is for")]
+pub(crate) fn tell(what: &str) {
+    println!("{what}");
+}
+
 /// One line for what became of a request.
 pub(crate) fn word(reply: &Reply) -> String {
     match reply {
@@ -200,7 +206,7 @@ pub(crate) fn word(reply: &Reply) -> String {
     }
 }
 
-pub(crate) fn failure(failed: &Failed) -> String {
+fn failure(failed: &Failed) -> String {
     let code = failed.code.as_deref().unwrap_or("-");
     format!("{} {code} {:?}", failed.reason, failed.outcome)
 }

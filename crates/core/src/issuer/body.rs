@@ -229,6 +229,21 @@ mod tests {
     }
 
     #[test]
+    fn no_more_is_unpacked_than_is_read() {
+        struct Endless(usize);
+        impl std::io::Read for Endless {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                self.0 += buffer.len();
+                assert!(self.0 < 2 * LARGEST, "it goes on");
+                buffer.fill(b' ');
+                Ok(buffer.len())
+            }
+        }
+        assert!(inflate(Endless(0)).is_empty());
+        assert_eq!(inflate(&vec![b' '; LARGEST][..]).len(), LARGEST);
+    }
+
+    #[test]
     fn odd_members_do_not_hide_the_others() {
         let deep = format!(r#"{{"deep":{}1{},"a":"b"}}"#, "[".repeat(2000), "]".repeat(2000));
         let table: [(&str, &[u8]); 6] = [

@@ -4,7 +4,7 @@
 //! Everything learnt counts at once and goes with the next write; a write that fails loses nothing.
 
 use zoho_api::names::{AttemptId, Holder, ObjectVersion};
-use zoho_api::{Attempt, Outcome, Time, ZohoMintLedgerSpec};
+use zoho_api::{Attempt, Time, ZohoMintLedgerSpec};
 
 use super::Token;
 use super::budget::{self, Answer, Found, Limits, Request};
@@ -68,6 +68,16 @@ impl LedgerMirror {
         self.stored = None;
     }
 
+    /// The cluster's history went back, as after etcd was restored from a backup: the next record counts, whatever its
+    /// version. What it does not have was done all the same, and the issuer remembers it.
+    pub fn doubt(&mut self) {
+        let Some(record) = self.stored.take().and_then(|stored| stored.record) else { return };
+        // First, so that what was learnt of them since finds them.
+        let made = record.attempts.into_iter().map(Lesson::Made);
+        let throttle = record.throttled_until.map(|until| Lesson::Throttle { until });
+        self.lessons.splice(..0, made.chain(throttle));
+    }
+
     /// Is it known to be stored?
     pub fn is_stored(&self) -> bool {
         self.stored.is_some()
@@ -97,12 +107,10 @@ impl LedgerMirror {
 
     /// A token whose seal was checked proves what became of its attempt, also where the process that made it is gone.
     pub fn witness(&mut self, token: &Token) {
-        let is_open = |attempt: &Attempt| attempt.id == token.attempt && attempt.outcome.is_none();
         let is_known = |lesson: &Lesson| matches!(lesson, Lesson::Outcome { id, .. } if *id == token.attempt);
-        if self.record().is_some_and(|record| record.attempts.iter().any(is_open)) && !self.lessons.iter().any(is_known)
-        {
-            let life = i32::try_from(token.life.span().as_secs()).ok();
-            self.learn(Lesson::Outcome { id: token.attempt.clone(), outcome: Outcome::Minted, life });
+        let proof = self.record().and_then(|record| record::proof(record, token));
+        if let Some(proof) = proof.filter(|_| !self.lessons.iter().any(is_known)) {
+            self.learn(proof);
         }
     }
 
@@ -227,4 +235,43 @@ fn keep_what_was_brought_back(before: &Stored, record: &mut ZohoMintLedgerSpec, 
 fn attempt_id(ledger: &ZohoMintLedgerSpec, random: u32, now: Time) -> AttemptId {
     let before = ledger.attempts.iter().filter(|attempt| attempt.at == now).count();
     format!("{:010x}{before:03x}{random:08x}", now.unix()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::budget::Need;
+
+    #[test]
+    fn attempts_that_a_restored_record_does_not_have_still_count_and_go_with_the_next_write() {
+        let (now, limits) = (Time::from_unix(10_000), Limits { attempts: 8, live: 7 });
+        let version = |version: &str| ObjectVersion { uid: "u".into(), resource_version: version.into() };
+        let inputs = "inputs".into();
+        let holder: Holder = "holder".into();
+        let request = Request {
+            inputs: &inputs,
+            need: Need::Needed,
+            asked: false,
+            holder: &holder,
+            spacing: std::time::Duration::ZERO,
+        };
+        let mut mirror = LedgerMirror::default();
+        for number in 1..=3 {
+            let (id, draft) = mirror.reserve(&request, limits, (false, number), now).unwrap();
+            mirror.confirm(draft, version(&format!("{number}0")));
+            mirror.learn(Lesson::Outcome { id, outcome: zoho_api::Outcome::Minted, life: Some(3600) });
+        }
+        let known = mirror.look(false, now);
+        // The backup is from after the first attempt.
+        let backup = ZohoMintLedgerSpec { attempts: known.attempts[..1].to_vec(), ..ZohoMintLedgerSpec::default() };
+        assert!(!mirror.absorb(version("15"), Some(backup.clone()), now), "older than what is known");
+        mirror.doubt();
+        assert!(mirror.absorb(version("15"), Some(backup), now));
+        assert_eq!(mirror.look(false, now).attempts, known.attempts);
+        let (_, draft) = mirror.reserve(&request, limits, (false, 4), now).unwrap();
+        assert_eq!(draft.replaces, Some(version("15")));
+        assert_eq!(draft.record.attempts[..3], known.attempts);
+        mirror.confirm(draft, version("16"));
+        assert_eq!(mirror.lessons, []);
+    }
 }

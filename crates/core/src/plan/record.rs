@@ -1,5 +1,6 @@
 //! What a ledger remembers: the pure edits that reservation, outcome, throttle and verdict make to it.
 
+use super::Token;
 use super::budget::{self, CONFIRM_AFTER, Limits, VERDICTS};
 use zoho_api::names::{AttemptId, InputsDigest};
 use zoho_api::{Attempt, Outcome, Reason, Time, Verdict, ZohoMintLedgerSpec};
@@ -10,6 +11,8 @@ const MOST_ATTEMPTS: usize = 256;
 /// What a process learnt and the stored record may not have yet. Applying one twice changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Lesson {
+    /// An attempt that was made, though the record may not have it any more.
+    Made(Attempt),
     /// What became of an attempt.
     Outcome {
         /// Id of the attempt.
@@ -42,15 +45,28 @@ impl Lesson {
     /// as a mint, so outcomes can wait for the next write.
     pub fn is_urgent(&self) -> bool {
         match self {
-            Self::Outcome { .. } => false,
+            Self::Made(_) | Self::Outcome { .. } => false,
             Self::Throttle { .. } | Self::Refusal { .. } => true,
         }
     }
 }
 
+/// What a proven token says of an attempt whose outcome the record does not have.
+pub fn proof(ledger: &ZohoMintLedgerSpec, token: &Token) -> Option<Lesson> {
+    let is_open = |attempt: &&Attempt| attempt.id == token.attempt && attempt.outcome.is_none();
+    let attempt = ledger.attempts.iter().find(is_open)?;
+    let life = i32::try_from(token.life.span().as_secs()).ok();
+    Some(Lesson::Outcome { id: attempt.id.clone(), outcome: Outcome::Minted, life })
+}
+
 /// Writes down a lesson.
 pub fn learn(ledger: &mut ZohoMintLedgerSpec, lesson: &Lesson) {
     match lesson {
+        Lesson::Made(attempt) => {
+            if ledger.attempts.iter().all(|known| known.id != attempt.id) {
+                reserve(ledger, attempt.clone());
+            }
+        }
         Lesson::Outcome { id, outcome, life } => end(ledger, id, *outcome, *life),
         Lesson::Throttle { until } => throttle(ledger, *until),
         Lesson::Refusal { inputs, reason, code, at } => refuse(ledger, inputs, (*reason, code.clone()), *at),

@@ -10,7 +10,7 @@ pub mod values;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit, Mac};
 use secrecy::SecretString;
 use sha2::Sha256;
 use zeroize::Zeroizing;

@@ -1,12 +1,10 @@
 //! The demo as a program: `make demo`. See [`zoho_testkit::demo`].
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
 use clap::builder::FalseyValueParser;
-use zoho_testkit::control_plane::Binaries;
 use zoho_testkit::demo::{self, Options};
 
 /// Shows what zoho-operator does, on a real Kubernetes control plane and with a simulated Zoho, in about a minute.
@@ -21,19 +19,10 @@ struct Flags {
     /// No colours; there are none either where standard output is not a terminal.
     #[arg(long, env = "NO_COLOR", num_args = 0..=1, default_missing_value = "1", value_name = "ANY")]
     no_color: Option<String>,
-    /// Only print the folder with the programs of a cluster (kubelet, kubectl, helm …), built if need be.
-    #[arg(long)]
-    programs: bool,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let flags = Flags::parse();
-    if flags.programs {
-        let binaries = Binaries::locate_or_build(|step| drop(writeln!(std::io::stderr(), "{step}")))?;
-        let folder = binaries.etcd.parent().context("the programs are in a folder")?;
-        writeln!(std::io::stdout(), "{}", folder.display())?;
-        return Ok(ExitCode::SUCCESS);
-    }
     let colour = flags.no_color.is_none_or(|value| value.is_empty());
     rustls::crypto::ring::default_provider().install_default().ok();
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use cluster_programs::mortal::Remover;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tempfile::TempDir;
@@ -29,7 +30,6 @@ pub use self::audit::AuditEntry;
 pub use self::binaries::Binaries;
 pub use self::identity::{Identity, OPERATOR_NAMESPACE, OPERATOR_SERVICE_ACCOUNT};
 use self::local::Local;
-use self::process::Remover;
 
 /// How to bring up a control plane.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ impl Default for Options {
 impl Options {
     /// The defaults, but with the cluster that `KUBECONFIG` names where it is set.
     pub fn from_env() -> Self {
-        let use_existing = binaries::variable("KUBECONFIG").is_some_and(|value| !value.is_empty());
+        let use_existing = cluster_programs::variable("KUBECONFIG").is_some();
         Self { use_existing, ..Self::default() }
     }
 }
@@ -66,6 +66,8 @@ pub struct ControlPlane {
     folder: TempDir,
     _remover: Remover,
     binaries: Binaries,
+    /// Gets a line now and then while helm is built.
+    progress: fn(&str),
 }
 
 impl ControlPlane {
@@ -88,7 +90,7 @@ impl ControlPlane {
             let (folder, remover) = new_folder()?;
             match Local::start(&binaries, &options, folder.path()).await {
                 Ok(local) => {
-                    return Ok(Self { local: Some(local), folder, _remover: remover, binaries });
+                    return Ok(Self { local: Some(local), folder, _remover: remover, binaries, progress });
                 }
                 // Somebody took a port between the moment it was found free and the moment it was bound.
                 Err(error) if attempts_left > 0 && error.to_string().contains("address already in use") => {
@@ -107,7 +109,7 @@ impl ControlPlane {
             .context("KUBECONFIG does not say which cluster to use")?;
         let (folder, remover) = new_folder()?;
         identity::write_impersonations(folder.path(), &existing)?;
-        Ok(Self { local: None, folder, _remover: remover, binaries: Binaries::on_path() })
+        Ok(Self { local: None, folder, _remover: remover, binaries: Binaries::on_path(), progress: say })
     }
 
     /// The folder of logs, keys and kubeconfigs. Tests may put files in it; it goes away with the control plane.
@@ -143,11 +145,6 @@ impl ControlPlane {
     /// Where kubectl is; a bare name means `PATH`.
     pub fn kubectl_path(&self) -> &Path {
         &self.binaries.kubectl
-    }
-
-    /// Where helm is; a bare name means `PATH`.
-    pub fn helm_path(&self) -> &Path {
-        &self.binaries.helm
     }
 
     /// A client for the admin, on the current runtime and without retries. Make one for each test.
@@ -188,7 +185,9 @@ impl ControlPlane {
 
     /// Runs helm as admin and returns what came of it, whether it succeeded or not.
     pub async fn helm(&self, arguments: &[&str]) -> Result<Output> {
-        run(self.command(&self.binaries.helm, arguments)).await
+        let (binaries, progress) = (self.binaries.clone(), self.progress);
+        let helm = tokio::task::spawn_blocking(move || binaries.helm(progress)).await.context("wait for helm")??;
+        run(self.command(&helm, arguments)).await
     }
 
     /// Applies manifests by server-side apply as admin, and fails with kubectl's message.

@@ -9,23 +9,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-
-/// Becomes the program in `$@`, leaving a subshell behind that kills it when standard input ends.
-const KILL_WITH_STDIN: &str =
-    r#"exec 3<&0; (exec >/dev/null 2>&1; cat <&3; kill -KILL $$) & exec "$@" 3<&- </dev/null"#;
-
-/// Waits for standard input to end and removes the folder `$1`. More than one try, since those who write in it are
-/// about to end at the same moment.
-const REMOVE_WITH_STDIN: &str =
-    r#"cat >/dev/null; for i in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$1"; sleep 0.2; [ -e "$1" ] || exit 0; done"#;
-
-/// A command that becomes `program` and is killed when its standard input ends, as [`Process`] lets it when it is dropped
-/// and the kernel when this process ends, in whichever way.
-pub(crate) fn mortal(program: &Path) -> Command {
-    let mut command = Command::new("sh");
-    command.args(["-c", KILL_WITH_STDIN, "sh"]).arg(program);
-    command
-}
+use cluster_programs::mortal::mortal;
 
 /// A running program whose output goes to a file. Dropping it kills it.
 #[derive(Debug)]
@@ -124,34 +108,6 @@ impl Drop for Process {
     }
 }
 
-/// Removes a folder once this process has ended, in whichever way. For what a static holds, which is never dropped.
-#[derive(Debug)]
-pub(super) struct Remover {
-    child: Child,
-}
-
-impl Remover {
-    pub(super) fn start(folder: &Path) -> Result<Self> {
-        let child = Command::new("sh")
-            .args(["-c", REMOVE_WITH_STDIN, "sh"])
-            .arg(folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .context("start the shell that removes the control plane's folder in the end")?;
-        Ok(Self { child })
-    }
-}
-
-impl Drop for Remover {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
-}
-
 /// Loopback ports nobody listens on at the moment, all different.
 pub(super) fn free_ports<const N: usize>() -> io::Result<[u16; N]> {
     let mut ports = [0; N];
@@ -165,7 +121,7 @@ pub(super) fn free_ports<const N: usize>() -> io::Result<[u16; N]> {
 }
 
 /// The end of a text, for error messages.
-pub(super) fn last_lines(text: &str, count: usize) -> String {
+fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
 }

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use cluster_programs::mortal::mortal;
 use tokio::time::sleep;
 
 use super::NAMESPACE;
-use crate::control_plane::process::{Process, mortal};
+use crate::control_plane::process::Process;
 
 /// What the log says once the operator knows all objects.
 const LISTED: &str = "watches have listed";

@@ -3,8 +3,11 @@
 //! Two questions, two conditions. `Ready`: does a living token for this spec stand in the target now? `Renewable`: can
 //! it be renewed, as far as is known; if not, why?
 
+mod conditions;
+
 use std::time::Duration;
 
+use self::conditions::{Conditions, Wanted, shortened, wanted};
 use crate::issuer::Failure;
 use crate::message::{self, Names};
 use crate::plan::backoff;
@@ -14,14 +17,12 @@ use crate::plan::verify::Answer;
 use crate::plan::{Defect, Facts, Plan};
 use zoho_api::names::{InputsDigest, LedgerName};
 use zoho_api::{
-    Condition, ConditionStatus, ConditionType, LastFailure, Observed as Versions, Outcome, Reason, Time, Verdict,
+    ConditionStatus, ConditionType, LastFailure, Observed as Versions, Outcome, Reason, Time, Verdict,
     ZohoCredentialStatus,
 };
 
 /// `GitOps` tools apply in any order: for this long a missing part is work going on, not a person's turn.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Longest message, in characters.
-const LONGEST_MESSAGE: usize = 1024;
 
 /// What a report is made from.
 #[derive(Clone, Debug)]
@@ -91,7 +92,7 @@ pub fn report(report: &Report<'_>, now: Time) -> ZohoCredentialStatus {
     let renewable_said_why = previous.condition(ConditionType::Renewable).map(|condition| condition.status);
     let quiet = in_flight && known && (alive || renewable_said_why == Some(ConditionStatus::False));
     if !quiet {
-        conditions = self::conditions(report, cause.as_ref(), life, alive, now);
+        conditions = truth_table(report, cause.as_ref(), life, alive, now);
     }
     conditions.verified = verified(report, alive);
     status.conditions = conditions.since(&previous.conditions, report.generation, now);
@@ -133,7 +134,10 @@ fn next_attempt(report: &Report<'_>, cause: Option<&Cause>, life: Option<Life>) 
 }
 
 fn count_failures(status: &mut ZohoCredentialStatus, report: &Report<'_>, inputs: &InputsDigest) {
-    let attempts = &report.facts.ledger.attempts;
+    // The one that the token in the target came from did not fail, whether or not its outcome is written down.
+    let in_target = report.facts.target.token().map(|token| &token.attempt);
+    let since = report.facts.ledger.attempts.iter().rposition(|attempt| Some(&attempt.id) == in_target);
+    let attempts = &report.facts.ledger.attempts[since.map_or(0, |at| at + 1)..];
     let failures = backoff::consecutive_failures(attempts, inputs);
     status.consecutive_failures = i32::try_from(failures).ok();
     let failed = |attempt: &&zoho_api::Attempt| attempt.inputs == *inputs && attempt.outcome != Some(Outcome::Minted);
@@ -241,77 +245,8 @@ fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
     }
 }
 
-/// A condition before it has a transition time.
-#[derive(Clone, Debug)]
-struct Wanted {
-    status: ConditionStatus,
-    reason: String,
-    message: String,
-}
-
-/// The conditions, in the order in which people read them. `None`: absent.
-#[derive(Clone, Debug, Default)]
-struct Conditions {
-    ready: Option<Wanted>,
-    renewable: Option<Wanted>,
-    verified: Option<Wanted>,
-    reconciling: Option<Wanted>,
-    stalled: Option<Wanted>,
-}
-
-impl Conditions {
-    fn of(conditions: &[Condition]) -> Self {
-        let get = |type_: ConditionType| {
-            let condition = conditions.iter().find(|condition| condition.type_ == type_.as_str())?;
-            let Condition { status, reason, message, .. } = condition.clone();
-            Some(Wanted { status, reason, message })
-        };
-        Self {
-            ready: get(ConditionType::Ready),
-            renewable: get(ConditionType::Renewable),
-            verified: get(ConditionType::Verified),
-            reconciling: get(ConditionType::Reconciling),
-            stalled: get(ConditionType::Stalled),
-        }
-    }
-
-    /// Gives them their times: a transition is a change of status (for Reconciling also of reason, from which patience
-    /// counts), nothing else.
-    fn since(self, before: &[Condition], generation: i64, now: Time) -> Vec<Condition> {
-        let Self { ready, renewable, verified, reconciling, stalled } = self;
-        let all = [
-            (ConditionType::Ready, ready),
-            (ConditionType::Renewable, renewable),
-            (ConditionType::Verified, verified),
-            (ConditionType::Reconciling, reconciling),
-            (ConditionType::Stalled, stalled),
-        ];
-        let condition = |(type_, wanted): (ConditionType, Option<Wanted>)| {
-            let Wanted { status, reason, message } = wanted?;
-            let is_same = |old: &&Condition| {
-                old.type_ == type_.as_str()
-                    && old.status == status
-                    && (type_ != ConditionType::Reconciling || old.reason == reason)
-            };
-            Some(Condition {
-                last_transition_time: before.iter().find(is_same).map_or(now, |old| old.last_transition_time.min(now)),
-                type_: type_.to_string(),
-                status,
-                reason,
-                message,
-                observed_generation: generation,
-            })
-        };
-        all.into_iter().filter_map(condition).collect()
-    }
-}
-
-fn wanted(status: ConditionStatus, reason: Reason, message: &str) -> Option<Wanted> {
-    Some(Wanted { status, reason: reason.as_str().into(), message: shortened(message) })
-}
-
 /// The truth table.
-fn conditions(report: &Report<'_>, cause: Option<&Cause>, life: Option<Life>, alive: bool, now: Time) -> Conditions {
+fn truth_table(report: &Report<'_>, cause: Option<&Cause>, life: Option<Life>, alive: bool, now: Time) -> Conditions {
     use ConditionStatus::{False, True, Unknown};
     let valid = life.map_or_else(String::new, |life| {
         let target = &report.names.target;
@@ -397,10 +332,6 @@ fn patience_lasts(previous: &ZohoCredentialStatus, reason: Reason, now: Time) ->
         return false;
     }
     same(ConditionType::Reconciling).is_none_or(|condition| now < condition.last_transition_time + PATIENCE)
-}
-
-fn shortened(message: &str) -> String {
-    message.chars().take(LONGEST_MESSAGE).collect()
 }
 
 /// An Event to publish.

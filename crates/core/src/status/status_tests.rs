@@ -3,9 +3,9 @@
 use super::*;
 use crate::fixtures::{after, issued_ago, now, steady};
 use crate::plan::{Defect, MintReason, Token};
-use zoho_api::DataCenter;
 use zoho_api::ZohoMintLedgerSpec;
 use zoho_api::names::ObjectName;
+use zoho_api::{Condition, DataCenter};
 
 fn token(seconds: u64) -> Token {
     issued_ago(seconds).of_attempt("a")

@@ -1,0 +1,242 @@
+//! From readings to facts: what a stale, planted, edited or foreign state of things is worth.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::json;
+use zoho_api::names::ObjectVersion;
+use zoho_api::{Condition, ConditionStatus, Observed, ZohoCredentialStatus};
+
+use super::ownership::SecretSeen;
+use super::target::render;
+use super::*;
+use crate::fixtures::{after, now};
+use crate::memory::Seen;
+use crate::plan::{Source, Target};
+use crate::spec;
+
+fn installation() -> Installation {
+    let hash_key = HashKey::new(&[7; 32]).unwrap();
+    Installation { policy: Policy::default(), hash_key, hash_key_replaces_lost: false }
+}
+
+fn credential() -> ZohoCredential {
+    serde_json::from_value(json!({
+        "metadata": { "name": "patch", "namespace": "ns", "uid": "mine", "generation": 3, "resourceVersion": "5" },
+        "spec": { "dataCenter": "EU", "secretRef": { "name": "source" } },
+    }))
+    .unwrap()
+}
+
+fn served() -> Served {
+    spec::check(&credential(), &Policy::default()).unwrap()
+}
+
+fn source(refresh_token: &str, version: &str) -> Secret {
+    let pairs = [("client_id", "1000.ID"), ("client_secret", "s3cret"), ("refresh_token", refresh_token)];
+    let data = pairs.map(|(key, value)| (key.to_owned(), ByteString(value.as_bytes().to_vec()))).into();
+    let mut secret = Secret { data: Some(data), ..Secret::default() };
+    secret.metadata.uid = Some("s".into());
+    secret.metadata.resource_version = Some(version.into());
+    secret
+}
+
+fn source_seen(refresh_token: &str) -> SourceSeen {
+    SourceSeen::read(&credential(), &served(), &source(refresh_token, "1"), &installation().hash_key)
+}
+
+/// A token minted from this source.
+fn token(refresh_token: &str) -> MintedToken {
+    let mut token = crate::secret::dummy_token(now());
+    token.life.expires_at = after(3600);
+    token.attempt = "a1".into();
+    token.inputs = source_seen(refresh_token).source.usable().unwrap().0.clone();
+    token
+}
+
+/// The target as it is stored.
+fn stored(token: &MintedToken, version: &str) -> Secret {
+    let mut target = render(&credential(), token, Some(&served()), &installation()).unwrap();
+    target.metadata.uid = Some("t".into());
+    target.metadata.resource_version = Some(version.into());
+    target
+}
+
+fn target_seen(secret: Secret) -> TargetSeen {
+    TargetSeen::read(&credential(), secret, Some(&served()), &installation())
+}
+
+fn readings(source: SourceSeen, target: TargetSeen) -> Readings {
+    Readings {
+        served: Ok(served()),
+        source,
+        target,
+        hand: None,
+        verification: None,
+        ledger: ZohoMintLedgerSpec::default(),
+        minting: false,
+        grounded_until: None,
+    }
+}
+
+/// A credential whose status was written by this installation over these readings.
+fn reported(readings: &Readings) -> ZohoCredential {
+    let renewable = Condition {
+        type_: "Renewable".into(),
+        status: ConditionStatus::True,
+        reason: "TokenValid".into(),
+        message: "m".into(),
+        observed_generation: 3,
+        last_transition_time: now(),
+    };
+    let mut status = ZohoCredentialStatus {
+        observed_generation: Some(3),
+        ledger: readings.source.source.usable().map(|(_, ledger)| ledger.clone()),
+        observed: Some(readings.observed(&Memory::default())),
+        conditions: vec![renewable],
+        ..ZohoCredentialStatus::default()
+    };
+    seal_status(&credential(), &mut status, &installation().hash_key);
+    ZohoCredential { status: Some(status), ..credential() }
+}
+
+#[test]
+fn status_observes_the_source_only_that_the_token_in_the_target_was_minted_from() {
+    let of_it = readings(source_seen("1000.a.a"), target_seen(stored(&token("1000.a.a"), "9")));
+    let observed = of_it.observed(&Memory::default());
+    assert_eq!((observed.source, observed.target), (Some("s/1".into()), Some("t/9".into())));
+    let of_another = readings(source_seen("1000.b.b"), target_seen(stored(&token("1000.a.a"), "9")));
+    let observed = of_another.observed(&Memory::default());
+    assert_eq!((observed.source, observed.target), (None, Some("t/9".into())), "the new source has minted nothing yet");
+}
+
+#[test]
+fn restart_takes_the_inputs_from_a_sealed_status_of_the_same_versions_only() {
+    let before = readings(source_seen("1000.a.a"), target_seen(stored(&token("1000.a.a"), "9")));
+    let credential = reported(&before);
+    let seen = SecretSeen::of(&stored(&token("1000.a.a"), "9").metadata);
+    let target =
+        TargetSeen::by_metadata(&credential, &seen, &Memory::default(), &installation()).expect("as it was left");
+    assert!(target.is_proven && target.is_intact());
+    let by_status = |credential: &ZohoCredential, version: &str| {
+        SourceSeen::by_status(credential, &version.into(), &target.target, &served(), &installation())
+            .map(|seen| seen.source)
+    };
+    assert_eq!(by_status(&credential, "s/1"), Some(before.source.source.clone()));
+    assert_eq!(by_status(&credential, "s/2"), None, "the source changed");
+    let edit = |edit: fn(&mut ZohoCredential)| {
+        let mut edited = credential.clone();
+        edit(&mut edited);
+        by_status(&edited, "s/1")
+    };
+    assert_eq!(edit(|it| it.metadata.generation = Some(4)), None, "another spec");
+    assert_eq!(edit(|it| it.metadata.uid = Some("other".into())), None, "another object");
+    assert_eq!(edit(|it| it.status.as_mut().unwrap().ledger = Some("theirs".into())), None, "a planted ledger");
+    assert_eq!(edit(|it| it.status.as_mut().unwrap().observed.as_mut().unwrap().seal = None), None, "no seal");
+    assert_eq!(edit(|it| it.status.as_mut().unwrap().conditions[0].status = ConditionStatus::False), None);
+}
+
+#[test]
+fn planted_status_makes_no_target_intact_and_no_witness() {
+    let mut planted = reported(&readings(source_seen("1000.a.a"), target_seen(stored(&token("1000.a.a"), "9"))));
+    let observed = planted.status.as_mut().unwrap().observed.as_mut().unwrap();
+    observed.target = Some("t/10".into());
+    let seen = SecretSeen::of(&stored(&token("1000.a.a"), "10").metadata);
+    assert!(TargetSeen::by_metadata(&planted, &seen, &Memory::default(), &installation()).is_none(), "it is read");
+}
+
+#[test]
+fn what_a_lost_key_sealed_is_left_alone_and_proves_nothing() {
+    let credential = reported(&readings(source_seen("1000.a.a"), target_seen(stored(&token("1000.a.a"), "9"))));
+    let seen = SecretSeen::of(&stored(&token("1000.a.a"), "9").metadata);
+    let mut other = Installation { hash_key: HashKey::new(&[8; 32]).unwrap(), ..installation() };
+    let look =
+        |installation: &Installation| TargetSeen::by_metadata(&credential, &seen, &Memory::default(), installation);
+    assert!(look(&other).is_none(), "another key says nothing");
+    other.hash_key_replaces_lost = true;
+    let left_alone = look(&other).expect("left alone");
+    assert!(left_alone.is_intact() && !left_alone.is_proven);
+    assert_eq!(readings(source_seen("1000.a.a"), left_alone).proven_token(), None);
+}
+
+#[test]
+fn edited_target_is_not_intact_and_its_token_is_known_as_long_as_the_seal_is_right() {
+    let mut labelled = stored(&token("1000.a.a"), "9");
+    labelled.metadata.labels.as_mut().unwrap().remove("app.kubernetes.io/managed-by");
+    let seen = target_seen(labelled);
+    assert!(matches!(&seen.target, Target::Ours { token: Some(_), intact: false }), "{:?}", seen.target);
+    let mut planted = stored(&token("1000.a.a"), "9");
+    planted.data.as_mut().unwrap().insert("access_token".into(), ByteString(b"1000.planted".to_vec()));
+    let seen = target_seen(planted);
+    assert!(matches!(&seen.target, Target::Ours { token: None, intact: false }), "{:?}", seen.target);
+    assert!(!seen.is_proven);
+}
+
+#[test]
+fn immutable_target_is_blocked_and_its_token_counts() {
+    let mut immutable = stored(&token("1000.a.a"), "9");
+    immutable.immutable = Some(true);
+    let Target::Blocked { defect, token: Some(_) } = target_seen(immutable).target else { panic!("blocked") };
+    assert_eq!(defect.reason, Reason::TargetImmutable);
+}
+
+#[test]
+fn newest_token_is_the_one_that_is_stored() {
+    let held = target_seen(stored(&token("1000.a.a"), "9"));
+    let mut newer = token("1000.a.a");
+    newer.life.issued_at = after(60);
+    newer.life.expires_at = after(660);
+    newer.attempt = "a2".into();
+    let mut readings = readings(source_seen("1000.a.a"), held);
+    let to_store = |readings: &Readings| readings.token_to_store(after(60)).unwrap().attempt.clone();
+    assert_eq!(to_store(&readings), "a1".into());
+    readings.hand = Some(Arc::new(newer));
+    assert_eq!(to_store(&readings), "a2".into(), "although it expires earlier");
+    let mut older = token("1000.a.a");
+    older.life.issued_at = now() - Duration::from_secs(60);
+    older.attempt = "a0".into();
+    readings.hand = Some(Arc::new(older));
+    assert_eq!(to_store(&readings), "a1".into());
+}
+
+#[test]
+fn what_is_remembered_is_for_one_version_and_one_spec() {
+    let memory = Memory { source: source_seen("1000.a.a").to_remember(&credential()), ..Memory::default() };
+    let known = |version: &str| SourceSeen::known(&credential(), &version.into(), &memory).is_some();
+    assert!(known("s/1"));
+    assert!(!known("s/2"));
+    let mut edited = credential();
+    edited.metadata.generation = Some(4);
+    assert!(SourceSeen::known(&edited, &ObjectVersion::from("s/1"), &memory).is_none());
+    let intact = Memory { intact: Some(Seen { version: "t/9".into(), generation: 2 }), ..Memory::default() };
+    let seen = SecretSeen::of(&stored(&token("1000.a.a"), "9").metadata);
+    assert!(TargetSeen::by_metadata(&credential(), &seen, &intact, &installation()).is_none(), "of another spec");
+}
+
+#[test]
+fn refused_read_is_a_reason_and_no_source() {
+    let refused = SourceSeen::refused(&credential(), "secrets \"source\" is forbidden", now());
+    let Source::Unusable(defect) = refused.source else { panic!("unusable") };
+    assert_eq!((defect.reason, defect.again_at), (Reason::ReadRefused, Some(after(30))));
+    assert!(defect.message.contains("ns/source") && defect.message.contains("forbidden"), "{}", defect.message);
+}
+
+#[test]
+fn ledger_counts_what_the_token_in_the_target_proves() {
+    let open = zoho_api::Attempt {
+        id: "a1".into(),
+        at: now(),
+        holder: "gone".into(),
+        inputs: token("1000.a.a").inputs,
+        life: None,
+        outcome: None,
+    };
+    let mut readings = readings(source_seen("1000.a.a"), target_seen(stored(&token("1000.a.a"), "9")));
+    readings.ledger.attempts = vec![open];
+    let facts = facts(&credential(), &readings, &Memory::default(), after(60));
+    assert_eq!(facts.ledger.attempts[0].outcome, Some(zoho_api::Outcome::Minted));
+    let nothing = Observed::default();
+    assert_eq!(nothing.seal, None);
+}

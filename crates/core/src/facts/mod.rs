@@ -1,0 +1,157 @@
+//! The facts of one pass, from what was read. Pure and total: the operator, the plugin and the tests make facts here.
+//!
+//! [`SourceSeen`] and [`TargetSeen`] say what one Secret means for one credential; [`facts`] joins them with what the
+//! process remembers into the [`Facts`] that [`plan`](crate::plan::plan) decides by.
+
+pub mod ownership;
+pub mod source;
+pub mod target;
+mod trust;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use zoho_api::names::{LedgerName, ObjectName};
+use zoho_api::{Observed, Reason, Time, ZohoCredential, ZohoMintLedgerSpec, keys};
+
+use self::source::SourceSeen;
+use self::target::TargetSeen;
+pub use self::trust::seal_status;
+use crate::memory::{Memory, REFUSED_FOR};
+use crate::plan::renewal::Renewal;
+use crate::plan::verify::Verification;
+use crate::plan::{Defect, Facts, Token, record};
+use crate::policy::Policy;
+use crate::secret::{HashKey, MintedToken};
+use crate::spec::Served;
+
+/// What an installation brings to every decision.
+#[derive(Clone, Debug)]
+pub struct Installation {
+    /// What the administrator allows.
+    pub policy: Policy,
+    /// Key of the hashes.
+    pub hash_key: HashKey,
+    /// It was made in place of one that was lost: what that one sealed is still as it was left.
+    pub hash_key_replaces_lost: bool,
+}
+
+/// Everything that one pass has read and that the process remembers, at one instant.
+#[derive(Clone, Debug)]
+pub struct Readings {
+    /// The spec, or why it cannot be served.
+    pub served: Result<Served, Defect>,
+    /// The source.
+    pub source: SourceSeen,
+    /// The target.
+    pub target: TargetSeen,
+    /// The newest token minted from the source's inputs that is known: in memory, or in a former target.
+    pub hand: Option<Arc<MintedToken>>,
+    /// What the product said of the token.
+    pub verification: Option<Verification>,
+    /// The ledger of the source's inputs.
+    pub ledger: ZohoMintLedgerSpec,
+    /// This process is minting from that ledger right now.
+    pub minting: bool,
+    /// The last flight failed for a reason that the ledger does not know.
+    pub grounded_until: Option<Time>,
+}
+
+/// The facts that follow from the readings.
+pub fn facts(credential: &ZohoCredential, readings: &Readings, memory: &Memory, now: Time) -> Facts {
+    let served = readings.served.as_ref().ok();
+    let name = target_of(credential);
+    let manager = readings.target.present.as_ref().and_then(target::other_manager);
+    Facts {
+        deleting: credential.metadata.deletion_timestamp.is_some(),
+        defect: readings.served.as_ref().err().cloned(),
+        suspended: credential.spec.suspend,
+        renewal: served.map_or(Renewal::BeforeExpiry(Duration::ZERO), |served| served.renewal),
+        spacing: readings.source.spacing,
+        renew_requested: renew_request(credential).is_some_and(|request| memory.asked.as_ref() != Some(request)),
+        source: readings.source.source.clone(),
+        target: readings.target.target.clone(),
+        stored: memory.stored_attempt(&name, generation(credential)).cloned(),
+        conflict: memory.conflict(&name, manager.as_deref(), now),
+        at_hand: readings.hand.as_ref().map(|token| token.record()),
+        verification: readings.verification.clone(),
+        ledger: readings.ledger_with_proof(),
+        minting: readings.minting,
+        grounded_until: readings.grounded_until.filter(|until| *until <= now + REFUSED_FOR),
+    }
+}
+
+impl Readings {
+    /// The token in the target where its record is proven and it is of the source's inputs, and their ledger.
+    pub fn proven_token(&self) -> Option<(&LedgerName, &Token)> {
+        let (inputs, ledger) = self.source.source.usable()?;
+        let token = self.target.target.token().filter(|token| self.target.is_proven && token.inputs == *inputs)?;
+        Some((ledger, token))
+    }
+
+    /// The ledger, with what the token in the target proves.
+    fn ledger_with_proof(&self) -> ZohoMintLedgerSpec {
+        let mut ledger = self.ledger.clone();
+        if let Some(proof) = self.proven_token().and_then(|(_, token)| record::proof(&ledger, token)) {
+            record::learn(&mut ledger, &proof);
+        }
+        ledger
+    }
+
+    /// What the status may call observed: the target in a version in which it was intact, and the source in the version
+    /// that the token in the target was minted from. A restart trusts in it, so it says no more than was done.
+    pub fn observed(&self, memory: &Memory) -> Observed {
+        let target = if self.target.is_intact() { self.target.version.clone() } else { None };
+        let target = target.or_else(|| memory.intact.as_ref().map(|seen| seen.version.clone()));
+        let minted_from = self.target.target.token().map(|token| &token.inputs);
+        let is_of_token = self.source.source.usable().is_some_and(|(inputs, _)| Some(inputs) == minted_from);
+        Observed { source: self.source.version.clone().filter(|_| is_of_token), target, seal: None }
+    }
+
+    /// The token that is worth writing.
+    pub fn token_to_store(&self, now: Time) -> Option<&Arc<MintedToken>> {
+        let held = self.target.token.as_ref();
+        let inputs = self.source.source.usable().map(|(inputs, _)| inputs);
+        let is_better = |hand: &&Arc<MintedToken>| {
+            held.filter(|held| held.life.is_alive(now)).is_none_or(|held| {
+                inputs.is_some_and(|inputs| held.inputs != *inputs) || hand.record().supersedes(&held.record(), now)
+            })
+        };
+        self.hand.as_ref().filter(is_better).or(held)
+    }
+}
+
+/// A renewal that a person asked for and that the status does not call handled.
+pub fn renew_request(credential: &ZohoCredential) -> Option<&String> {
+    let asked = credential.metadata.annotations.as_ref()?.get(keys::RENEW_REQUESTED)?;
+    let handled = credential.status.as_ref().and_then(|status| status.last_handled_renew_request.as_ref());
+    (Some(asked) != handled && asked.len() <= 64 && !asked.is_empty()).then_some(asked)
+}
+
+/// `metadata.generation`.
+pub fn generation(credential: &ZohoCredential) -> i64 {
+    credential.metadata.generation.unwrap_or_default()
+}
+
+/// Namespace and name of the source Secret.
+pub fn source_of(credential: &ZohoCredential) -> ObjectName {
+    ObjectName::new(credential.metadata.namespace.as_deref().unwrap_or_default(), &credential.spec.secret_ref.name)
+}
+
+/// Namespace and name of the target Secret.
+pub fn target_of(credential: &ZohoCredential) -> ObjectName {
+    ObjectName::new(credential.metadata.namespace.as_deref().unwrap_or_default(), &credential.target_name())
+}
+
+/// The API server does not show a Secret.
+fn read_refused(name: &ObjectName, words: &str, now: Time) -> Defect {
+    Defect {
+        reason: Reason::ReadRefused,
+        message: format!("The API server does not let the operator read Secret {name}: {words}."),
+        again_at: Some(now + REFUSED_FOR),
+    }
+}
+
+#[cfg(test)]
+#[path = "facts_tests.rs"]
+mod tests;

@@ -1,0 +1,100 @@
+//! The scripts behind `make test`, `make e2e` and `make deny` hide nothing: what fails fails, and what they leave out they
+//! say, and in CI that is a failure.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use crate::chart::root;
+
+/// What the scripts themselves need, and nothing of what they look for.
+const TOOLS: [&str; 15] = [
+    "sh", "bash", "dirname", "mktemp", "rm", "touch", "wc", "tee", "sed", "sort", "head", "tail", "awk", "uname", "id",
+];
+
+/// A machine that has `TOOLS`, and programs that a test writes.
+struct Machine {
+    folder: TempDir,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        for tool in TOOLS.into_iter().chain(["xargs"]) {
+            let found =
+                ["/usr/bin", "/bin"].map(|folder| Path::new(folder).join(tool)).into_iter().find(|path| path.exists());
+            symlink(found.expect(tool), folder.path().join(tool)).expect("linked");
+        }
+        Self { folder }
+    }
+
+    fn program(&self, name: &str, script: &str) {
+        let path = self.folder.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("executable");
+    }
+
+    fn run(&self, script: &str, arguments: &[&str], ci: bool) -> Output {
+        let mut command = Command::new(root().join(script));
+        command.args(arguments).env_clear().env("PATH", self.folder.path()).env("NOT_TESTED", self.list());
+        if ci {
+            command.env("CI", "true");
+        }
+        command.output().expect("it runs")
+    }
+
+    fn list(&self) -> std::path::PathBuf {
+        self.folder.path().join("not-tested")
+    }
+
+    fn left_out(&self) -> String {
+        fs::read_to_string(self.list()).unwrap_or_default()
+    }
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn what_cannot_run_is_listed_and_fails_in_ci() {
+    for (script, what) in [("tests/e2e/run.sh", "make e2e"), ("tests/deny", "make deny")] {
+        let machine = Machine::new();
+        machine.program("unshare", "exit 0");
+        machine.program("cargo", "exit 1");
+        let elsewhere = machine.run(script, &[], false);
+        assert!(elsewhere.status.success(), "{script}: {}", text(&elsewhere));
+        assert!(text(&elsewhere).contains("NOT RUN: "), "{script}: {}", text(&elsewhere));
+        assert!(machine.left_out().contains(what), "{script}: {}", machine.left_out());
+        let in_ci = machine.run(script, &[], true);
+        assert!(!in_ci.status.success(), "{script}: {}", text(&in_ci));
+    }
+}
+
+/// Twelve tests, one of them ignored, and one that adds a line to the list.
+const HARNESS: &str = r#"
+echo "the other part: it is not there" >>"$NOT_TESTED"
+for n in 1 2 3 4 5 6 7 8 9 10 11; do echo "test part::number_$n ... ok <$n.500s>"; done
+echo "test long ... ignored, takes minutes"
+echo "test result: ok. 11 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 12.00s"
+echo "test other ... FAILED <0.100s>"
+echo "test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s"
+exit 101"#;
+
+#[test]
+fn a_run_of_the_tests_ends_with_the_slowest_and_what_was_left_out() {
+    let machine = Machine::new();
+    machine.program("cargo", HARNESS);
+    fs::write(machine.list(), "an earlier step: left this out\n").expect("written");
+    let output = machine.run("tests/run", &["cargo", "test"], false);
+    assert_eq!(output.status.code(), Some(101), "the tests' own exit code");
+    let said = text(&output);
+    let end = said.split("The ten slowest tests:\n").nth(1).unwrap_or_else(|| panic!("{said}"));
+    let slowest: Vec<String> = (2..=11).rev().map(|n| format!("  {n:5}.5 s  part::number_{n}\n")).collect();
+    let expected = slowest.concat()
+        + "Not tested here:\n  the other part: it is not there\ntotal: 13 passed, 1 failed, 1 skipped\n";
+    assert_eq!(end, expected);
+}
