@@ -261,10 +261,24 @@ fn small_limits_keep_their_headroom_through_an_hour_of_lost_answers() {
 
 #[test]
 #[ignore = "large: run by make test-long"]
-fn ledger_protocol_keeps_every_limit_under_three_faults() {
+fn ledger_protocol_keeps_every_limit_and_no_token_expires_under_three_faults() {
+    let kinds: Vec<_> = ALL.into_iter().filter(|(fault, _)| *fault != Loss).collect();
     holds(
         "quiet hour, three faults",
-        Setting { faults: Faults::new(3, &ALL), ..quiet_hour() },
+        Setting { faults: Faults::new(3, &kinds), horizon: 2600, ..quiet_hour() },
+        5_000_000,
+        &[Met::ValidAfterAllFaults],
+    );
+}
+
+/// Where the record is lost, five tokens are presumed to live: with one in the hand of a leader that stands still and one
+/// more answer without a token the limit is reached, and a token may expire. The limits hold.
+#[test]
+#[ignore = "large: run by make test-long"]
+fn ledger_protocol_keeps_every_limit_under_three_faults_one_of_which_is_a_lost_record() {
+    holds(
+        "quiet hour, three faults, lost record",
+        Setting { faults: Faults::new(3, &ALL), has_no_gap: false, horizon: 2600, ..quiet_hour() },
         5_000_000,
         &[Met::ValidAfterAllFaults],
     );

@@ -404,7 +404,7 @@ impl Model for Setting {
             }
             Action::Delete | Action::Spoil => {
                 self.spend(&mut world, Fault::Loss);
-                world.writers.iter_mut().for_each(|writer| writer.silent_until = None);
+                world.writers.iter_mut().for_each(|writer| writer.heard = None);
                 world.put_ledger(if action == Action::Delete { Record::Absent } else { Record::Unreadable });
                 world.is_settled = false;
             }

@@ -8,7 +8,9 @@ use zoho_api::{
     Condition, ConditionStatus, ConditionType, Observed, Reason, ZohoCredential, ZohoCredentialStatus,
     ZohoMintLedgerSpec,
 };
-use zoho_core::facts::{self, Installation, Readings, SourceSeen, TargetSeen};
+use zoho_core::facts::source::SourceSeen;
+use zoho_core::facts::target::TargetSeen;
+use zoho_core::facts::{self, Installation, Readings};
 use zoho_core::memory::Memory;
 use zoho_core::plan::{Source, Target};
 use zoho_core::policy::Policy;

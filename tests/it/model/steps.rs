@@ -19,7 +19,7 @@ use super::setting::{
     Fate, MINTS, MONOTONE, Protocol, QUIET, RATE, RESERVE, Reply, SOURCE, STORED, Setting, Sight, WORD,
 };
 use super::source;
-use super::world::{Fault, Phase, Record, Reservation, Token, Versioned, World, Writer};
+use super::world::{Fault, Heard, Phase, Record, Reservation, Token, Versioned, World, Writer};
 
 /// Writes tried in a row, as the runtime does.
 const MOST_TRIES: usize = 5;
@@ -324,7 +324,7 @@ impl Setting {
         if world.now >= reservation.born + SPEND_WITHIN {
             self.met.note(Met::SentAfterPause);
         }
-        if world.writers[index].silent_until.is_some_and(|until| reservation.born < until) {
+        if world.is_silenced(&world.writers[index], reservation.born) {
             world.breaks(WORD);
         }
         if reply == Reply::NoConnection {
@@ -362,12 +362,14 @@ impl Setting {
                     unreachable!("429 is a throttle")
                 };
                 writer.learn(reservation.id, Outcome::NotMinted, None);
-                self.hear(writer, Lesson::Throttle { until: wall + silence }, now + silence);
+                let heard = Heard { silent_until: now + silence, refused_at: None };
+                self.hear(writer, Lesson::Throttle { until: wall + silence }, heard);
             }
             Reply::Refused => {
                 writer.learn(reservation.id, Outcome::NotMinted, None);
                 let (inputs, reason) = (source::inputs(reservation.of), Reason::RefreshTokenRejected);
-                self.hear(writer, Lesson::Refusal { inputs, reason, code: None, at: wall }, now + CONFIRM_AFTER);
+                let heard = Heard { silent_until: now + CONFIRM_AFTER, refused_at: Some(now) };
+                self.hear(writer, Lesson::Refusal { inputs, reason, code: None, at: wall }, heard);
             }
             Reply::NoConnection => {}
         }
@@ -383,11 +385,11 @@ impl Setting {
         }
     }
 
-    fn hear(&self, writer: &mut Writer, word: Lesson, silent_until: Time) {
+    fn hear(&self, writer: &mut Writer, word: Lesson, heard: Heard) {
         if self.has_ledger() {
             writer.mirror.learn(word);
             writer.phase = Phase::Told;
-            writer.silent_until = Some(silent_until);
+            writer.heard = Some(heard);
         }
     }
 

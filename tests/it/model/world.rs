@@ -222,6 +222,14 @@ pub(super) enum Phase {
     },
 }
 
+/// A word of the token service, by the clock that nobody sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Heard {
+    pub(super) silent_until: Time,
+    /// It refused the source at this instant. A token that is minted from it in spite of that ends the silence.
+    pub(super) refused_at: Option<Time>,
+}
+
 /// One process that believes to lead.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts")]
@@ -232,8 +240,8 @@ pub(super) struct Writer {
     pub(super) mirror: LedgerMirror,
     /// The version of the source that it has read, where that is played.
     pub(super) source: Option<u8>,
-    /// Until when it was asked for silence. It does not look at this; property S16 does.
-    pub(super) silent_until: Option<Time>,
+    /// What the token service has asked it for. It does not look at this; property S16 does.
+    pub(super) heard: Option<Heard>,
     /// Drafts composed at this instant: what makes their ids unique, as chance does it in the product.
     pub(super) drafts: u8,
     pub(super) hand: Option<Token>,
@@ -253,7 +261,7 @@ impl Writer {
             holder,
             mirror: LedgerMirror::default(),
             source: None,
-            silent_until: None,
+            heard: None,
             drafts: 0,
             hand: None,
             has_stored: false,
@@ -483,7 +491,7 @@ impl World {
         let wall = self.wall();
         for writer in &mut self.writers {
             writer.drafts = 0;
-            writer.silent_until = writer.silent_until.filter(|until| *until > now);
+            writer.heard = writer.heard.filter(|heard| heard.silent_until > now);
             if writer.hand.take_if(|token| token.expires_at <= wall).is_some() {
                 (writer.has_stored, writer.has_stored_again) = (false, false);
             }
@@ -505,6 +513,13 @@ impl World {
         records.into_iter().any(|record| matches!(record, Record::Kept(ledger) if is_in(ledger)))
             || self.adrift.iter().any(|ledger| is_in(ledger))
             || self.writers.iter().any(|writer| writer.holder == *name || is_drafted(writer))
+    }
+
+    /// Was this writer asked for silence, and does that still stand for a request that was reserved then?
+    pub(super) fn is_silenced(&self, writer: &Writer, reserved: Time) -> bool {
+        let has_minted_since = |refused_at| self.tokens().any(|token| token.born >= refused_at);
+        let stands = |heard: Heard| reserved < heard.silent_until && !heard.refused_at.is_some_and(has_minted_since);
+        writer.heard.is_some_and(stands)
     }
 
     fn tokens(&self) -> impl Iterator<Item = &Token> {
