@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::Client;
 use serde_json::json;
-use zoho_api::names::{InputsDigest, ObjectName};
+use zoho_api::names::{InputsDigest, LedgerName, ObjectName};
 use zoho_api::{ConditionType, Reason, Time, ZohoCredential};
 use zoho_client::apply;
 use zoho_client::calls::ApiError;
@@ -224,7 +224,8 @@ impl Pass<'_> {
                 },
                 Plan::Wait { why: Hold::InFlight, .. } if facts.minting => self.join(&readings),
                 Plan::Wait { .. } => self.wait(&readings).await,
-                Plan::Keep { .. } | Plan::Refuse(_) | Plan::Park { .. } | Plan::Suspend => Effect::Done,
+                Plan::Keep { .. } | Plan::Park { .. } => self.keep(&readings).await,
+                Plan::Refuse(_) | Plan::Suspend => Effect::Done,
             };
             match effect {
                 Effect::Done => {}
@@ -327,15 +328,36 @@ impl Pass<'_> {
         if readings.grounded_until.is_some() {
             return Effect::Done;
         }
-        let target = &readings.target.target;
-        let expected = self.context.gatherer().is_ledger_expected(self.credential, target, inputs);
-        match self.context.mints.ledgers().keep(ledger, expected).await {
+        match self.write_down(readings, inputs, ledger).await {
             Ok(()) => Effect::Done,
             Err(error) => {
                 self.context.mints.ground(ledger, inputs, &error);
                 Effect::LookAgain
             }
         }
+    }
+
+    /// Where nothing is due, too: what is presumed, or was brought back from the future, counts from when it was first
+    /// noticed, whoever looks next, and a refused login is not sent again after a restart. Nothing waits for it.
+    async fn keep(&self, readings: &Readings) -> Effect {
+        if let Some((inputs, ledger)) = readings.source.source.usable()
+            && let Err(error) = self.write_down(readings, inputs, ledger).await
+        {
+            let error = &error as &dyn std::error::Error;
+            tracing::debug!(credential = %self.key, %ledger, error, "ledger not written; it goes with the next write");
+        }
+        Effect::Done
+    }
+
+    async fn write_down(
+        &self,
+        readings: &Readings,
+        inputs: &InputsDigest,
+        ledger: &LedgerName,
+    ) -> Result<(), ApiError> {
+        let target = &readings.target.target;
+        let expected = self.context.gatherer().is_ledger_expected(self.credential, target, inputs);
+        self.context.mints.ledgers().keep(ledger, expected).await
     }
 
     /// Shows the token to the product where that is asked for and due. Returns when it is due next; an answer wakes the

@@ -1,6 +1,6 @@
 //! Killed at the worst moments, and started again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::api::DeleteParams;
 use serde_json::json;
@@ -108,8 +108,8 @@ async fn lost_ledger_costs_a_silence_and_no_eviction() {
     world.wait_ready("one").await;
     let token = world.token("one-token").await;
     let ledger = world.get("one").await.status.and_then(|status| status.ledger).expect("a ledger");
-    world.ledgers().delete(ledger.as_str(), &DeleteParams::default()).await.expect("deleted");
     operator.kill();
+    world.ledgers().delete(ledger.as_str(), &DeleteParams::default()).await.expect("deleted");
     world.advance(2200);
     let _operator = world.operator();
     let seen = world.wait_for_reason("one", "MintBudgetExhausted").await;
@@ -119,4 +119,29 @@ async fn lost_ledger_costs_a_silence_and_no_eviction() {
     world.advance(601);
     world.wait_ready("one").await;
     assert_eq!(world.zoho.stats().token.posts, 2);
+}
+
+#[tokio::test]
+async fn what_is_presumed_of_a_lost_ledger_counts_from_when_that_is_noticed() {
+    let world = World::new("noticed_ledger").await;
+    let operator = world.operator();
+    world.good_source("source").await;
+    world.credential("one", "source", json!({})).await;
+    world.wait_ready("one").await;
+    let ledger = world.get("one").await.status.and_then(|status| status.ledger).expect("a ledger");
+    world.ledgers().delete(ledger.as_str(), &DeleteParams::default()).await.expect("deleted");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let kept = world.ledgers().get_opt(ledger.as_str()).await.expect("an answer");
+        if kept.is_some_and(|kept| kept.spec.presumed_full_at.is_some()) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the presumption is not written down: {}", operator.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(world.zoho.stats().token.posts, 1, "nothing is minted for it");
+    operator.kill();
+    world.advance(2200);
+    let _operator = world.operator();
+    world.wait("one", "renewed without a silence", |_| world.zoho.stats().token.posts == 2).await;
 }

@@ -19,12 +19,13 @@ pub(super) enum Met {
     HeldByThrottle,
     HeldForConfirmation,
     Wanted,
+    WordLost,
     ValidAfterAllFaults,
 }
 
 /// Which of them.
 #[derive(Default)]
-pub(super) struct Coverage([AtomicBool; 15]);
+pub(super) struct Coverage([AtomicBool; 16]);
 
 impl Coverage {
     pub(super) fn note(&self, met: Met) {

@@ -11,13 +11,17 @@
 //!
 //! **Faults**, each kind with a number and all together with one: see [`Fault`].
 //!
-//! **What is not played.** Clocks that differ or step; several sets of inputs on one ledger; changes of the source; a
-//! target that others delete or edit; a ledger lost while no target points to it; a request that travels on for long
-//! after its process has died; a second permanent refusal (that parks for hours, as it should). Two writers interleave
-//! within an instant only where one of them is paused.
+//! **Clocks.** The clock of all writers may be set back, and the record may be one that a clock far ahead has written.
+//! Time goes on, and lives end, by a clock that nobody sets. After a step a token of before it seems to be of the future,
+//! so a second leader that holds one may put it back once, when the clock gets there: it lives, and nothing is minted.
+//!
+//! **What is not played.** Clocks that differ between writers; a target that others delete or edit; a ledger lost while
+//! no target points to it; a request that travels on for long after its process has died; a second permanent refusal
+//! (that parks for hours, as it should). Two writers interleave within an instant only where one of them is paused.
 
 mod coverage;
 mod setting;
+mod source;
 mod steps;
 mod world;
 
@@ -31,15 +35,17 @@ use zoho_api::Outcome;
 use zoho_core::plan::budget::Limits;
 
 use self::coverage::{Coverage, Met};
-use self::setting::{EVICTION, HEALS, MONOTONE, Protocol, RATE, RESERVE, Setting};
-use self::world::Fault::{Crash, Failure, Login, Loss, LostReply, LostWrite, Pause, Refusal, Request, Stale};
+use self::setting::{EVICTION, HEALS, MINTS, MONOTONE, NO_GAP, Protocol, RATE, RESERVE, SOURCE, STORED, Setting, WORD};
+use self::world::Fault::{
+    Change, Crash, Failure, Login, Loss, LostReply, LostWord, LostWrite, Pause, Refusal, Request, Stale, Step,
+};
 use self::world::{Fault, Faults, Past, start};
 
 /// What Zoho allows.
 const ZOHO: Limits = Limits { attempts: 10, live: 10 };
 
 /// Every kind of fault that may hit a credential in a quiet hour.
-const ALL: [(Fault, u8); 9] = [
+const ALL: [(Fault, u8); 10] = [
     (Crash, 2),
     (LostReply, 2),
     (Failure, 1),
@@ -49,6 +55,7 @@ const ALL: [(Fault, u8); 9] = [
     (Pause, 1),
     (Request, 1),
     (Loss, 1),
+    (LostWord, 1),
 ];
 
 /// Tokens of an hour, two writers, from nothing until the first token would die.
@@ -62,6 +69,8 @@ fn first_hour() -> Setting {
         horizon: 3600,
         faults: Faults::new(0, &[]),
         past: Vec::new(),
+        is_ahead: false,
+        most_mints: None,
         heals_within: None,
         has_no_gap: true,
         met: Arc::new(Coverage::default()),
@@ -97,6 +106,28 @@ fn small_limits() -> Setting {
         server: Limits { attempts: 5, live: 6 },
         faults: Faults::new(6, &[(LostReply, 6)]),
         has_no_gap: false,
+        ..first_hour()
+    }
+}
+
+/// The token service gives shorter lives than before: the next token expires sooner than the one that it replaces.
+fn shorter_lives() -> Setting {
+    Setting { past: vec![past(1790, 3600, Some(Outcome::Minted))], life: 600, horizon: 700, ..first_hour() }
+}
+
+/// A young token, and a source that may change.
+fn changing_source() -> Setting {
+    Setting { past: vec![past(60, 3600, Some(Outcome::Minted))], horizon: 700, has_no_gap: false, ..first_hour() }
+}
+
+/// A record that a clock eight hours ahead has written, in which there is a throttle, and an entry without an outcome.
+fn record_from_the_future() -> Setting {
+    Setting {
+        past: vec![past(100, 3600, Some(Outcome::Minted))],
+        is_ahead: true,
+        has_no_gap: false,
+        heals_within: Some(3700),
+        horizon: 7500,
         ..first_hour()
     }
 }
@@ -170,12 +201,12 @@ fn ledger_protocol_keeps_every_limit_under_crashes_stale_reads_and_two_leaders()
         Met::Wanted,
         Met::ValidAfterAllFaults,
     ];
-    holds("quiet hour", Setting { faults: Faults::new(2, &ALL), ..quiet_hour() }, 150_000, &met);
+    holds("quiet hour", Setting { faults: Faults::new(2, &ALL), horizon: 2600, ..quiet_hour() }, 200_000, &met);
 }
 
 #[test]
 fn first_token_comes_and_is_renewed_whatever_goes_wrong_twice() {
-    holds("first hour", Setting { faults: Faults::new(2, &ALL), ..first_hour() }, 150_000, &[Met::ValidAfterAllFaults]);
+    holds("first hour", Setting { faults: Faults::new(2, &ALL), ..first_hour() }, 200_000, &[Met::ValidAfterAllFaults]);
 }
 
 #[test]
@@ -183,7 +214,7 @@ fn three_leaders_keep_every_limit() {
     holds(
         "three leaders",
         Setting { writers: 3, faults: Faults::new(1, &ALL), horizon: 3700, ..quiet_hour() },
-        40_000,
+        50_000,
         &[Met::ValidAfterAllFaults],
     );
 }
@@ -225,15 +256,29 @@ fn target_heals_within_an_hour_of_the_last_fault_also_where_the_record_is_lost()
 #[test]
 fn small_limits_keep_their_headroom_through_an_hour_of_lost_answers() {
     let faults = Faults::new(6, &[(LostReply, 6), (Crash, 1)]);
-    holds("small limits", Setting { faults, ..small_limits() }, 3_000, &[Met::HeldByLiveTokens]);
+    holds("small limits", Setting { faults, ..small_limits() }, 4_000, &[Met::HeldByLiveTokens]);
 }
 
 #[test]
 #[ignore = "large: run by make test-long"]
-fn ledger_protocol_keeps_every_limit_under_three_faults() {
+fn ledger_protocol_keeps_every_limit_and_no_token_expires_under_three_faults() {
+    let kinds: Vec<_> = ALL.into_iter().filter(|(fault, _)| *fault != Loss).collect();
     holds(
         "quiet hour, three faults",
-        Setting { faults: Faults::new(3, &ALL), ..quiet_hour() },
+        Setting { faults: Faults::new(3, &kinds), horizon: 2600, ..quiet_hour() },
+        5_000_000,
+        &[Met::ValidAfterAllFaults],
+    );
+}
+
+/// Where the record is lost, five tokens are presumed to live: with one in the hand of a leader that stands still and one
+/// more answer without a token the limit is reached, and a token may expire. The limits hold.
+#[test]
+#[ignore = "large: run by make test-long"]
+fn ledger_protocol_keeps_every_limit_under_three_faults_one_of_which_is_a_lost_record() {
+    holds(
+        "quiet hour, three faults, lost record",
+        Setting { faults: Faults::new(3, &ALL), has_no_gap: false, horizon: 2600, ..quiet_hour() },
         5_000_000,
         &[Met::ValidAfterAllFaults],
     );
@@ -288,4 +333,98 @@ fn presumption_that_is_not_written_down_never_ends() {
     let forgets = |protocol| Setting { protocol, faults, heals_within: Some(3700), horizon: 7500, ..quiet_hour() };
     breaks(HEALS, "forgetful", forgets(Protocol::ForgetfulPresumption));
     holds("not forgetful", forgets(Protocol::Ledger), 1_000, &[Met::PresumptionKept, Met::ValidAfterAllFaults]);
+}
+
+#[test]
+fn shorter_life_than_before_costs_one_mint_a_renewal() {
+    // Renewed at 10 s, and then at half of each ten minutes: at 310 s and at 610 s.
+    let quiet = Setting { most_mints: Some(3), ..shorter_lives() };
+    holds("shorter lives, nothing else", quiet, 100, &[Met::ValidAfterAllFaults]);
+    let faults = Faults::new(1, &ALL);
+    holds(
+        "shorter lives",
+        Setting { faults, has_no_gap: false, ..shorter_lives() },
+        1_000,
+        &[Met::ValidAfterAllFaults],
+    );
+}
+
+#[test]
+fn ordering_tokens_by_expiry_mints_one_after_another() {
+    let broken = |setting| Setting { protocol: Protocol::ByExpiry, ..setting };
+    breaks(STORED, "by expiry, shorter lives", broken(shorter_lives()));
+    breaks(MINTS, "by expiry, shorter lives", broken(Setting { most_mints: Some(3), ..shorter_lives() }));
+    let faults = Faults::new(1, &[(Step, 1)]);
+    breaks(STORED, "by expiry, clock set back", broken(Setting { faults, ..first_hour() }));
+}
+
+#[test]
+fn believing_a_gateway_that_nothing_was_minted_breaks_the_limits() {
+    let setting = Setting { protocol: Protocol::TrustsEveryError, writers: 1, ..small_limits() };
+    breaks(EVICTION, "believes a gateway", setting);
+}
+
+#[test]
+fn changed_source_is_acted_on_whenever_the_process_is_replaced() {
+    let faults = Faults::new(4, &[(Change, 1), (Crash, 2), (LostReply, 1)]);
+    holds("changed source", Setting { faults, ..changing_source() }, 4_000, &[Met::CrashWithReservation]);
+}
+
+#[test]
+fn status_that_says_what_was_seen_keeps_the_token_of_a_former_source() {
+    let faults = Faults::new(2, &[(Change, 1), (Crash, 1)]);
+    let protocol = Protocol::StatusSaysSeen;
+    breaks(SOURCE, "status says what was seen", Setting { protocol, faults, ..changing_source() });
+}
+
+#[test]
+fn clock_that_is_set_back_costs_one_mint_at_most_and_no_token_expires() {
+    let faults = Faults::new(1, &[(Step, 1)]);
+    let setting = Setting { faults, most_mints: Some(2), ..quiet_hour() };
+    holds("clock set back", Setting { horizon: 1700, ..setting }, 250, &[Met::ValidAfterAllFaults]);
+    let first = Setting { faults, most_mints: Some(2), horizon: 1700, ..first_hour() };
+    holds("clock set back, first hour", first, 200, &[Met::ValidAfterAllFaults]);
+}
+
+#[test]
+fn clock_that_is_set_back_among_other_faults_breaks_no_limit() {
+    let kinds = [(Step, 1), (Crash, 1), (LostReply, 1), (Failure, 1)];
+    let setting = Setting {
+        faults: Faults::new(2, &kinds),
+        has_no_gap: false,
+        heals_within: Some(4300),
+        horizon: 4900,
+        ..quiet_hour()
+    };
+    holds("clock set back, and another fault", setting, 150_000, &[Met::HeldByThrottle, Met::ValidAfterAllFaults]);
+}
+
+#[test]
+fn not_noticing_that_the_clock_was_set_back_lets_a_token_expire() {
+    let faults = Faults::new(1, &[(Step, 1)]);
+    let protocol = Protocol::BlindToSteps;
+    breaks(NO_GAP, "blind to steps", Setting { protocol, faults, horizon: 7200, ..first_hour() });
+}
+
+#[test]
+fn record_from_the_future_is_brought_back_once() {
+    let met = [Met::HeldByThrottle, Met::ValidAfterAllFaults];
+    holds("record from the future", record_from_the_future(), 100, &met);
+    let faults = Faults::new(2, &[(Crash, 2), (LostWrite, 1)]);
+    holds("record from the future, crashes", Setting { faults, ..record_from_the_future() }, 35_000, &met);
+    let protocol = Protocol::ForgetfulCorrection;
+    breaks(HEALS, "brought back anew", Setting { protocol, ..record_from_the_future() });
+}
+
+#[test]
+fn word_that_cannot_be_written_is_heeded_and_goes_with_the_next_write() {
+    let faults = Faults::new(4, &[(Failure, 1), (Refusal, 1), (LostWord, 2)]);
+    let setting = |protocol| Setting { protocol, faults, has_no_gap: false, ..quiet_hour() };
+    holds(
+        "lost word",
+        setting(Protocol::Ledger),
+        6_000,
+        &[Met::WordLost, Met::HeldByThrottle, Met::HeldForConfirmation],
+    );
+    breaks(WORD, "forgets words", setting(Protocol::ForgetfulWord));
 }

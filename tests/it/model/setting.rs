@@ -10,13 +10,17 @@ use zoho_core::plan::budget::Limits;
 use zoho_core::plan::budget::SPEND_WITHIN;
 
 use super::coverage::{Coverage, Met};
-use super::world::{Fault, Faults, Past, Phase, Record, World, Writer, start};
+use super::world::{Fault, Faults, Past, Phase, Record, Token, World, Writer, start};
 
 pub(super) const RATE: &str = "S1 the token service never refuses for too many requests";
 pub(super) const EVICTION: &str = "S2 a living token in the target is never evicted";
 pub(super) const RESERVE: &str = "S3 every request has its own entry in the ledger";
-pub(super) const MONOTONE: &str = "S4 the expiry of the target never goes back";
+pub(super) const MONOTONE: &str = "S4 a token in the target is never replaced by one that was issued before it";
 pub(super) const QUIET: &str = "S13 no writer stores its token again over another one's";
+pub(super) const STORED: &str = "S14 a token that was minted is stored before its process mints another one";
+pub(super) const SOURCE: &str = "S15 a token of a former source is not kept";
+pub(super) const WORD: &str = "S16 a process sends nothing while it was asked for silence";
+pub(super) const MINTS: &str = "S17 no more is minted than is needed";
 pub(super) const HEALS: &str = "L1 the target is valid again some time after the last fault";
 pub(super) const NO_GAP: &str = "L2 a token in the target never expires";
 
@@ -36,6 +40,18 @@ pub(super) enum Protocol {
     BackOffOnly,
     /// The product's, but what is presumed about a lost record is not written down.
     ForgetfulPresumption,
+    /// What was brought back from the future is brought back anew at each look.
+    ForgetfulCorrection,
+    /// A word of the token service that cannot be written is forgotten.
+    ForgetfulWord,
+    /// Of two tokens the one that expires later is taken for the newer one.
+    ByExpiry,
+    /// An error in a reply's body is always believed, also that of a gateway.
+    TrustsEveryError,
+    /// The status calls a source observed as soon as it was seen.
+    StatusSaysSeen,
+    /// Nobody notices that a token was issued in the future.
+    BlindToSteps,
 }
 
 /// What is played.
@@ -52,6 +68,10 @@ pub(super) struct Setting {
     pub(super) horizon: u64,
     pub(super) faults: Faults,
     pub(super) past: Vec<Past>,
+    /// The record was written last by a clock that was eight hours ahead.
+    pub(super) is_ahead: bool,
+    /// S17.
+    pub(super) most_mints: Option<u8>,
     /// L1, in seconds.
     pub(super) heals_within: Option<u64>,
     /// L2 must hold.
@@ -72,6 +92,8 @@ pub(super) enum Sight {
 pub(super) enum Reply {
     Token,
     LostToken,
+    /// It mints, and a gateway answers 502 with an error of its own in JSON.
+    HiddenToken,
     ServerError,
     Throttled,
     Refused,
@@ -107,13 +129,24 @@ pub(super) enum Action {
     Login,
     Delete,
     Spoil,
+    LoseWord(usize),
+    /// So many seconds.
+    SetBack(u16),
+    Change,
 }
 
 impl Setting {
     pub(super) fn limits(&self) -> Limits {
         let none = 1000;
         match self.protocol {
-            Protocol::Ledger | Protocol::ForgetfulPresumption => self.own,
+            Protocol::Ledger
+            | Protocol::ForgetfulPresumption
+            | Protocol::ForgetfulCorrection
+            | Protocol::ForgetfulWord
+            | Protocol::ByExpiry
+            | Protocol::TrustsEveryError
+            | Protocol::StatusSaysSeen
+            | Protocol::BlindToSteps => self.own,
             Protocol::ReserveOnly => Limits { attempts: self.server.attempts, live: none },
             Protocol::MintFirst | Protocol::SecretOnly | Protocol::BackOffOnly => Limits { attempts: none, live: none },
         }
@@ -121,6 +154,11 @@ impl Setting {
 
     pub(super) fn has_ledger(&self) -> bool {
         !matches!(self.protocol, Protocol::MintFirst | Protocol::SecretOnly)
+    }
+
+    /// Without a change of the source nobody need know it.
+    pub(super) fn plays_the_source(&self) -> bool {
+        self.faults.left(Fault::Change) > 0
     }
 
     pub(super) fn token_life(&self) -> Duration {
@@ -154,17 +192,17 @@ impl Setting {
     /// The next instant that a writer waits for, or at which a reservation or the target expires. Whatever else happens in
     /// between comes to the same as at one of them.
     fn next_instant(&self, world: &World) -> Option<Time> {
-        let mut instants: Vec<Time> = world.target.value.iter().map(|token| token.expires_at).collect();
+        let mut instants: Vec<Time> = world.target.value.iter().map(Token::dies).collect();
         for writer in &world.writers {
             match self.decide(world, writer, Sight::Present).plan {
-                Plan::Keep { until } | Plan::Wait { until, .. } => instants.push(until),
-                Plan::Park { until, .. } => instants.extend(until),
+                Plan::Keep { until } | Plan::Wait { until, .. } => instants.push(until + world.behind),
+                Plan::Park { until, .. } => instants.extend(until.map(|until| until + world.behind)),
                 Plan::Mint { .. } | Plan::Store | Plan::Refuse(_) | Plan::Suspend | Plan::Release => {}
             }
             if let Phase::Composed { reservation: Some(reservation), .. } | Phase::Reserved(reservation) = &writer.phase
             {
                 let last = SPEND_WITHIN.checked_sub(Duration::from_secs(1)).expect("longer than a second");
-                instants.extend([reservation.at + last, reservation.at + SPEND_WITHIN]);
+                instants.extend([reservation.born + last, reservation.born + SPEND_WITHIN]);
             }
         }
         instants.into_iter().filter(|at| *at > world.now).min()
@@ -197,7 +235,7 @@ impl Setting {
             Phase::Cleared(_) => {
                 actions.push(Action::Post(index, Reply::Token));
                 if has(Fault::LostReply) {
-                    actions.push(Action::Post(index, Reply::LostToken));
+                    actions.extend([Reply::LostToken, Reply::HiddenToken].map(|reply| Action::Post(index, reply)));
                 }
                 if has(Fault::Failure) {
                     let failures = [Reply::ServerError, Reply::Throttled, Reply::NoConnection];
@@ -207,7 +245,12 @@ impl Setting {
                     actions.push(Action::Post(index, Reply::Refused));
                 }
             }
-            Phase::Told => actions.push(Action::KeepWord(index)),
+            Phase::Told => {
+                actions.push(Action::KeepWord(index));
+                if has(Fault::LostWord) {
+                    actions.push(Action::LoseWord(index));
+                }
+            }
             Phase::Storing { .. } => actions.push(Action::Store(index)),
         }
         // Where nobody runs, nobody can renew.
@@ -267,6 +310,12 @@ impl Model for Setting {
         if has(Fault::Request) && world.is_settled && !world.is_asked {
             actions.push(Action::Ask);
         }
+        if has(Fault::Step) && world.is_settled {
+            actions.extend([600, 3600].map(Action::SetBack));
+        }
+        if has(Fault::Change) && world.is_settled {
+            actions.push(Action::Change);
+        }
         if has(Fault::Login) && world.is_settled {
             actions.push(Action::Login);
         }
@@ -290,6 +339,7 @@ impl Model for Setting {
         | Action::Check(index)
         | Action::Post(index, _)
         | Action::KeepWord(index)
+        | Action::LoseWord(index)
         | Action::Store(index) = action
             && std::mem::take(&mut world.writers[index].is_paused)
         {
@@ -312,7 +362,7 @@ impl Model for Setting {
             Action::Post(index, reply) => {
                 match reply {
                     Reply::Token => {}
-                    Reply::LostToken => self.spend(&mut world, Fault::LostReply),
+                    Reply::LostToken | Reply::HiddenToken => self.spend(&mut world, Fault::LostReply),
                     Reply::ServerError | Reply::Throttled | Reply::NoConnection => {
                         self.spend(&mut world, Fault::Failure);
                     }
@@ -322,6 +372,20 @@ impl Model for Setting {
             }
             Action::KeepWord(index) => self.keep(&mut world, index),
             Action::Store(index) => self.store(&mut world, index),
+            Action::LoseWord(index) => {
+                self.spend(&mut world, Fault::LostWord);
+                self.lose_word(&mut world, index);
+            }
+            Action::SetBack(seconds) => {
+                self.spend(&mut world, Fault::Step);
+                world.behind += Duration::from_secs(seconds.into());
+                world.is_settled = false;
+            }
+            Action::Change => {
+                self.spend(&mut world, Fault::Change);
+                world.source += 1;
+                world.is_settled = false;
+            }
             Action::Pause(index) => {
                 self.spend(&mut world, Fault::Pause);
                 world.writers[index].is_paused = true;
@@ -340,6 +404,7 @@ impl Model for Setting {
             }
             Action::Delete | Action::Spoil => {
                 self.spend(&mut world, Fault::Loss);
+                world.writers.iter_mut().for_each(|writer| writer.heard = None);
                 world.put_ledger(if action == Action::Delete { Record::Absent } else { Record::Unreadable });
                 world.is_settled = false;
             }
@@ -357,6 +422,10 @@ impl Model for Setting {
             Property::always(RESERVE, |_, world: &World| !world.broken.contains(&RESERVE)),
             Property::always(MONOTONE, |_, world: &World| !world.broken.contains(&MONOTONE)),
             Property::always(QUIET, |_, world: &World| !world.broken.contains(&QUIET)),
+            Property::always(STORED, |_, world: &World| !world.broken.contains(&STORED)),
+            Property::always(SOURCE, |_, world: &World| !world.broken.contains(&SOURCE)),
+            Property::always(WORD, |_, world: &World| !world.broken.contains(&WORD)),
+            Property::always(MINTS, |_, world: &World| !world.broken.contains(&MINTS)),
             Property::always(HEALS, |_, world: &World| {
                 !world.is_settled || world.heals_by.is_none_or(|by| world.now < by) || world.is_valid()
             }),

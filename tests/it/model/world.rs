@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use zoho_api::names::{AttemptId, Holder, InputsDigest, ObjectVersion};
+use zoho_api::names::{AttemptId, Holder, ObjectVersion};
 use zoho_api::{Attempt, Outcome, Time, ZohoMintLedgerSpec};
 use zoho_core::plan;
 use zoho_core::plan::budget::{self, IN_FLIGHT, Limits};
@@ -14,11 +14,13 @@ use zoho_core::plan::record::Lesson;
 use zoho_core::plan::renewal::Life;
 
 use super::setting::Setting;
+use super::source::inputs;
 
-/// What all writers send.
-pub(super) fn inputs() -> InputsDigest {
-    "inputs".into()
-}
+/// How far the clock was ahead that wrote the record of [`Setting::is_ahead`].
+const AHEAD: Duration = Duration::from_secs(8 * 3600);
+
+/// The source at the beginning.
+pub(super) const FIRST: u8 = 1;
 
 /// When every play begins.
 pub(super) fn start() -> Time {
@@ -48,18 +50,24 @@ pub(super) enum Fault {
     Loss,
     /// Somebody mints with the same refresh token, without us.
     Login,
+    /// A word of the token service cannot be written.
+    LostWord,
+    /// The clock of all writers is set back.
+    Step,
+    /// Another source: the same refresh token with another client secret, say.
+    Change,
 }
 
 /// The faults that are left: each kind has its number, and all together have one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Faults {
     together: u8,
-    each: [u8; 10],
+    each: [u8; 13],
 }
 
 impl Faults {
     pub(super) fn new(together: u8, each: &[(Fault, u8)]) -> Self {
-        let mut faults = Self { together, each: [0; 10] };
+        let mut faults = Self { together, each: [0; 13] };
         for (fault, times) in each {
             faults.each[*fault as usize] = *times;
         }
@@ -78,7 +86,7 @@ impl Faults {
         self.together -= 1;
         self.each[fault as usize] -= 1;
         if self.together == 0 {
-            self.each = [0; 10];
+            self.each = [0; 13];
         }
     }
 }
@@ -111,13 +119,22 @@ pub(super) struct Token {
     pub(super) attempt: AttemptId,
     pub(super) issued_at: Time,
     pub(super) expires_at: Time,
+    /// The version of the source that it was made from.
+    pub(super) of: u8,
+    /// When it was asked for, by the clock that nobody sets.
+    pub(super) born: Time,
 }
 
 impl Token {
+    /// When it really does.
+    pub(super) fn dies(&self) -> Time {
+        self.born + self.expires_at.since(self.issued_at)
+    }
+
     /// As the product records it.
     pub(super) fn record(&self) -> plan::Token {
         let life = Life { issued_at: self.issued_at, expires_at: self.expires_at };
-        plan::Token { life, inputs: inputs(), attempt: self.attempt.clone() }
+        plan::Token { life, inputs: inputs(self.of), attempt: self.attempt.clone() }
     }
 }
 
@@ -176,6 +193,10 @@ pub(super) struct Reservation {
     pub(super) at: Time,
     /// Did its entry really get into the ledger? The writer does not look at this; property S3 does.
     pub(super) is_committed: bool,
+    /// The version of the source that is sent.
+    pub(super) of: u8,
+    /// When it was reserved, by the clock that nobody sets.
+    pub(super) born: Time,
 }
 
 /// How far a writer has got. The clock and the other writers may move between any two phases.
@@ -201,18 +222,33 @@ pub(super) enum Phase {
     },
 }
 
+/// A word of the token service, by the clock that nobody sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Heard {
+    pub(super) silent_until: Time,
+    /// It refused the source at this instant. A token that is minted from it in spite of that ends the silence.
+    pub(super) refused_at: Option<Time>,
+}
+
 /// One process that believes to lead.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(super) struct Writer {
     /// This process; another one after a restart.
     pub(super) holder: Holder,
     /// The ledger as this process knows it: the product's own.
     pub(super) mirror: LedgerMirror,
+    /// The version of the source that it has read, where that is played.
+    pub(super) source: Option<u8>,
+    /// What the token service has asked it for. It does not look at this; property S16 does.
+    pub(super) heard: Option<Heard>,
     /// Drafts composed at this instant: what makes their ids unique, as chance does it in the product.
     pub(super) drafts: u8,
     pub(super) hand: Option<Token>,
     /// The token at hand has been stored.
     pub(super) has_stored: bool,
+    /// And once more, over that of another writer.
+    pub(super) has_stored_again: bool,
     /// The request of a person was acted on.
     pub(super) has_acted: bool,
     pub(super) phase: Phase,
@@ -224,9 +260,12 @@ impl Writer {
         Self {
             holder,
             mirror: LedgerMirror::default(),
+            source: None,
+            heard: None,
             drafts: 0,
             hand: None,
             has_stored: false,
+            has_stored_again: false,
             has_acted: false,
             phase: Phase::Idle,
             is_paused: false,
@@ -292,7 +331,16 @@ impl Writer {
 /// One state.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct World {
+    /// By the clock that nobody sets: that of the token service.
     pub(super) now: Time,
+    /// How far the clock of the writers is behind it.
+    pub(super) behind: Duration,
+    /// The version of the source.
+    pub(super) source: u8,
+    /// The version of the source that the status calls observed, where that is played.
+    pub(super) status: Option<u8>,
+    /// Tokens minted, where they are counted.
+    pub(super) mints: u8,
     pub(super) ledger: Versioned<Record>,
     pub(super) former_ledger: Versioned<Record>,
     pub(super) target: Versioned<Option<Token>>,
@@ -340,28 +388,41 @@ impl World {
                 let minted = matches!(outcome, Outcome::Minted | Outcome::Unknown).then_some(lasts);
                 server.take(&id, minted, setting.server, at).expect("a past within the limits of the server");
             } else {
-                writers[0].phase = Phase::Cleared(Reservation { id: id.clone(), at, is_committed: true });
+                writers[0].phase =
+                    Phase::Cleared(Reservation { id: id.clone(), at, is_committed: true, of: FIRST, born: at });
                 writers[0].is_paused = true;
             }
             let known = (*outcome == Some(Outcome::Minted)).then_some(lasts);
             if let Some(life) = known {
-                token = Some(Token { attempt: id.clone(), issued_at: at, expires_at: at + life });
+                token = Some(Token { attempt: id.clone(), issued_at: at, expires_at: at + life, of: FIRST, born: at });
             }
             ledger.attempts.push(Attempt {
                 id,
                 at,
                 holder: if outcome.is_none() { writers[0].holder.clone() } else { Holder::default() },
-                inputs: inputs(),
+                inputs: inputs(FIRST),
                 life: known.and_then(|life| i32::try_from(life.as_secs()).ok()),
                 outcome: *outcome,
             });
         }
         server.forget(start);
+        if setting.is_ahead {
+            let at = start + AHEAD;
+            ledger.throttled_until = Some(at);
+            let (id, holder) = ("ahead".into(), "ahead".into());
+            ledger.attempts.push(Attempt { id, at, holder, inputs: inputs(FIRST), life: None, outcome: None });
+        }
         let value = if setting.past.is_empty() { Record::Absent } else { Record::Kept(Arc::new(ledger)) };
         let ledger = Versioned { version: 0, value };
+        let token_stands = token.is_some();
         let target = Versioned { version: 0, value: token };
+        let heals_within = setting.heals_within.filter(|_| setting.faults.are_over());
         Self {
             now: start,
+            behind: Duration::ZERO,
+            source: FIRST,
+            status: (setting.plays_the_source() && token_stands).then_some(FIRST),
+            mints: 0,
             former_ledger: ledger.clone(),
             ledger,
             former_target: target.clone(),
@@ -370,11 +431,16 @@ impl World {
             writers,
             is_asked: false,
             faults: setting.faults,
-            heals_by: None,
+            heals_by: heals_within.map(|seconds| start + Duration::from_secs(seconds)),
             is_settled: false,
             adrift: None,
             broken: Vec::new(),
         }
+    }
+
+    /// The clock that writers read.
+    pub(super) fn wall(&self) -> Time {
+        self.now - self.behind
     }
 
     pub(super) fn spend(&mut self, fault: Fault, heals_within: Option<u64>) {
@@ -422,10 +488,12 @@ impl World {
         self.now = now;
         self.is_settled = false;
         self.server.forget(now);
+        let wall = self.wall();
         for writer in &mut self.writers {
             writer.drafts = 0;
-            if writer.hand.take_if(|token| token.expires_at <= now).is_some() {
-                writer.has_stored = false;
+            writer.heard = writer.heard.filter(|heard| heard.silent_until > now);
+            if writer.hand.take_if(|token| token.expires_at <= wall).is_some() {
+                (writer.has_stored, writer.has_stored_again) = (false, false);
             }
         }
         self.forget_trifles(limits);
@@ -447,6 +515,13 @@ impl World {
             || self.writers.iter().any(|writer| writer.holder == *name || is_drafted(writer))
     }
 
+    /// Was this writer asked for silence, and does that still stand for a request that was reserved then?
+    pub(super) fn is_silenced(&self, writer: &Writer, reserved: Time) -> bool {
+        let has_minted_since = |refused_at| self.tokens().any(|token| token.born >= refused_at);
+        let stands = |heard: Heard| reserved < heard.silent_until && !heard.refused_at.is_some_and(has_minted_since);
+        writer.heard.is_some_and(stands)
+    }
+
     fn tokens(&self) -> impl Iterator<Item = &Token> {
         let targets = [&self.target.value, &self.former_target.value];
         targets.into_iter().chain(self.writers.iter().map(|writer| &writer.hand)).flatten()
@@ -459,16 +534,18 @@ impl World {
         for (writer, is_over) in self.writers.iter_mut().zip(is_over) {
             if is_over && self.faults.left(Fault::Stale) == 0 && !matches!(writer.phase, Phase::Storing { .. }) {
                 writer.hand = None;
-                writer.has_stored = false;
+                (writer.has_stored, writer.has_stored_again) = (false, false);
             }
         }
         let knowing = self.forget_mirrors(limits);
         if let Record::Kept(ledger) = &self.ledger.value {
+            let learnt: Vec<AttemptId> = self.writers.iter().flat_map(|writer| self.learnt_by(writer)).collect();
             let is_old = |attempt: &Attempt| {
-                attempt.at + IN_FLIGHT <= self.now
+                attempt.at + IN_FLIGHT <= self.wall()
                     && !attempt.id.as_str().is_empty()
                     && !self.writers.iter().any(|writer| writer.refers_to(&attempt.id))
                     && !self.tokens().any(|token| token.attempt == attempt.id)
+                    && !learnt.contains(&attempt.id)
             };
             if self.adrift.is_none() && ledger.attempts.iter().any(is_old) {
                 let mut renamed = ledger.as_ref().clone();
@@ -495,18 +572,36 @@ impl World {
         self.remind(&knowing);
     }
 
+    /// Attempts of which the writer knows more than the ledger.
+    fn learnt_by(&self, writer: &Writer) -> Vec<AttemptId> {
+        let Record::Kept(ledger) = &self.ledger.value else { return Vec::new() };
+        if !writer.has_learnt() {
+            return Vec::new();
+        }
+        let mut writer = writer.clone();
+        writer.see(&self.ledger, self.wall());
+        let known = writer.mirror.look(false, self.wall());
+        let says_more = |attempt: &&Attempt| {
+            let stored = ledger.attempts.iter().find(|stored| stored.id == attempt.id);
+            stored.is_some_and(|stored| stored.outcome != attempt.outcome)
+        };
+        known.attempts.iter().filter(says_more).map(|attempt| attempt.id.clone()).collect()
+    }
+
     /// See [`Writer::forget_what_it_sees_again`]; returns who knows the ledger as it is.
     fn forget_mirrors(&mut self, limits: Limits) -> Vec<bool> {
-        let Self { writers, ledger, adrift, now, .. } = self;
+        let wall = self.wall();
+        let Self { writers, ledger, adrift, .. } = self;
         // What a writer learnt of an entry that may still arrive is not known to the ledger.
         let limits = if adrift.is_some() { None } else { Some(limits) };
-        writers.iter_mut().map(|writer| writer.forget_what_it_sees_again(ledger, limits, *now)).collect()
+        writers.iter_mut().map(|writer| writer.forget_what_it_sees_again(ledger, limits, wall)).collect()
     }
 
     fn remind(&mut self, knowing: &[bool]) {
         if self.faults.left(Fault::Stale) > 0 {
+            let wall = self.wall();
             for (writer, _) in self.writers.iter_mut().zip(knowing).filter(|(_, knows)| **knows) {
-                writer.see(&self.ledger, self.now);
+                writer.see(&self.ledger, wall);
             }
         }
     }
@@ -519,13 +614,17 @@ impl World {
 
     /// Does a living token stand in the target?
     pub(super) fn is_valid(&self) -> bool {
-        self.target.value.as_ref().is_some_and(|token| token.expires_at > self.now)
+        self.target.value.as_ref().is_some_and(|token| token.dies() > self.now)
     }
 
     /// Does the writer hold a token that the target should get?
     pub(super) fn has_unstored_token(&self, writer: &Writer) -> bool {
-        let held = self.target.value.as_ref().map(Token::record);
-        writer.hand.as_ref().is_some_and(|token| held.is_none_or(|held| token.record().supersedes(&held, self.now)))
+        let is_better = |token: &Token| {
+            let held = self.target.value.as_ref();
+            let wins = |held: &Token| held.of != token.of || token.record().supersedes(&held.record(), self.wall());
+            token.of == self.source && held.is_none_or(wins)
+        };
+        writer.hand.as_ref().is_some_and(is_better)
     }
 
     /// What nobody can see any more must not tell states apart.

@@ -56,7 +56,7 @@ impl LedgerMirror {
         let mut stored = Stored { version, record, is_corrected: false, disbelieved: None };
         if let (Some(before), Some(record)) = (known, &mut stored.record) {
             stored.disbelieved = before.disbelieved;
-            keep_what_was_brought_back(&before, record, now);
+            stored.is_corrected = keep_what_was_brought_back(&before, record, now);
         }
         self.stored = Some(stored);
         self.settle(now);
@@ -207,9 +207,10 @@ impl LedgerMirror {
 }
 
 /// A record that was read again still has what this process has brought back from the future: it is not brought back
-/// to a later time.
-fn keep_what_was_brought_back(before: &Stored, record: &mut ZohoMintLedgerSpec, now: Time) {
-    let Some(known) = &before.record else { return };
+/// to a later time. Says whether there was something of the kind.
+fn keep_what_was_brought_back(before: &Stored, record: &mut ZohoMintLedgerSpec, now: Time) -> bool {
+    let Some(known) = &before.record else { return false };
+    let as_written = record.clone();
     for attempt in record.attempts.iter_mut().filter(|attempt| attempt.at > now) {
         if let Some(same) = known.attempts.iter().find(|same| same.id == attempt.id) {
             attempt.at = attempt.at.min(same.at);
@@ -221,9 +222,13 @@ fn keep_what_was_brought_back(before: &Stored, record: &mut ZohoMintLedgerSpec, 
             verdict.at = verdict.at.min(same.at);
         }
     }
+    if record.presumed_full_at > Some(now) {
+        record.presumed_full_at = record.presumed_full_at.min(known.presumed_full_at.or(record.presumed_full_at));
+    }
     if before.disbelieved.is_some() && before.disbelieved == record.throttled_until {
         record.throttled_until = known.throttled_until;
     }
+    *record != as_written
 }
 
 /// A unique id. Those of one ledger sort in the order of reservation, also within a second.

@@ -9,6 +9,8 @@ pub mod budget;
 mod budget_tests;
 pub mod mirror;
 #[cfg(test)]
+mod mirror_tests;
+#[cfg(test)]
 mod plan_tests;
 pub mod record;
 pub mod renewal;

@@ -103,6 +103,8 @@ pub fn throttle(ledger: &mut ZohoMintLedgerSpec, until: Time) {
 /// Writes down a permanent refusal of these inputs. Said again at least a minute later, it is confirmed, unless an
 /// attempt in between may have minted; a final one ([`Reason::is_final`]) is at the first time.
 ///
+/// A refusal may wait long for a write to carry it: one from before a mint with these inputs is over.
+///
 /// A mint ends a verdict only in the memory of its process until the next reservation carries it: another process finds
 /// the old verdict, and an entry without an outcome.
 pub fn refuse(
@@ -111,6 +113,11 @@ pub fn refuse(
     (reason, code): (Reason, Option<String>),
     now: Time,
 ) {
+    let is_later_mint =
+        |attempt: &Attempt| attempt.inputs == *inputs && attempt.outcome == Some(Outcome::Minted) && attempt.at > now;
+    if ledger.attempts.iter().any(is_later_mint) {
+        return;
+    }
     let before = ledger.verdicts.iter().find(|verdict| verdict.inputs == *inputs && verdict.reason == reason.as_str());
     let may_have_minted_since = |before: &Verdict| {
         ledger.attempts.iter().any(|attempt| {
