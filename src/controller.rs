@@ -13,6 +13,11 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
+use zoho_api::Time;
+use zoho_api::names::{LedgerName, ObjectName};
+use zoho_client::clock;
+use zoho_core::mirror::Scope;
+use zoho_core::queue::{ClockWatch, Queue};
 
 use crate::lead::{Leadership, Standing};
 use crate::pass::{Context, PassError, reconcile};
@@ -20,11 +25,6 @@ use crate::serve::Health;
 use crate::serve::metrics::PassOutcome;
 use crate::serve::telemetry::SPANS;
 use crate::watch::feed::start_watches;
-use zoho_api::Time;
-use zoho_api::names::{LedgerName, ObjectName};
-use zoho_client::clock;
-use zoho_core::mirror::Scope;
-use zoho_core::queue::{ClockWatch, Queue};
 
 /// The wall clock is compared with the due times at least this often: timers stand still while a machine is suspended.
 const HEARTBEAT: Duration = Duration::from_secs(3);
@@ -70,8 +70,9 @@ pub(crate) async fn run(
         if clocks.was_set_back(now, clock::steady()) {
             tracing::warn!("the wall clock was set back: everything is looked at again");
             queue.clock_was_set_back(now);
-            let all = context.index.credentials();
-            all.iter().for_each(|credential| queue.add(ObjectName::of(&credential.metadata), now));
+            for credential in context.index.credentials() {
+                queue.add(ObjectName::of(&credential.metadata), now);
+            }
         }
         context.metrics.queued(queue.depth(now));
         let works = leadership.is_leader();

@@ -69,7 +69,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let metrics = Metrics::default();
     let clients = Clients::new(metrics.clone(), clock.clone());
     let client = clients.client()?;
-    patiently(async || controller::check_kinds(&client, &flags).await).await?;
+    patiently(async || watch::feed::check_kinds(&client, &flags).await).await?;
     let hash_key = patiently(async || hash_key::load_or_create(&client, &flags).await).await?;
     let holder = Flags::holder();
     let policy = flags.policy();

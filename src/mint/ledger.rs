@@ -201,9 +201,10 @@ impl Ledgers {
                     return Ok(reservation);
                 }
                 self.not_sent(name, reservation);
-                match error {
-                    ApiError::Unavailable(_) => Err(NotReserved::Unavailable(error)),
-                    _ => Err(NotReserved::LookAgain),
+                if matches!(error, ApiError::Unavailable(_)) {
+                    Err(NotReserved::Unavailable(error))
+                } else {
+                    Err(NotReserved::LookAgain)
                 }
             }
             Err(error) => {

@@ -48,7 +48,7 @@ pub(crate) struct ReadError {
 
 /// What a read of one Secret came to.
 enum Read {
-    There(Secret),
+    There(Box<Secret>),
     Absent,
     /// The API server's words.
     Refused(String),
@@ -135,7 +135,7 @@ impl Gatherer<'_> {
             return Ok(TargetSeen::absent());
         }
         Ok(match self.read(&name).await? {
-            Read::There(secret) => TargetSeen::read(credential, secret, served, self.installation),
+            Read::There(secret) => TargetSeen::read(credential, *secret, served, self.installation),
             Read::Absent => TargetSeen::absent(),
             Read::Refused(words) => match seen {
                 Some(SecretSeen { version, .. }) => TargetSeen::refused(credential, version, &words, now),
@@ -269,7 +269,7 @@ impl Gatherer<'_> {
         match call(api.get(&name.name)).await {
             Ok(secret) => {
                 self.index.apply_secret(&secret.metadata);
-                Ok(Read::There(secret))
+                Ok(Read::There(Box::new(secret)))
             }
             Err(ApiError::NotFound) => {
                 self.index.secret_not_found(name, asked.as_ref());

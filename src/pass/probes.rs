@@ -88,11 +88,11 @@ impl Probes {
             let is_silence = answer == Answer::Nothing(Reason::UpstreamTimeout);
             pass.ended(if is_silence { End::TimedOut } else { End::Answered });
             let shown = Shown { attempt: token.attempt.clone(), question: question.asked() };
-            probes.take_in(&key, &uid, shown, answer);
+            probes.take_in(&key, &uid, &shown, answer);
         });
     }
 
-    fn take_in(&self, key: &ObjectName, uid: &str, shown: Shown, answer: Answer) {
+    fn take_in(&self, key: &ObjectName, uid: &str, shown: &Shown, answer: Answer) {
         let at = self.clock.now();
         if let Some(answers) = self.lock().get_mut(key).filter(|answers| answers.uid.as_deref() == Some(uid)) {
             answers.is_asking = false;

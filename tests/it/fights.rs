@@ -62,7 +62,7 @@ async fn writer_at_fifty_hertz_keeps_a_minted_token_out_for_five_seconds_at_most
     let (world, _operator) = served("fifty_hertz").await;
     let stop = Arc::new(AtomicBool::new(false));
     let writes = Arc::new(AtomicUsize::new(0));
-    let writer = tokio::spawn({
+    let touching = tokio::spawn({
         let (secrets, stop, writes) = (world.secrets(), stop.clone(), writes.clone());
         async move {
             while !stop.load(Ordering::Relaxed) {
@@ -85,7 +85,7 @@ async fn writer_at_fifty_hertz_keeps_a_minted_token_out_for_five_seconds_at_most
     .await;
     let took = minted.elapsed();
     stop.store(true, Ordering::Relaxed);
-    writer.await.expect("it ends");
+    touching.await.expect("it ends");
     tell(&format!(
         "a writer with {} writes kept a token out for {:.1} s",
         writes.load(Ordering::Relaxed),

@@ -61,7 +61,7 @@ async fn set_back_by(back: i64) {
 
 fn now_of(world: &World) -> i64 {
     let offset = std::fs::read_to_string(world.clock()).ok().and_then(|text| text.trim().parse::<i64>().ok());
-    jiff::Timestamp::now().as_second() + offset.unwrap_or_default()
+    zoho_client::clock::system().now().unix() + offset.unwrap_or_default()
 }
 
 #[tokio::test]

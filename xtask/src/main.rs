@@ -12,7 +12,7 @@ use zoho_api::crd;
 /// Writes generated files anew, below the folder that it is started in.
 #[derive(Parser)]
 enum Task {
-    /// The CustomResourceDefinitions: crds/, crds.yaml and the chart's copy.
+    /// The `CustomResourceDefinitions`: crds/, crds.yaml and the chart's copy.
     Crds,
     /// docs/kubectl-zoho.md, from the plugin's command line.
     Docs,

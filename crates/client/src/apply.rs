@@ -74,7 +74,9 @@ pub async fn update_target(
         metadata["ownerReferences"] = json!(with_our_owner(present, wanted));
         let (labels, annotations) = secret::stale_metadata(present, wanted);
         for (kind, keys) in [("labels", labels), ("annotations", annotations)] {
-            keys.into_iter().for_each(|key| metadata[kind][key] = Value::Null);
+            for key in keys {
+                metadata[kind][key] = Value::Null;
+            }
         }
     }
     let params = PatchParams {

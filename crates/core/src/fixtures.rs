@@ -41,11 +41,6 @@ impl Token {
         self
     }
 
-    pub(crate) fn minted_from(mut self, inputs: &str) -> Self {
-        self.inputs = inputs.into();
-        self
-    }
-
     pub(crate) fn of_attempt(mut self, attempt: &str) -> Self {
         self.attempt = attempt.into();
         self
@@ -86,22 +81,6 @@ pub(crate) fn steady() -> Facts {
 impl Facts {
     pub(crate) fn with_target(self, token: Option<Token>) -> Self {
         Self { target: Target::Ours { token, intact: true }, ..self }
-    }
-
-    pub(crate) fn with_edited_target(self, token: Option<Token>) -> Self {
-        Self { target: Target::Ours { token, intact: false }, ..self }
-    }
-
-    pub(crate) fn without_target(self) -> Self {
-        Self { target: Target::Absent, ..self }
-    }
-
-    pub(crate) fn with_hand(self, token: Token) -> Self {
-        Self { at_hand: Some(token), ..self }
-    }
-
-    pub(crate) fn without_source(self, reason: Reason) -> Self {
-        Self { source: Source::Unusable(defect(reason)), ..self }
     }
 
     pub(crate) fn with_ledger(self, ledger: ZohoMintLedgerSpec) -> Self {

@@ -10,11 +10,7 @@ use super::output::Output;
 const NO_FILES: &str = ":4";
 
 /// Prints a script, or candidates.
-///
-/// # Errors
-///
-/// Not.
-pub(crate) fn run(args: &CompletionArgs, output: &Output) -> anyhow::Result<Ended> {
+pub(crate) fn run(args: &CompletionArgs, output: &Output) -> Ended {
     match args.completer.shell() {
         Some(shell) => {
             let mut script = Vec::new();
@@ -25,7 +21,7 @@ pub(crate) fn run(args: &CompletionArgs, output: &Output) -> anyhow::Result<Ende
         }
         None => output.result(&candidates(&args.words)),
     }
-    Ok(Ended::Well)
+    Ended::Well
 }
 
 /// What may stand where the last word does, one a line with its description, in cobra's form.

@@ -1,8 +1,8 @@
 //! `kubectl zoho`: what people do with credentials, from login to revocation. Works with the rights of whoever calls it.
 //!
-//! In reading order: [`args`] is the command line; one command a file; [`connect`] makes the client; [`facts`] reads what
-//! the caller may and decides with the operator's own [`zoho_core::plan`]; [`render`] makes text of it; [`secret_io`] is the
-//! one place that takes secrets in and lets them out; [`output`] the one that prints.
+//! In reading order: `args` is the command line; one command a file; `connect` makes the client; `facts` reads what
+//! the caller may and decides with the operator's own [`zoho_core::plan`]; `render` makes text of it; `secret_io` is the
+//! one place that takes secrets in and lets them out; `output` the one that prints.
 
 #[expect(
     clippy::doc_markdown,
@@ -77,9 +77,9 @@ pub async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Describe(args) => describe::run(&cli.global, args, &output).await,
         Command::Renew(args) => renew::run(&cli.global, args, &output).await,
         Command::Token(args) => token::run(&cli.global, args, &output).await,
-        Command::Doctor(args) => doctor::run(&cli.global, args, &output).await,
+        Command::Doctor(args) => Box::pin(doctor::run(&cli.global, args, &output)).await,
         Command::Revoke(args) => revoke::run(&cli.global, args, &output).await,
-        Command::Completion(args) => completion::run(args, &output),
+        Command::Completion(args) => Ok(completion::run(args, &output)),
     };
     match ended {
         Ok(Ended::Well) => ExitCode::SUCCESS,

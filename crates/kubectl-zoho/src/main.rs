@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    kubectl_zoho::run(std::env::args_os()).await
+    Box::pin(kubectl_zoho::run(std::env::args_os())).await
 }

@@ -29,6 +29,7 @@ pub(crate) enum Paint {
     Strong,
 }
 
+#[expect(clippy::unused_self, reason = "who writes has been handed the output")]
 impl Output {
     /// `no_color`: the value of `NO_COLOR`; any but the empty one turns colours off.
     pub(crate) fn new(no_color: Option<&str>) -> Self {

@@ -7,6 +7,7 @@ pub mod fault_proxy;
 pub mod observer;
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// A program of this workspace beside the running test's: `zoho-demo`, `kubectl-zoho`.
 ///

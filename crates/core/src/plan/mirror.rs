@@ -239,8 +239,6 @@ fn attempt_id(ledger: &ZohoMintLedgerSpec, random: u32, now: Time) -> AttemptId 
 
 #[cfg(test)]
 mod tests {
-    use zoho_api::Outcome;
-
     use super::*;
     use crate::plan::budget::Need;
 

@@ -70,8 +70,8 @@ impl Conditions {
     }
 }
 
-pub(super) fn wanted(status: ConditionStatus, reason: Reason, message: &str) -> Option<Wanted> {
-    Some(Wanted { status, reason: reason.as_str().into(), message: shortened(message) })
+pub(super) fn wanted(status: ConditionStatus, reason: Reason, message: &str) -> Wanted {
+    Wanted { status, reason: reason.as_str().into(), message: shortened(message) }
 }
 
 pub(super) fn shortened(message: &str) -> String {

@@ -262,32 +262,36 @@ fn truth_table(report: &Report<'_>, cause: Option<&Cause>, life: Option<Life>, a
                 format!("The token is renewed at {}.", renewal_time(report, life).clock())
             });
             return Conditions {
-                ready: wanted(True, Reason::TokenValid, &valid),
-                renewable: wanted(True, Reason::TokenValid, &renews),
+                ready: Some(wanted(True, Reason::TokenValid, &valid)),
+                renewable: Some(wanted(True, Reason::TokenValid, &renews)),
                 ..Conditions::default()
             };
         }
         let message = "A token is being minted.";
         return Conditions {
-            ready: wanted(False, Reason::Minting, message),
-            renewable: wanted(Unknown, Reason::Minting, message),
-            reconciling: wanted(True, Reason::Minting, message),
+            ready: Some(wanted(False, Reason::Minting, message)),
+            renewable: Some(wanted(Unknown, Reason::Minting, message)),
+            reconciling: Some(wanted(True, Reason::Minting, message)),
             ..Conditions::default()
         };
     };
-    let renewable = wanted(False, *reason, message);
+    let renewable = Some(wanted(False, *reason, message));
     let revoked = matches!(report.plan, Plan::Park { verdict, .. } if ends_token(report, verdict));
     if alive && !revoked {
-        return Conditions { ready: wanted(True, Reason::TokenValid, &valid), renewable, ..Conditions::default() };
+        return Conditions {
+            ready: Some(wanted(True, Reason::TokenValid, &valid)),
+            renewable,
+            ..Conditions::default()
+        };
     }
     let expired = !person && *reason != Reason::Suspended && life.is_some_and(|life| now >= life.issued_at);
     let ready = if expired {
-        wanted(False, Reason::TokenExpired, &format!("The token expired while its renewal failed. {message}"))
+        Some(wanted(False, Reason::TokenExpired, &format!("The token expired while its renewal failed. {message}")))
     } else {
-        wanted(False, *reason, message)
+        Some(wanted(False, *reason, message))
     };
     let goes_on = !person || (is_patient(*reason) && patience_lasts(report.previous, *reason, now));
-    let kstatus = wanted(True, *reason, message).filter(|_| *reason != Reason::Suspended);
+    let kstatus = Some(wanted(True, *reason, message)).filter(|_| *reason != Reason::Suspended);
     let (reconciling, stalled) = if goes_on { (kstatus, None) } else { (None, kstatus) };
     Conditions { ready, renewable, reconciling, stalled, verified: None }
 }
@@ -297,10 +301,14 @@ fn verified(report: &Report<'_>, alive: bool) -> Option<Wanted> {
     let Report { previous, facts, names, .. } = report;
     let verification = facts.verification.as_ref()?;
     if let Some(defect) = &verification.blocked {
-        return wanted(ConditionStatus::Unknown, defect.reason, &defect.message);
+        return Some(wanted(ConditionStatus::Unknown, defect.reason, &defect.message));
     }
     let Some(token) = facts.target.token().filter(|_| alive) else {
-        return wanted(ConditionStatus::Unknown, Reason::Minting, "There is no living token that could be shown.");
+        return Some(wanted(
+            ConditionStatus::Unknown,
+            Reason::Minting,
+            "There is no living token that could be shown.",
+        ));
     };
     let (Some(answer), Some(question)) = (verification.answer_to(token), names.question.as_ref()) else {
         // What was said of the token before holds until the product has seen this one; what it answered to another
@@ -308,14 +316,15 @@ fn verified(report: &Report<'_>, alive: bool) -> Option<Wanted> {
         let before = Conditions::of(&previous.conditions).verified;
         let is_same_spec = previous.observed_generation == Some(report.generation);
         let before = before.filter(|_| is_same_spec && !verification.is_about_another_question());
-        return before
-            .or_else(|| wanted(ConditionStatus::Unknown, Reason::Minting, "The product has not been asked yet."));
+        return before.or_else(|| {
+            Some(wanted(ConditionStatus::Unknown, Reason::Minting, "The product has not been asked yet."))
+        });
     };
     let message = message::verified(question, answer, verification.is_contradicted(token));
     match answer {
-        Answer::Taken => wanted(ConditionStatus::True, Reason::TokenValid, &message),
-        Answer::Refused => wanted(ConditionStatus::False, Reason::VerificationRejected, &message),
-        Answer::Nothing(reason) => wanted(ConditionStatus::Unknown, reason, &message),
+        Answer::Taken => Some(wanted(ConditionStatus::True, Reason::TokenValid, &message)),
+        Answer::Refused => Some(wanted(ConditionStatus::False, Reason::VerificationRejected, &message)),
+        Answer::Nothing(reason) => Some(wanted(ConditionStatus::Unknown, reason, &message)),
     }
 }
 
