@@ -4,6 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
+use zoho_api::names::{Holder, InputsDigest};
 use zoho_api::{Reason, Time, ZohoMintLedgerSpec};
 use zoho_core::plan::budget::{self, Answer, Found, Limits, Need, Request};
 use zoho_core::plan::record;
@@ -17,16 +18,17 @@ fuzz_target!(|body: &[u8]| {
     let limits = Limits::default();
     let mut ledger = budget::settle(found, now);
     assert_eq!(budget::settle(Found::Present(ledger.clone()), now), ledger);
+    let (inputs, holder): (InputsDigest, Holder) = ("a".into(), "me".into());
     for need in [Need::Needed, Need::Wanted] {
         for asked in [false, true] {
-            let request = Request { inputs: "a", need, asked, holder: "me", spacing: Duration::ZERO };
+            let request = Request { inputs: &inputs, need, asked, holder: &holder, spacing: Duration::ZERO };
             if budget::account(&ledger, &request, limits, now) == Answer::Go {
                 assert!(budget::live(&ledger, now) < limits.live);
                 assert!(budget::attempts_in_window(&ledger, limits, now) < limits.attempts);
             }
         }
     }
-    record::refuse(&mut ledger, "a", (Reason::RefreshTokenRejected, None), now);
+    record::refuse(&mut ledger, &inputs, (Reason::RefreshTokenRejected, None), now);
     record::throttle(&mut ledger, now + Duration::from_secs(600));
     record::summarise(&mut ledger, limits, now);
 });

@@ -58,8 +58,9 @@ impl Pass<'_> {
     }
 
     /// The same, once for each generation of an object that was there when this process began: a list may be old, what
-    /// the watch after it brings is late by a moment at most. For what should not be done on an old view, such as asking
-    /// for a token with a former source, or writing a target of a former name.
+    /// the watch after it brings is late by a moment, or by two minutes where the watch has fallen silent. For what
+    /// should not be done on an old view, such as asking for a token with a former source, or writing a target of a
+    /// former name.
     ///
     /// # Errors
     ///
