@@ -10,6 +10,9 @@ use zoho_client::calls::{ApiError, call};
 use zoho_client::cluster;
 use zoho_core::policy::{Policy, parse_accounts_url};
 
+/// Field manager of the plugin's writes, and the value of the label that marks its Secrets.
+pub(crate) const FIELD_MANAGER: &str = "kubectl-zoho";
+
 /// A client with the caller's rights, and the namespace he means.
 #[derive(Clone)]
 pub(crate) struct Cluster {

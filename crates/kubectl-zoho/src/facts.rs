@@ -257,7 +257,7 @@ pub(crate) fn manager_of(meta: &ObjectMeta) -> Option<String> {
         .or_else(|| label(zoho_api::keys::MANAGED_BY))
         .or_else(|| annotation("meta.helm.sh/release-name").map(|release| format!("Helm release {release}")))
         .or_else(|| annotation("argocd.argoproj.io/tracking-id").map(|_| "Argo CD".into()))
-        .filter(|manager| manager != super::login::FIELD_MANAGER)
+        .filter(|manager| manager != super::connect::FIELD_MANAGER)
 }
 
 #[cfg(test)]

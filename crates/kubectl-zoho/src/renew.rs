@@ -6,10 +6,10 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use super::args::{Global, RenewArgs};
-use super::connect::Cluster;
+use super::connect::{Cluster, FIELD_MANAGER};
 use super::output::Output;
 use super::table::when;
-use super::{Ended, login, render, secret_io};
+use super::{Ended, render, secret_io};
 use zoho_api::{ConditionStatus, ConditionType, Time, ZohoCredential, keys};
 use zoho_client::calls::call;
 use zoho_client::clock;
@@ -32,7 +32,7 @@ pub(crate) async fn run(global: &Global, args: &RenewArgs, output: &Output) -> a
     let now = clock::system().now();
     let request = format!("{now}-{}", &secret_io::random()[..8]);
     let patch = json!({ "metadata": { "annotations": { (keys::RENEW_REQUESTED): request } } });
-    let params = PatchParams { field_manager: Some(login::FIELD_MANAGER.into()), ..PatchParams::default() };
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
     call(cluster.credentials().patch(&args.name, &params, &Patch::Merge(patch)))
         .await
         .map_err(|error| cluster.explain(error, &args.name))?;

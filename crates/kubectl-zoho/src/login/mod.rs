@@ -20,7 +20,7 @@ use self::consent::{Callback, Consent};
 use self::explain::Way;
 use self::store::{Place, Wanted};
 use super::args::{Global, LoginArgs};
-use super::connect::{Cluster, operator_policy};
+use super::connect::{Cluster, FIELD_MANAGER, operator_policy};
 use super::output::{Output, Paint};
 use super::secret_io::PastedCode;
 use super::{Ended, secret_io, usage};
@@ -31,9 +31,6 @@ use zoho_core::issuer::login::{CodeGrant, Exchanged, Revoked, revocation_url};
 use zoho_core::issuer::zoho::TokenService;
 use zoho_core::policy::Policy;
 use zoho_core::secret::RefreshGrant;
-
-/// Field manager of the plugin's writes, and the value of the label that marks its Secrets.
-pub(crate) const FIELD_MANAGER: &str = "kubectl-zoho";
 
 /// A login that was thought through and has not begun.
 struct Login<'a> {

@@ -9,10 +9,9 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::super::connect::Cluster;
+use super::super::connect::{Cluster, FIELD_MANAGER};
 use super::super::facts::manager_of;
 use super::super::secret_io;
-use super::FIELD_MANAGER;
 use zoho_api::names::ObjectVersion;
 use zoho_api::{DataCenter, Product, SecretRef, ZohoCredential, keys};
 use zoho_client::calls::{ApiError, call};
