@@ -50,26 +50,20 @@ pub(crate) struct Global {
     #[arg(long = "as-group", global = true, value_name = "GROUP")]
     pub impersonate_groups: Vec<String>,
     /// Namespace of the operator.
-    #[arg(
-        long,
-        global = true,
-        env = "ZOHO_OPERATOR_OPERATOR_NAMESPACE",
-        default_value = "zoho-operator-system",
-        value_name = "NAMESPACE"
-    )]
+    #[arg(long, global = true, default_value = "zoho-operator-system", value_name = "NAMESPACE")]
     pub operator_namespace: String,
     /// Name of the operator's installation, which its Lease has.
-    #[arg(long, global = true, env = "ZOHO_OPERATOR_INSTANCE", default_value = "zoho-operator", value_name = "NAME")]
+    #[arg(long, global = true, default_value = "zoho-operator", value_name = "NAME")]
     pub instance: String,
     /// More accounts hosts to trust, as the operator's --accounts-host.
-    #[arg(long, global = true, env = "ZOHO_OPERATOR_ACCOUNTS_HOST", value_delimiter = ',', value_name = "HOST")]
+    #[arg(long, global = true, value_delimiter = ',', value_name = "HOST")]
     pub accounts_host_allowed: Vec<String>,
     /// For tests and gateways: another accounts server for a data center, as the operator's flag of that name; https, or
     /// http on loopback.
-    #[arg(long, global = true, env = "ZOHO_OPERATOR_ACCOUNTS_URL", value_delimiter = ',', value_name = "DC=URL")]
+    #[arg(long, global = true, value_delimiter = ',', value_name = "DC=URL")]
     pub accounts_url: Vec<String>,
     /// More root certificates (PEM) for the accounts server, for inspecting proxies; repeatable.
-    #[arg(long, global = true, env = "ZOHO_OPERATOR_CA_FILE", value_delimiter = ',', value_name = "PATH")]
+    #[arg(long, global = true, value_delimiter = ',', value_name = "PATH")]
     pub ca_file: Vec<PathBuf>,
     /// No colours; there are none either where standard output is not a terminal.
     #[arg(long, global = true, env = "NO_COLOR", hide_env_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "1", value_name = "ANY")]

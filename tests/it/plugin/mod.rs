@@ -95,14 +95,21 @@ impl<'a> Person<'a> {
             .env("KUBECONFIG", self.world.cluster.kubeconfig_of(Identity::Admin))
             .env("KUBERC", "off")
             .env("NO_PROXY", "127.0.0.1,localhost,::1")
-            .env("ZOHO_OPERATOR_ACCOUNTS_URL", format!("US={}", self.world.zoho.url()))
-            .env("ZOHO_OPERATOR_OPERATOR_NAMESPACE", &self.world.operator_namespace)
+            // Of no effect: a pod's service links, or an operator's settings in the same shell, are not meant for the plugin.
+            .env("ZOHO_OPERATOR_CA_FILE", "/of/the/operator.pem")
+            .env("ZOHO_OPERATOR_INSTANCE", "of-another-shell")
             .env("ZOHO_OPERATOR_CLOCK_OFFSET_FILE", self.world.clock())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        if !args.contains(&"-n") {
-            command.args(["-n", &self.world.namespace]);
+        let accounts_url = format!("US={}", self.world.zoho.url());
+        let own = [
+            ("-n", &self.world.namespace),
+            ("--accounts-url", &accounts_url),
+            ("--operator-namespace", &self.world.operator_namespace),
+        ];
+        for (flag, value) in own.into_iter().filter(|(flag, _)| !args.contains(flag)) {
+            command.args([flag, value]);
         }
         command
     }
