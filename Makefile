@@ -25,7 +25,7 @@ FUZZ_TARGETS := reply duration template status ledger
 # --target, so that build scripts and macros are not instrumented.
 COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
 
-.PHONY: help build demo check deny test test-long e2e fuzz crds docs golden dist image clean-cache need-cargo need-go
+.PHONY: help build demo check deny test test-long crash-plan crash-list e2e fuzz crds docs golden dist image clean-cache need-cargo need-go
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,12 @@ test: need-cargo need-go ## Every test that needs nothing but this machine
 
 test-long: need-cargo need-go ## The tests that take minutes, optimised
 	$(CARGO) test $(WITH_TESTING) --release -- --ignored
+
+crash-plan: need-cargo need-go ## Kill the operator at one write again: CRASH_PLAN=flow/write/mode, as a failed test names it
+	$(CARGO) test $(WITH_TESTING) -p zoho-operator --test it crash::plans::killed_at_a_tenth -- --nocapture
+
+crash-list: need-cargo need-go ## Write tests/it/crash/boundaries.txt anew: what each flow writes, and so where it is killed
+	WRITE_CRASH_LIST=1 $(CARGO) test $(WITH_TESTING) -p zoho-operator --test it crash::plans::every_write
 
 fuzz: need-cargo ## Coverage-guided fuzzing for a minute (FUZZ_SECONDS=… for each of the five targets)
 	@host=$$(rustc -vV | sed -n 's/^host: //p'); \

@@ -95,12 +95,24 @@ impl Gatherer<'_> {
                 Some(token) => Some(token),
                 None => self.former_token(credential, &inputs, now).await?,
             };
+            self.witness(&ledger, &inputs, &readings);
             let expected = self.is_ledger_expected(credential, &readings.target.target, &inputs);
             readings.ledger = self.mints.ledgers().look(&ledger, expected, now);
             readings.minting = self.mints.is_minting(&ledger);
             readings.grounded_until = self.mints.failure(&inputs).and_then(|failure| failure.again_at);
         }
         Ok(readings)
+    }
+
+    /// A token whose seal was checked says what became of its attempt, which the ledger may not know: success is not
+    /// written down at once. Before the ledger is looked at, or a process that has just started would take it for a
+    /// failure.
+    fn witness(&self, ledger: &LedgerName, inputs: &InputsDigest, readings: &Readings) {
+        let stored = readings.proven_token().map(|(_, token)| token.clone());
+        let in_hand = readings.hand.as_ref().map(|token| token.record());
+        for token in [stored, in_hand].into_iter().flatten().filter(|token| token.inputs == *inputs) {
+            self.mints.ledgers().witness(ledger, &token);
+        }
     }
 
     /// See [`target::is_ledger_expected`].

@@ -223,7 +223,7 @@ impl Pass<'_> {
                     other @ (Effect::LookAgain | Effect::Blocked(_) | Effect::Outdated) => other,
                 },
                 Plan::Wait { why: Hold::InFlight, .. } if facts.minting => self.join(&readings),
-                Plan::Wait { .. } => self.wait(&readings).await,
+                Plan::Wait { .. } => self.wait(&readings, now).await,
                 Plan::Keep { .. } | Plan::Park { .. } => self.keep(&readings).await,
                 Plan::Refuse(_) | Plan::Suspend => Effect::Done,
             };
@@ -248,7 +248,7 @@ impl Pass<'_> {
         facts::generation(self.credential)
     }
 
-    /// What the next pass need not read again; and what a proven token says of its attempt.
+    /// What the next pass need not read again.
     fn remember(&mut self, readings: &Readings) {
         if readings.source.request.is_some() || readings.source.source.usable().is_none() {
             self.memory.source = readings.source.to_remember(self.credential);
@@ -256,9 +256,6 @@ impl Pass<'_> {
         if readings.target.present.is_some() && readings.target.is_intact() {
             let version = readings.target.version.clone();
             self.memory.intact = version.map(|version| Seen { version, generation: self.generation() });
-        }
-        if let Some((ledger, token)) = readings.proven_token() {
-            self.context.mints.ledgers().witness(ledger, token);
         }
     }
 
@@ -323,9 +320,9 @@ impl Pass<'_> {
 
     /// Waiting needs no effect, unless there is something that a restart must not forget. Where that cannot be written,
     /// this is what stands in the way.
-    async fn wait(&self, readings: &Readings) -> Effect {
+    async fn wait(&self, readings: &Readings, now: Time) -> Effect {
         let Some((inputs, ledger)) = readings.source.source.usable() else { return Effect::Done };
-        if readings.grounded_until.is_some() {
+        if readings.grounded_until.is_some_and(|until| until > now) {
             return Effect::Done;
         }
         match self.write_down(readings, inputs, ledger).await {

@@ -1,5 +1,6 @@
 //! The operator behind a proxy that does to its requests, answers and watches what the world does to them.
 
+mod ledger;
 mod old_news;
 mod proxy;
 mod watches;

@@ -5,7 +5,7 @@ use std::fmt;
 use http::{Method, Uri};
 
 /// What a request wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
     /// One object.
     Get,

@@ -37,7 +37,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use axum::http::header;
@@ -174,6 +174,11 @@ impl FaultProxy {
     /// What went through so far, in order.
     pub fn trace(&self) -> Vec<Record> {
         self.shared.trace.records()
+    }
+
+    /// When it was started: times of the trace count from then.
+    pub fn started(&self) -> Instant {
+        self.shared.trace.started()
     }
 
     /// The trace as text, a line a request.

@@ -111,6 +111,21 @@ impl Answer {
         Self::status(StatusCode::CONFLICT, "Conflict", "the object has been modified")
     }
 
+    /// 409: an object of that name exists.
+    pub fn already_exists() -> Self {
+        Self::status(StatusCode::CONFLICT, "AlreadyExists", "the object already exists")
+    }
+
+    /// 404.
+    pub fn not_found() -> Self {
+        Self::status(StatusCode::NOT_FOUND, "NotFound", "the server could not find the requested resource")
+    }
+
+    /// 500.
+    pub fn internal_error() -> Self {
+        Self::status(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "an error of the fault proxy")
+    }
+
     /// 403.
     pub fn forbidden() -> Self {
         Self::status(StatusCode::FORBIDDEN, "Forbidden", "forbidden by the fault proxy")
@@ -165,6 +180,8 @@ pub enum Action {
     HangApplied,
     /// Never forwarded; answered like this. Also for old answers, see [`super::FaultProxy::capture`].
     Answer(Answer),
+    /// Forwarded and carried out; answered like this, as where something on the way has sent it twice.
+    AnswerApplied(Answer),
     /// Forwarded; the answer's body comes in pieces.
     Drip {
         /// Bytes of a piece.

@@ -99,6 +99,10 @@ impl Exchange {
                 std::future::pending().await
             }
             Action::Answer(answer) => Ok(self.answer(answer)),
+            Action::AnswerApplied(answer) => {
+                self.forward(request).await?.finish().await;
+                Ok(whole_response(answer))
+            }
             Action::Drip { bytes, every } => self.forward(request).await?.stream(Some((bytes, every))),
             Action::Stop(Point::Arrived, test) => {
                 self.ask(&test).await?;

@@ -51,6 +51,10 @@ impl Trace {
         Self { started: Instant::now(), records: Mutex::default() }
     }
 
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Record>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,0 +1,105 @@
+//! The blow itself: the operator is killed on one side of one write.
+
+use std::time::Duration;
+
+use zoho_simulator::script::{Reply, Script};
+use zoho_testkit::fault_proxy::{Action, Breakpoint, Match, Point, RuleId, Window};
+
+use super::boundary::{Boundary, Mode, Write};
+use super::stage::Stage;
+
+/// In this time a request is there or not: what the operator does next it does at once.
+const AT_ONCE: Duration = Duration::from_millis(150);
+/// A flow that does not come to the write in this time is broken.
+const REACHED_WITHIN: Duration = Duration::from_secs(45);
+
+/// A blow that waits for its moment.
+pub(super) struct Armed {
+    mode: Mode,
+    place: Place,
+}
+
+enum Place {
+    Call(Breakpoint),
+    /// The number of the request, counted from the world's beginning.
+    Post(u64),
+}
+
+/// Makes everything ready. Before the flow begins.
+pub(super) fn arm(stage: &Stage, boundary: &Boundary, mode: Mode) -> Armed {
+    let world = &stage.world;
+    let place = match boundary.write.on(&world.namespace, &world.operator_namespace) {
+        Some(on) => {
+            let point = if mode == Mode::Before { Point::Arrived } else { Point::Applied };
+            Place::Call(stage.proxy.breakpoint(on, Window::nth(boundary.nth), point))
+        }
+        None => {
+            for _ in 1..boundary.nth {
+                world.zoho.script(zoho_simulator::script::Target::Token, Script::once(Reply::Normal));
+            }
+            // One that is swallowed might as well not have arrived.
+            let reply = if mode == Mode::Before { Reply::Swallow } else { Reply::MintThenHold };
+            world.zoho.script(zoho_simulator::script::Target::Token, Script::once(reply));
+            Place::Post(stage.mark().counts.posts + u64::try_from(boundary.nth).expect("few"))
+        }
+    };
+    debug_assert!(matches!(
+        (&place, &boundary.write),
+        (Place::Post(_), Write::Post) | (Place::Call(_), Write::Call { .. })
+    ));
+    Armed { mode, place }
+}
+
+impl Armed {
+    /// Waits for the moment, kills the operator in it, and starts another one.
+    pub(super) async fn strike(self, stage: &Stage) -> Result<(), String> {
+        let mode = self.mode;
+        match self.place {
+            Place::Call(mut breakpoint) => {
+                let reached = tokio::time::timeout(REACHED_WITHIN, breakpoint.reached()).await;
+                let Ok(Ok(stopped)) = reached else { return Err("the flow did not come to that write".to_owned()) };
+                if mode == Mode::Read {
+                    let shut = shut(stage);
+                    stopped.go_on();
+                    tokio::time::sleep(AT_ONCE).await;
+                    stage.kill();
+                    open(stage, shut).await;
+                } else {
+                    stage.kill();
+                    drop(stopped);
+                }
+            }
+            Place::Post(number) => {
+                if let Err(late) = stage.world.zoho.wait_for_posts(number, REACHED_WITHIN).await {
+                    return Err(format!("the flow did not come to that request: {late}"));
+                }
+                if mode == Mode::Read {
+                    let shut = shut(stage);
+                    stage.world.zoho.release();
+                    tokio::time::sleep(AT_ONCE).await;
+                    stage.kill();
+                    open(stage, shut).await;
+                } else {
+                    stage.kill();
+                    stage.world.zoho.clear_scripts();
+                }
+            }
+        }
+        stage.restart();
+        Ok(())
+    }
+}
+
+/// From now on nothing that the operator sends arrives.
+fn shut(stage: &Stage) -> RuleId {
+    let swallow = Script::until_cleared(Reply::Swallow);
+    stage.world.zoho.script(zoho_simulator::script::Target::Token, swallow);
+    stage.proxy.rule(Match::any(), Window::ALWAYS, Action::Hang)
+}
+
+async fn open(stage: &Stage, shut: RuleId) {
+    // What the killed process has sent is read, and hung, before the next one comes.
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    stage.proxy.remove(shut);
+    stage.world.zoho.clear_scripts();
+}

@@ -1,0 +1,354 @@
+//! A run of each flow lists what it writes, in order. Each write in each of three modes is a plan: the operator is killed
+//! there and started again, and nothing but times and tokens may differ in the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::task::{JoinSet, LocalSet};
+
+use super::blow;
+use super::boundary::{Boundary, Mode, Write};
+use super::end::{End, last};
+use super::flow::Flow;
+use super::stage::Stage;
+use crate::support::tell;
+
+/// Runs at once: they mostly wait.
+const AT_ONCE: usize = 4;
+/// A flow that has come to its end comes to the last write in this time, or not at all.
+const LATE: Duration = Duration::from_secs(5);
+/// One flow, crash and all.
+const WITHIN: Duration = Duration::from_secs(60);
+/// After a crash an attempt of unknown outcome is waited for: so long, by the clock, and not much longer.
+const LONGEST_WAIT: i64 = 75;
+/// The throttle that is met once more, since the reply that told of it was lost.
+const LONGEST_THROTTLE: i64 = 700;
+
+static LEARNT: [OnceCell<Result<End, String>>; Flow::ALL.len()] = [const { OnceCell::const_new() }; Flow::ALL.len()];
+
+/// One place and manner to die.
+#[derive(Clone, Debug)]
+struct Plan {
+    flow: Flow,
+    /// Place in the order of the flow's writes.
+    place: usize,
+    boundary: Boundary,
+    mode: Mode,
+}
+
+impl Plan {
+    /// Names the plan, here and in `CRASH_PLAN`.
+    fn id(&self) -> String {
+        format!("{}/{}/{}", self.flow, self.boundary, self.mode)
+    }
+
+    fn of(flow: Flow, learnt: &End) -> Vec<Self> {
+        let boundaries = learnt.boundaries.iter().enumerate();
+        let plans = boundaries
+            .flat_map(|(place, boundary)| Mode::ALL.map(|mode| Self { flow, place, boundary: boundary.clone(), mode }));
+        plans.collect()
+    }
+
+    /// How many mints the crash may cost: one where a token was lost on its way from Zoho to the target. While a request
+    /// is on its way other things are written, so what they find is either.
+    fn needless_mints(&self, learnt: &End) -> u64 {
+        let stores = learnt.boundaries[self.place..].iter().find(|boundary| boundary.is_target());
+        let before = &learnt.boundaries[..self.place];
+        let last = |is: &dyn Fn(&Boundary) -> bool| before.iter().rposition(is);
+        let is_minted = match self.boundary.write {
+            Write::Post => self.mode != Mode::Before,
+            Write::Call { .. } if self.boundary.is_ledger() => false,
+            Write::Call { .. } => {
+                self.flow.is_only_in_memory() || last(&Boundary::is_ledger) > last(&Boundary::is_target)
+            }
+        };
+        let is_unstored = stores != Some(&self.boundary) || self.mode == Mode::Before;
+        u64::from(is_minted && stores.is_some() && is_unstored)
+    }
+
+    /// Does an attempt stay in the ledger of which nobody knows what became of it? It counts as a failure.
+    fn leaves_unknown(&self, learnt: &End) -> bool {
+        let is_reserved = self.boundary.is_ledger() && self.mode != Mode::Before;
+        is_reserved || self.boundary.write == Write::Post || self.needless_mints(learnt) > 0
+    }
+
+    /// How often Zoho's throttle may be met again: once where it is not written down yet.
+    fn needless_throttles(&self, learnt: &End) -> u64 {
+        if learnt.throttled == 0 {
+            return 0;
+        }
+        let post = learnt.boundaries.iter().position(|boundary| boundary.write == Write::Post);
+        let mut later = post.unwrap_or(0)..learnt.boundaries.len();
+        let noted = later.find(|place| learnt.boundaries[*place].is_ledger());
+        let is_noted =
+            noted.is_some_and(|noted| self.place > noted || (self.place == noted && self.mode != Mode::Before));
+        u64::from(!is_noted)
+    }
+
+    /// What differs from the run without a crash and must not.
+    fn compare(&self, learnt: &End, end: &End) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let (mints, throttles) = (self.needless_mints(learnt), self.needless_throttles(learnt));
+        let difference = difference(&learnt.stored, &end.stored, self.leaves_unknown(learnt));
+        if !difference.is_empty() {
+            wrong.push(format!("the end differs (- without a crash, + with it):\n{difference}"));
+        }
+        if end.mints < learnt.mints || end.mints > learnt.mints + mints {
+            wrong.push(format!("{} mints instead of {}, and {mints} more may be", end.mints, learnt.mints));
+        }
+        if end.throttled > learnt.throttled + throttles {
+            wrong.push(format!("{} throttles met, {} without a crash", end.throttled, learnt.throttled));
+        }
+        if end.evictions > 0 {
+            wrong.push(format!("{} living tokens evicted", end.evictions));
+        }
+        if !self.flow.has_dead_token() && end.expired > learnt.expired {
+            wrong.push(format!("the target held a dead token for {:?}", end.expired));
+        }
+        let longest = LONGEST_WAIT + i64::try_from(throttles).unwrap_or_default() * LONGEST_THROTTLE;
+        if end.waited > longest {
+            wrong.push(format!("made good only after {} s by the clock", end.waited));
+        }
+        wrong
+    }
+}
+
+/// The lines that differ. A failure that there was may be remembered, and only such a one.
+fn difference(left: &str, right: &str, has_failed: bool) -> String {
+    let is_news = |line: &&str| !(has_failed && line.contains("\"lastFailureTime\""));
+    let (left, right): (BTreeSet<&str>, BTreeSet<&str>) =
+        (left.lines().filter(is_news).collect(), right.lines().filter(is_news).collect());
+    let gone = left.difference(&right).map(|line| format!("- {line}"));
+    let come = right.difference(&left).map(|line| format!("+ {line}"));
+    gone.chain(come).collect::<Vec<_>>().join("\n")
+}
+
+/// Plays a flow, with a blow or without one.
+async fn play(flow: Flow, blow: Option<(Boundary, Mode)>) -> Result<End, String> {
+    let stage = Stage::new(&format!("crash-{flow}")).await;
+    let foreign = flow.prepare(&stage).await;
+    stage.set_mark(foreign);
+    let driven = match &blow {
+        None => drive(flow, &stage).await,
+        Some((boundary, mode)) => under_attack(flow, &stage, boundary, *mode).await,
+    };
+    let end = match driven {
+        Ok(()) => rest(flow, &stage).await,
+        Err(error) => Err(error),
+    };
+    let end = match end {
+        Ok(()) => End::of(flow, &stage).await,
+        Err(error) => Err(error),
+    };
+    end.map_err(|error| format!("{error}\n{}", scene(&stage)))
+}
+
+/// Plays a flow while a blow waits for its moment.
+async fn under_attack(flow: Flow, stage: &Stage, boundary: &Boundary, mode: Mode) -> Result<(), String> {
+    let strike = blow::arm(stage, boundary, mode).strike(stage);
+    let driven = drive(flow, stage);
+    tokio::pin!(strike, driven);
+    let driven = tokio::select! {
+        struck = &mut strike => return struck.and(driven.await),
+        driven = &mut driven => driven,
+    };
+    match tokio::time::timeout(LATE, strike).await {
+        Ok(struck) => driven.and(struck),
+        // Two statuses may have been one this time.
+        Err(_) if boundary.is_status() && boundary.nth > 1 => driven,
+        Err(_) => driven.and(Err("the flow does not come to that write".to_owned())),
+    }
+}
+
+async fn drive(flow: Flow, stage: &Stage) -> Result<(), String> {
+    for step in flow.steps() {
+        step.begin(stage).await;
+        let started = Instant::now();
+        while !step.is_done(stage).await {
+            if started.elapsed() > WITHIN {
+                return Err(format!("not made good within {WITHIN:?} after {step:?}"));
+            }
+            stage.push().await;
+            tokio::time::sleep(Duration::from_millis(40)).await;
+        }
+    }
+    Ok(())
+}
+
+/// Waits until nothing is left to be done.
+async fn rest(flow: Flow, stage: &Stage) -> Result<(), String> {
+    let started = Instant::now();
+    while !(stage.is_synced() && stage.is_quiet() && last(flow).is_done(stage).await) {
+        if started.elapsed() > WITHIN {
+            return Err(format!("no rest within {WITHIN:?}"));
+        }
+        if !last(flow).is_done(stage).await {
+            stage.push().await;
+        }
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    Ok(())
+}
+
+fn scene(stage: &Stage) -> String {
+    format!("everything in order:\n{}\nthe operator's last words:\n{}", stage.transcript(), stage.last_words())
+}
+
+/// The run of a flow without a crash; made once.
+async fn learnt(flow: Flow) -> &'static Result<End, String> {
+    let place = Flow::ALL.iter().position(|known| *known == flow).expect("all are known");
+    LEARNT[place].get_or_init(|| play(flow, None)).await
+}
+
+/// The runs of all flows without a crash.
+async fn learn_all() -> Vec<(Flow, &'static End)> {
+    let gate = Arc::new(Semaphore::new(AT_ONCE));
+    let mut runs = JoinSet::new();
+    for flow in Flow::ALL {
+        let gate = gate.clone();
+        runs.spawn_local(async move {
+            let _permit = gate.acquire().await;
+            (flow, learnt(flow).await)
+        });
+    }
+    let mut all = Vec::new();
+    while let Some(run) = runs.join_next().await {
+        let (flow, learnt) = run.expect("a run without a crash");
+        all.push((flow, learnt.as_ref().unwrap_or_else(|error| panic!("{flow} without a crash: {error}"))));
+    }
+    all.sort_by_key(|(flow, _)| Flow::ALL.iter().position(|known| known == flow));
+    all
+}
+
+/// Carries plans out and fails with all that went wrong.
+async fn carry_out(plans: Vec<Plan>) {
+    let started = Instant::now();
+    let (count, gate) = (plans.len(), Arc::new(Semaphore::new(AT_ONCE)));
+    let mut runs = JoinSet::new();
+    for plan in plans {
+        let gate = gate.clone();
+        runs.spawn_local(async move {
+            let _permit = gate.acquire().await;
+            let id = plan.id();
+            // Its own task: a panic in it must not hide which plan it was.
+            let run = tokio::task::spawn_local(async move {
+                let learnt = learnt(plan.flow).await.as_ref().map_err(Clone::clone)?;
+                let end = play(plan.flow, Some((plan.boundary.clone(), plan.mode))).await?;
+                let wrong = plan.compare(learnt, &end);
+                let needless = end.mints.saturating_sub(learnt.mints);
+                if wrong.is_empty() {
+                    Ok((needless, end))
+                } else {
+                    Err(format!("{}\neverything in order:\n{}", wrong.join("\n"), end.transcript))
+                }
+            });
+            let outcome = match run.await {
+                Ok(outcome) => outcome,
+                Err(panic) => Err(format!("{panic}; what it said is above")),
+            };
+            (id, outcome)
+        });
+    }
+    let (mut failed, mut needless, mut evictions, mut throttled, mut waited) = (String::new(), 0, 0, 0, 0);
+    while let Some(run) = runs.join_next().await {
+        match run.expect("a plan's outcome") {
+            (_, Ok((mints, end))) => {
+                needless += mints;
+                evictions += end.evictions;
+                throttled += end.throttled;
+                waited = waited.max(end.waited);
+            }
+            (id, Err(error)) => {
+                let _ = writeln!(failed, "{id} (again: CRASH_PLAN={id} make crash-plan)\n{error}\n");
+            }
+        }
+    }
+    let took = started.elapsed().as_secs_f32();
+    tell(&format!(
+        "{count} crash plans in {took:.0} s: {needless} needless mints, {evictions} evictions, {throttled} throttles met, made good after {waited} s at most"
+    ));
+    assert!(failed.is_empty(), "{failed}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test is chosen, or its file written anew, by the environment")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// In the order of a number that follows from seed and id (FNV-1a), so that every seed takes another tenth.
+fn tenth(mut plans: Vec<Plan>, seed: &str) -> Vec<Plan> {
+    let number = |plan: &Plan| {
+        let bytes = format!("{seed} {}", plan.id()).into_bytes();
+        bytes
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    };
+    plans.sort_by_key(number);
+    plans.truncate(plans.len().div_ceil(10));
+    plans
+}
+
+async fn all_plans() -> Vec<Plan> {
+    learn_all().await.into_iter().flat_map(|(flow, learnt)| Plan::of(flow, learnt)).collect()
+}
+
+/// What a list says, but for the statuses; and how many of these each flow has.
+fn read(list: &str) -> (Vec<&str>, BTreeMap<&str, usize>) {
+    let (mut flow, mut writes, mut statuses) = ("", Vec::new(), BTreeMap::new());
+    for line in list.lines() {
+        flow = if line.starts_with(' ') { flow } else { line };
+        if line.contains("patch-status") { *statuses.entry(flow).or_default() += 1 } else { writes.push(line) }
+    }
+    (writes, statuses)
+}
+
+#[tokio::test]
+async fn every_write_of_every_flow_stands_in_the_list() {
+    let mut text = String::from(
+        "# What each flow writes, in order; each is a place to be killed at. Written by make crash-list: read the difference.\n",
+    );
+    for (flow, learnt) in LocalSet::new().run_until(learn_all()).await {
+        let _ = writeln!(text, "{flow}:");
+        for boundary in &learnt.boundaries {
+            let _ = writeln!(text, "  {boundary}");
+        }
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/crash/boundaries.txt");
+    if variable("WRITE_CRASH_LIST").is_some() {
+        std::fs::write(&path, &text).expect("the list is written");
+    }
+    let known = std::fs::read_to_string(&path).unwrap_or_default();
+    let ((now, now_statuses), (then, then_statuses)) = (read(&text), read(&known));
+    assert_eq!(now, then, "the operator writes something else than it did: if that is meant, make crash-list");
+    // A status that is written while a request is on its way may come a little earlier or later, or be two in one.
+    for (flow, statuses) in now_statuses {
+        let known = then_statuses.get(flow).copied().unwrap_or_default();
+        assert!(
+            statuses.abs_diff(known) <= 1,
+            "{flow} {statuses} statuses instead of {known}: if that is meant, make crash-list"
+        );
+    }
+}
+
+/// A tenth of the plans, another one for each `CRASH_SEED`; or those whose ids begin with `CRASH_PLAN`.
+#[tokio::test]
+async fn killed_at_a_tenth_of_the_writes_it_ends_where_it_would_have_ended() {
+    let tasks = LocalSet::new();
+    let all = tasks.run_until(all_plans()).await;
+    let plans = match variable("CRASH_PLAN") {
+        Some(wanted) => all.into_iter().filter(|plan| plan.id().starts_with(&wanted)).collect(),
+        None => tenth(all, &variable("CRASH_SEED").unwrap_or_else(|| "1".to_owned())),
+    };
+    assert!(!plans.is_empty(), "no such plan: tests/it/crash/boundaries.txt has the names");
+    tasks.run_until(carry_out(plans)).await;
+}
+
+#[tokio::test]
+#[ignore = "takes minutes: run by make test-long"]
+async fn killed_at_any_write_it_ends_where_it_would_have_ended() {
+    LocalSet::new().run_until(async { carry_out(all_plans().await).await }).await;
+}

@@ -1,0 +1,222 @@
+//! Where a flow is played: a world, an operator behind a proxy, a witness, and a clock that is pushed on.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use zoho_simulator::journal::Counts;
+use zoho_testkit::fault_proxy::FaultProxy;
+use zoho_testkit::observer::Observer;
+
+use super::boundary::Write;
+use crate::support::world::{Operator, World};
+
+/// How long a restarted operator has before the clock is pushed on: whatever needs no waiting is done by then.
+const FIRST_PUSH: Duration = Duration::from_millis(1500);
+/// A running operator looks at the clock every three seconds.
+const NEXT_PUSH: Duration = Duration::from_millis(3300);
+/// How far, where the status does not say when something happens next.
+const PUSH: i64 = 20;
+/// Nothing that a flow waits for is further away; a renewal is.
+const FURTHEST: i64 = 700;
+/// Nobody has written anything for so long: what was to be done is done.
+const QUIET: Duration = Duration::from_millis(600);
+
+pub(super) struct Stage {
+    // In this order: first the operator ends, at last the world, which reads the logs.
+    operator: Mutex<Option<Operator>>,
+    pub(super) proxy: FaultProxy,
+    pub(super) observer: Observer,
+    began: Instant,
+    /// Zoho's time then.
+    origin: Timestamp,
+    /// When the clock was pushed, and how far it was ahead from then on.
+    pushes: Mutex<Vec<(Duration, i64)>>,
+    notes: Mutex<Vec<(Duration, String)>>,
+    /// Since when a killed operator has been back, or when the clock was last pushed for it.
+    restarted: Mutex<Option<Instant>>,
+    waited: AtomicI64,
+    /// The token in the target when a step began.
+    pub(super) before: Mutex<Option<String>>,
+    mark: Mutex<Mark>,
+    pub(super) world: World,
+}
+
+/// What had happened before the flow began.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Mark {
+    records: usize,
+    pub(super) counts: Counts,
+    /// Requests of others.
+    pub(super) foreign: u64,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Stage {
+    pub(super) async fn new(name: &str) -> Self {
+        let world = World::new(name).await;
+        world.zoho.set_latency(Duration::ZERO);
+        Self {
+            operator: Mutex::default(),
+            proxy: world.proxy(),
+            observer: world.observer(),
+            began: Instant::now(),
+            origin: world.zoho.now(),
+            pushes: Mutex::default(),
+            notes: Mutex::default(),
+            restarted: Mutex::default(),
+            waited: AtomicI64::new(0),
+            before: Mutex::default(),
+            mark: Mutex::default(),
+            world,
+        }
+    }
+
+    pub(super) fn note(&self, what: impl Into<String>) {
+        lock(&self.notes).push((self.began.elapsed(), what.into()));
+    }
+
+    /// Starts an operator behind the proxy.
+    pub(super) fn start(&self) {
+        self.note("operator started");
+        *lock(&self.operator) = Some(self.world.operator_behind(&self.proxy, &[]));
+    }
+
+    /// SIGKILL.
+    pub(super) fn kill(&self) {
+        if let Some(operator) = lock(&self.operator).take() {
+            operator.kill();
+        }
+        self.note("operator killed");
+    }
+
+    pub(super) fn restart(&self) {
+        self.start();
+        *lock(&self.restarted) = Some(Instant::now());
+    }
+
+    /// Has the operator that runs now listed everything?
+    pub(super) fn is_synced(&self) -> bool {
+        lock(&self.operator).as_ref().is_some_and(|operator| operator.log().contains("watches have listed"))
+    }
+
+    /// Moves the clock on.
+    pub(super) fn advance(&self, seconds: i64) {
+        self.note(format!("clock moved on by {seconds} s"));
+        let ahead = lock(&self.pushes).last().map_or(0, |(_, ahead)| *ahead) + seconds;
+        lock(&self.pushes).push((self.began.elapsed(), ahead));
+        self.world.advance(seconds);
+    }
+
+    /// Moves the clock to where the operator says that something happens next.
+    pub(super) async fn advance_to_next(&self) {
+        let next = self.world.get("one").await.status.and_then(|status| status.next_attempt_time);
+        let left = next.map_or(PUSH, |next| next.unix() - self.world.zoho.now().as_second() + 1);
+        self.advance(left.max(1));
+    }
+
+    /// Instead of waiting, after a crash: moves the clock to what the operator waits for.
+    pub(super) async fn push(&self) {
+        let due = lock(&self.restarted).is_some_and(|at| {
+            at.elapsed() > if self.waited.load(Ordering::Relaxed) == 0 { FIRST_PUSH } else { NEXT_PUSH }
+        });
+        if !due {
+            return;
+        }
+        let next = self.world.get("one").await.status.and_then(|status| status.next_attempt_time);
+        let left = next.map(|next| next.unix() - self.world.zoho.now().as_second() + 1);
+        let by = left.filter(|left| (1..FURTHEST).contains(left)).unwrap_or(PUSH);
+        self.waited.fetch_add(by, Ordering::Relaxed);
+        self.advance(by);
+        *lock(&self.restarted) = Some(Instant::now());
+    }
+
+    /// For how long, by the clock, the operator that was started again had to be waited for.
+    pub(super) fn waited(&self) -> i64 {
+        self.waited.load(Ordering::Relaxed)
+    }
+
+    /// From here on it counts.
+    pub(super) fn set_mark(&self, foreign: u64) {
+        self.note("the flow begins");
+        let (records, counts) = (self.proxy.trace().len(), self.world.zoho.stats().token);
+        *lock(&self.mark) = Mark { records, counts, foreign };
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        lock(&self.mark).clone()
+    }
+
+    /// When a request came to Zoho, whose clock is pushed on.
+    fn real(&self, at: Timestamp) -> Duration {
+        let since = Duration::try_from(at.duration_since(self.origin)).unwrap_or_default();
+        let pushes = lock(&self.pushes);
+        let unpushed = pushes.iter().rev().find_map(|(pushed, ahead)| {
+            let real = since.checked_sub(Duration::from_secs(u64::try_from(*ahead).ok()?))?;
+            (real >= *pushed).then_some(real)
+        });
+        unpushed.unwrap_or(since)
+    }
+
+    /// A time of the proxy's trace.
+    fn since(&self, at: Duration) -> Duration {
+        at.saturating_sub(self.began.saturating_duration_since(self.proxy.started()))
+    }
+
+    /// Everything that was changed since the flow began, in order.
+    pub(super) fn writes(&self) -> Vec<Write> {
+        let mark = self.mark();
+        let calls = self.proxy.trace().into_iter().skip(mark.records).filter_map(|record| {
+            let write = Write::of(&record.call, &self.world.operator_namespace)?;
+            Some((self.since(record.at), write))
+        });
+        let posts = self.world.zoho.log().into_iter().filter(|record| record.number > mark.counts.posts);
+        let posts = posts.map(|record| (self.real(record.at), Write::Post));
+        let mut writes: Vec<(Duration, Write)> = calls.chain(posts).collect();
+        writes.sort_by_key(|(at, _)| *at);
+        writes.into_iter().map(|(_, write)| write).collect()
+    }
+
+    /// Has nothing been written for a while?
+    pub(super) fn is_quiet(&self) -> bool {
+        let trace = self.proxy.trace();
+        let last = trace.iter().rfind(|record| Write::of(&record.call, &self.world.operator_namespace).is_some());
+        let now = self.proxy.started().elapsed();
+        let is_quiet = last.is_none_or(|record| record.at + record.took.unwrap_or_default() + QUIET < now);
+        let is_settled = lock(&self.restarted).is_none_or(|at| at.elapsed() > QUIET);
+        is_quiet && is_settled && self.world.zoho.stats().token.in_flight == 0
+    }
+
+    /// Everything that went to the API server and to Zoho, and what was done to the operator, in order.
+    pub(super) fn transcript(&self) -> String {
+        let calls = self.proxy.trace().into_iter().map(|record| {
+            let text = record.to_string();
+            // Without its own time.
+            (self.since(record.at), text.get(10..).unwrap_or_default().to_owned())
+        });
+        let posts = self.world.zoho.log().into_iter().map(|record| {
+            let text = format!("POST to Zoho, {:?}, {:?}, {:?}", record.outcome, record.script, record.delivery);
+            (self.real(record.at), text)
+        });
+        let notes = lock(&self.notes).clone();
+        let notes = notes.into_iter().map(|(at, note)| (at, format!("-- {note}")));
+        let mut lines: Vec<(Duration, String)> = calls.chain(posts).chain(notes).collect();
+        lines.sort_by_key(|(at, _)| *at);
+        lines.into_iter().fold(String::new(), |mut all, (at, line)| {
+            let _ = writeln!(all, "{:>9.3} {line}", at.as_secs_f64());
+            all
+        })
+    }
+
+    /// The last lines of the operator's own log.
+    pub(super) fn last_words(&self) -> String {
+        let log = lock(&self.operator).as_ref().map(Operator::log).unwrap_or_default();
+        let ours: Vec<&str> = log.lines().filter(|line| line.contains("zoho_operator")).collect();
+        ours[ours.len().saturating_sub(12)..].join("\n")
+    }
+}
