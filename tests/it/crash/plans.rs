@@ -215,11 +215,11 @@ async fn learnt(flow: Flow) -> &'static Result<End, String> {
     LEARNT[place].get_or_init(|| play(flow, None)).await
 }
 
-/// The runs of all flows without a crash.
-async fn learn_all() -> Vec<(Flow, &'static End)> {
+/// The runs of flows without a crash.
+async fn learn(flows: impl IntoIterator<Item = Flow>) -> Vec<(Flow, &'static End)> {
     let gate = Arc::new(Semaphore::new(AT_ONCE));
     let mut runs = JoinSet::new();
-    for flow in Flow::ALL {
+    for flow in flows {
         let gate = gate.clone();
         runs.spawn_local(async move {
             let _permit = gate.acquire().await;
@@ -303,8 +303,8 @@ fn tenth(mut plans: Vec<Plan>, seed: &str) -> Vec<Plan> {
     plans
 }
 
-async fn all_plans() -> Vec<Plan> {
-    learn_all().await.into_iter().flat_map(|(flow, learnt)| Plan::of(flow, learnt)).collect()
+async fn plans_of(flows: impl IntoIterator<Item = Flow>) -> Vec<Plan> {
+    learn(flows).await.into_iter().flat_map(|(flow, learnt)| Plan::of(flow, learnt)).collect()
 }
 
 /// A list without the statuses that may come a little earlier or later, or be two in one, since they are written while a
@@ -327,7 +327,7 @@ async fn every_write_of_every_flow_stands_in_the_list() {
     let mut text = String::from(
         "# What each flow writes, in order; each is a place to be killed at. Written by make crash-list: read the difference.\n",
     );
-    for (flow, learnt) in LocalSet::new().run_until(learn_all()).await {
+    for (flow, learnt) in LocalSet::new().run_until(learn(Flow::ALL)).await {
         let _ = writeln!(text, "{flow}:");
         for boundary in &learnt.boundaries {
             let _ = writeln!(text, "  {boundary}");
@@ -346,10 +346,14 @@ async fn every_write_of_every_flow_stands_in_the_list() {
 #[tokio::test]
 async fn killed_at_a_tenth_of_the_writes_it_ends_where_it_would_have_ended() {
     let tasks = LocalSet::new();
-    let all = tasks.run_until(all_plans()).await;
-    let plans = match variable("CRASH_PLAN") {
-        Some(wanted) => all.into_iter().filter(|plan| plan.id().starts_with(&wanted)).collect(),
-        None => tenth(all, &variable("CRASH_SEED").unwrap_or_else(|| "1".to_owned())),
+    let plans = if let Some(wanted) = variable("CRASH_PLAN") {
+        let (name, _) = wanted.split_once('/').unwrap_or((&wanted, ""));
+        let flows = Flow::ALL.into_iter().filter(|flow| flow.to_string().starts_with(name));
+        let plans = tasks.run_until(plans_of(flows)).await;
+        plans.into_iter().filter(|plan| plan.id().starts_with(&wanted)).collect()
+    } else {
+        let seed = variable("CRASH_SEED").unwrap_or_else(|| "1".to_owned());
+        tenth(tasks.run_until(plans_of(Flow::ALL)).await, &seed)
     };
     assert!(!plans.is_empty(), "no such plan: tests/it/crash/boundaries.txt has the names");
     tasks.run_until(carry_out(plans)).await;
@@ -358,5 +362,5 @@ async fn killed_at_a_tenth_of_the_writes_it_ends_where_it_would_have_ended() {
 #[tokio::test]
 #[ignore = "takes minutes: run by make test-long"]
 async fn killed_at_any_write_it_ends_where_it_would_have_ended() {
-    LocalSet::new().run_until(async { carry_out(all_plans().await).await }).await;
+    LocalSet::new().run_until(async { carry_out(plans_of(Flow::ALL).await).await }).await;
 }
