@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use zoho_simulator::script::{Reply, Script};
+use zoho_simulator::script::{Reply, Script, Target};
 use zoho_testkit::fault_proxy::{Action, Breakpoint, Match, Point, RuleId, Window};
 
-use super::boundary::{Boundary, Mode, Write};
+use super::boundary::{Boundary, Mode};
 use super::stage::Stage;
 
 /// In this time a request is there or not: what the operator does next it does at once.
@@ -28,25 +28,18 @@ enum Place {
 /// Makes everything ready. Before the flow begins.
 pub(super) fn arm(stage: &Stage, boundary: &Boundary, mode: Mode) -> Armed {
     let world = &stage.world;
-    let place = match boundary.write.on(&world.namespace, &world.operator_namespace) {
-        Some(on) => {
-            let point = if mode == Mode::Before { Point::Arrived } else { Point::Applied };
-            Place::Call(stage.proxy.breakpoint(on, Window::nth(boundary.nth), point))
+    let place = if let Some(on) = boundary.write.on(&world.namespace, &world.operator_namespace) {
+        let point = if mode == Mode::Before { Point::Arrived } else { Point::Applied };
+        Place::Call(stage.proxy.breakpoint(on, Window::nth(boundary.nth), point))
+    } else {
+        for _ in 1..boundary.nth {
+            world.zoho.script(Target::Token, Script::once(Reply::Normal));
         }
-        None => {
-            for _ in 1..boundary.nth {
-                world.zoho.script(zoho_simulator::script::Target::Token, Script::once(Reply::Normal));
-            }
-            // One that is swallowed might as well not have arrived.
-            let reply = if mode == Mode::Before { Reply::Swallow } else { Reply::MintThenHold };
-            world.zoho.script(zoho_simulator::script::Target::Token, Script::once(reply));
-            Place::Post(stage.mark().counts.posts + u64::try_from(boundary.nth).expect("few"))
-        }
+        // One that is swallowed might as well not have arrived.
+        let reply = if mode == Mode::Before { Reply::Swallow } else { Reply::MintThenHold };
+        world.zoho.script(Target::Token, Script::once(reply));
+        Place::Post(stage.mark().counts.posts + u64::try_from(boundary.nth).expect("few"))
     };
-    debug_assert!(matches!(
-        (&place, &boundary.write),
-        (Place::Post(_), Write::Post) | (Place::Call(_), Write::Call { .. })
-    ));
     Armed { mode, place }
 }
 
@@ -93,7 +86,7 @@ impl Armed {
 /// From now on nothing that the operator sends arrives.
 fn shut(stage: &Stage) -> RuleId {
     let swallow = Script::until_cleared(Reply::Swallow);
-    stage.world.zoho.script(zoho_simulator::script::Target::Token, swallow);
+    stage.world.zoho.script(Target::Token, swallow);
     stage.proxy.rule(Match::any(), Window::ALWAYS, Action::Hang)
 }
 

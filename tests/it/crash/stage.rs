@@ -14,11 +14,11 @@ use super::boundary::Write;
 use crate::support::world::{Operator, World};
 
 /// How long a restarted operator has before the clock is pushed on: whatever needs no waiting is done by then.
-const FIRST_PUSH: Duration = Duration::from_millis(1500);
+const FIRST_PUSH: Duration = Duration::from_millis(1200);
 /// A running operator looks at the clock every three seconds.
 const NEXT_PUSH: Duration = Duration::from_millis(3300);
-/// How far, where the status does not say when something happens next.
-const PUSH: i64 = 20;
+/// How far, where the status does not say when something happens next: what may be on its way is waited for as long.
+const PUSH: i64 = 31;
 /// Nothing that a flow waits for is further away; a renewal is.
 const FURTHEST: i64 = 700;
 /// Nobody has written anything for so long: what was to be done is done.

@@ -58,15 +58,27 @@ async fn reservation_older_than_ten_seconds_is_never_spent() {
 }
 
 #[tokio::test]
-async fn throttle_whose_write_is_refused_once_is_written_all_the_same() {
-    for (name, refusal) in [("conflict", Answer::conflict()), ("error", Answer::internal_error())] {
+async fn throttle_whose_write_is_refused_is_written_all_the_same_and_at_once() {
+    for (name, times, refusal) in [
+        ("conflict", 1, Answer::conflict()),
+        ("conflicts", 3, Answer::conflict()),
+        ("error", 1, Answer::internal_error()),
+        ("errors", 3, Answer::internal_error()),
+    ] {
         let (world, proxy, operator) = behind_a_proxy(&format!("throttle_{name}")).await;
         world.zoho.script_for(REFRESH_TOKEN, Script::once(Reply::Throttle));
-        let refused = proxy.rule(writes(Verb::Update), Window::ONCE, Action::Answer(refusal));
+        proxy.rule(writes(Verb::Update), Window::times(times), Action::Answer(refusal));
         world.credential("one", "source", json!({})).await;
         world.wait_for_reason("one", "Throttled").await;
         eventually("it stands in the ledger", async || ledger(&world).await.throttled_until).await;
-        assert!(proxy.seen(refused) >= 2, "{name}");
+        let trace = proxy.trace();
+        let tries: Vec<Duration> = trace
+            .iter()
+            .filter(|record| record.call.verb == Verb::Update && record.call.resource == "zohomintledgers")
+            .map(|record| record.at)
+            .collect();
+        let took = tries[times].saturating_sub(tries[0]);
+        assert!(took < Duration::from_secs(2), "{name}: no pause between, but {took:?}\n{}", proxy.transcript());
         // So the next process knows it.
         operator.kill();
         let next = world.operator_behind(&proxy, &[]);

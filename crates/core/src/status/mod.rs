@@ -84,7 +84,7 @@ pub fn report(report: &Report<'_>, now: Time) -> ZohoCredentialStatus {
     status.last_mint_time = life.map(|life| life.issued_at).or(status.last_mint_time);
     status.renewal_time = life.map(|life| renewal_time(report, life));
     status.next_attempt_time = next_attempt(report, cause.as_ref(), life);
-    status.live_tokens = report.live_tokens.and_then(|live| i32::try_from(live).ok()).or(status.live_tokens);
+    status.live_tokens = live_tokens(report, life);
     status.last_handled_renew_request = report.handled.clone().or(status.last_handled_renew_request);
     status.observed = Some(report.versions.clone());
     let mut conditions = Conditions::of(&previous.conditions);
@@ -120,6 +120,17 @@ pub fn changes_at(status: &ZohoCredentialStatus, life: Option<Life>, now: Time) 
 fn renewal_time(report: &Report<'_>, life: Life) -> Time {
     let ledger = report.facts.source.usable().map(|(_, ledger)| ledger).or(report.previous.ledger.as_ref());
     life.renewal_time(report.facts.renewal, ledger.unwrap_or(&LedgerName::default()))
+}
+
+/// As this process has counted when it minted; as the status says; or, where the process that minted ended before it could
+/// say so, as the ledger tells.
+fn live_tokens(report: &Report<'_>, life: Option<Life>) -> Option<i32> {
+    let counted = report.live_tokens.and_then(|count| i32::try_from(count).ok());
+    let told = || {
+        let count = life.map(|life| budget::live(&report.facts.ledger, life.issued_at))?;
+        i32::try_from(count).ok().filter(|count| *count > 0)
+    };
+    counted.or(report.previous.live_tokens).or_else(told)
 }
 
 fn next_attempt(report: &Report<'_>, cause: Option<&Cause>, life: Option<Life>) -> Option<Time> {

@@ -238,6 +238,45 @@ fn every_transition_is_announced_once() {
 }
 
 #[test]
+fn living_tokens_are_as_counted_then_as_reported_then_as_the_ledger_tells() {
+    let attempt = |id: &str, seconds: u64, outcome| zoho_api::Attempt {
+        id: id.into(),
+        at: issued_ago(seconds).life.issued_at,
+        holder: "a".into(),
+        inputs: "inputs".into(),
+        life: Some(3600),
+        outcome,
+    };
+    let attempts = vec![
+        attempt("dead", 5000, Some(Outcome::Minted)),
+        attempt("lost", 700, Some(Outcome::Unknown)),
+        attempt("refused", 600, Some(Outcome::NotMinted)),
+        attempt("a", 60, Some(Outcome::Minted)),
+    ];
+    let ledger = ZohoMintLedgerSpec { attempts, ..Default::default() };
+    let facts = Facts { ledger, ..with(Some(token(60))) };
+    let live = |counted: Option<usize>, reported: Option<i32>| {
+        let previous = ZohoCredentialStatus { live_tokens: reported, ..Default::default() };
+        let (facts, plan, names) = (facts.clone(), keep(), names());
+        let input = Report {
+            previous: &previous,
+            generation: 1,
+            facts: &facts,
+            plan: &plan,
+            failure: None,
+            names: &names,
+            versions: Versions::default(),
+            live_tokens: counted,
+            handled: None,
+        };
+        report(&input, now()).live_tokens
+    };
+    assert_eq!(live(Some(4), Some(3)), Some(4));
+    assert_eq!(live(None, Some(3)), Some(3));
+    assert_eq!(live(None, None), Some(2), "the lost one may live");
+}
+
+#[test]
 fn message_survives_a_restart_and_tells_the_next_try() {
     let failed = reported_at(&ZohoCredentialStatus::default(), &with(Some(token(60))), &back_off(), now());
     let said = &failed.condition(ConditionType::Renewable).unwrap().message;
