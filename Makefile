@@ -55,10 +55,10 @@ test-long: need-cargo need-go ## The tests that take minutes, optimised
 	$(CARGO) test $(WITH_TESTING) --release -- --ignored
 
 crash-plan: need-cargo need-go ## Kill the operator at one write again: CRASH_PLAN=flow/write/mode, as a failed test names it
-	$(CARGO) test $(WITH_TESTING) -p zoho-operator --test it crash::plans::killed_at_a_tenth -- --nocapture
+	$(CARGO) test $(WITH_TESTING) --test it crash::plans::killed_at_a_tenth -- --nocapture
 
 crash-list: need-cargo need-go ## Write tests/it/crash/boundaries.txt anew: what each flow writes, and so where it is killed
-	WRITE_CRASH_LIST=1 $(CARGO) test $(WITH_TESTING) -p zoho-operator --test it crash::plans::every_write
+	WRITE_CRASH_LIST=1 $(CARGO) test $(WITH_TESTING) --test it crash::plans::every_write
 
 fuzz: need-cargo ## Coverage-guided fuzzing for a minute (FUZZ_SECONDS=… for each of the five targets)
 	@host=$$(rustc -vV | sed -n 's/^host: //p'); \

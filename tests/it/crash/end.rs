@@ -130,7 +130,7 @@ async fn stored(stage: &Stage) -> String {
         "credential": credential,
         "secrets": secrets,
         "secrets of the operator": own,
-        "ledgers": ledgers.iter().map(of_ledger).collect::<Vec<_>>(),
+        "ledgers": ledgers.iter().map(|ledger| of_ledger(ledger, world.zoho.now().as_second())).collect::<Vec<_>>(),
     });
     let mask = |text: &str| {
         let text = text.replace(&world.operator_namespace, "<operator>").replace(&world.namespace, "<namespace>");
@@ -140,13 +140,13 @@ async fn stored(stage: &Stage) -> String {
 }
 
 /// What is left of a ledger that does not count crashes.
-fn of_ledger(ledger: &ZohoMintLedger) -> Value {
+fn of_ledger(ledger: &ZohoMintLedger, now: i64) -> Value {
     let spec = &ledger.spec;
     json!({
         "labels": ledger.metadata.labels,
         "verdicts": spec.verdicts.len(),
         "is presumed full": spec.presumed_full_at.is_some(),
-        "holds a throttle": spec.throttled_until.is_some(),
+        "is throttled": spec.throttled_until.is_some_and(|until| until.unix() > now),
     })
 }
 

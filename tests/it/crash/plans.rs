@@ -87,17 +87,11 @@ impl Plan {
         is_reserved || self.boundary.write == Write::Post || self.needless_mints(learnt) > 0
     }
 
-    /// How often Zoho's throttle may be met again: once where it is not written down yet.
+    /// How often Zoho's throttle may be met again: once until it is written down, which is done at once.
     fn needless_throttles(&self, learnt: &End) -> u64 {
-        if learnt.throttled == 0 {
-            return 0;
-        }
         let post = learnt.boundaries.iter().position(|boundary| boundary.write == Write::Post);
-        let mut later = post.unwrap_or(0)..learnt.boundaries.len();
-        let noted = later.find(|place| learnt.boundaries[*place].is_ledger());
-        let is_noted =
-            noted.is_some_and(|noted| self.place > noted || (self.place == noted && self.mode != Mode::Before));
-        u64::from(!is_noted)
+        let Some(post) = post.filter(|_| learnt.throttled > 0) else { return 0 };
+        u64::from(self.place <= post || (self.place == post + 1 && self.mode == Mode::Before))
     }
 
     /// What differs from the run without a crash and must not.

@@ -35,8 +35,8 @@ pub(super) struct Stage {
     /// When the clock was pushed, and how far it was ahead from then on.
     pushes: Mutex<Vec<(Duration, i64)>>,
     notes: Mutex<Vec<(Duration, String)>>,
-    /// Since when a killed operator has been back, or when the clock was last pushed for it.
-    restarted: Mutex<Option<Instant>>,
+    /// Since when an operator that was killed has been back, or the clock was last moved since, and how long it has then.
+    patience: Mutex<Option<(Instant, Duration)>>,
     waited: AtomicI64,
     /// The token in the target when a step began.
     pub(super) before: Mutex<Option<String>>,
@@ -69,7 +69,7 @@ impl Stage {
             origin: world.zoho.now(),
             pushes: Mutex::default(),
             notes: Mutex::default(),
-            restarted: Mutex::default(),
+            patience: Mutex::default(),
             waited: AtomicI64::new(0),
             before: Mutex::default(),
             mark: Mutex::default(),
@@ -97,7 +97,7 @@ impl Stage {
 
     pub(super) fn restart(&self) {
         self.start();
-        *lock(&self.restarted) = Some(Instant::now());
+        *lock(&self.patience) = Some((Instant::now(), FIRST_PUSH));
     }
 
     /// Has the operator that runs now listed everything?
@@ -111,6 +111,9 @@ impl Stage {
         let ahead = lock(&self.pushes).last().map_or(0, |(_, ahead)| *ahead) + seconds;
         lock(&self.pushes).push((self.began.elapsed(), ahead));
         self.world.advance(seconds);
+        if let Some(patience) = &mut *lock(&self.patience) {
+            *patience = (Instant::now(), NEXT_PUSH);
+        }
     }
 
     /// Moves the clock to where the operator says that something happens next.
@@ -122,10 +125,7 @@ impl Stage {
 
     /// Instead of waiting, after a crash: moves the clock to what the operator waits for.
     pub(super) async fn push(&self) {
-        let due = lock(&self.restarted).is_some_and(|at| {
-            at.elapsed() > if self.waited.load(Ordering::Relaxed) == 0 { FIRST_PUSH } else { NEXT_PUSH }
-        });
-        if !due {
+        if lock(&self.patience).is_none_or(|(since, patience)| since.elapsed() < patience) {
             return;
         }
         let next = self.world.get("one").await.status.and_then(|status| status.next_attempt_time);
@@ -133,7 +133,6 @@ impl Stage {
         let by = left.filter(|left| (1..FURTHEST).contains(left)).unwrap_or(PUSH);
         self.waited.fetch_add(by, Ordering::Relaxed);
         self.advance(by);
-        *lock(&self.restarted) = Some(Instant::now());
     }
 
     /// For how long, by the clock, the operator that was started again had to be waited for.
@@ -188,7 +187,7 @@ impl Stage {
         let last = trace.iter().rfind(|record| Write::of(&record.call, &self.world.operator_namespace).is_some());
         let now = self.proxy.started().elapsed();
         let is_quiet = last.is_none_or(|record| record.at + record.took.unwrap_or_default() + QUIET < now);
-        let is_settled = lock(&self.restarted).is_none_or(|at| at.elapsed() > QUIET);
+        let is_settled = lock(&self.patience).is_none_or(|(since, _)| since.elapsed() > QUIET);
         is_quiet && is_settled && self.world.zoho.stats().token.in_flight == 0
     }
 
