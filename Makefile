@@ -35,7 +35,7 @@ build: need-cargo ## Build the operator as it is released: target/release/zoho-o
 
 demo: need-cargo need-go ## Show it at work in about a minute (KEEP=1: leave it up; KUBECONFIG=…: in that cluster)
 	@CARGO='$(CARGO)' tests/beside control-plane $(CARGO) build $(DEMO)
-	@$(CARGO) run --quiet $(DEMO) --bin zoho-demo
+	@program=$$(tests/built zoho-demo $(CARGO) build $(DEMO)) && exec "$$program"
 
 check: need-cargo ## Formatting, lints, documentation
 	$(CARGO) fmt --check

@@ -98,3 +98,43 @@ fn a_run_of_the_tests_ends_with_the_slowest_and_what_was_left_out() {
         + "Not tested here:\n  the other part: it is not there\ntotal: 13 passed, 1 failed, 1 skipped\n";
     assert_eq!(end, expected);
 }
+
+/// A cargo that builds one program, wherever it likes, and is told so by its arguments.
+fn cargo_that_builds(machine: &Machine, program: &str) {
+    let path = machine.folder.path().join(program);
+    let message = format!(r#"{{"reason":"compiler-artifact","executable":"{}"}}"#, path.display());
+    let script = format!(
+        "[ \"$1\" = build ] || exit 9\ncase \" $* \" in *' --message-format=json-render-diagnostics '*) echo '{message}';; esac"
+    );
+    machine.program("cargo", &script);
+}
+
+#[test]
+fn program_is_found_wherever_cargo_put_it_and_one_that_is_not_built_is_said() {
+    let machine = Machine::new();
+    cargo_that_builds(&machine, "zoho-demo");
+    let found = machine.run("tests/built", &["zoho-demo", "cargo", "build", "-p", "a", "-p", "b"], false);
+    assert_eq!(text(&found), format!("{}\n", machine.folder.path().join("zoho-demo").display()));
+    let other = machine.run("tests/built", &["other", "cargo", "build"], false);
+    assert!(!other.status.success());
+    assert!(text(&other).contains("does not build other"), "{}", text(&other));
+}
+
+#[test]
+fn programs_of_a_cluster_are_built_while_the_command_is_at_work() {
+    let machine = Machine::new();
+    cargo_that_builds(&machine, "cluster-programs");
+    let begun = machine.folder.path().join("begun");
+    machine.program("cluster-programs", &format!("echo \"$@\" >'{}'", begun.display()));
+    machine.program("sleep", "exec /bin/sleep \"$@\"");
+    // Ends well only if the other one has begun meanwhile.
+    let command = format!(
+        "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do [ -e '{}' ] && exit 0; sleep 1; done; exit 7",
+        begun.display()
+    );
+    let output = machine.run("tests/beside", &["control-plane helm", "sh", "-c", &command], false);
+    assert!(output.status.success(), "{:?}: {}", output.status, text(&output));
+    assert_eq!(fs::read_to_string(&begun).expect("it began"), "control-plane helm\n");
+    let failed = machine.run("tests/beside", &["helm", "sh", "-c", "exit 3"], false);
+    assert_eq!(failed.status.code(), Some(3), "the command's own exit code");
+}
