@@ -95,7 +95,7 @@ impl Gatherer<'_> {
                 Some(token) => Some(token),
                 None => self.former_token(credential, &inputs, now).await?,
             };
-            self.witness(&ledger, &inputs, &readings);
+            self.witness(&ledger, &readings);
             let expected = self.is_ledger_expected(credential, &readings.target.target, &inputs);
             readings.ledger = self.mints.ledgers().look(&ledger, expected, now);
             readings.minting = self.mints.is_minting(&ledger);
@@ -107,11 +107,10 @@ impl Gatherer<'_> {
     /// A token whose seal was checked says what became of its attempt, which the ledger may not know: success is not
     /// written down at once. Before the ledger is looked at, or a process that has just started would take it for a
     /// failure.
-    fn witness(&self, ledger: &LedgerName, inputs: &InputsDigest, readings: &Readings) {
-        let stored = readings.proven_token().map(|(_, token)| token.clone());
+    fn witness(&self, ledger: &LedgerName, readings: &Readings) {
         let in_hand = readings.hand.as_ref().map(|token| token.record());
-        for token in [stored, in_hand].into_iter().flatten().filter(|token| token.inputs == *inputs) {
-            self.mints.ledgers().witness(ledger, &token);
+        for token in readings.proven_token().into_iter().chain(&in_hand) {
+            self.mints.ledgers().witness(ledger, token);
         }
     }
 

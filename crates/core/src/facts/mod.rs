@@ -11,7 +11,7 @@ mod trust;
 use std::sync::Arc;
 use std::time::Duration;
 
-use zoho_api::names::{LedgerName, ObjectName};
+use zoho_api::names::ObjectName;
 use zoho_api::{Observed, Reason, Time, ZohoCredential, ZohoMintLedgerSpec, keys};
 
 use self::source::SourceSeen;
@@ -20,7 +20,7 @@ pub use self::trust::seal_status;
 use crate::memory::{Memory, REFUSED_FOR};
 use crate::plan::renewal::Renewal;
 use crate::plan::verify::Verification;
-use crate::plan::{Defect, Facts, Token, record};
+use crate::plan::{Defect, Facts, Token};
 use crate::policy::Policy;
 use crate::secret::{HashKey, MintedToken};
 use crate::spec::Served;
@@ -75,27 +75,17 @@ pub fn facts(credential: &ZohoCredential, readings: &Readings, memory: &Memory, 
         conflict: memory.conflict(&name, manager.as_deref(), now),
         at_hand: readings.hand.as_ref().map(|token| token.record()),
         verification: readings.verification.clone(),
-        ledger: readings.ledger_with_proof(),
+        ledger: readings.ledger.clone(),
         minting: readings.minting,
         grounded_until: readings.grounded_until.filter(|until| *until <= now + REFUSED_FOR),
     }
 }
 
 impl Readings {
-    /// The token in the target where its record is proven and it is of the source's inputs, and their ledger.
-    pub fn proven_token(&self) -> Option<(&LedgerName, &Token)> {
-        let (inputs, ledger) = self.source.source.usable()?;
-        let token = self.target.target.token().filter(|token| self.target.is_proven && token.inputs == *inputs)?;
-        Some((ledger, token))
-    }
-
-    /// The ledger, with what the token in the target proves.
-    fn ledger_with_proof(&self) -> ZohoMintLedgerSpec {
-        let mut ledger = self.ledger.clone();
-        if let Some(proof) = self.proven_token().and_then(|(_, token)| record::proof(&ledger, token)) {
-            record::learn(&mut ledger, &proof);
-        }
-        ledger
+    /// The token in the target, where its record is proven and it is of the source's inputs.
+    pub fn proven_token(&self) -> Option<&Token> {
+        let (inputs, _) = self.source.source.usable()?;
+        self.target.target.token().filter(|token| self.target.is_proven && token.inputs == *inputs)
     }
 
     /// What the status may call observed: the target in a version in which it was intact, and the source in the version
