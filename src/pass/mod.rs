@@ -162,7 +162,8 @@ impl Context {
         }
     }
 
-    fn wake_all(&self, concerned: Vec<ObjectName>) {
+    /// Makes passes due.
+    pub(crate) fn wake_all(&self, concerned: Vec<ObjectName>) {
         for key in concerned {
             // Without a receiver the process is shutting down.
             let _ = self.wake.send(key);

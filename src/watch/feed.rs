@@ -5,17 +5,18 @@ use std::sync::{Arc, PoisonError};
 
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use kube::Client;
 use kube::core::{DeserializeGuard, Resource};
-use kube::{Api, Client};
 use tokio::sync::watch;
-use zoho_api::names::{LedgerName, ObjectName};
+use zoho_api::names::{LedgerName, ObjectName, ObjectVersion};
 use zoho_api::{ZohoCredential, ZohoMintLedger};
-use zoho_core::mirror::{Disagreement, Mirror, Scope, Taken, Version, Versioned, number};
+use zoho_client::calls::{ApiError, call};
+use zoho_core::mirror::{Disagreement, Mirror, News, Scope, Taken, Version};
 
 use super::follow::{Sink, Watch, Witness};
-use super::index::{Kind, News, SecretMeta};
+use super::index::{Kind, SecretMeta};
 use super::poll::{self, Poll};
-use super::source::OfCluster;
+use super::source::{OfCluster, api_of};
 use crate::flags::{Flags, SecretAccess};
 use crate::pass::Context;
 use crate::serve::Health;
@@ -26,10 +27,6 @@ pub(crate) type Listing = FuturesUnordered<BoxFuture<'static, Scope>>;
 /// Starts the watches: credentials and Secrets of each namespace that is served, and the ledgers.
 pub(crate) fn start_watches(context: &Arc<Context>, health: &Health) -> Listing {
     let by_get = context.flags.secret_access == SecretAccess::Get;
-    let scopes: Vec<Scope> = match context.flags.watch_namespaces.as_slice() {
-        [] => vec![None],
-        some => some.iter().map(|namespace| Some(namespace.as_str().into())).collect(),
-    };
     let witness = |kind: &'static str, scope: &Scope, is_essential: bool| {
         let (namespace, name) = (scope.as_deref().map(str::to_owned), name_of_watch(kind, scope.as_deref()));
         health.wait_for([name.clone()], is_essential);
@@ -41,7 +38,7 @@ pub(crate) fn start_watches(context: &Arc<Context>, health: &Health) -> Listing 
     let source = OfCluster::new(&context.client, own.as_deref());
     let ledgers = Watch::spawn(source, Ledgers::new(context, own), of_ledgers);
     let listing = Listing::new();
-    for scope in scopes {
+    for scope in scopes(&context.flags) {
         let sink = |kind| Indexed { context: context.clone(), kind, scope: scope.clone() };
         let source = OfCluster::new(&context.client, scope.as_deref());
         let of_credentials = witness("zohocredentials", &scope, false);
@@ -95,7 +92,7 @@ impl Sink<DeserializeGuard<ZohoCredential>> for Indexed {
     }
 
     fn take_in(&mut self, news: News<DeserializeGuard<ZohoCredential>>) {
-        wake(&self.context, self.context.index.credentials_told(&self.scope, news));
+        self.context.wake_all(self.context.index.credentials_told(&self.scope, news));
     }
 
     fn disagreements(&self, listed: &HashMap<ObjectName, String>) -> Vec<Disagreement> {
@@ -113,7 +110,7 @@ impl Sink<SecretMeta> for Indexed {
     }
 
     fn take_in(&mut self, news: News<SecretMeta>) {
-        wake(&self.context, self.context.index.secrets_told(&self.scope, news));
+        self.context.wake_all(self.context.index.secrets_told(&self.scope, news));
     }
 
     fn disagreements(&self, listed: &HashMap<ObjectName, String>) -> Vec<Disagreement> {
@@ -125,21 +122,11 @@ impl Sink<SecretMeta> for Indexed {
     }
 }
 
-fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
-where
-    K: Resource<Scope = kube::core::NamespaceResourceScope>,
-    K::DynamicType: Default,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    }
-}
-
-fn wake(context: &Context, concerned: Vec<ObjectName>) {
-    for key in concerned {
-        // Without a receiver the process is shutting down.
-        let _ = context.wake.send(key);
+/// What is served: some namespaces, or all.
+fn scopes(flags: &Flags) -> Vec<Scope> {
+    match flags.watch_namespaces.as_slice() {
+        [] => vec![None],
+        some => some.iter().map(|namespace| Some(namespace.as_str().into())).collect(),
     }
 }
 
@@ -149,46 +136,12 @@ struct Ledgers {
     context: Arc<Context>,
     scope: Scope,
     /// What the watch told, for the order of lists and news.
-    told: Mirror<LedgerSeen>,
-}
-
-struct LedgerSeen {
-    uid: String,
-    version: String,
-}
-
-impl Versioned for LedgerSeen {
-    fn uid(&self) -> &str {
-        &self.uid
-    }
-
-    fn resource_version(&self) -> &str {
-        &self.version
-    }
+    told: Mirror<ObjectVersion>,
 }
 
 impl Ledgers {
     fn new(context: &Arc<Context>, scope: Scope) -> Self {
         Self { context: context.clone(), scope, told: Mirror::default() }
-    }
-
-    fn is_there(&mut self, ledger: DeserializeGuard<ZohoMintLedger>, listed_at: Option<Version>) {
-        let meta = ledger.meta();
-        let key = ObjectName::of(meta);
-        let part = |part: &Option<String>| part.clone().unwrap_or_default();
-        let seen = LedgerSeen { uid: part(&meta.uid), version: part(&meta.resource_version) };
-        let taken = match listed_at {
-            Some(at) => self.told.listed(&self.scope, &key, seen, at),
-            None => self.told.changed(&self.scope, &key, seen),
-        };
-        if !matches!(taken, Taken::No) && self.context.mints.ledgers().take_in(ledger) {
-            self.wake_users(&LedgerName::from(&*key.name));
-        }
-    }
-
-    fn is_gone(&self, name: &LedgerName) {
-        self.context.mints.ledgers().forget(name);
-        self.wake_users(name);
     }
 
     fn wake_users(&self, ledger: &LedgerName) {
@@ -197,7 +150,7 @@ impl Ledgers {
         };
         let credentials = self.context.index.credentials();
         let users = credentials.iter().filter(is_user).map(|credential| ObjectName::of(&credential.metadata));
-        wake(&self.context, users.collect());
+        self.context.wake_all(users.collect());
     }
 }
 
@@ -207,23 +160,27 @@ impl Sink<DeserializeGuard<ZohoMintLedger>> for Ledgers {
     }
 
     fn take_in(&mut self, news: News<DeserializeGuard<ZohoMintLedger>>) {
-        match news {
-            News::Listed(ledger, at) => self.is_there(ledger, Some(at)),
-            News::Changed(ledger) => self.is_there(ledger, None),
-            News::Gone(ledger) => {
-                let version = number(ledger.meta().resource_version.as_deref().unwrap_or_default());
-                let key = ObjectName::of(ledger.meta());
-                if !matches!(self.told.gone(&self.scope, &key, version), Taken::No) {
-                    self.is_gone(&LedgerName::from(&*key.name));
-                }
+        let mut object = None;
+        let news = news.map(|ledger| {
+            let seen = (ObjectName::of(ledger.meta()), ObjectVersion::of(ledger.meta()));
+            object = Some(ledger);
+            seen
+        });
+        for (key, taken) in self.told.told(&self.scope, news) {
+            if matches!(taken, Taken::No) {
+                continue;
             }
-            News::Only(present, at) => {
-                let gone = self.told.only(&self.scope, &present, at);
-                for (key, _) in gone {
-                    self.is_gone(&LedgerName::from(&*key.name));
-                }
+            let name = LedgerName::from(&*key.name);
+            let ledgers = self.context.mints.ledgers();
+            let is_news = if self.told.get(&key).is_some() {
+                object.take().is_some_and(|ledger| ledgers.take_in(ledger))
+            } else {
+                ledgers.forget(&name);
+                true
+            };
+            if is_news {
+                self.wake_users(&name);
             }
-            News::Progress(version) => self.told.has_told(&self.scope, version),
         }
     }
 
@@ -239,15 +196,14 @@ impl Sink<DeserializeGuard<ZohoMintLedger>> for Ledgers {
 
 /// Reads the Secrets that credentials of a namespace name, first when the credentials are listed, and then every minute.
 fn spawn_poll(
-    context: &Context,
+    context: &Arc<Context>,
     witness: Witness,
     scope: Scope,
     mut credentials: watch::Receiver<bool>,
 ) -> watch::Receiver<bool> {
     let (listed, receiver) = watch::channel(false);
     let Witness { health, metrics, clock, kind, namespace, name } = witness;
-    let (client, index, wake) = (context.client.clone(), context.index.clone(), context.wake.clone());
-    let poll = Poll { client, index, scope, wake, health: health.clone(), name: name.clone() };
+    let poll = Poll { context: context.clone(), scope, health: health.clone(), name: name.clone() };
     metrics.watches(namespace.as_deref(), kind);
     tokio::spawn(async move {
         while !*credentials.borrow_and_update() {
@@ -288,21 +244,19 @@ fn name_of_watch(kind: &str, namespace: Option<&str>) -> String {
 ///
 /// No cluster, no permission in any of the namespaces, or no CRDs.
 pub(crate) async fn check_kinds(client: &Client, flags: &Flags) -> anyhow::Result<()> {
-    let namespaces = flags.watch_namespaces.iter().map(|namespace| Some(namespace.as_str()));
-    let scopes: Vec<Option<&str>> = if flags.watch_namespaces.is_empty() { vec![None] } else { namespaces.collect() };
     let mut outcome = Ok(());
-    for scope in scopes {
+    for scope in scopes(flags) {
         let params = kube::api::ListParams::default().limit(1);
-        outcome =
-            zoho_client::calls::call(scoped::<ZohoCredential>(client, scope).list_metadata(&params)).await.map(drop);
+        let credentials = api_of::<ZohoCredential>(client, scope.as_deref());
+        outcome = call(credentials.list_metadata(&params)).await.map(drop);
         // One that may not be read is tried again later, as long as there is another one.
-        if !matches!(outcome, Err(zoho_client::calls::ApiError::Refused { .. })) {
+        if !matches!(outcome, Err(ApiError::Refused { .. })) {
             break;
         }
     }
     match outcome {
         Ok(()) => Ok(()),
-        Err(zoho_client::calls::ApiError::NotFound) => anyhow::bail!(
+        Err(ApiError::NotFound) => anyhow::bail!(
             "the CustomResourceDefinitions of zoho-operator.dev are not installed: apply the files of crds/ (kubectl apply --server-side -f crds/), or install the Helm chart with crds.enabled=true"
         ),
         Err(error) => Err(anyhow::Error::new(error).context("list zohocredentials")),

@@ -18,11 +18,10 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use zoho_api::names::{ObjectName, ObjectVersion};
 use zoho_client::calls::ApiError;
 use zoho_client::clock::Clock;
-use zoho_core::mirror::{Disagreement, OldList, Version, judge, number};
+use zoho_core::mirror::{Disagreement, News, OldList, Version, judge, number};
 
 use crate::serve::Health;
 use crate::serve::metrics::Metrics;
-use crate::watch::index::News;
 use crate::watch::source::Source;
 
 /// A page of a list that is not there by then is given up. The API server itself ends a request after a minute.

@@ -13,7 +13,7 @@ use tokio::time::advance;
 use super::*;
 use crate::watch::source::Events;
 use zoho_client::clock;
-use zoho_core::mirror::{Mirror, Scope, Taken, Versioned};
+use zoho_core::mirror::{Mirror, Scope};
 
 use crate::lead::Leadership;
 
@@ -105,35 +105,19 @@ impl Source<ConfigMap> for Script {
     }
 }
 
-struct Seen(String, String);
-
-impl Versioned for Seen {
-    fn uid(&self) -> &str {
-        &self.0
-    }
-
-    fn resource_version(&self) -> &str {
-        &self.1
-    }
-}
-
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Mirror<Seen>>>);
+struct Told(Arc<Mutex<Mirror<ObjectVersion>>>);
 
 const ALL: Scope = None;
 
 impl Told {
     fn versions(&self) -> Vec<String> {
         let mirror = self.0.lock().unwrap();
-        let mut known: Vec<String> = mirror.iter().map(|(key, seen)| format!("{}@{}", key.name, seen.1)).collect();
+        let mut known: Vec<String> =
+            mirror.iter().map(|(key, seen)| format!("{}@{}", key.name, seen.resource_version)).collect();
         known.sort();
         known
     }
-}
-
-fn seen(object: &ConfigMap) -> Seen {
-    let part = |part: &Option<String>| part.clone().unwrap_or_default();
-    Seen(part(&object.metadata.uid), part(&object.metadata.resource_version))
 }
 
 impl Sink<ConfigMap> for Told {
@@ -142,23 +126,8 @@ impl Sink<ConfigMap> for Told {
     }
 
     fn take_in(&mut self, news: News<ConfigMap>) {
-        let mut mirror = self.0.lock().unwrap();
-        let _: Taken<Seen> = match news {
-            News::Listed(object, at) => mirror.listed(&ALL, &ObjectName::of(&object.metadata), seen(&object), at),
-            News::Changed(object) => mirror.changed(&ALL, &ObjectName::of(&object.metadata), seen(&object)),
-            News::Gone(object) => {
-                let version = number(&seen(&object).1);
-                mirror.gone(&ALL, &ObjectName::of(&object.metadata), version)
-            }
-            News::Only(present, at) => {
-                mirror.only(&ALL, &present, at);
-                Taken::No
-            }
-            News::Progress(version) => {
-                mirror.has_told(&ALL, version);
-                Taken::No
-            }
-        };
+        let news = news.map(|object| (ObjectName::of(&object.metadata), ObjectVersion::of(&object.metadata)));
+        self.0.lock().unwrap().told(&ALL, news);
     }
 
     fn disagreements(&self, listed: &HashMap<ObjectName, String>) -> Vec<Disagreement> {

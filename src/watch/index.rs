@@ -13,7 +13,7 @@ use kube::core::{DeserializeGuard, PartialObjectMeta};
 use zoho_api::names::ObjectName;
 use zoho_api::{ZohoCredential, keys};
 use zoho_core::facts::ownership::SecretSeen;
-use zoho_core::mirror::{Disagreement, Mirror, Scope, Taken, Version, Versioned, number};
+use zoho_core::mirror::{Disagreement, Mirror, News, Scope, Taken, Version, Versioned};
 
 /// A credential as the watch told of it.
 #[derive(Clone, Debug)]
@@ -54,21 +54,6 @@ impl Versioned for CredentialSeen {
     fn resource_version(&self) -> &str {
         self.meta().resource_version.as_deref().unwrap_or_default()
     }
-}
-
-/// What a watch tells of the objects that it covers.
-#[derive(Debug)]
-pub(crate) enum News<K> {
-    /// A list of this version has this object.
-    Listed(K, Version),
-    /// A list of this version had these objects and no others.
-    Only(HashSet<ObjectName>, Version),
-    /// The object is there, like this.
-    Changed(K),
-    /// The object is gone; its version is that of the deletion.
-    Gone(K),
-    /// Nothing else has changed up to this version.
-    Progress(Version),
 }
 
 #[derive(Default)]
@@ -138,70 +123,25 @@ impl Index {
     /// The watch of credentials tells something.
     pub(crate) fn credentials_told(&self, scope: &Scope, news: News<DeserializeGuard<ZohoCredential>>) -> Concerned {
         let mut inner = self.lock();
-        match news {
-            News::Listed(credential, at) => {
-                let seen = CredentialSeen::of(credential);
-                let key = ObjectName::of(seen.meta());
-                let taken = inner.credentials.listed(scope, &key, seen, at);
-                inner.relink(key, taken)
-            }
-            News::Only(present, at) => {
-                let gone = inner.credentials.only(scope, &present, at);
-                let relink = |(key, before)| inner.relink(key, Taken::InPlaceOf(Some(before)));
-                gone.into_iter().flat_map(relink).collect()
-            }
-            News::Changed(credential) => {
-                let seen = CredentialSeen::of(credential);
-                let key = ObjectName::of(seen.meta());
-                if inner.credentials.get(&key).is_none() {
-                    inner.announced.insert(seen.uid().to_owned());
-                }
-                let taken = inner.credentials.changed(scope, &key, seen);
-                inner.relink(key, taken)
-            }
-            News::Gone(credential) => {
-                let seen = CredentialSeen::of(credential);
-                let key = ObjectName::of(seen.meta());
-                let taken = inner.credentials.gone(scope, &key, number(seen.resource_version()));
-                inner.relink(key, taken)
-            }
-            News::Progress(version) => {
-                inner.credentials.has_told(scope, version);
-                Vec::new()
-            }
+        let news = news.map(|credential| {
+            let seen = CredentialSeen::of(credential);
+            (ObjectName::of(seen.meta()), seen)
+        });
+        if let News::Changed((key, seen)) = &news
+            && inner.credentials.get(key).is_none()
+        {
+            inner.announced.insert(seen.uid().to_owned());
         }
+        let told = inner.credentials.told(scope, news);
+        told.into_iter().flat_map(|(key, taken)| inner.relink(key, taken)).collect()
     }
 
     /// The watch of Secrets tells something.
     pub(crate) fn secrets_told(&self, scope: &Scope, news: News<SecretMeta>) -> Concerned {
         let mut inner = self.lock();
-        match news {
-            News::Listed(SecretMeta { metadata, .. }, at) => {
-                let key = ObjectName::of(&metadata);
-                let taken = inner.secrets.listed(scope, &key, SecretSeen::of(&metadata), at);
-                inner.reown(&key, taken)
-            }
-            News::Only(present, at) => {
-                let gone = inner.secrets.only(scope, &present, at);
-                let reown = |(key, before): (ObjectName, SecretSeen)| inner.reown(&key, Taken::InPlaceOf(Some(before)));
-                gone.into_iter().flat_map(reown).collect()
-            }
-            News::Changed(SecretMeta { metadata, .. }) => {
-                let key = ObjectName::of(&metadata);
-                let taken = inner.secrets.changed(scope, &key, SecretSeen::of(&metadata));
-                inner.reown(&key, taken)
-            }
-            News::Gone(SecretMeta { metadata, .. }) => {
-                let key = ObjectName::of(&metadata);
-                let version = number(metadata.resource_version.as_deref().unwrap_or_default());
-                let taken = inner.secrets.gone(scope, &key, version);
-                inner.reown(&key, taken)
-            }
-            News::Progress(version) => {
-                inner.secrets.has_told(scope, version);
-                Vec::new()
-            }
-        }
+        let news = news.map(|secret| (ObjectName::of(&secret.metadata), SecretSeen::of(&secret.metadata)));
+        let told = inner.secrets.told(scope, news);
+        told.into_iter().flat_map(|(key, taken)| inner.reown(&key, taken)).collect()
     }
 
     /// An answer to a read or a write of a credential. Taken in only where it is news, see [`Mirror::answered`].

@@ -10,15 +10,14 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client};
-use tokio::sync::mpsc;
+use kube::Api;
 
 use zoho_api::names::ObjectName;
 use zoho_client::calls::{ApiError, call};
 use zoho_core::mirror::Scope;
 
+use crate::pass::Context;
 use crate::serve::Health;
-use crate::watch::index::Index;
 
 /// From the end of one round to the beginning of the next.
 pub(crate) const EVERY: Duration = Duration::from_secs(60);
@@ -28,14 +27,10 @@ const AT_ONCE: usize = 8;
 /// Reads Secrets' metadata into the index.
 #[derive(Clone)]
 pub(crate) struct Poll {
-    /// Client of the reads.
-    pub client: Client,
-    /// What is told.
-    pub index: Arc<Index>,
+    /// Whose index is told.
+    pub context: Arc<Context>,
     /// The namespace whose Secrets are read; `None`: all.
     pub scope: Scope,
-    /// Wakes the objects that a change concerns.
-    pub wake: mpsc::UnboundedSender<ObjectName>,
     /// Is told of every step.
     pub health: Health,
     /// As what.
@@ -49,7 +44,7 @@ impl Poll {
     ///
     /// get on Secrets in the namespaces that are served.
     pub(crate) async fn round(&self) -> usize {
-        let wanted = self.index.wanted_secrets(&self.scope);
+        let wanted = self.context.index.wanted_secrets(&self.scope);
         let failed = AtomicUsize::new(0);
         futures::stream::iter(&wanted)
             .for_each_concurrent(AT_ONCE, async |name| {
@@ -61,23 +56,20 @@ impl Poll {
                 }
             })
             .await;
-        self.index.forget_secrets(&self.scope);
+        self.context.index.forget_secrets(&self.scope);
         failed.into_inner()
     }
 
     async fn read(&self, name: &ObjectName) -> Result<(), ApiError> {
-        let secrets = Api::<Secret>::namespaced(self.client.clone(), &name.namespace);
+        let secrets = Api::<Secret>::namespaced(self.context.client.clone(), &name.namespace);
         self.health.turns(&self.name);
-        let asked = self.index.secret(name);
+        let asked = self.context.index.secret(name);
         let concerned = match call(secrets.get_metadata(&name.name)).await {
-            Ok(secret) => self.index.apply_secret(&secret.metadata),
-            Err(ApiError::NotFound) => self.index.secret_not_found(name, asked.as_ref()),
+            Ok(secret) => self.context.index.apply_secret(&secret.metadata),
+            Err(ApiError::NotFound) => self.context.index.secret_not_found(name, asked.as_ref()),
             Err(error) => return Err(error),
         };
-        for key in concerned {
-            // Without a receiver the process is shutting down.
-            let _ = self.wake.send(key);
-        }
+        self.context.wake_all(concerned);
         Ok(())
     }
 }

@@ -21,6 +21,17 @@ pub(crate) trait Source<K: Clone>: Send + Sync + 'static {
 /// What comes on a watch.
 pub(crate) type Events<K> = BoxStream<'static, kube::Result<WatchEvent<K>>>;
 
+/// The API of one namespace, or of all.
+pub(crate) fn api_of<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
 /// The API server's objects of one namespace, or of all.
 pub(crate) struct OfCluster<K> {
     client: Client,
@@ -37,11 +48,7 @@ where
     ///
     /// list, watch and get on the kind.
     pub(crate) fn new(client: &Client, namespace: Option<&str>) -> Self {
-        let api = match namespace {
-            Some(namespace) => Api::namespaced(client.clone(), namespace),
-            None => Api::all(client.clone()),
-        };
-        Self { client: client.clone(), api }
+        Self { client: client.clone(), api: api_of(client, namespace) }
     }
 }
 

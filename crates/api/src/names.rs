@@ -60,11 +60,15 @@ impl ObjectVersion {
     /// Is this an older state than `known`, of the same object or of another one of its name? Versions of one resource
     /// are numbers that can be compared (KEP-5504); what is not a number is not called older.
     pub fn is_older_than(&self, known: &Self) -> bool {
-        match (self.resource_version.parse::<u128>(), known.resource_version.parse::<u128>()) {
-            (Ok(this), Ok(known)) => this < known,
-            _ => false,
-        }
+        version_number(&self.resource_version)
+            .zip(version_number(&known.resource_version))
+            .is_some_and(|(this, known)| this < known)
     }
+}
+
+/// A resource version as the number that it is compared by; `None` where it is none.
+pub fn version_number(resource_version: &str) -> Option<u128> {
+    resource_version.parse().ok()
 }
 
 impl fmt::Display for ObjectVersion {

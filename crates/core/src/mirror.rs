@@ -9,15 +9,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use zoho_api::names::ObjectName;
+pub use zoho_api::names::version_number as number;
+use zoho_api::names::{ObjectName, ObjectVersion};
 
 /// A version as a number; `None` where it is none.
-pub type Version = Option<u64>;
-
-/// Reads a resource version.
-pub fn number(resource_version: &str) -> Version {
-    resource_version.parse().ok()
-}
+pub type Version = Option<u128>;
 
 /// What a watch covers: a namespace, or all.
 pub type Scope = Option<Arc<str>>;
@@ -28,6 +24,44 @@ pub trait Versioned {
     fn uid(&self) -> &str;
     /// Its resource version.
     fn resource_version(&self) -> &str;
+}
+
+impl Versioned for ObjectVersion {
+    fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    fn resource_version(&self) -> &str {
+        &self.resource_version
+    }
+}
+
+/// What a watch tells of the objects that it covers.
+#[derive(Debug)]
+pub enum News<T> {
+    /// A list of this version, which is not past, has this object.
+    Listed(T, Version),
+    /// A list of this version, which is not past, had these objects and no others.
+    Only(HashSet<ObjectName>, Version),
+    /// The object is there, like this.
+    Changed(T),
+    /// The object is gone; its version is that of the deletion.
+    Gone(T),
+    /// Nothing else has changed up to this version.
+    Progress(Version),
+}
+
+impl<T> News<T> {
+    /// The same of something else.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> News<U> {
+        match self {
+            Self::Listed(object, at) => News::Listed(change(object), at),
+            Self::Only(present, at) => News::Only(present, at),
+            Self::Changed(object) => News::Changed(change(object)),
+            Self::Gone(object) => News::Gone(change(object)),
+            Self::Progress(version) => News::Progress(version),
+        }
+    }
 }
 
 /// What became of a piece of news.
@@ -44,7 +78,7 @@ pub enum Taken<T> {
 pub struct Mirror<T> {
     known: HashMap<ObjectName, T>,
     /// Up to where each watch has told.
-    told: BTreeMap<Scope, u64>,
+    told: BTreeMap<Scope, u128>,
     /// Scopes whose history went back: nothing that is known there is newer than the next list.
     doubted: HashSet<Scope>,
 }
@@ -75,6 +109,33 @@ impl<T: Versioned> Mirror<T> {
     /// All that is known.
     pub fn iter(&self) -> impl Iterator<Item = (&ObjectName, &T)> {
         self.known.iter()
+    }
+
+    /// Takes in what a watch told. Returns what became of each object that it was about.
+    pub fn told(&mut self, scope: &Scope, news: News<(ObjectName, T)>) -> Vec<(ObjectName, Taken<T>)> {
+        let (key, taken) = match news {
+            News::Listed((key, object), at) => {
+                let taken = self.listed(scope, &key, object, at);
+                (key, taken)
+            }
+            News::Changed((key, object)) => {
+                let taken = self.changed(scope, &key, object);
+                (key, taken)
+            }
+            News::Gone((key, object)) => {
+                let taken = self.gone(scope, &key, number(object.resource_version()));
+                (key, taken)
+            }
+            News::Only(present, at) => {
+                let gone = self.only(scope, &present, at);
+                return gone.into_iter().map(|(key, before)| (key, Taken::InPlaceOf(Some(before)))).collect();
+            }
+            News::Progress(version) => {
+                self.has_told(scope, version);
+                return Vec::new();
+            }
+        };
+        vec![(key, taken)]
     }
 
     /// A watch told that an object is there, like this.
@@ -205,7 +266,7 @@ impl<T: Versioned> Mirror<T> {
     }
 
     /// Up to where the watch has told that covers this object.
-    fn told_of(&self, key: &ObjectName) -> Option<u64> {
+    fn told_of(&self, key: &ObjectName) -> Version {
         self.told.get(&Some(key.namespace.clone())).or_else(|| self.told.get(&None)).copied()
     }
 }

@@ -21,7 +21,7 @@ impl Versioned for Thing {
     }
 }
 
-fn thing(uid: &str, version: u64) -> Thing {
+fn thing(uid: &str, version: u128) -> Thing {
     Thing { uid: uid.into(), version: version.to_string() }
 }
 
@@ -29,7 +29,7 @@ fn key(name: &str) -> ObjectName {
     ObjectName::new("ns", name)
 }
 
-fn mirror(told: u64) -> Mirror<Thing> {
+fn mirror(told: u128) -> Mirror<Thing> {
     let mut mirror = Mirror::default();
     mirror.only(&None, &HashSet::new(), Some(told));
     mirror
@@ -206,7 +206,7 @@ fn history(changes: &[(u8, Change)]) -> Vec<(u8, HashMap<u8, Thing>)> {
     let mut states = vec![(0, HashMap::new())];
     let mut now: HashMap<u8, Thing> = HashMap::new();
     for (name, change) in changes {
-        let version = 10 + states.len() as u64;
+        let version = 10 + states.len() as u128;
         match (change, now.get(name).cloned()) {
             (Change::Create, None) => drop(now.insert(*name, thing(&format!("u{version}"), version))),
             (Change::Update | Change::Create, Some(known)) => drop(now.insert(*name, thing(&known.uid, version))),
@@ -227,7 +227,7 @@ proptest! {
         arrivals in arrivals(),
     ) {
         let states = history(&changes);
-        let version = |at: usize| 10 + at as u64;
+        let version = |at: usize| 10 + at as u128;
         let mut mirror: Mirror<Thing> = Mirror::default();
         mirror.only(&None, &HashSet::new(), Some(version(0)));
         // Up to where the watch has told.
