@@ -8,21 +8,12 @@ use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 use zoho_api::ConditionType;
 
-use crate::support::world::{Operator, World, is, text};
+use crate::support::world::{World, is, text};
 use crate::support::{eventually, tell};
-
-async fn served(test: &str) -> (World, Operator) {
-    let world = World::new(test).await;
-    let operator = world.operator();
-    world.good_source("source").await;
-    world.credential("one", "source", json!({})).await;
-    world.wait_ready("one").await;
-    (world, operator)
-}
 
 #[tokio::test]
 async fn due_renewal_goes_before_a_conflict_about_the_target() {
-    let (world, _operator) = served("renewal_in_conflict").await;
+    let (world, _operator) = World::served("renewal_in_conflict").await;
     let edit = json!({ "data": { "authorization": "eA==" } });
     let stop = Arc::new(AtomicBool::new(false));
     let fighter = tokio::spawn({
@@ -59,7 +50,7 @@ async fn due_renewal_goes_before_a_conflict_about_the_target() {
 
 #[tokio::test]
 async fn writer_at_fifty_hertz_keeps_a_minted_token_out_for_five_seconds_at_most() {
-    let (world, _operator) = served("fifty_hertz").await;
+    let (world, _operator) = World::served("fifty_hertz").await;
     let stop = Arc::new(AtomicBool::new(false));
     let writes = Arc::new(AtomicUsize::new(0));
     let touching = tokio::spawn({
@@ -97,7 +88,7 @@ async fn writer_at_fifty_hertz_keeps_a_minted_token_out_for_five_seconds_at_most
 
 #[tokio::test]
 async fn complete_old_copy_that_is_put_back_again_and_again_is_a_conflict_after_five_repairs() {
-    let (world, _operator) = served("old_copy").await;
+    let (world, _operator) = World::served("old_copy").await;
     let old = world.secret("one-token").await.expect("the target");
     world.advance(2200);
     world.zoho.wait_for_posts(2, Duration::from_secs(30)).await.expect("the renewal");
@@ -128,7 +119,7 @@ async fn complete_old_copy_that_is_put_back_again_and_again_is_a_conflict_after_
 #[tokio::test]
 async fn token_whose_write_is_refused_is_stored_within_a_minute_of_the_refusals_end_and_nothing_is_minted_meanwhile() {
     use zoho_testkit::fault_proxy::{Action, Answer, Match, Verb, Window};
-    let (world, operator) = served("refused_renewal").await;
+    let (world, operator) = World::served("refused_renewal").await;
     operator.kill();
     let proxy = world.proxy();
     let _operator = world.operator_behind(&proxy, &[]);
@@ -154,7 +145,7 @@ async fn token_whose_write_is_refused_is_stored_within_a_minute_of_the_refusals_
 
 #[tokio::test]
 async fn former_target_stays_while_no_successor_holds_a_token() {
-    let (world, _operator) = served("rename_to_taken").await;
+    let (world, _operator) = World::served("rename_to_taken").await;
     let taken =
         json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "taken" }, "stringData": { "a": "b" } });
     let taken = serde_json::from_value(taken).expect("a Secret");

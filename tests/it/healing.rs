@@ -8,17 +8,8 @@ use serde_json::json;
 use zoho_api::ConditionType;
 use zoho_simulator::script::Reply;
 
-use crate::support::world::{CLIENT_ID, Operator, REFRESH_TOKEN, World, is, is_ready, message, text};
+use crate::support::world::{CLIENT_ID, REFRESH_TOKEN, World, is, is_ready, message, text};
 use crate::support::{DEADLINE, eventually};
-
-async fn served(test: &str) -> (World, Operator) {
-    let world = World::new(test).await;
-    let operator = world.operator();
-    world.good_source("source").await;
-    world.credential("one", "source", json!({})).await;
-    world.wait_ready("one").await;
-    (world, operator)
-}
 
 async fn wait_for_token(world: &World, target: &str, token: &str) -> Secret {
     eventually(&format!("{target} holds the token again"), async || {
@@ -30,7 +21,7 @@ async fn wait_for_token(world: &World, target: &str, token: &str) -> Secret {
 
 #[tokio::test]
 async fn deleted_target_comes_back_with_the_same_token() {
-    let (world, _operator) = served("deleted_target").await;
+    let (world, _operator) = World::served("deleted_target").await;
     let token = world.token("one-token").await.expect("a token");
     world.delete_secret("one-token").await;
     wait_for_token(&world, "one-token", &token).await;
@@ -39,7 +30,7 @@ async fn deleted_target_comes_back_with_the_same_token() {
 
 #[tokio::test]
 async fn edited_target_is_put_back_also_by_an_operator_that_never_held_its_token() {
-    let (world, operator) = served("edited_target").await;
+    let (world, operator) = World::served("edited_target").await;
     let token = world.token("one-token").await.expect("a token");
     let edit = json!({ "data": { "authorization": null, "extra": "eA==" },
         "metadata": { "labels": { "zoho-operator.dev/credential-uid": "x", "team": "a" } } });
@@ -62,7 +53,7 @@ async fn edited_target_is_put_back_also_by_an_operator_that_never_held_its_token
 
 #[tokio::test]
 async fn planted_token_is_replaced_and_never_taken_for_ours() {
-    let (world, operator) = served("planted_token").await;
+    let (world, operator) = World::served("planted_token").await;
     operator.kill();
     let planted = json!({ "stringData": { "access_token": "1000.planted.token", "authorization": "Zoho-oauthtoken 1000.planted.token" } });
     world.secrets().patch("one-token", &PatchParams::default(), &Patch::Merge(planted)).await.expect("edited");
@@ -78,7 +69,7 @@ async fn planted_token_is_replaced_and_never_taken_for_ours() {
 
 #[tokio::test]
 async fn foreign_metadata_on_the_target_causes_no_write() {
-    let (world, _operator) = served("foreign_metadata").await;
+    let (world, _operator) = World::served("foreign_metadata").await;
     let before = world.get("one").await.metadata.resource_version;
     let touch = json!({ "metadata": { "annotations": { "team.example/note": "mine" } } });
     let touched =
@@ -91,7 +82,7 @@ async fn foreign_metadata_on_the_target_causes_no_write() {
 
 #[tokio::test]
 async fn changed_source_is_minted_from_at_once_and_touching_it_is_not() {
-    let (world, _operator) = served("changed_source").await;
+    let (world, _operator) = World::served("changed_source").await;
     let first = world.token("one-token").await.expect("a token");
     let touch = json!({ "metadata": { "annotations": { "touched": "yes" } } });
     world.secrets().patch("source", &PatchParams::default(), &Patch::Merge(touch)).await.expect("touched");
@@ -117,7 +108,7 @@ async fn changed_source_is_minted_from_at_once_and_touching_it_is_not() {
 
 #[tokio::test]
 async fn renamed_target_gets_the_living_token_and_the_old_one_goes_when_it_has_expired() {
-    let (world, _operator) = served("renamed_target").await;
+    let (world, _operator) = World::served("renamed_target").await;
     let token = world.token("one-token").await.expect("a token");
     world.patch("one", json!({ "spec": { "target": { "name": "renamed" } } })).await;
     wait_for_token(&world, "renamed", &token).await;
@@ -135,7 +126,7 @@ async fn renamed_target_gets_the_living_token_and_the_old_one_goes_when_it_has_e
 
 #[tokio::test]
 async fn suspended_credential_is_left_as_it_is_and_goes_on_when_resumed() {
-    let (world, _operator) = served("suspended").await;
+    let (world, _operator) = World::served("suspended").await;
     let token = world.token("one-token").await.expect("a token");
     world.patch("one", json!({ "spec": { "suspend": true } })).await;
     let seen = world.wait_for_reason("one", "Suspended").await;
@@ -196,7 +187,7 @@ async fn equal_credentials_share_one_mint() {
 
 #[tokio::test]
 async fn person_can_ask_for_a_renewal_and_gets_an_answer() {
-    let (world, _operator) = served("asked").await;
+    let (world, _operator) = World::served("asked").await;
     let first = world.token("one-token").await;
     let ask = |value: &str| json!({ "metadata": { "annotations": { "zoho-operator.dev/renew-requested": value } } });
     let handled = |value: &'static str| {
@@ -259,7 +250,7 @@ async fn label_of_ours_is_no_consent() {
 
 #[tokio::test]
 async fn who_knows_only_the_refresh_token_gets_nothing_and_does_not_hold_up_its_owner() {
-    let (world, _operator) = served("guesser").await;
+    let (world, _operator) = World::served("guesser").await;
     for guess in 0..4 {
         let source = format!("guess-{guess}");
         let secret = format!("guessed-{guess}");
@@ -300,7 +291,7 @@ async fn credential_deleted_during_its_mint_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn deleted_credential_takes_its_target_along() {
-    let (world, _operator) = served("collected").await;
+    let (world, _operator) = World::served("collected").await;
     world.credentials().delete("one", &DeleteParams::default()).await.expect("deleted");
     eventually("the target is collected", async || world.secret("one-token").await.is_none().then_some(())).await;
 }

@@ -8,19 +8,10 @@ use zoho_api::{ConditionStatus, ConditionType, keys};
 use zoho_simulator::script::{Reply, Script};
 use zoho_testkit::fault_proxy::{Action, Answer, Match, Verb, Window};
 
-use crate::support::world::{CLIENT_ID, Operator, REFRESH_TOKEN, World, condition, is, is_ready, message};
+use crate::support::world::{CLIENT_ID, REFRESH_TOKEN, World, condition, is, is_ready, message};
 use crate::support::{eventually, tell};
 
 const OTHER: &str = "1000.other0refresh.bbbbbbbb";
-
-async fn served(test: &str) -> (World, Operator) {
-    let world = World::new(test).await;
-    let operator = world.operator();
-    world.good_source("source").await;
-    world.credential("one", "source", json!({})).await;
-    world.wait_ready("one").await;
-    (world, operator)
-}
 
 /// The same client with another refresh token.
 async fn other_source(world: &World, name: &str) {
@@ -43,7 +34,7 @@ async fn token_that_lives(world: &World, target: &str) -> String {
 
 #[tokio::test]
 async fn killed_during_the_first_request_of_a_changed_source_it_does_not_take_the_old_token_for_the_new_one() {
-    let (world, operator) = served("changed_and_killed").await;
+    let (world, operator) = World::served("changed_and_killed").await;
     world.zoho.register("1000.OTHER", "other0secret0aaaaaa", OTHER);
     world.zoho.script_for(OTHER, Script::once(Reply::MintThenHold));
     other_source(&world, "source").await;
@@ -71,9 +62,7 @@ async fn killed_during_the_first_request_in_another_data_center_it_asks_there_ag
     let world = World::new("data_center_and_killed").await;
     let elsewhere = format!("EU={}", world.zoho.url().replace("127.0.0.1", "localhost"));
     let operator = world.operator_with(&["--accounts-url", &elsewhere]);
-    world.good_source("source").await;
-    world.credential("one", "source", json!({})).await;
-    world.wait_ready("one").await;
+    world.serve_one().await;
     world.zoho.script_for(REFRESH_TOKEN, Script::once(Reply::MintThenHold));
     world.patch("one", json!({ "spec": { "dataCenter": "EU" } })).await;
     world.zoho.wait_for_posts(2, Duration::from_secs(30)).await.expect("a request there");
@@ -89,7 +78,7 @@ async fn killed_during_the_first_request_in_another_data_center_it_asks_there_ag
 
 #[tokio::test]
 async fn refused_new_source_says_nothing_against_the_living_token_of_the_former_one() {
-    let (world, _operator) = served("refused_new_source").await;
+    let (world, _operator) = World::served("refused_new_source").await;
     let token = world.token("one-token").await;
     world.confide("nobody0knows0this0one");
     world
@@ -141,7 +130,7 @@ async fn read_that_is_refused_is_a_reason_within_five_seconds_and_heals() {
 
 #[tokio::test]
 async fn former_target_that_may_not_be_deleted_holds_up_nothing_else() {
-    let (world, operator) = served("former_target_stays").await;
+    let (world, operator) = World::served("former_target_stays").await;
     operator.kill();
     let proxy = world.proxy();
     let on = Match::new(Verb::Delete, "secrets");
@@ -208,7 +197,7 @@ async fn labels_and_annotations_that_are_chosen_no_longer_go_and_those_of_others
 
 #[tokio::test]
 async fn planted_status_is_not_believed() {
-    let (world, operator) = served("planted_status").await;
+    let (world, operator) = World::served("planted_status").await;
     operator.kill();
     // A target that nobody minted, with a record that names a stranger's attempt, and a status that vouches for it.
     world.delete_secret("one-token").await;

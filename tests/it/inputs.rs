@@ -148,9 +148,7 @@ async fn unusable_spec_is_refused_by_the_api_server_or_named_in_the_status() {
 async fn source_that_is_itself_a_target_is_refused() {
     let world = World::new("target_as_source").await;
     let _operator = world.operator();
-    world.good_source("source").await;
-    world.credential("one", "source", json!({})).await;
-    world.wait_ready("one").await;
+    world.serve_one().await;
     world.credential("two", "one-token", json!({})).await;
     let seen = world.wait_for_reason("two", "InvalidSpec").await;
     assert!(message(&seen, ConditionType::Renewable).contains("itself the target"));

@@ -10,16 +10,7 @@ use zoho_api::{ConditionStatus, ConditionType, Reason, ZohoCredential};
 use zoho_simulator::script::Reply;
 
 use crate::support::eventually;
-use crate::support::world::{Operator, REFRESH_TOKEN, World, condition, is, is_ready, message, text};
-
-async fn served(test: &str) -> (World, Operator) {
-    let world = World::new(test).await;
-    let operator = world.operator();
-    world.good_source("source").await;
-    world.credential("one", "source", json!({})).await;
-    world.wait_ready("one").await;
-    (world, operator)
-}
+use crate::support::world::{REFRESH_TOKEN, World, condition, is, is_ready, message, text};
 
 async fn edit(world: &World, manager: &str, patch: Value) {
     let params = PatchParams { field_manager: Some(manager.into()), ..PatchParams::default() };
@@ -45,7 +36,7 @@ fn every_reason_is_reached_by_a_test() {
 
 #[tokio::test]
 async fn immutable_target_is_named_and_its_deletion_heals_without_a_mint() {
-    let (world, _operator) = served("immutable").await;
+    let (world, _operator) = World::served("immutable").await;
     let token = world.token("one-token").await;
     edit(&world, "somebody", json!({ "immutable": true })).await;
     world.advance(2200);
@@ -62,7 +53,7 @@ async fn immutable_target_is_named_and_its_deletion_heals_without_a_mint() {
 
 #[tokio::test]
 async fn fight_over_a_target_ends_after_five_repairs_and_names_the_other() {
-    let (world, _operator) = served("fight").await;
+    let (world, _operator) = World::served("fight").await;
     let token = world.token("one-token").await.expect("a token");
     let planted = json!({ "stringData": { "authorization": "mine" } });
     for _ in 0..5 {
@@ -86,7 +77,7 @@ async fn fight_over_a_target_ends_after_five_repairs_and_names_the_other() {
 
 #[tokio::test]
 async fn spent_budget_is_named_with_the_time_of_the_next_slot() {
-    let (world, operator) = served("budget").await;
+    let (world, operator) = World::served("budget").await;
     operator.kill();
     edit(&world, "somebody", json!({ "stringData": { "access_token": "1000.planted" } })).await;
     let _operator = world.operator_with(&["--max-attempts-per-10m", "1"]);

@@ -14,9 +14,7 @@ use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World, cond
 async fn revoked_refresh_token_is_confirmed_once_then_left_alone_until_the_source_changes() {
     let world = World::new("revoked").await;
     let operator = world.operator();
-    world.good_source("source").await;
-    world.credential("one", "source", json!({})).await;
-    world.wait_ready("one").await;
+    world.serve_one().await;
     let before = world.secret("one-token").await.expect("the target").data;
 
     assert!(world.zoho.revoke(REFRESH_TOKEN));
@@ -167,9 +165,7 @@ async fn outage_of_the_connection_is_retried_soon_and_lets_no_token_expire() {
 async fn token_that_dies_in_an_outage_is_reported_as_expired() {
     let world = World::new("expired").await;
     let _operator = world.operator();
-    world.good_source("source").await;
-    world.credential("one", "source", json!({})).await;
-    world.wait_ready("one").await;
+    world.serve_one().await;
     world.zoho.script_for(REFRESH_TOKEN, Script::until_cleared(Reply::html(503, "")));
     world.advance(3700);
     let seen = world.wait("one", "expired", |seen| is(seen, ConditionType::Ready, "TokenExpired")).await;
@@ -206,9 +202,7 @@ async fn lying_expiry_is_bounded() {
 async fn revocation_met_by_a_persons_request_is_reported_at_once() {
     let world = World::new("asked_and_refused").await;
     let _operator = world.operator();
-    world.good_source("source").await;
-    world.credential("one", "source", json!({})).await;
-    world.wait_ready("one").await;
+    world.serve_one().await;
     assert!(world.zoho.revoke(REFRESH_TOKEN));
     // Not in the second of the mint: times have whole seconds, and a mint after the refusal would contradict it.
     world.advance(5);

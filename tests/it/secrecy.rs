@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use serde_json::json;
 use zoho_simulator::script::{Page, Reply, Script};
 
 use crate::support::world::{Operator, REFRESH_TOKEN, World};
@@ -11,9 +10,7 @@ use crate::support::world::{Operator, REFRESH_TOKEN, World};
 async fn secrets_stand_in_no_status_event_ledger_annotation_argument_or_environment() {
     let world = World::new("secrecy").await;
     let operator = world.operator();
-    world.good_source("source").await;
-    world.credential("one", "source", json!({})).await;
-    world.wait_ready("one").await;
+    world.serve_one().await;
     // A server that sends back what it was sent, in every place it can.
     let echo = r#"{"error":"$REFRESH_TOKEN","error_description":"client $CLIENT_ID $CLIENT_SECRET","status":"odd"}"#;
     let page = Page::json(400, echo).with_header("x-echo", "$CLIENT_SECRET");

@@ -6,17 +6,8 @@ use serde_json::json;
 use zoho_api::ConditionType;
 use zoho_simulator::script::Reply;
 
-use crate::support::world::{Operator, REFRESH_TOKEN, World, is, is_ready};
+use crate::support::world::{REFRESH_TOKEN, World, is, is_ready};
 use crate::support::{eventually, tell};
-
-async fn served(test: &str) -> (World, Operator) {
-    let world = World::new(test).await;
-    let operator = world.operator();
-    world.good_source("source").await;
-    world.credential("one", "source", json!({})).await;
-    world.wait_ready("one").await;
-    (world, operator)
-}
 
 /// Sets the operators' clock back; Zoho's goes on.
 fn set_back(world: &World, seconds: i64) {
@@ -31,7 +22,7 @@ async fn clock_set_back_costs_one_mint_and_no_expired_token() {
 }
 
 async fn set_back_by(back: i64) {
-    let (world, _operator) = served(&format!("set_back_{back}")).await;
+    let (world, _operator) = World::served(&format!("set_back_{back}")).await;
     let observer = world.observer();
     set_back(&world, back);
     let started = Instant::now();
@@ -129,7 +120,7 @@ async fn ledger_from_the_future_takes_no_living_token_away() {
 
 #[tokio::test]
 async fn token_that_lives_shorter_than_the_one_before_is_minted_once_and_stored() {
-    let (world, _operator) = served("shorter_life").await;
+    let (world, _operator) = World::served("shorter_life").await;
     let first = world.token("one-token").await.expect("a token");
     assert!(world.zoho.set_token_life_of(REFRESH_TOKEN, Duration::from_secs(600)));
     world.advance(2200);

@@ -56,9 +56,7 @@ async fn traces_name_what_was_done_and_hold_no_secret() {
 async fn collector_that_is_not_there_holds_nothing_up() {
     let world = World::new("no_collector").await;
     let operator = world.operator_with(&["--otlp-endpoint", "http://127.0.0.1:1"]);
-    world.good_source("source").await;
-    world.credential("one", "source", json!({})).await;
-    world.wait_ready("one").await;
+    world.serve_one().await;
     let (code, took) = operator.terminate().await;
     assert_eq!(code, Some(0));
     assert!(took.as_secs() < 20, "stopped after {took:?}");

@@ -103,9 +103,7 @@ async fn two_operators_on_one_credential_spend_at_most_one_needless_mint() {
 async fn lost_ledger_costs_a_silence_and_no_eviction() {
     let world = World::new("lost_ledger").await;
     let operator = world.operator();
-    world.good_source("source").await;
-    world.credential("one", "source", json!({})).await;
-    world.wait_ready("one").await;
+    world.serve_one().await;
     let token = world.token("one-token").await;
     let ledger = world.get("one").await.status.and_then(|status| status.ledger).expect("a ledger");
     operator.kill();
@@ -125,9 +123,7 @@ async fn lost_ledger_costs_a_silence_and_no_eviction() {
 async fn what_is_presumed_of_a_lost_ledger_counts_from_when_that_is_noticed() {
     let world = World::new("noticed_ledger").await;
     let operator = world.operator();
-    world.good_source("source").await;
-    world.credential("one", "source", json!({})).await;
-    world.wait_ready("one").await;
+    world.serve_one().await;
     let ledger = world.get("one").await.status.and_then(|status| status.ledger).expect("a ledger");
     world.ledgers().delete(ledger.as_str(), &DeleteParams::default()).await.expect("deleted");
     let deadline = Instant::now() + Duration::from_secs(30);

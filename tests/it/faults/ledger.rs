@@ -8,7 +8,7 @@ use zoho_api::{ConditionStatus, ConditionType, Outcome, ZohoMintLedgerSpec, keys
 use zoho_simulator::script::{Reply, Script};
 use zoho_testkit::fault_proxy::{Action, Answer, FaultProxy, Match, Point, Verb, Window};
 
-use super::count;
+use super::{behind_a_proxy, count};
 use crate::support::eventually;
 use crate::support::world::{Operator, REFRESH_TOKEN, World, condition};
 
@@ -21,11 +21,8 @@ fn writes(verb: Verb) -> Match {
     Match::new(verb, "zohomintledgers")
 }
 
-async fn behind_a_proxy(test: &str) -> (World, FaultProxy, Operator) {
-    let world = World::new(test).await;
-    let proxy = world.proxy();
-    let operator = world.operator_behind(&proxy, &[]);
-    operator.synced().await;
+async fn with_a_source(test: &str) -> (World, FaultProxy, Operator) {
+    let (world, proxy, operator) = behind_a_proxy(test).await;
     world.good_source("source").await;
     (world, proxy, operator)
 }
@@ -37,7 +34,7 @@ async fn ledger(world: &World) -> ZohoMintLedgerSpec {
 
 #[tokio::test]
 async fn reservation_older_than_ten_seconds_is_never_spent() {
-    let (world, proxy, operator) = behind_a_proxy("old_reservation").await;
+    let (world, proxy, operator) = with_a_source("old_reservation").await;
     let mut written = proxy.breakpoint(writes(Verb::Create), Window::ONCE, Point::Applied);
     world.credential("one", "source", json!({})).await;
     let reply = written.reached().await.expect("a reservation");
@@ -65,7 +62,7 @@ async fn throttle_whose_write_is_refused_is_written_all_the_same_and_at_once() {
         ("error", 1, Answer::internal_error()),
         ("errors", 3, Answer::internal_error()),
     ] {
-        let (world, proxy, operator) = behind_a_proxy(&format!("throttle_{name}")).await;
+        let (world, proxy, operator) = with_a_source(&format!("throttle_{name}")).await;
         world.zoho.script_for(REFRESH_TOKEN, Script::once(Reply::Throttle));
         proxy.rule(writes(Verb::Update), Window::times(times), Action::Answer(refusal));
         world.credential("one", "source", json!({})).await;
@@ -91,7 +88,7 @@ async fn throttle_whose_write_is_refused_is_written_all_the_same_and_at_once() {
 
 #[tokio::test]
 async fn throttle_that_cannot_be_written_counts_at_once_and_is_written_later() {
-    let (world, proxy, _operator) = behind_a_proxy("throttle_unwritten").await;
+    let (world, proxy, _operator) = with_a_source("throttle_unwritten").await;
     world.zoho.script_for(REFRESH_TOKEN, Script::once(Reply::Throttle));
     let refused = proxy.rule(writes(Verb::Update), Window::ALWAYS, Action::Answer(Answer::internal_error()));
     world.credential("one", "source", json!({})).await;
@@ -146,7 +143,7 @@ async fn wrong_password_is_not_sent_again_though_the_verdict_cannot_be_written()
 #[tokio::test]
 async fn ledger_that_cannot_be_created_is_a_reason_a_pause_and_heals() {
     const WATCHED: Duration = Duration::from_secs(20);
-    let (world, proxy, _operator) = behind_a_proxy("ledger_not_found").await;
+    let (world, proxy, _operator) = with_a_source("ledger_not_found").await;
     let gone = proxy.rule(writes(Verb::Create), Window::ALWAYS, Action::Answer(Answer::not_found()));
     let started = Instant::now();
     world.credential("one", "source", json!({})).await;
@@ -164,7 +161,7 @@ async fn ledger_that_cannot_be_created_is_a_reason_a_pause_and_heals() {
 
 #[tokio::test]
 async fn ledger_write_that_is_repeated_on_its_way_is_known_for_our_own() {
-    let (world, proxy, _operator) = behind_a_proxy("repeated").await;
+    let (world, proxy, _operator) = with_a_source("repeated").await;
     for (renewal, verb, answer) in [(0, Verb::Create, Answer::already_exists()), (1, Verb::Update, Answer::conflict())]
     {
         proxy.rule(writes(verb), Window::ONCE, Action::AnswerApplied(answer));

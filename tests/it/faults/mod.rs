@@ -7,6 +7,17 @@ mod watches;
 
 use zoho_testkit::fault_proxy::{FaultProxy, Record, Verb};
 
+use crate::support::world::{Operator, World};
+
+/// A world without credentials, and an operator behind a proxy that has listed it.
+async fn behind_a_proxy(test: &str) -> (World, FaultProxy, Operator) {
+    let world = World::new(test).await;
+    let proxy = world.proxy();
+    let operator = world.operator_behind(&proxy, &[]);
+    operator.synced().await;
+    (world, proxy, operator)
+}
+
 /// What operators have changed through a proxy: no dry runs, no Events.
 fn writes(proxy: &FaultProxy) -> Vec<Record> {
     let is_write = |record: &Record| {

@@ -6,7 +6,7 @@ use kube::api::DeleteParams;
 use serde_json::json;
 use zoho_testkit::fault_proxy::{Action, Answer, FaultProxy, FrameAction, METADATA_LIST, Match, Point, Verb, Window};
 
-use super::{count, writes};
+use super::{behind_a_proxy, count, writes};
 use crate::support::eventually;
 use crate::support::world::{Operator, World};
 
@@ -16,10 +16,7 @@ fn status_patch() -> Match {
 
 /// A world with one credential, whose first status is written and whose answer is on its way.
 async fn with_a_late_answer(test: &str) -> (World, FaultProxy, Operator, zoho_testkit::fault_proxy::Stopped) {
-    let world = World::new(test).await;
-    let proxy = world.proxy();
-    let operator = world.operator_behind(&proxy, &[]);
-    operator.synced().await;
+    let (world, proxy, operator) = behind_a_proxy(test).await;
     let mut point = proxy.breakpoint(status_patch(), Window::ONCE, Point::Applied);
     world.good_source("source").await;
     world.credential("one", "source", json!({})).await;
@@ -62,13 +59,8 @@ async fn late_answer_about_the_former_credential_does_not_replace_the_one_of_the
 
 #[tokio::test]
 async fn status_that_meets_a_conflict_is_written_again_in_seconds_though_no_watch_tells() {
-    let world = World::new("conflict").await;
-    let proxy = world.proxy();
-    let operator = world.operator_behind(&proxy, &[]);
-    operator.synced().await;
-    world.good_source("source").await;
-    world.credential("one", "source", json!({})).await;
-    world.wait_ready("one").await;
+    let (world, proxy, _operator) = behind_a_proxy("conflict").await;
+    world.serve_one().await;
     // An edit that the operator hears of, and then another one that it does not.
     proxy.rule(status_patch(), Window::times(3), Action::Answer(Answer::conflict()));
     world.patch("one", json!({ "spec": { "suspend": true } })).await;

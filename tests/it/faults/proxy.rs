@@ -27,9 +27,7 @@ async fn proxy_passes_everything() {
     let observer = world.observer();
     let operator = world.operator_behind(&proxy, &[]);
     operator.synced().await;
-    world.good_source("source").await;
-    world.credential("one", "source", json!({})).await;
-    world.wait_ready("one").await;
+    world.serve_one().await;
     // What comes by a watch comes through too.
     world.delete_secret("one-token").await;
     eventually("the target is back", async || world.secret("one-token").await).await;

@@ -8,7 +8,7 @@ use serde_json::json;
 use zoho_simulator::script::{Reply, Script};
 use zoho_testkit::fault_proxy::{Action, Answer, FrameAction, Match, Verb, Window};
 
-use super::{count, writes};
+use super::{behind_a_proxy, count, writes};
 use crate::metrics::address;
 use crate::secret_access::account;
 use crate::support::eventually;
@@ -130,13 +130,8 @@ async fn forbidden_namespace_does_not_keep_the_one_beside_it_from_being_served()
 
 #[tokio::test]
 async fn gone_as_event_and_as_http_means_one_list_a_kind_and_no_mint() {
-    let world = World::new("gone").await;
-    let proxy = world.proxy();
-    let operator = world.operator_behind(&proxy, &[]);
-    operator.synced().await;
-    world.good_source("source").await;
-    world.credential("one", "source", json!({})).await;
-    world.wait_ready("one").await;
+    let (world, proxy, _operator) = behind_a_proxy("gone").await;
+    world.serve_one().await;
     let kinds = ["secrets", "zohocredentials"];
     let lists = || kinds.map(|kind| count(&proxy, Verb::List, kind));
     for (round, by_http) in [false, true].into_iter().enumerate() {

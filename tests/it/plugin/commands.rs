@@ -146,9 +146,7 @@ async fn caller_with_few_rights_is_told_what_could_not_be_seen() {
     let operator = world.operator();
     operator.synced().await;
     let person = Person::of(&world);
-    world.good_source("source").await;
-    world.credential("one", "source", json!({})).await;
-    world.wait_ready("one").await;
+    world.serve_one().await;
     let role = format!(
         r"
 apiVersion: rbac.authorization.k8s.io/v1

@@ -21,9 +21,7 @@ async fn healthy_credential_gets_a_clean_bill() {
     let operator = world.operator();
     operator.synced().await;
     let person = Person::of(&world);
-    world.good_source("source").await;
-    world.credential("one", "source", json!({})).await;
-    world.wait_ready("one").await;
+    world.serve_one().await;
     assert_eq!(
         findings(&person, "one").await,
         [
@@ -126,9 +124,7 @@ async fn limits_are_those_of_the_operator_that_runs() {
     let operator = world.operator_with(&["--max-attempts-per-10m", "4", "--max-live-tokens", "3"]);
     operator.synced().await;
     let person = Person::of(&world);
-    world.good_source("source").await;
-    world.credential("one", "source", json!({})).await;
-    world.wait_ready("one").await;
+    world.serve_one().await;
     let ran = person.zoho(&["describe", "one"]).await.ok();
     assert!(ran.stdout.contains("1 of 4 requests in ten minutes, 1 of 3 tokens may be alive"), "{}", ran.stdout);
 }
@@ -187,9 +183,7 @@ async fn who_leads_is_named_and_that_nobody_does_any_more() {
         "--leader-elect-retry-period=400ms",
     ]);
     operator.synced().await;
-    world.good_source("source").await;
-    world.credential("one", "source", json!({})).await;
-    world.wait_ready("one").await;
+    world.serve_one().await;
     let said = person.zoho(&["doctor", "one"]).await.stdout;
     assert!(said.contains("leads"), "{said}");
     operator.kill();

@@ -200,6 +200,21 @@ impl World {
         .await
     }
 
+    /// A running operator, and what it serves, see [`World::serve_one`].
+    pub(crate) async fn served(test: &str) -> (World, Operator) {
+        let world = World::new(test).await;
+        let operator = world.operator();
+        world.serve_one().await;
+        (world, operator)
+    }
+
+    /// Credential `one`, from Secret `source` into Secret `one-token`, once it is ready.
+    pub(crate) async fn serve_one(&self) {
+        self.good_source("source").await;
+        self.credential("one", "source", json!({})).await;
+        self.wait_ready("one").await;
+    }
+
     /// The source that works.
     pub(crate) async fn good_source(&self, name: &str) -> Secret {
         let pairs = [("client_id", CLIENT_ID), ("client_secret", CLIENT_SECRET), ("refresh_token", REFRESH_TOKEN)];
