@@ -78,8 +78,24 @@ impl Armed {
                 }
             }
         }
+        let honest = is_not_ahead(stage).await;
         stage.restart();
-        Ok(())
+        honest
+    }
+}
+
+/// Whatever the moment: a status never tells of a token that the target does not hold yet.
+async fn is_not_ahead(stage: &Stage) -> Result<(), String> {
+    let Some(status) = stage.world.get("one").await.status else { return Ok(()) };
+    let (Some(said), Some(target)) = (status.last_mint_time, status.target) else { return Ok(()) };
+    let Some(target) = stage.world.secret(&target).await else { return Ok(()) };
+    let issued = target.metadata.annotations.and_then(|mut all| all.remove(zoho_api::keys::ISSUED_AT));
+    match issued {
+        // RFC 3339 in UTC sorts like the times it names.
+        Some(issued) if said.to_string() > issued => {
+            Err(format!("the status tells of a token of {said}, the target holds one of {issued}"))
+        }
+        _ => Ok(()),
     }
 }
 
