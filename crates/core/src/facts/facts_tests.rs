@@ -14,6 +14,7 @@ use super::target::render;
 use super::*;
 use crate::fixtures::{after, now};
 use crate::memory::Seen;
+use crate::plan::mirror::LedgerMirror;
 use crate::plan::{Source, Target};
 use crate::spec;
 
@@ -234,7 +235,11 @@ fn ledger_counts_what_the_token_in_the_target_proves() {
         outcome: None,
     };
     let mut readings = readings(source_seen("1000.a.a"), target_seen(stored(&token("1000.a.a"), "9")));
-    readings.ledger.attempts = vec![open];
+    let version = ObjectVersion { uid: "l".into(), resource_version: "1".into() };
+    let mut mirror = LedgerMirror::default();
+    mirror.absorb(version, Some(ZohoMintLedgerSpec { attempts: vec![open], ..Default::default() }), now());
+    mirror.witness(readings.proven_token().expect("its seal is right"));
+    readings.ledger = mirror.look(true, after(60));
     let facts = facts(&credential(), &readings, &Memory::default(), after(60));
     assert_eq!(facts.ledger.attempts[0].outcome, Some(zoho_api::Outcome::Minted));
     let nothing = Observed::default();
