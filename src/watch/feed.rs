@@ -13,7 +13,7 @@ use zoho_api::{ZohoCredential, ZohoMintLedger};
 use zoho_client::calls::{ApiError, call};
 use zoho_core::mirror::{Disagreement, Mirror, News, Scope, Taken, Version};
 
-use super::follow::{Sink, Watch, Witness};
+use super::follow::{History, Sink, Watch, Witness};
 use super::index::{Kind, SecretMeta};
 use super::poll::{self, Poll};
 use super::source::{OfCluster, api_of};
@@ -33,23 +33,28 @@ pub(crate) fn start_watches(context: &Arc<Context>, health: &Health) -> Listing 
         let (health, metrics, clock) = (health.clone(), context.metrics.clone(), context.clock.clone());
         Witness { health, metrics, clock, kind, namespace, name }
     };
+    let history = History::default();
     let own: Scope = Some(context.flags.operator_namespace().into());
     let of_ledgers = witness("zohomintledgers", &own, true);
     let source = OfCluster::new(&context.client, own.as_deref());
-    let ledgers = Watch::spawn(source, Ledgers::new(context, own), of_ledgers);
+    let ledgers = Watch::spawn(source, Ledgers::new(context, own), of_ledgers, &history);
     let listing = Listing::new();
     for scope in scopes(&context.flags) {
         let sink = |kind| Indexed { context: context.clone(), kind, scope: scope.clone() };
         let source = OfCluster::new(&context.client, scope.as_deref());
         let of_credentials = witness("zohocredentials", &scope, false);
-        let credentials =
-            Watch::<DeserializeGuard<ZohoCredential>, _, _>::spawn(source, sink(Kind::Credentials), of_credentials);
+        let credentials = Watch::<DeserializeGuard<ZohoCredential>, _, _>::spawn(
+            source,
+            sink(Kind::Credentials),
+            of_credentials,
+            &history,
+        );
         let of_secrets = witness("secrets", &scope, false);
         let secrets = if by_get {
             spawn_poll(context, of_secrets, scope.clone(), credentials.clone())
         } else {
             let source = OfCluster::new(&context.client, scope.as_deref());
-            Watch::<SecretMeta, _, _>::spawn(source, sink(Kind::Secrets), of_secrets)
+            Watch::<SecretMeta, _, _>::spawn(source, sink(Kind::Secrets), of_secrets, &history)
         };
         let needed = [ledgers.clone(), credentials, secrets];
         listing.push(Box::pin(async move {

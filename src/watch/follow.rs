@@ -13,7 +13,7 @@ use futures::StreamExt as _;
 use kube::api::{ListParams, ObjectList, WatchEvent, WatchParams};
 use kube::core::{Resource, Status};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use zoho_api::names::{ObjectName, ObjectVersion};
 use zoho_client::calls::ApiError;
@@ -52,6 +52,11 @@ pub(crate) trait Sink<K>: Send + 'static {
     /// The cluster's history went back: the next list counts whatever its version.
     fn doubt(&mut self);
 }
+
+/// Tells every watch when one finds that the cluster's history went back: it did so for all kinds, also where a list came too
+/// late to show it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct History(watch::Sender<()>);
 
 /// Who is told how a watch does.
 pub(crate) struct Witness {
@@ -170,6 +175,7 @@ pub(crate) struct Watch<K, S, I> {
     source: S,
     sink: I,
     witness: Witness,
+    history: History,
     listed: watch::Sender<bool>,
     pause: Pause,
     /// Since the last failure.
@@ -184,39 +190,47 @@ where
     I: Sink<K>,
 {
     /// Starts it; the receiver says whether everything has been listed once.
-    pub(crate) fn spawn(source: S, sink: I, witness: Witness) -> watch::Receiver<bool> {
+    pub(crate) fn spawn(source: S, sink: I, witness: Witness, history: &History) -> watch::Receiver<bool> {
         let (listed, receiver) = watch::channel(false);
         witness.metrics.watches(witness.namespace.as_deref(), witness.kind);
-        let pause = Pause::default();
+        let (pause, history) = (Pause::default(), history.clone());
         let mut watch =
-            Self { source, sink, witness, listed, pause, was_healthy: false, kind: std::marker::PhantomData };
+            Self { source, sink, witness, history, listed, pause, was_healthy: false, kind: std::marker::PhantomData };
         tokio::spawn(async move { watch.run().await });
         receiver
     }
 
     async fn run(&mut self) {
         let mut from: Option<String> = None;
+        let mut history = self.history.0.subscribe();
         loop {
             self.witness.health.turns(&self.witness.name);
-            let failure = match &mut from {
-                None => match self.list().await {
-                    Ok(at) => {
-                        from = Some(at);
-                        continue;
-                    }
-                    Err(failure) => failure,
-                },
-                Some(version) => match self.follow(version).await {
-                    Ok(()) => continue,
-                    Err(failure) => failure,
-                },
+            let step = async {
+                match &mut from {
+                    None => from = Some(self.list().await?),
+                    Some(version) => self.follow(version).await?,
+                }
+                Ok(())
             };
+            let done = tokio::select! {
+                biased;
+                done = step => done,
+                _ = history.changed() => {
+                    self.sink.doubt();
+                    Err(Failure::WentBack)
+                }
+            };
+            let Err(failure) = done else { continue };
             self.witness.failed(&failure);
             if failure.needs_list() {
                 from = None;
             }
-            if !matches!(failure, Failure::WentBack) {
-                sleep(self.pause.after_failure(std::mem::take(&mut self.was_healthy))).await;
+            if matches!(failure, Failure::WentBack) {
+                history.mark_unchanged();
+            } else {
+                let pause = self.pause.after_failure(std::mem::take(&mut self.was_healthy));
+                // Others may find out meanwhile; what they said is heard at the next step.
+                let _ = timeout(pause, history.clone().changed()).await;
             }
         }
     }
@@ -284,6 +298,7 @@ where
             OldList::Behind => Failure::Behind,
             OldList::WentBack => {
                 self.sink.doubt();
+                self.history.0.send_replace(());
                 Failure::WentBack
             }
         }

@@ -8,7 +8,7 @@ use futures::stream;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ListMeta, ObjectMeta};
 use kube::core::watch::{Bookmark, BookmarkMeta};
-use tokio::time::advance;
+use tokio::time::{advance, sleep};
 
 use super::*;
 use crate::watch::source::Events;
@@ -150,6 +150,10 @@ struct Running {
 const NAME: &str = "the list of things";
 
 fn run(script: Script) -> Running {
+    run_beside(script, &History::default())
+}
+
+fn run_beside(script: Script, history: &History) -> Running {
     let (told, metrics, health) = (Told::default(), Metrics::default(), Health::new(Leadership::alone()));
     health.wait_for([NAME.to_owned()], true);
     let witness = Witness {
@@ -160,7 +164,7 @@ fn run(script: Script) -> Running {
         namespace: None,
         name: NAME.into(),
     };
-    let listed = Watch::spawn(script.clone(), told.clone(), witness);
+    let listed = Watch::spawn(script.clone(), told.clone(), witness, history);
     Running { script, told, health, metrics, listed }
 }
 
@@ -280,7 +284,12 @@ async fn busy_watch_that_the_server_does_not_end_is_no_failure() {
         namespace: None,
         name: NAME.into(),
     };
-    let _listed = Watch::spawn(Steady(script.clone(), Mutex::new(Some(steady.boxed()))), Told::default(), witness);
+    let _listed = Watch::spawn(
+        Steady(script.clone(), Mutex::new(Some(steady.boxed()))),
+        Told::default(),
+        witness,
+        &History::default(),
+    );
     pass(122).await;
     assert_eq!(script.asked(), ["list", "watch 14"]);
     assert!(metrics.prometheus().expect("text").contains("zoho_operator_watch_errors_total{kind=\"things\"} 0"));
@@ -371,6 +380,32 @@ async fn history_that_went_back_is_believed_when_the_objects_confirm_it() {
     pass(126).await;
     assert_eq!(running.script.asked(), ["list", "watch 5", "watch 21", "list", "list", "watch 10"]);
     assert_eq!(running.told.versions(), ["a@11"], "not deaf to what happens since");
+}
+
+#[tokio::test(start_paused = true)]
+async fn history_that_went_back_for_one_kind_did_for_all() {
+    let history = History::default();
+    let one = Script::new([
+        list("5", [thing("a", 3)]),
+        Next::WatchEnds(vec![Ok(WatchEvent::Modified(thing("a", 20)))]),
+        Next::NoConnection,
+        list("10", [thing("a", 3)]),
+        list("10", [thing("a", 3)]),
+        Next::Watch(vec![]),
+    ]);
+    one.now.lock().unwrap().insert(ObjectName::new("ns", "a"), "u/3".to_owned());
+    // This one was told of nothing that its next list could be older than, and knows an answer from after it.
+    let other = Script::new([list("5", [thing("b", 3)]), Next::Watch(vec![]), list("10", []), Next::Watch(vec![])]);
+    let (_one, other) = (run_beside(one, &history), run_beside(other, &history));
+    advance(Duration::from_millis(1)).await;
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    other.told.0.lock().unwrap().answered(&ObjectName::new("ns", "b"), ObjectVersion::from("u/18"));
+    assert_eq!(other.told.versions(), ["b@18"]);
+    pass(20).await;
+    assert_eq!(other.script.asked(), ["list", "watch 5", "list", "watch 10"]);
+    assert_eq!(other.told.versions(), [] as [&str; 0]);
 }
 
 #[tokio::test(start_paused = true)]

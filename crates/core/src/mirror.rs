@@ -297,12 +297,16 @@ pub fn judge<'a>(answers: impl IntoIterator<Item = (&'a Disagreement, Option<Str
             (Some(now), Some(known)) => now > known,
             _ => false,
         };
-        let knowledge_holds = now == disagreement.known
-            || now.as_ref().zip(disagreement.known.as_ref()).is_some_and(|(now, known)| is_newer(now, known));
+        // A version that the list has, and that the watch has passed without telling it, is of another history: newer than
+        // what is known though it may be.
+        let is_listed = now == disagreement.listed;
+        let is_changed_since = !is_listed
+            && now.as_ref().zip(disagreement.known.as_ref()).is_some_and(|(now, known)| is_newer(now, known));
+        let knowledge_holds = now == disagreement.known || is_changed_since;
         if knowledge_holds {
             return OldList::Behind;
         }
-        is_confirmed = Some(is_confirmed.unwrap_or_default() || now == disagreement.listed);
+        is_confirmed = Some(is_confirmed.unwrap_or_default() || is_listed);
     }
     if is_confirmed.unwrap_or(true) { OldList::WentBack } else { OldList::Behind }
 }

@@ -128,6 +128,7 @@ fn old_list_is_judged_by_what_the_server_says_now() {
         ("nothing in dispute", vec![], OldList::WentBack),
         ("known version stands", vec![("u/5", "u/9", "u/9")], OldList::Behind),
         ("newer than known", vec![("u/5", "u/9", "u/12")], OldList::Behind),
+        ("newer than known, as the list has it", vec![("u/12", "u/9", "u/12")], OldList::WentBack),
         ("recreated since", vec![("", "u/9", "v/12")], OldList::Behind),
         ("deletion stands", vec![("u/5", "", "")], OldList::Behind),
         ("older than known", vec![("u/5", "u/9", "u/5")], OldList::WentBack),

@@ -258,13 +258,13 @@ async fn etcd_restored_to_an_older_revision_does_not_leave_the_operator_deaf() {
     world.credential("one", "source", json!({})).await;
     world.wait_ready("one").await;
     world.cluster.save_etcd().await.expect("saved");
-    // What the backup does not have, and a revision far beyond it.
-    world.good_source("later").await;
-    world.credential("lost", "later", json!({})).await;
-    world.wait_ready("lost").await;
+    // What the backup does not have, at a revision far beyond it, which the operator has been told of.
     for round in 0..300 {
         world.source("busy", &[("round", &round.to_string())]).await;
     }
+    world.good_source("later").await;
+    world.credential("lost", "later", json!({})).await;
+    world.wait_ready("lost").await;
     eventually("the operator knows", async || world.secret("lost-token").await).await;
     world.cluster.restore_etcd().await.expect("restored");
     assert!(world.secrets().get_opt("lost-token").await.expect("readable").is_none(), "history went back");
