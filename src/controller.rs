@@ -31,7 +31,7 @@ const HEARTBEAT: Duration = Duration::from_secs(3);
 /// What is in flight at shutdown may take this long.
 const DRAIN_WITHIN: Duration = Duration::from_secs(20);
 /// How often ledgers that nothing refers to are looked for.
-const TIDY_EVERY: Duration = Duration::from_secs(600);
+const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 /// Why the controller ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub(crate) async fn run(
     let (mut queue, mut clocks) = (Queue::default(), ClockWatch::default());
     let mut passes: JoinSet<Result<Option<Time>, PassError>> = JoinSet::new();
     let mut running: HashMap<Id, (ObjectName, Instant)> = HashMap::new();
-    let mut tidied = Instant::now();
+    let mut tidied = context.clock.now();
     let concurrency = usize::from(context.flags.concurrency);
     let within = loop {
         if shutdown.is_cancelled() {
@@ -81,8 +81,8 @@ pub(crate) async fn run(
             running.insert(begin(&context, &key, &mut passes), (key, Instant::now()));
         }
         // Whoever uses a ledger is known only where everything is listed.
-        if works && listing.is_empty() && tidied.elapsed() > TIDY_EVERY {
-            tidied = Instant::now();
+        if works && listing.is_empty() && !(tidied..tidied + TIDY_EVERY).contains(&now) {
+            tidied = now;
             tokio::spawn(tidy(context.clone()));
         }
         let sleep =

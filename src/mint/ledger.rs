@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, PostParams, Preconditions};
@@ -17,13 +16,12 @@ use zoho_client::calls::{ApiError, call};
 use zoho_client::clock::Clock;
 use zoho_core::plan::Token;
 use zoho_core::plan::budget::{self, Limits, Request, SPEND_WITHIN};
+use zoho_core::plan::guard;
 use zoho_core::plan::mirror::{Draft, LedgerMirror};
 use zoho_core::plan::record::Lesson;
 
 /// Writes tried in a row where somebody else writes the same ledger.
 const MOST_TRIES: usize = 5;
-/// A ledger that nothing refers to is kept this long after its last verdict: others may send the same inputs again.
-const KEPT_FOR_VERDICT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// All ledgers of this installation.
 #[derive(Clone)]
@@ -36,7 +34,31 @@ pub(crate) struct Ledgers {
     holder: Holder,
     limits: Limits,
     clock: Arc<dyn Clock>,
-    mirrors: Arc<Mutex<HashMap<LedgerName, Kept>>>,
+    mirrors: Arc<Mutex<Book>>,
+}
+
+/// What is kept of all of them.
+#[derive(Debug, Default)]
+struct Book {
+    kept: HashMap<LedgerName, Kept>,
+    /// Those that credentials of each namespace brought.
+    of_namespace: HashMap<String, HashSet<LedgerName>>,
+}
+
+impl Book {
+    fn is_of(&mut self, name: &LedgerName, namespace: &str) {
+        self.of_namespace.entry(namespace.to_owned()).or_default().insert(name.clone());
+    }
+
+    fn gone(&mut self, name: &LedgerName) {
+        if let Some(kept) = self.kept.get_mut(name) {
+            kept.mirror.gone();
+            if let Some(of) = kept.namespace.as_ref().and_then(|namespace| self.of_namespace.get_mut(namespace)) {
+                of.remove(name);
+            }
+        }
+        self.of_namespace.retain(|_, of| !of.is_empty());
+    }
 }
 
 /// What is kept of one ledger.
@@ -45,6 +67,8 @@ struct Kept {
     mirror: LedgerMirror,
     /// The installation that made it, as its label says.
     instance: Option<String>,
+    /// Namespace of the credential that it was made for, as its label says.
+    namespace: Option<String>,
 }
 
 /// The right to send one request, for ten seconds.
@@ -109,13 +133,13 @@ impl Ledgers {
         self.limits
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<LedgerName, Kept>> {
+    fn lock(&self) -> MutexGuard<'_, Book> {
         self.mirrors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does something with the mirror of one ledger.
     fn with<T>(&self, name: &LedgerName, act: impl FnOnce(&mut LedgerMirror) -> T) -> T {
-        act(&mut self.lock().entry(name.clone()).or_default().mirror)
+        act(&mut self.lock().kept.entry(name.clone()).or_default().mirror)
     }
 
     /// Takes in what a watch or a read says of a ledger. Older versions than the known one are ignored.
@@ -129,31 +153,46 @@ impl Ledgers {
         };
         let Some(name) = meta.name.as_deref().map(LedgerName::from) else { return false };
         let version = ObjectVersion::of(&meta);
-        let instance = meta.labels.and_then(|mut labels| labels.remove(keys::INSTANCE));
-        let mut mirrors = self.lock();
-        let kept = mirrors.entry(name).or_default();
-        kept.instance = instance;
+        let mut labels = meta.labels.unwrap_or_default();
+        let mut book = self.lock();
+        let namespace = labels.remove(keys::NAMESPACE);
+        if let Some(namespace) = &namespace {
+            book.is_of(&name, namespace);
+        }
+        let kept = book.kept.entry(name).or_default();
+        kept.instance = labels.remove(keys::INSTANCE);
+        kept.namespace = namespace;
         kept.mirror.absorb(version, record, now)
     }
 
     /// The ledger is gone.
     pub(crate) fn forget(&self, name: &LedgerName) {
-        self.with(name, LedgerMirror::gone);
+        self.lock().gone(name);
+    }
+
+    /// Ledgers that credentials of a namespace brought.
+    pub(crate) fn count_of(&self, namespace: &str) -> usize {
+        self.lock().of_namespace.get(namespace).map_or(0, HashSet::len)
+    }
+
+    /// Is it known to be stored?
+    pub(crate) fn is_stored(&self, name: &LedgerName) -> bool {
+        self.lock().kept.get(name).is_some_and(|kept| kept.mirror.is_stored())
     }
 
     /// The cluster's history went back. See [`LedgerMirror::doubt`].
     pub(crate) fn doubt(&self) {
-        self.lock().values_mut().for_each(|kept| kept.mirror.doubt());
+        self.lock().kept.values_mut().for_each(|kept| kept.mirror.doubt());
     }
 
     /// Forgets ledgers that are not stored and that nobody uses.
     pub(crate) fn forget_unused(&self, in_use: &HashSet<LedgerName>) {
-        self.lock().retain(|name, kept| kept.mirror.is_stored() || in_use.contains(name));
+        self.lock().kept.retain(|name, kept| kept.mirror.is_stored() || in_use.contains(name));
     }
 
     /// Every ledger that is known to be stored.
     pub(crate) fn names(&self) -> Vec<LedgerName> {
-        self.lock().iter().filter(|(_, kept)| kept.mirror.is_stored()).map(|(name, _)| name.clone()).collect()
+        self.lock().kept.iter().filter(|(_, kept)| kept.mirror.is_stored()).map(|(name, _)| name.clone()).collect()
     }
 
     /// The ledger as it counts now, what was learnt since included. `expected`: something says that it must exist.
@@ -248,20 +287,15 @@ impl Ledgers {
         Err(last)
     }
 
-    /// Deletes a ledger of this installation that holds nothing worth keeping, if it is still the version that was
-    /// looked at.
+    /// Deletes a ledger of this installation that holds nothing worth keeping ([`guard::is_forgettable`]), if it is still
+    /// the version that was looked at.
     pub(crate) async fn delete_if_empty(&self, name: &LedgerName) {
         let now = self.clock.now();
         let version = {
-            let mut mirrors = self.lock();
-            let Some(kept) = mirrors.get_mut(name) else { return };
+            let mut book = self.lock();
+            let Some(kept) = book.kept.get_mut(name) else { return };
             let is_ours = kept.instance.as_ref().is_none_or(|instance| *instance == self.instance);
-            let ledger = kept.mirror.look(false, now);
-            let is_empty = ledger.attempts.is_empty()
-                && ledger.presumed_full_at.is_none()
-                && ledger.throttled_until.is_none()
-                && ledger.verdicts.iter().all(|verdict| verdict.at + KEPT_FOR_VERDICT <= now);
-            if !is_ours || !is_empty {
+            if !is_ours || !guard::is_forgettable(&kept.mirror.look(false, now), now) {
                 return;
             }
             kept.mirror.version().cloned()
@@ -276,9 +310,14 @@ impl Ledgers {
 
     async fn write(&self, name: &LedgerName, draft: Draft) -> Result<(), ApiError> {
         let mut object = ZohoMintLedger::new(name.as_str(), draft.record.clone());
+        let known = self.lock().kept.get(name).and_then(|kept| kept.namespace.clone());
+        let reserved_for = || draft.record.attempts.last().map(|attempt| attempt.namespace.clone());
+        let namespace = known.or_else(reserved_for).filter(|namespace| !namespace.is_empty());
+        let mut labels = self.labels.clone();
+        labels.extend(namespace.clone().map(|namespace| (keys::NAMESPACE.to_owned(), namespace)));
         object.metadata = ObjectMeta {
             name: Some(name.as_str().to_owned()),
-            labels: Some(self.labels.clone()),
+            labels: Some(labels),
             uid: draft.replaces.as_ref().map(|version| version.uid.clone()),
             resource_version: draft.replaces.as_ref().map(|version| version.resource_version.clone()),
             ..ObjectMeta::default()
@@ -290,9 +329,13 @@ impl Ledgers {
             call(self.writes.create(&params, &object)).await?
         };
         let version = ObjectVersion::of(&written.metadata);
-        let mut mirrors = self.lock();
-        let kept = mirrors.entry(name.clone()).or_default();
+        let mut book = self.lock();
+        if let Some(namespace) = &namespace {
+            book.is_of(name, namespace);
+        }
+        let kept = book.kept.entry(name.clone()).or_default();
         kept.instance = Some(self.instance.clone());
+        kept.namespace = namespace;
         kept.mirror.confirm(draft, version);
         Ok(())
     }
@@ -300,7 +343,7 @@ impl Ledgers {
     async fn reload(&self, name: &LedgerName) -> Result<(), ApiError> {
         match call(self.api.get(name.as_str())).await {
             Ok(ledger) => drop(self.take_in(ledger)),
-            Err(ApiError::NotFound) => self.with(name, LedgerMirror::gone),
+            Err(ApiError::NotFound) => self.lock().gone(name),
             Err(error) => return Err(error),
         }
         Ok(())

@@ -23,10 +23,12 @@ use crate::serve::metrics::{Issuer, Metrics, MintOutcome};
 use crate::serve::telemetry::SPANS;
 use crate::watch::index::{CredentialSeen, Index};
 use zoho_api::names::{AttemptId, InputsDigest, LedgerName, ObjectName, ObjectVersion};
-use zoho_api::{Outcome, Reason};
+use zoho_api::{Outcome, Reason, Time, ZohoMintLedgerSpec};
 use zoho_client::calls::ApiError;
 use zoho_client::clock::Clock;
 use zoho_core::plan::budget::{Need, Request};
+use zoho_core::plan::guard::{self, Guard};
+use zoho_core::plan::intake::{Intake, Newcomer};
 use zoho_core::plan::record::Lesson;
 use zoho_core::plan::renewal::Life;
 use zoho_core::secret::MintedToken;
@@ -63,12 +65,22 @@ pub(crate) struct Order {
     pub request: TokenRequest,
 }
 
+/// What is held back of an object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Guarded {
+    /// Why, and until when.
+    pub until: Option<(Time, Guard)>,
+    /// It may have a token that is there already.
+    pub may_share: bool,
+}
+
 #[derive(Default)]
 struct State {
     /// Waiting objects of each flight, by ledger.
     flights: HashMap<LedgerName, HashSet<ObjectName>>,
     hands: HashMap<InputsDigest, Arc<MintedToken>>,
     failures: HashMap<InputsDigest, Failure>,
+    intake: Intake,
     live_tokens: HashMap<LedgerName, usize>,
     /// Nothing new is started: the process ends.
     is_closing: bool,
@@ -148,6 +160,38 @@ impl Mints {
         self.lock().flights.contains_key(ledger)
     }
 
+    /// What holds back a request that never minted, and until when. Notes what a namespace brings for accounts that are
+    /// others': where that is too much, it gets no token, also not one that is there.
+    pub(crate) fn guarded(&self, who: &Newcomer<'_>, now: Time) -> Guarded {
+        let mut state = self.lock();
+        if let Some(until) = state.intake.look(who, now) {
+            return Guarded { until: Some((until, Guard::OtherNamespace)), may_share: false };
+        }
+        Guarded { until: state.intake.held(who, now), may_share: true }
+    }
+
+    /// An object and its inputs, as [`Intake`] counts them. `record`: their ledger.
+    pub(crate) fn newcomer<'a>(
+        &self,
+        object: &'a ObjectName,
+        (inputs, ledger): (&'a InputsDigest, &'a LedgerName),
+        server: Option<&'a str>,
+        record: &ZohoMintLedgerSpec,
+        now: Time,
+    ) -> Newcomer<'a> {
+        Newcomer {
+            object,
+            ledger,
+            inputs,
+            has_ledger: self.ledgers.is_stored(ledger),
+            is_proven: guard::is_proven(record, inputs),
+            server,
+            is_stranger: guard::is_stranger(record, &object.namespace, now),
+            ledgers: self.ledgers.count_of(&object.namespace),
+            credentials: self.index.count_of(&object.namespace),
+        }
+    }
+
     /// Wakes `key` when the flight under way lands. False where it has landed already.
     pub(crate) fn join(&self, ledger: &LedgerName, key: &ObjectName) -> bool {
         let mut state = self.lock();
@@ -157,6 +201,9 @@ impl Mints {
     /// Starts a flight, or waits for the one under way. Returns at once; `key` is woken when it lands: at once, too, where
     /// one has landed since the order was decided.
     pub(crate) fn start(&self, order: Order, key: ObjectName) {
+        let now = self.clock.now();
+        let record = self.ledgers.look(&order.ledger, order.ledger_expected, now);
+        let newcomer = self.newcomer(&key, (&order.inputs, &order.ledger), order.request.server(), &record, now);
         let mut state = self.lock();
         if state.is_closing {
             return;
@@ -166,7 +213,6 @@ impl Mints {
             self.metrics.coalesced();
             return;
         }
-        let now = self.clock.now();
         let at_hand = state.hands.get(&order.inputs).filter(|token| token.life.is_alive(now));
         if at_hand.is_some_and(|token| order.at_hand.as_ref() != Some(&token.attempt)) {
             self.metrics.coalesced();
@@ -174,6 +220,12 @@ impl Mints {
             let _ = self.wake.send(key);
             return;
         }
+        if state.intake.held(&newcomer, now).is_some() {
+            // Others began meanwhile: the next pass finds out what to wait for.
+            let _ = self.wake.send(key);
+            return;
+        }
+        state.intake.begins(&newcomer, now);
         state.flights.insert(order.ledger.clone(), HashSet::from([key.clone()]));
         drop(state);
         let mints = self.clone();
@@ -203,8 +255,9 @@ impl Mints {
 
     async fn fly(&self, order: &Order, key: &ObjectName) -> Result<MintedToken, Option<Failure>> {
         let Order { inputs, need, asked, spacing, .. } = order;
-        let holder = self.ledgers.holder();
-        let request = Request { inputs, need: *need, asked: *asked, holder, spacing: *spacing };
+        let (holder, login) = (self.ledgers.holder(), order.request.server().is_some());
+        let namespace = &*key.namespace;
+        let request = Request { inputs, need: *need, asked: *asked, holder, spacing: *spacing, login, namespace };
         let mut pass = self.gate.enter(order.request.host(), order.ledger.as_str()).await;
         // The wait may have been long.
         if !self.leadership.is_leader() || !self.is_still_wanted(order, key) {
@@ -345,6 +398,8 @@ impl Mints {
     fn take_in(&self, order: &Order, key: &ObjectName, result: Result<MintedToken, Option<Failure>>) {
         let now = self.clock.now();
         let mut state = self.lock();
+        let was_refused = matches!(&result, Err(Some(failure)) if failure.reason.is_final());
+        state.intake.ends(&order.ledger, !was_refused);
         match result {
             Ok(token) => {
                 state.hands.retain(|_, token| token.life.is_alive(now));
@@ -370,6 +425,7 @@ impl Mints {
         state.failures.retain(|of, _| inputs.contains(of));
         state.live_tokens.retain(|of, _| ledgers.contains(of));
         state.rotating.retain(|of| ledgers.contains(of));
+        state.intake.forget_old(now);
         drop(state);
         self.ledgers.forget_unused(ledgers);
     }
@@ -395,7 +451,12 @@ struct Landing {
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        let waiting = self.mints.lock().flights.remove(&self.ledger).unwrap_or_default();
+        let waiting = {
+            let mut state = self.mints.lock();
+            // Nothing is under way any more where the result was taken in.
+            state.intake.ends(&self.ledger, false);
+            state.flights.remove(&self.ledger).unwrap_or_default()
+        };
         for key in waiting {
             // Without a receiver the process is shutting down.
             let _ = self.mints.wake.send(key);

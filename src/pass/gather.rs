@@ -88,6 +88,7 @@ impl Gatherer<'_> {
             ledger: zoho_api::ZohoMintLedgerSpec::default(),
             minting: false,
             grounded_until: None,
+            guarded_until: None,
         };
         if let Some((inputs, ledger)) = readings.source.source.usable() {
             let (inputs, ledger) = (inputs.clone(), ledger.clone());
@@ -100,6 +101,12 @@ impl Gatherer<'_> {
             readings.ledger = self.mints.ledgers().look(&ledger, expected, now);
             readings.minting = self.mints.is_minting(&ledger);
             readings.grounded_until = self.mints.failure(&inputs).and_then(|failure| failure.again_at);
+            let key = ObjectName::of(&credential.metadata);
+            let login_at = readings.served.as_ref().ok().and_then(|served| served.issuer.server());
+            let newcomer = self.mints.newcomer(&key, (&inputs, &ledger), login_at, &readings.ledger, now);
+            let guarded = self.mints.guarded(&newcomer, now);
+            readings.guarded_until = guarded.until;
+            readings.hand = readings.hand.filter(|_| guarded.may_share);
         }
         Ok(readings)
     }

@@ -64,6 +64,8 @@ struct Inner {
     secrets: Mirror<SecretSeen>,
     /// Secrets by the uid of their controller.
     by_controller: HashMap<String, BTreeSet<ObjectName>>,
+    /// How many credentials each namespace has.
+    counts: HashMap<Arc<str>, usize>,
     /// uids of credentials whose creation a watch brought: what is known of them is from no list.
     announced: HashSet<String>,
 }
@@ -102,6 +104,11 @@ impl Index {
     /// Did a watch bring the creation of this object? Then what is known of it is not from a list, which may be old.
     pub(crate) fn was_announced(&self, uid: &str) -> bool {
         self.lock().announced.contains(uid)
+    }
+
+    /// How many credentials a namespace has.
+    pub(crate) fn count_of(&self, namespace: &str) -> usize {
+        self.lock().counts.get(namespace).copied().unwrap_or_default()
     }
 
     /// All credentials that could be read.
@@ -247,6 +254,15 @@ impl Inner {
     /// Keeps the Secrets that credentials name in step with a credential that was taken in, or is gone.
     fn relink(&mut self, key: ObjectName, taken: Taken<CredentialSeen>) -> Concerned {
         let Taken::InPlaceOf(before) = taken else { return Vec::new() };
+        match (before.is_some(), self.credentials.get(&key).is_some()) {
+            (false, true) => *self.counts.entry(key.namespace.clone()).or_default() += 1,
+            (true, false) => {
+                let left = self.counts.get(&key.namespace).map_or(0, |count| count.saturating_sub(1));
+                self.counts.insert(key.namespace.clone(), left);
+                self.counts.retain(|_, count| *count > 0);
+            }
+            (true, true) | (false, false) => {}
+        }
         if let Some(before) = before.as_ref().filter(|_| self.credentials.get(&key).is_none()) {
             self.announced.remove(before.uid());
         }

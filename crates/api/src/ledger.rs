@@ -34,10 +34,14 @@ pub struct ZohoMintLedgerSpec {
     /// Until when Zoho's throttle is met with silence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throttled_until: Option<Time>,
-    /// Permanent refusals, one for each set of inputs, at most 8.
+    /// Permanent refusals, one for each set of inputs, at most 40.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("maxItems" = 8))]
+    #[schemars(extend("maxItems" = 64))]
     pub verdicts: Vec<Verdict>,
+    /// Inputs that minted, the last 8 of them: others that never did must not use up what is theirs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("maxItems" = 16))]
+    pub proven: Vec<Proven>,
     /// When a record was found lost, unreadable or in the future: from then on the ten-minute window counts as full once, and five tokens count as alive for an hour.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub presumed_full_at: Option<Time>,
@@ -53,7 +57,7 @@ pub struct ZohoMintLedgerSpec {
 }
 
 /// One reserved request.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Attempt {
     /// Unique id; the target Secret names the one its token came from.
@@ -67,6 +71,13 @@ pub struct Attempt {
     /// Keyed hash of everything that is sent.
     #[schemars(length(max = 128))]
     pub inputs: InputsDigest,
+    /// Namespace of the credential that it was reserved for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 63))]
+    pub namespace: String,
+    /// A login, of which too many failed ones lock the account.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub login: bool,
     /// Life of the minted token in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub life: Option<i32>,
@@ -89,8 +100,26 @@ pub enum Outcome {
     Unknown,
 }
 
+/// Inputs that minted a token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Proven {
+    /// Keyed hash of everything that was sent.
+    #[schemars(length(max = 128))]
+    pub inputs: InputsDigest,
+    /// Namespaces of the credentials that they minted for, at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("maxItems" = 16))]
+    pub namespaces: Vec<String>,
+    /// They are a login's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub login: bool,
+    /// When they last did.
+    pub at: Time,
+}
+
 /// A permanent refusal of one set of inputs.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {
     /// Keyed hash of everything that was sent.
@@ -108,4 +137,12 @@ pub struct Verdict {
     /// Said twice, at least a minute apart.
     #[serde(default)]
     pub confirmed: bool,
+    /// How often it was said again after that.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repeats: i32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_zero(number: &i32) -> bool {
+    *number == 0
 }

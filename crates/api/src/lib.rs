@@ -22,7 +22,7 @@ pub use credential::{
     DataCenter, EndpointCentralServer, LastFailure, Observed, Product, SecretRef, ServerApiVersion,
     ServerAuthentication, Target, Verify, ZohoCredential, ZohoCredentialSpec, ZohoCredentialStatus,
 };
-pub use ledger::{Attempt, Outcome, Verdict, ZohoMintLedger, ZohoMintLedgerSpec};
+pub use ledger::{Attempt, Outcome, Proven, Verdict, ZohoMintLedger, ZohoMintLedgerSpec};
 pub use time::Time;
 
 /// The API group of both kinds, and the prefix of our annotations and labels.
@@ -65,6 +65,8 @@ pub mod keys {
     pub const REPLACES_LOST_KEY: &str = "zoho-operator.dev/replaces-lost-key";
     /// Label on a ledger: the installation that made it.
     pub const INSTANCE: &str = "zoho-operator.dev/instance";
+    /// Label on a ledger: namespace of the `ZohoCredential` that it was made for.
+    pub const NAMESPACE: &str = "zoho-operator.dev/namespace";
     /// The usual label that names the managing program.
     pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
     /// The default keys of a target, and the names that templates know.

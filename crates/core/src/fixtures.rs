@@ -65,6 +65,8 @@ pub(crate) fn steady() -> Facts {
         suspended: false,
         renewal: half_an_hour(),
         spacing: Duration::ZERO,
+        is_login: false,
+        namespace: "ns".into(),
         renew_requested: false,
         source: Source::Usable { inputs: "inputs".into(), ledger: ledger_name() },
         target: Target::Ours { token: Some(issued_ago(60)), intact: true },
@@ -75,6 +77,7 @@ pub(crate) fn steady() -> Facts {
         ledger: ZohoMintLedgerSpec::default(),
         minting: false,
         grounded_until: None,
+        guarded_until: None,
     }
 }
 
@@ -97,5 +100,6 @@ pub(crate) fn attempt(seconds_ago: u64, outcome: Option<Outcome>) -> Attempt {
         inputs: "inputs".into(),
         life: (outcome == Some(Outcome::Minted)).then_some(3600),
         outcome,
+        ..Attempt::default()
     }
 }

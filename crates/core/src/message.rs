@@ -3,6 +3,7 @@
 use crate::issuer::cause::Cause;
 use crate::issuer::probe::Question;
 use crate::issuer::{Failure, data_centers, server_login};
+use crate::plan::guard::Guard;
 use crate::plan::verify::Answer;
 use zoho_api::names::ObjectName;
 use zoho_api::{DataCenter, Reason, Time, keys};
@@ -59,6 +60,27 @@ pub fn with_next_try_or_change(message: &str, until: Option<Time>) -> String {
     match until {
         Some(until) => format!("{message} Next try {}, or at once when that Secret changes.", until.clock()),
         None => format!("{message} It is not tried again until that Secret changes: wrong passwords lock accounts."),
+    }
+}
+
+/// Why something that never worked is held back.
+pub fn guarded(guard: Guard) -> &'static str {
+    match guard {
+        Guard::OtherNamespace => {
+            "This account is used from another namespace. So that it is not locked, a password that is not known to work is not tried from this one."
+        }
+        Guard::FailedLogins => {
+            "Two logins with this account failed within a day. One more could lock it, so none is tried before the day is over, whatever the password."
+        }
+        Guard::Refusals => {
+            "So many different values were refused with this refresh token or account that no others are tried for now."
+        }
+        Guard::NewLedgers => {
+            "This ZohoCredential has brought eight new refresh tokens or accounts in ten minutes, or its namespace has as many as one may have. The next one is tried later."
+        }
+        Guard::FailedGuesses => {
+            "Too many logins at this server failed within the hour that had never worked before. So that no account is locked, more of them are tried later."
+        }
     }
 }
 

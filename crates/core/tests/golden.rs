@@ -19,8 +19,9 @@ use zoho_core::issuer::Failure;
 use zoho_core::issuer::cause::{Cause, ProxyKind, ProxyProblem};
 use zoho_core::issuer::reply::{self, Failed, Head, Reply};
 use zoho_core::issuer::server_login::{self, Answer, LoginServer};
-use zoho_core::message::Names;
+use zoho_core::message::{self, Names};
 use zoho_core::plan::budget::Limits;
+use zoho_core::plan::guard::Guard;
 use zoho_core::plan::record::{self, Lesson};
 use zoho_core::plan::renewal::Renewal;
 use zoho_core::plan::{Defect, Facts, Source, Target, plan};
@@ -45,6 +46,8 @@ impl Told {
             suspended: false,
             renewal: Renewal::BeforeExpiry(Duration::from_secs(1800)),
             spacing: Duration::ZERO,
+            is_login: false,
+            namespace: "ns".into(),
             renew_requested: false,
             source,
             target: Target::Absent,
@@ -55,6 +58,7 @@ impl Told {
             ledger,
             minting: false,
             grounded_until: None,
+            guarded_until: None,
         };
         let plan = plan(&facts, &"holder".into(), Limits::default(), at);
         let report = Report {
@@ -118,8 +122,15 @@ fn told(answers: &[Reply], names: &Names) -> (Told, Time) {
     for (number, answer) in answers.iter().enumerate() {
         at = now() + Duration::from_secs(60 * number as u64);
         let id = AttemptId::from(number.to_string());
-        let attempt =
-            Attempt { id: id.clone(), at, holder: "holder".into(), inputs: INPUTS.into(), life: None, outcome: None };
+        let attempt = Attempt {
+            id: id.clone(),
+            at,
+            holder: "holder".into(),
+            inputs: INPUTS.into(),
+            life: None,
+            outcome: None,
+            ..Attempt::default()
+        };
         record::reserve(&mut ledger, attempt);
         let mut learn = |outcome| record::learn(&mut ledger, &Lesson::Outcome { id: id.clone(), outcome, life: None });
         let (reason, code, cause) = match answer {
@@ -141,6 +152,14 @@ fn told(answers: &[Reply], names: &Names) -> (Told, Time) {
     }
     let source = Source::Usable { inputs: INPUTS.into(), ledger: "3f9c".into() };
     (Told::of(source, ledger, last.as_ref(), names, at), at)
+}
+
+fn held_back(page: &mut String) {
+    let _ = writeln!(page, "## What never worked is held back (`MintBudgetExhausted`)\n");
+    for guard in [Guard::OtherNamespace, Guard::FailedLogins, Guard::Refusals, Guard::NewLedgers, Guard::FailedGuesses]
+    {
+        let _ = writeln!(page, "{guard:?}\n: {}\n", message::guarded(guard));
+    }
 }
 
 fn replies(page: &mut String) {
@@ -343,7 +362,7 @@ fn messages_are_those_that_were_reviewed() {
     let mut page = String::from(
         "# What people read when something is wrong\n\nWritten by `make golden` (`crates/core/tests/golden.rs`), not by hand: input, condition and next try, and the message in\ncondition `Renewable`. No token is alive in these, and the credential is new.\n\n",
     );
-    for section in [replies, logins, connections, sources, servers] {
+    for section in [replies, logins, connections, sources, servers, held_back] {
         section(&mut page);
     }
     let page = page.trim_end().to_owned() + "\n";

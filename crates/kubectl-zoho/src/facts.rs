@@ -115,6 +115,8 @@ impl Facts {
             renewal: served.as_ref().map_or(Renewal::BeforeExpiry(std::time::Duration::ZERO), |served| served.renewal),
             renew_requested: renew_request(&credential).is_some(),
             spacing: served.as_ref().map(|served| served.terms.spacing).unwrap_or_default(),
+            is_login: served.as_ref().is_some_and(|served| served.terms.is_login),
+            namespace: credential.metadata.namespace.clone().unwrap_or_default(),
             source: source_facts,
             target,
             // In the memory of the operator.
@@ -126,6 +128,7 @@ impl Facts {
             ledger: budget::settle(ledger.clone().map_or(Found::Absent, Found::Present), now),
             minting: false,
             grounded_until: None,
+            guarded_until: None,
         };
         inputs_from_ledger(&mut observed);
         if ledger_hidden {
@@ -299,6 +302,8 @@ mod tests {
             renewal: Renewal::BeforeExpiry(std::time::Duration::from_secs(1800)),
             renew_requested: false,
             spacing: std::time::Duration::ZERO,
+            is_login: false,
+            namespace: "ns".into(),
             source: Source::Usable { inputs: InputsDigest::default(), ledger: "ab".into() },
             target: Target::Absent,
             stored: None,
@@ -308,6 +313,7 @@ mod tests {
             ledger: ZohoMintLedgerSpec::default(),
             minting: false,
             grounded_until: None,
+            guarded_until: None,
         };
         stand_in_for_ledger(&mut observed, Some(&status));
         let now = "2026-11-21T10:20:00Z".parse().unwrap();

@@ -1,6 +1,7 @@
 //! What people read of credentials, as text. Pure: facts and the time in, lines out.
 
 use zoho_api::{Condition, ConditionStatus, ConditionType, Time, ZohoCredential};
+use zoho_core::message;
 use zoho_core::plan::budget::Hold;
 use zoho_core::plan::{MintReason, Plan};
 
@@ -61,6 +62,7 @@ fn reason(why: MintReason) -> &'static str {
 
 fn hold(why: &Hold) -> &'static str {
     match why {
+        Hold::Guarded(guard) => message::guarded(*guard),
         Hold::InFlight => "A request for a token is on its way.",
         Hold::Throttled => "Zoho said that there were too many requests, and is left in silence.",
         Hold::Confirming(_) => "Zoho refused, and is asked once more to be sure.",
@@ -146,6 +148,7 @@ mod tests {
             code: None,
             at: NOW,
             confirmed: true,
+            ..Verdict::default()
         };
         let defect = |again_at| Defect { reason: Reason::TargetConflict, message: "m".into(), again_at };
         let table = [

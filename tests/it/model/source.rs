@@ -52,6 +52,7 @@ pub(super) fn observed(source: &Source, seen: u8, target: &Target) -> Option<u8>
         ledger: ZohoMintLedgerSpec::default(),
         minting: false,
         grounded_until: None,
+        guarded_until: None,
     };
     let observed = readings.observed(&Memory::default()).source;
     observed.is_some().then_some(seen)

@@ -65,6 +65,8 @@ impl Setting {
             suspended: false,
             renewal: Renewal::BeforeExpiry(Duration::from_secs(1800)),
             spacing: Duration::ZERO,
+            is_login: false,
+            namespace: "ns".into(),
             renew_requested: world.is_asked && !writer.has_acted,
             stored: writer.hand.as_ref().filter(|_| writer.has_stored).map(|token| token.attempt.clone()),
             conflict: None,
@@ -73,6 +75,7 @@ impl Setting {
             ledger,
             minting: false,
             grounded_until: None,
+            guarded_until: None,
             source,
             target,
         };
@@ -222,6 +225,8 @@ impl Setting {
             asked: facts.renew_requested,
             holder: &writer.holder,
             spacing: facts.spacing,
+            login: facts.is_login,
+            namespace: &facts.namespace,
         };
         let reserved = writer.mirror.reserve(&request, self.limits(), (expected, random), now);
         let (id, draft) = reserved.expect("plan and budget agree");
@@ -237,7 +242,7 @@ impl Setting {
             Hold::Confirming(_) => self.met.note(Met::HeldForConfirmation),
             Hold::WindowFull => self.met.note(Met::HeldByWindow),
             Hold::LiveFull => self.met.note(Met::HeldByLiveTokens),
-            Hold::BackOff | Hold::Spaced => {}
+            Hold::BackOff | Hold::Spaced | Hold::Guarded(_) => {}
         }
     }
 

@@ -403,6 +403,7 @@ impl World {
                 inputs: inputs(FIRST),
                 life: known.and_then(|life| i32::try_from(life.as_secs()).ok()),
                 outcome: *outcome,
+                ..Attempt::default()
             });
         }
         server.forget(start);
@@ -410,7 +411,15 @@ impl World {
             let at = start + AHEAD;
             ledger.throttled_until = Some(at);
             let (id, holder) = ("ahead".into(), "ahead".into());
-            ledger.attempts.push(Attempt { id, at, holder, inputs: inputs(FIRST), life: None, outcome: None });
+            ledger.attempts.push(Attempt {
+                id,
+                at,
+                holder,
+                inputs: inputs(FIRST),
+                life: None,
+                outcome: None,
+                ..Attempt::default()
+            });
         }
         let value = if setting.past.is_empty() { Record::Absent } else { Record::Kept(Arc::new(ledger)) };
         let ledger = Versioned { version: 0, value };

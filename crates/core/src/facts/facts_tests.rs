@@ -79,6 +79,7 @@ fn readings(source: SourceSeen, target: TargetSeen) -> Readings {
         ledger: ZohoMintLedgerSpec::default(),
         minting: false,
         grounded_until: None,
+        guarded_until: None,
     }
 }
 
@@ -233,6 +234,7 @@ fn ledger_counts_what_the_token_in_the_target_proves() {
         inputs: token("1000.a.a").inputs,
         life: None,
         outcome: None,
+        ..zoho_api::Attempt::default()
     };
     let mut readings = readings(source_seen("1000.a.a"), target_seen(stored(&token("1000.a.a"), "9")));
     let version = ObjectVersion { uid: "l".into(), resource_version: "1".into() };

@@ -18,6 +18,7 @@ use self::source::SourceSeen;
 use self::target::TargetSeen;
 pub use self::trust::seal_status;
 use crate::memory::{Memory, REFUSED_FOR};
+use crate::plan::guard::Guard;
 use crate::plan::renewal::Renewal;
 use crate::plan::verify::Verification;
 use crate::plan::{Defect, Facts, Token};
@@ -55,6 +56,8 @@ pub struct Readings {
     pub minting: bool,
     /// The last flight failed for a reason that the ledger does not know.
     pub grounded_until: Option<Time>,
+    /// What never minted and is held back, until when.
+    pub guarded_until: Option<(Time, Guard)>,
 }
 
 /// The facts that follow from the readings.
@@ -68,6 +71,8 @@ pub fn facts(credential: &ZohoCredential, readings: &Readings, memory: &Memory, 
         suspended: credential.spec.suspend,
         renewal: served.map_or(Renewal::BeforeExpiry(Duration::ZERO), |served| served.renewal),
         spacing: readings.source.spacing,
+        is_login: served.is_some_and(|served| served.terms.is_login),
+        namespace: name.namespace.as_ref().to_owned(),
         renew_requested: renew_request(credential).is_some_and(|request| memory.asked.as_ref() != Some(request)),
         source: readings.source.source.clone(),
         target: readings.target.target.clone(),
@@ -78,6 +83,7 @@ pub fn facts(credential: &ZohoCredential, readings: &Readings, memory: &Memory, 
         ledger: readings.ledger.clone(),
         minting: readings.minting,
         grounded_until: readings.grounded_until.filter(|until| *until <= now + REFUSED_FOR),
+        guarded_until: readings.guarded_until,
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Terms {
     pub scheme: &'static str,
     /// Does the issuer say when a token expires?
     pub names_expiry: bool,
+    /// A request is a login: too many failed ones lock the account.
+    pub is_login: bool,
     /// How far apart two requests are where nothing more is known: see [`TokenRequest::spacing`].
     pub spacing: Duration,
     /// How often a token is asked for, where the issuer names no expiry; else `spec.renewBefore` counts.
@@ -108,6 +110,14 @@ impl Issuer {
         Some(root)
     }
 
+    /// The server that is logged in to, if it is one.
+    pub fn server(&self) -> Option<&str> {
+        match self {
+            Self::Zoho(_) => None,
+            Self::Server(server) => Some(server.url.as_str()),
+        }
+    }
+
     /// What everybody else needs to know of it.
     pub fn terms(&self) -> Terms {
         match self {
@@ -117,6 +127,7 @@ impl Issuer {
                 data_center: Some(service.data_center),
                 scheme: "Zoho-oauthtoken ",
                 names_expiry: true,
+                is_login: false,
                 spacing: Duration::ZERO,
                 renew_every: None,
                 api_url: None,
@@ -127,6 +138,7 @@ impl Issuer {
                 data_center: None,
                 scheme: "",
                 names_expiry: false,
+                is_login: true,
                 spacing: server_login::ONE_TIME_PASSWORDS_APART,
                 renew_every: Some(server.renew_every),
                 api_url: Some(server.base_url()),
@@ -169,6 +181,14 @@ impl TokenRequest {
             Self::Login(server, _) => &server.url,
         };
         url.host_str().unwrap_or_default()
+    }
+
+    /// The server that is logged in to, if it is a login.
+    pub fn server(&self) -> Option<&str> {
+        match self {
+            Self::Refresh(..) => None,
+            Self::Login(server, _) => Some(server.url.as_str()),
+        }
     }
 
     /// Name of the ledger: what the issuer counts by.

@@ -72,6 +72,7 @@ mod tests {
             inputs: "mine".into(),
             life: None,
             outcome,
+            ..Attempt::default()
         };
         outcomes.iter().map(attempt).collect()
     }

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use super::backoff;
+use super::guard::{self, Guard};
 use super::renewal::CLOCK_TOLERANCE;
 use zoho_api::names::{Holder, InputsDigest};
 use zoho_api::{Attempt, Outcome, Reason, Time, Verdict, ZohoMintLedgerSpec};
@@ -30,9 +31,6 @@ pub const CONFIRM_AFTER: Duration = Duration::from_secs(60);
 pub const PARKED: Duration = Duration::from_secs(6 * 3600);
 /// The longest silence that a throttle is met with.
 pub const LONGEST_THROTTLE: Duration = Duration::from_secs(3600);
-/// Verdicts kept in one ledger.
-pub const VERDICTS: usize = 8;
-
 /// Mints that are merely wanted leave this many living tokens at most before them.
 const WANTED_MAX_LIVE: usize = 4;
 /// Attempts in ten minutes that inputs which never minted may use, where others have minted.
@@ -75,8 +73,12 @@ pub struct Request<'a> {
     pub asked: bool,
     /// This process.
     pub holder: &'a Holder,
-    /// Attempts with these inputs, and those that minted, are at least this far apart; see `mint::issuer::Terms`.
+    /// Attempts with these inputs, and those that minted, are at least this far apart; see `issuer::Terms`.
     pub spacing: Duration,
+    /// It is a login: too many failed ones lock the account.
+    pub login: bool,
+    /// Namespace of the credential that it is for.
+    pub namespace: &'a str,
 }
 
 /// What the ledger says to a request.
@@ -117,6 +119,8 @@ pub enum Hold {
     LiveFull,
     /// Attempts that use one-time passwords must be further apart.
     Spaced,
+    /// It could do harm.
+    Guarded(Guard),
 }
 
 /// A ledger as it was found.
@@ -146,7 +150,8 @@ pub fn settle(found: Found, now: Time) -> ZohoMintLedgerSpec {
     for attempt in &mut ledger.attempts {
         attempt.at = by_now(attempt.at);
     }
-    ledger.attempts.retain(|attempt| attempt.at + KEPT > now);
+    ledger.attempts.retain(|attempt| attempt.at + kept(attempt) > now);
+    guard::settle(&mut ledger.proven, by_now);
     ledger.presumed_full_at = ledger.presumed_full_at.map(by_now).filter(|at| *at + KEPT > now);
     ledger.throttled_until =
         ledger.throttled_until.filter(|until| *until > now).map(|until| until.min(now + LONGEST_THROTTLE));
@@ -161,6 +166,7 @@ pub fn is_from_the_future(ledger: &ZohoMintLedgerSpec, now: Time) -> bool {
     let horizon = now + CLOCK_TOLERANCE;
     let instants = ledger.attempts.iter().map(|attempt| attempt.at);
     let instants = instants.chain(ledger.verdicts.iter().map(|verdict| verdict.at)).chain(ledger.presumed_full_at);
+    let instants = instants.chain(ledger.proven.iter().map(|proven| proven.at));
     instants.max().is_some_and(|latest| latest > horizon)
         || ledger.throttled_until.is_some_and(|until| until > horizon + LONGEST_THROTTLE)
 }
@@ -175,6 +181,9 @@ pub fn account(ledger: &ZohoMintLedgerSpec, request: &Request<'_>, limits: Limit
     }
     if let Some(answer) = verdict(ledger, request, now) {
         return answer;
+    }
+    if let Some((until, why)) = guard::held(ledger, request, now) {
+        return Answer::Wait { until, why };
     }
     let holds = [
         (backoff::not_before(&ledger.attempts, request.inputs), Hold::BackOff),
@@ -211,6 +220,11 @@ pub fn is_refused(ledger: &ZohoMintLedgerSpec, inputs: &InputsDigest) -> bool {
     ledger.verdicts.iter().any(|verdict| verdict.inputs == *inputs)
 }
 
+/// How long an attempt is kept. A failed login counts for a day, and a later one that succeeded with it.
+fn kept(attempt: &Attempt) -> Duration {
+    if attempt.login && attempt.outcome != Some(Outcome::NotSent) { guard::DAY } else { KEPT }
+}
+
 fn in_flight(ledger: &ZohoMintLedgerSpec, holder: &Holder, now: Time) -> Option<Time> {
     ledger
         .attempts
@@ -225,7 +239,7 @@ fn verdict(ledger: &ZohoMintLedgerSpec, request: &Request<'_>, now: Time) -> Opt
     let verdict = ledger.verdicts.iter().find(|verdict| verdict.inputs == *request.inputs)?;
     if verdict.confirmed {
         let is_final = verdict.reason.parse().is_ok_and(Reason::is_final);
-        let until = (!is_final).then(|| verdict.at + PARKED);
+        let until = if is_final { guard::repeated_at(ledger, verdict) } else { Some(verdict.at + PARKED) };
         let stands = !request.asked && until.is_none_or(|until| until > now);
         stands.then(|| Answer::Refuse { verdict: verdict.clone(), until })
     } else {
@@ -271,12 +285,9 @@ fn fewer_than(room: usize, instants: &[Time]) -> Option<Time> {
 }
 
 fn window_free_at(ledger: &ZohoMintLedgerSpec, inputs: &InputsDigest, limits: Limits) -> Option<Time> {
-    let has_minted = |inputs: &InputsDigest| {
-        ledger.attempts.iter().any(|attempt| attempt.inputs == *inputs && attempt.outcome == Some(Outcome::Minted))
-    };
+    let has_minted = |inputs: &InputsDigest| guard::is_proven(ledger, inputs);
     let all = fewer_than(limits.attempts, &departures(ledger, limits, |_| true));
-    let others_have = ledger.attempts.iter().any(|attempt| attempt.outcome == Some(Outcome::Minted));
-    if !others_have || has_minted(inputs) {
+    if !guard::is_anything_proven(ledger) || has_minted(inputs) {
         return all;
     }
     // Somebody who holds the refresh token but guesses the rest must not use up the attempts of its owner.

@@ -40,6 +40,7 @@ fn attempt_of(inputs: &str, seconds: i64, outcome: Option<Outcome>) -> Attempt {
         inputs: inputs.into(),
         life,
         outcome,
+        ..Attempt::default()
     }
 }
 
@@ -48,7 +49,15 @@ fn ledger(attempts: Vec<Attempt>) -> ZohoMintLedgerSpec {
 }
 
 fn needed() -> Request<'static> {
-    Request { inputs: inputs(MINE), need: Need::Needed, asked: false, holder: holder(ME), spacing: Duration::ZERO }
+    Request {
+        inputs: inputs(MINE),
+        need: Need::Needed,
+        asked: false,
+        holder: holder(ME),
+        spacing: Duration::ZERO,
+        login: false,
+        namespace: "ns",
+    }
 }
 
 fn wanted() -> Request<'static> {
@@ -180,6 +189,7 @@ fn verdict_is_confirmed_then_parked_until_asked() {
         code: Some("invalid_code".into()),
         at: at(0),
         confirmed,
+        repeats: 0,
     };
     let ledger = |confirmed| ZohoMintLedgerSpec { verdicts: vec![verdict(confirmed)], ..Default::default() };
     let ask = |ledger: ZohoMintLedgerSpec, request, now| account(&ledger, &request, LIMITS, at(now));
@@ -201,6 +211,7 @@ fn refused_login_is_never_asked_about_again_by_itself() {
         code: None,
         at: at(0),
         confirmed: true,
+        repeats: 0,
     };
     let mut ledger = ZohoMintLedgerSpec::default();
     record::refuse(&mut ledger, inputs(MINE), (Reason::LoginRejected, None), at(0));
@@ -441,6 +452,7 @@ fn any_ledger() -> impl Strategy<Value = ZohoMintLedgerSpec> {
         code: None,
         at: at(seconds),
         confirmed,
+        repeats: 0,
     });
     (proptest::collection::vec(any_attempt(), 0..20), time(), proptest::collection::vec(verdict, 0..3), time())
         .prop_map(|(mut attempts, throttled_until, verdicts, presumed_full_at)| {

@@ -4,10 +4,11 @@
 //! Everything learnt counts at once and goes with the next write; a write that fails loses nothing.
 
 use zoho_api::names::{AttemptId, Holder, ObjectVersion};
-use zoho_api::{Attempt, Time, ZohoMintLedgerSpec};
+use zoho_api::{Attempt, Outcome, Time, ZohoMintLedgerSpec};
 
 use super::Token;
 use super::budget::{self, Answer, Found, Limits, Request};
+use super::guard;
 use super::record::{self, Lesson};
 
 /// Lessons kept for a ledger that cannot be written. Outcomes go first: one that is dropped counts as unknown.
@@ -75,7 +76,8 @@ impl LedgerMirror {
         // First, so that what was learnt of them since finds them.
         let made = record.attempts.into_iter().map(Lesson::Made);
         let throttle = record.throttled_until.map(|until| Lesson::Throttle { until });
-        self.lessons.splice(..0, made.chain(throttle));
+        let proven = record.proven.into_iter().map(Lesson::Proven);
+        self.lessons.splice(..0, made.chain(throttle).chain(proven));
     }
 
     /// Is it known to be stored?
@@ -97,6 +99,11 @@ impl LedgerMirror {
     pub fn learn(&mut self, lesson: Lesson) {
         if self.lessons.contains(&lesson) {
             return;
+        }
+        if let Lesson::Outcome { id, outcome: Outcome::Minted, .. } = &lesson
+            && let Some(proven) = self.attempt(id).map(guard::proof)
+        {
+            self.learn(Lesson::Proven(proven));
         }
         if self.lessons.len() >= MOST_LESSONS {
             let outcome = self.lessons.iter().position(|lesson| !lesson.is_urgent());
@@ -149,7 +156,9 @@ impl LedgerMirror {
         }
         let id = attempt_id(&record, random, now);
         let (holder, inputs): (Holder, _) = (request.holder.clone(), request.inputs.clone());
-        record::reserve(&mut record, Attempt { id: id.clone(), at: now, holder, inputs, life: None, outcome: None });
+        let (namespace, login) = (request.namespace.to_owned(), request.login);
+        let attempt = Attempt { id: id.clone(), at: now, holder, inputs, namespace, login, ..Attempt::default() };
+        record::reserve(&mut record, attempt);
         Ok((id, self.draft(record, limits, now)))
     }
 
@@ -160,7 +169,11 @@ impl LedgerMirror {
         let is_presumed = record.presumed_full_at.is_some()
             && self.record().and_then(|stored| stored.presumed_full_at) != record.presumed_full_at;
         let is_corrected = self.stored.as_ref().is_some_and(|stored| stored.is_corrected);
-        let has_urgent = self.lessons.iter().any(Lesson::is_urgent);
+        let is_unwritten = |lesson: &Lesson| match (lesson, self.record()) {
+            (Lesson::Proven(proven), Some(stored)) => guard::is_unwritten(stored, proven),
+            (_, _) => false,
+        };
+        let has_urgent = self.lessons.iter().any(|lesson| lesson.is_urgent() || is_unwritten(lesson));
         (is_presumed || is_corrected || has_urgent).then(|| self.draft(record, limits, now))
     }
 
@@ -178,6 +191,16 @@ impl LedgerMirror {
     fn draft(&self, mut record: ZohoMintLedgerSpec, limits: Limits, now: Time) -> Draft {
         record::summarise(&mut record, limits, now);
         Draft { replaces: self.version().cloned(), record, carried: self.lessons.clone() }
+    }
+
+    /// An attempt that is stored, or was before the cluster's history went back.
+    fn attempt(&self, id: &AttemptId) -> Option<&Attempt> {
+        let made = self.lessons.iter().filter_map(|lesson| match lesson {
+            Lesson::Made(attempt) => Some(attempt),
+            Lesson::Outcome { .. } | Lesson::Proven(_) | Lesson::Throttle { .. } | Lesson::Refusal { .. } => None,
+        });
+        let stored = self.record().into_iter().flat_map(|record| &record.attempts);
+        stored.chain(made).find(|attempt| attempt.id == *id)
     }
 
     fn record(&self) -> Option<&ZohoMintLedgerSpec> {
@@ -222,6 +245,11 @@ fn keep_what_was_brought_back(before: &Stored, record: &mut ZohoMintLedgerSpec, 
             verdict.at = verdict.at.min(same.at);
         }
     }
+    for proven in record.proven.iter_mut().filter(|proven| proven.at > now) {
+        if let Some(same) = known.proven.iter().find(|same| same.inputs == proven.inputs) {
+            proven.at = proven.at.min(same.at);
+        }
+    }
     if record.presumed_full_at > Some(now) {
         record.presumed_full_at = record.presumed_full_at.min(known.presumed_full_at.or(record.presumed_full_at));
     }
@@ -254,12 +282,14 @@ mod tests {
             asked: false,
             holder: &holder,
             spacing: std::time::Duration::ZERO,
+            login: false,
+            namespace: "ns",
         };
         let mut mirror = LedgerMirror::default();
         for number in 1..=3 {
             let (id, draft) = mirror.reserve(&request, limits, (false, number), now).unwrap();
             mirror.confirm(draft, version(&format!("{number}0")));
-            mirror.learn(Lesson::Outcome { id, outcome: zoho_api::Outcome::Minted, life: Some(3600) });
+            mirror.learn(Lesson::Outcome { id, outcome: Outcome::Minted, life: Some(3600) });
         }
         let known = mirror.look(false, now);
         // The backup is from after the first attempt.

@@ -29,7 +29,7 @@ fn throttled(until: Time) -> ZohoMintLedgerSpec {
 
 fn refused(at: Time) -> ZohoMintLedgerSpec {
     let reason = Reason::ClientRejected.as_str().into();
-    let verdict = Verdict { inputs: "inputs".into(), reason, code: None, at, confirmed: false };
+    let verdict = Verdict { inputs: "inputs".into(), reason, code: None, at, confirmed: false, ..Verdict::default() };
     ZohoMintLedgerSpec { verdicts: vec![verdict], ..Default::default() }
 }
 
@@ -51,8 +51,15 @@ fn outcome(id: &AttemptId, outcome: Outcome) -> Lesson {
 
 fn reserve(mirror: &mut LedgerMirror, random: u32, at: Time) -> Result<(AttemptId, Draft), Answer> {
     let (inputs, holder) = (InputsDigest::from("inputs"), "me".into());
-    let request =
-        Request { inputs: &inputs, need: Need::Needed, asked: false, holder: &holder, spacing: Duration::ZERO };
+    let request = Request {
+        inputs: &inputs,
+        need: Need::Needed,
+        asked: false,
+        holder: &holder,
+        spacing: Duration::ZERO,
+        login: false,
+        namespace: "ns",
+    };
     mirror.reserve(&request, LIMITS, (false, random), at)
 }
 
@@ -251,6 +258,8 @@ fn what_lies_in_the_future_is_brought_back_once_also_where_it_is_read_again() {
             asked: false,
             holder: &holder,
             spacing: Duration::ZERO,
+            login: false,
+            namespace: "ns",
         };
         assert_eq!(budget::account(&over, &request, LIMITS, after(4300)), Answer::Go, "{name} ends");
     }

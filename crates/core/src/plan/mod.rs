@@ -7,6 +7,12 @@ pub mod backoff;
 pub mod budget;
 #[cfg(test)]
 mod budget_tests;
+pub mod guard;
+#[cfg(test)]
+mod guard_tests;
+pub mod intake;
+#[cfg(test)]
+mod intake_tests;
 pub mod mirror;
 #[cfg(test)]
 mod mirror_tests;
@@ -19,6 +25,7 @@ pub mod verify;
 use std::time::Duration;
 
 use self::budget::{Answer, Hold, Limits, Need};
+use self::guard::Guard;
 use self::renewal::{Life, Renewal};
 use self::verify::Verification;
 use zoho_api::names::{AttemptId, Holder, InputsDigest, LedgerName};
@@ -38,6 +45,10 @@ pub struct Facts {
     pub renewal: Renewal,
     /// How far apart requests must be.
     pub spacing: Duration,
+    /// A request is a login: too many failed ones lock the account.
+    pub is_login: bool,
+    /// Namespace of the credential.
+    pub namespace: String,
     /// A renewal that a person asked for and that was not acted on yet.
     pub renew_requested: bool,
     /// What a token would be minted from.
@@ -58,6 +69,8 @@ pub struct Facts {
     pub minting: bool,
     /// The last flight failed for a reason that the ledger does not know (it could not be written).
     pub grounded_until: Option<Time>,
+    /// What never minted and is held back, until when.
+    pub guarded_until: Option<(Time, Guard)>,
 }
 
 /// Why an object cannot be served as it is written.
@@ -310,15 +323,26 @@ fn mint(
     if let Some(until) = facts.grounded_until.filter(|until| *until > now) {
         return Plan::Wait { until, why: Hold::BackOff };
     }
-    let Facts { renew_requested: asked, spacing, .. } = *facts;
-    let request = budget::Request { inputs, need: why.need(), asked, holder, spacing };
+    if let Some((until, why)) = facts.guarded_until.filter(|(until, _)| *until > now) {
+        return Plan::Wait { until, why: Hold::Guarded(why) };
+    }
+    let Facts { renew_requested: asked, spacing, is_login: login, .. } = *facts;
+    let request =
+        budget::Request { inputs, need: why.need(), asked, holder, spacing, login, namespace: &facts.namespace };
     match (budget::account(&facts.ledger, &request, limits, now), facts.target.token()) {
         (Answer::Go, _) => Plan::Mint { why },
         // That there is no room for what is merely wanted does not stand in the way of a good token.
         (
             Answer::Wait {
                 until,
-                why: Hold::InFlight | Hold::Throttled | Hold::BackOff | Hold::WindowFull | Hold::LiveFull | Hold::Spaced,
+                why:
+                    Hold::InFlight
+                    | Hold::Throttled
+                    | Hold::BackOff
+                    | Hold::WindowFull
+                    | Hold::LiveFull
+                    | Hold::Spaced
+                    | Hold::Guarded(_),
             },
             Some(token),
         ) if matches!(why, MintReason::Requested | MintReason::Contradicted) => {

@@ -168,7 +168,14 @@ fn contradicted(attempt: &str) -> Verification {
 }
 
 fn verdict(confirmed: bool) -> Verdict {
-    Verdict { inputs: "inputs".into(), reason: "RefreshTokenRejected".into(), code: None, at: now(), confirmed }
+    Verdict {
+        inputs: "inputs".into(),
+        reason: "RefreshTokenRejected".into(),
+        code: None,
+        at: now(),
+        confirmed,
+        ..Verdict::default()
+    }
 }
 
 fn refused(confirmed: bool) -> ZohoMintLedgerSpec {
@@ -248,6 +255,7 @@ fn any_ledger() -> impl Strategy<Value = ZohoMintLedgerSpec> {
         inputs: "inputs".into(),
         life: None,
         outcome,
+        ..Attempt::default()
     });
     proptest::collection::vec(attempt, 0..10).prop_map(|mut attempts| {
         attempts.sort_by_key(|attempt| attempt.at);
@@ -303,6 +311,7 @@ fn passes(facts: &mut Facts, number: usize, life: u64, now: Time) -> Result<usiz
                     inputs: "inputs".into(),
                     life: i32::try_from(life.span().as_secs()).ok(),
                     outcome: Some(Outcome::Minted),
+                    ..Attempt::default()
                 });
                 facts.at_hand = Some(Token { life, inputs: "inputs".into(), attempt });
                 facts.renew_requested = false;

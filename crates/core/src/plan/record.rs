@@ -1,9 +1,10 @@
 //! What a ledger remembers: the pure edits that reservation, outcome, throttle and verdict make to it.
 
 use super::Token;
-use super::budget::{self, CONFIRM_AFTER, Limits, VERDICTS};
+use super::budget::{self, CONFIRM_AFTER, Limits};
+use super::guard;
 use zoho_api::names::{AttemptId, InputsDigest};
-use zoho_api::{Attempt, Outcome, Reason, Time, Verdict, ZohoMintLedgerSpec};
+use zoho_api::{Attempt, Outcome, Proven, Reason, Time, Verdict, ZohoMintLedgerSpec};
 
 /// Attempts kept at most. Those that reached the server are limited by the budget; this bounds the ones that did not.
 const MOST_ATTEMPTS: usize = 256;
@@ -22,6 +23,8 @@ pub enum Lesson {
         /// Life of the minted token in seconds.
         life: Option<i32>,
     },
+    /// These inputs minted. Beside the outcome, since the attempt may be forgotten before something is written.
+    Proven(Proven),
     /// The issuer wants silence.
     Throttle {
         /// Until then.
@@ -45,7 +48,7 @@ impl Lesson {
     /// as a mint, so outcomes can wait for the next write.
     pub fn is_urgent(&self) -> bool {
         match self {
-            Self::Made(_) | Self::Outcome { .. } => false,
+            Self::Made(_) | Self::Outcome { .. } | Self::Proven(_) => false,
             Self::Throttle { .. } | Self::Refusal { .. } => true,
         }
     }
@@ -68,6 +71,7 @@ pub fn learn(ledger: &mut ZohoMintLedgerSpec, lesson: &Lesson) {
             }
         }
         Lesson::Outcome { id, outcome, life } => end(ledger, id, *outcome, *life),
+        Lesson::Proven(proven) => guard::prove(ledger, proven.clone()),
         Lesson::Throttle { until } => throttle(ledger, *until),
         Lesson::Refusal { inputs, reason, code, at } => refuse(ledger, inputs, (*reason, code.clone()), *at),
     }
@@ -128,11 +132,11 @@ pub fn refuse(
     let is_confirmed =
         |before: &Verdict| before.confirmed || (now >= before.at + CONFIRM_AFTER && !may_have_minted_since(before));
     let confirmed = reason.is_final() || before.is_some_and(is_confirmed);
+    let is_told_again = |before: &Verdict| before.confirmed && before.at < now;
+    let repeats = before.map_or(0, |before| before.repeats.saturating_add(is_told_again(before).into()));
     ledger.verdicts.retain(|verdict| verdict.inputs != *inputs);
-    if ledger.verdicts.len() >= VERDICTS {
-        ledger.verdicts.remove(0);
-    }
-    let verdict = Verdict { inputs: inputs.clone(), reason: reason.as_str().into(), code, at: now, confirmed };
+    guard::make_room(ledger);
+    let verdict = Verdict { inputs: inputs.clone(), reason: reason.as_str().into(), code, at: now, confirmed, repeats };
     ledger.verdicts.push(verdict);
 }
 
@@ -201,6 +205,7 @@ mod tests {
             inputs: "a".into(),
             life: None,
             outcome: None,
+            ..Attempt::default()
         };
         reserve(&mut ledger, attempt);
         learn(&mut ledger, &Lesson::Outcome { id: "1".into(), outcome: Outcome::Minted, life: Some(3600) });
@@ -213,8 +218,15 @@ mod tests {
     #[test]
     fn a_mint_from_before_a_refusal_does_not_end_the_verdict() {
         let mut ledger = ZohoMintLedgerSpec::default();
-        let attempt =
-            Attempt { id: "1".into(), at: after(0), holder: "h".into(), inputs: "a".into(), life: None, outcome: None };
+        let attempt = Attempt {
+            id: "1".into(),
+            at: after(0),
+            holder: "h".into(),
+            inputs: "a".into(),
+            life: None,
+            outcome: None,
+            ..Attempt::default()
+        };
         reserve(&mut ledger, attempt);
         refused_at(&mut ledger, "a", Reason::ClientRejected, 1800);
         learn(&mut ledger, &Lesson::Outcome { id: "1".into(), outcome: Outcome::Minted, life: Some(3600) });
@@ -230,6 +242,7 @@ mod tests {
             inputs: "a".into(),
             life: None,
             outcome,
+            ..Attempt::default()
         };
         let table = [
             ("minted and forgotten by a crash", None, false),
@@ -270,10 +283,18 @@ mod tests {
             let id = n.to_string().into();
             reserve(
                 &mut ledger,
-                Attempt { id, at: after(n), holder: "h".into(), inputs: "a".into(), life: None, outcome },
+                Attempt {
+                    id,
+                    at: after(n),
+                    holder: "h".into(),
+                    inputs: "a".into(),
+                    life: None,
+                    outcome,
+                    ..Attempt::default()
+                },
             );
         }
-        assert_eq!(ledger.verdicts.len(), VERDICTS);
+        assert_eq!(ledger.verdicts.len(), guard::MOST_REFUSED + guard::MOST_PROVEN);
         assert_eq!(ledger.attempts.len(), MOST_ATTEMPTS);
         assert_eq!(ledger.attempts[0].id, "0".into(), "what may have reached the server is kept");
     }

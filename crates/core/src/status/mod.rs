@@ -238,6 +238,7 @@ fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
             Reason::MintBudgetExhausted,
             "So many tokens of this refresh token may be alive that one more could kill one in use.".into(),
         ),
+        Hold::Guarded(guard) => (Reason::MintBudgetExhausted, message::guarded(*guard).into()),
         Hold::Spaced => (
             Reason::MintBudgetExhausted,
             "A one-time password can be used only once, so logins are two minutes apart.".into(),

@@ -26,6 +26,7 @@ fn verdict(reason: Reason) -> Verdict {
         code: Some("invalid_code".into()),
         at: now(),
         confirmed: true,
+        ..Verdict::default()
     }
 }
 
@@ -246,6 +247,7 @@ fn living_tokens_are_as_counted_then_as_reported_then_as_the_ledger_tells() {
         inputs: "inputs".into(),
         life: Some(3600),
         outcome,
+        ..zoho_api::Attempt::default()
     };
     let attempts = vec![
         attempt("dead", 5000, Some(Outcome::Minted)),
@@ -328,6 +330,7 @@ fn throttle_with_few_requests_of_our_own_is_somebody_elses() {
         inputs: "inputs".into(),
         life: None,
         outcome: Some(Outcome::NotMinted),
+        ..zoho_api::Attempt::default()
     };
     let throttled = |attempts: Vec<u64>| {
         let ledger = ZohoMintLedgerSpec {

@@ -1,0 +1,174 @@
+//! How much that never minted an object, a namespace and a server may bring. Pure; lost at a restart, and then counted
+//! anew.
+//!
+//! Anybody who may create `ZohoCredentials` can make the operator try refresh tokens and passwords that he guesses. Every
+//! try leaves a ledger behind or counts against an account, so tries are few; what works is not counted.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use zoho_api::Time;
+use zoho_api::names::{InputsDigest, LedgerName, ObjectName};
+
+use super::budget::WINDOW;
+use super::guard::{DAY, Guard};
+
+/// Ledgers that one object may bring in ten minutes.
+const MOST_OF_OBJECT: usize = 8;
+/// Ledgers that one namespace may have, where it has no more credentials than that …
+const MOST_OF_NAMESPACE: usize = 200;
+/// … and so many beside those of its credentials where it has.
+const BESIDE_CREDENTIALS: usize = 100;
+/// Logins that never worked, from one namespace to one server, in an hour.
+const GUESSES_OF_NAMESPACE: usize = 5;
+/// Such logins to one server, from everywhere.
+const GUESSES_AT_SERVER: usize = 20;
+/// For so long such a login counts.
+const GUESS_COUNTS: Duration = Duration::from_secs(3600);
+/// Passwords in a day that a namespace may bring for an account that is others'.
+const MOST_PASSWORDS: usize = 5;
+/// What may end by itself is looked at again after this.
+const SOON: Duration = Duration::from_secs(2);
+/// Ledgers go when nothing refers to them, which is looked at every minute.
+const LEDGERS_GO: Duration = Duration::from_secs(60);
+
+/// Who asks for a token, with what.
+#[derive(Clone, Copy, Debug)]
+pub struct Newcomer<'a> {
+    /// The credential.
+    pub object: &'a ObjectName,
+    /// The ledger of its inputs.
+    pub ledger: &'a LedgerName,
+    /// Keyed hash of everything that would be sent.
+    pub inputs: &'a InputsDigest,
+    /// The ledger exists.
+    pub has_ledger: bool,
+    /// The inputs minted before.
+    pub is_proven: bool,
+    /// The server, where it is a login.
+    pub server: Option<&'a str>,
+    /// The account is logged in to, and not from this namespace.
+    pub is_stranger: bool,
+    /// Ledgers that credentials of its namespace brought.
+    pub ledgers: usize,
+    /// Credentials in its namespace.
+    pub credentials: usize,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Intake {
+    /// When each object brought a ledger.
+    brought: HashMap<ObjectName, Vec<Time>>,
+    /// Requests under way that make a ledger.
+    making: HashMap<LedgerName, ObjectName>,
+    /// Logins with inputs that never worked: under way, or failed.
+    guesses: Vec<Guess>,
+    /// What namespaces bring for accounts that are others'.
+    passwords: HashMap<(ObjectName, LedgerName), Vec<(InputsDigest, Time)>>,
+}
+
+#[derive(Debug)]
+struct Guess {
+    server: String,
+    namespace: String,
+    ledger: LedgerName,
+    at: Time,
+    is_under_way: bool,
+}
+
+impl Intake {
+    /// Notes a password for an account that is others': who tries many would learn from success, without a login. Returns
+    /// until when nothing of this namespace is taken for that account, also not what is right.
+    pub fn look(&mut self, who: &Newcomer<'_>, now: Time) -> Option<Time> {
+        who.server.filter(|_| who.is_stranger)?;
+        let namespace = ObjectName::new(&who.object.namespace, "");
+        let tried = self.passwords.entry((namespace, who.ledger.clone())).or_default();
+        tried.retain(|(_, at)| counts(*at, DAY, now));
+        if tried.len() <= MOST_PASSWORDS && !tried.iter().any(|(inputs, _)| inputs == who.inputs) {
+            tried.push((who.inputs.clone(), now));
+        }
+        let oldest = tried.first().filter(|_| tried.len() > MOST_PASSWORDS)?;
+        Some(oldest.1 + DAY)
+    }
+
+    /// What holds a request back, and until when.
+    pub fn held(&self, who: &Newcomer<'_>, now: Time) -> Option<(Time, Guard)> {
+        if let Some(until) = self.ledgers_held(who, now) {
+            return Some((until, Guard::NewLedgers));
+        }
+        let server = who.server.filter(|_| !who.is_proven)?;
+        let here = |guess: &&Guess| guess.server == server && counts(guess.at, GUESS_COUNTS, now);
+        let all = || self.guesses.iter().filter(here);
+        let own = || all().filter(|guess| guess.namespace == *who.object.namespace);
+        let until = |guesses: &mut dyn Iterator<Item = &Guess>| {
+            let end = |guess: &Guess| if guess.is_under_way { now + SOON } else { guess.at + GUESS_COUNTS };
+            guesses.map(end).min()
+        };
+        let held = if own().count() >= GUESSES_OF_NAMESPACE {
+            until(&mut own())
+        } else if all().count() >= GUESSES_AT_SERVER {
+            until(&mut all())
+        } else {
+            None
+        };
+        Some((held?, Guard::FailedGuesses))
+    }
+
+    fn ledgers_held(&self, who: &Newcomer<'_>, now: Time) -> Option<Time> {
+        if who.has_ledger {
+            return None;
+        }
+        let brought = self.brought.get(who.object).into_iter().flatten().filter(|at| counts(**at, WINDOW, now));
+        if brought.clone().count() >= MOST_OF_OBJECT {
+            return brought.min().map(|oldest| *oldest + WINDOW);
+        }
+        let making = self.making.values().filter(|object| object.namespace == who.object.namespace).count();
+        let most = MOST_OF_NAMESPACE.max(who.credentials + BESIDE_CREDENTIALS);
+        (who.ledgers + making >= most).then(|| now + LEDGERS_GO)
+    }
+
+    /// A request is about to be reserved.
+    pub fn begins(&mut self, who: &Newcomer<'_>, now: Time) {
+        if !who.has_ledger {
+            self.brought.retain(|_, brought| {
+                brought.retain(|at| counts(*at, WINDOW, now));
+                !brought.is_empty()
+            });
+            self.brought.entry(who.object.clone()).or_default().push(now);
+            self.making.insert(who.ledger.clone(), who.object.clone());
+        }
+        if let Some(server) = who.server.filter(|_| !who.is_proven) {
+            self.guesses.retain(|guess| guess.is_under_way || counts(guess.at, GUESS_COUNTS, now));
+            self.guesses.push(Guess {
+                server: server.to_owned(),
+                namespace: who.object.namespace.as_ref().to_owned(),
+                ledger: who.ledger.clone(),
+                at: now,
+                is_under_way: true,
+            });
+        }
+    }
+
+    /// The request is over. What did no harm does not count: it minted, or nothing was sent.
+    pub fn ends(&mut self, ledger: &LedgerName, is_harmless: bool) {
+        self.making.remove(ledger);
+        self.guesses.retain_mut(|guess| {
+            let is_it = guess.ledger == *ledger && guess.is_under_way;
+            guess.is_under_way &= !is_it;
+            !(is_it && is_harmless)
+        });
+    }
+
+    /// Forgets what does not count any more.
+    pub fn forget_old(&mut self, now: Time) {
+        self.passwords.retain(|_, tried| tried.iter().any(|(_, at)| counts(*at, DAY, now)));
+        self.guesses.retain(|guess| guess.is_under_way || counts(guess.at, GUESS_COUNTS, now));
+    }
+}
+
+/// Does something that was noted then still count? What lies in the future was noted by a clock that was set back since,
+/// and does not.
+fn counts(at: Time, span: Duration, now: Time) -> bool {
+    at <= now && now < at + span
+}

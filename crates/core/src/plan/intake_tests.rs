@@ -1,0 +1,159 @@
+//! What never minted is taken in slowly, from each alone; what works is not held up.
+
+use std::time::Duration;
+
+use zoho_api::Time;
+use zoho_api::names::{InputsDigest, LedgerName, ObjectName};
+
+use super::guard::Guard;
+use super::intake::{Intake, Newcomer};
+
+fn at(seconds: u64) -> Time {
+    Time::from_unix(1_000_000) + Duration::from_secs(seconds)
+}
+
+/// Who asks: an object, the ledger and the inputs that it brings.
+struct Who {
+    object: ObjectName,
+    ledger: LedgerName,
+    inputs: InputsDigest,
+}
+
+impl Who {
+    fn of(namespace: &str, name: &str, ledger: &str) -> Self {
+        Self { object: ObjectName::new(namespace, name), ledger: ledger.into(), inputs: ledger.into() }
+    }
+
+    fn brings(&self) -> Newcomer<'_> {
+        Newcomer {
+            object: &self.object,
+            ledger: &self.ledger,
+            inputs: &self.inputs,
+            has_ledger: false,
+            is_proven: false,
+            server: None,
+            is_stranger: false,
+            ledgers: 0,
+            credentials: 1,
+        }
+    }
+
+    fn logs_in(&self) -> Newcomer<'_> {
+        Newcomer { has_ledger: true, server: Some("https://ec.example"), ..self.brings() }
+    }
+}
+
+/// How many of so many are let through.
+fn let_through(intake: &mut Intake, who: &[Newcomer<'_>], now: Time, is_harmless: bool) -> usize {
+    let may = |intake: &mut Intake, one: &&Newcomer<'_>| {
+        let goes = intake.held(one, now).is_none();
+        if goes {
+            intake.begins(one, now);
+            intake.ends(one.ledger, is_harmless);
+        }
+        goes
+    };
+    who.iter().filter(|one| may(intake, one)).count()
+}
+
+#[test]
+fn object_brings_eight_new_ledgers_in_ten_minutes() {
+    let mut intake = Intake::default();
+    let many: Vec<Who> = (0..100).map(|number| Who::of("ns", "one", &number.to_string())).collect();
+    let many: Vec<Newcomer<'_>> = many.iter().map(Who::brings).collect();
+    assert_eq!(let_through(&mut intake, &many, at(0), true), 8);
+    assert_eq!(let_through(&mut intake, &many, at(599), true), 0);
+    assert_eq!(intake.held(&many[0], at(599)), Some((at(600), Guard::NewLedgers)));
+    assert_eq!(let_through(&mut intake, &many, at(600), true), 8);
+    let other = Who::of("ns", "two", "x");
+    assert_eq!(intake.held(&other.brings(), at(600)), None, "another object");
+    let known = Newcomer { has_ledger: true, ..many[0] };
+    assert_eq!(intake.held(&known, at(600)), None, "a ledger that is there costs nothing");
+}
+
+#[test]
+fn namespace_has_two_hundred_ledgers_or_as_many_as_it_has_credentials_and_some() {
+    let intake = Intake::default();
+    let who = Who::of("ns", "one", "ledger");
+    let held = |ledgers, credentials| intake.held(&Newcomer { ledgers, credentials, ..who.brings() }, at(0)).is_some();
+    assert!(!held(199, 1) && held(200, 1));
+    assert!(!held(5000, 5000) && !held(5099, 5000) && held(5100, 5000));
+}
+
+#[test]
+fn ledgers_that_are_being_made_count_too() {
+    let mut intake = Intake::default();
+    let many: Vec<Who> = (0..300).map(|n| Who::of("ns", &n.to_string(), &n.to_string())).collect();
+    let mut begun = 0;
+    for who in &many {
+        let who = who.brings();
+        if intake.held(&who, at(0)).is_none() {
+            intake.begins(&who, at(0));
+            begun += 1;
+        }
+    }
+    assert_eq!(begun, 200);
+}
+
+#[test]
+fn spraying_names_ends_after_five_failed_logins_and_twenty_from_everywhere() {
+    let mut intake = Intake::default();
+    let of = |namespace: &'static str| -> Vec<Who> {
+        (0..60).map(|n| Who::of(namespace, &n.to_string(), &format!("{namespace}{n}"))).collect()
+    };
+    let namespaces = ["a", "b", "c", "d", "e", "f"];
+    let many: Vec<Vec<Who>> = namespaces.into_iter().map(of).collect();
+    let sprayed: Vec<usize> = many
+        .iter()
+        .map(|who| let_through(&mut intake, &who.iter().map(Who::logs_in).collect::<Vec<_>>(), at(0), false))
+        .collect();
+    assert_eq!(sprayed, [5, 5, 5, 5, 0, 0]);
+    let elsewhere = Newcomer { server: Some("https://other.example"), ..many[0][0].logs_in() };
+    assert_eq!(intake.held(&elsewhere, at(1)), None, "another server");
+    let proven = Newcomer { is_proven: true, ..many[0][59].logs_in() };
+    assert_eq!(intake.held(&proven, at(1)), None, "what worked before goes on");
+    assert_eq!(intake.held(&many[0][59].logs_in(), at(1)), Some((at(3600), Guard::FailedGuesses)));
+    assert_eq!(intake.held(&many[0][59].logs_in(), at(3600)), None);
+}
+
+#[test]
+fn many_logins_that_work_are_held_up_for_moments_only() {
+    let mut intake = Intake::default();
+    let many: Vec<Who> = (0..60).map(|n| Who::of("a", &n.to_string(), &n.to_string())).collect();
+    let many: Vec<Newcomer<'_>> = many.iter().map(Who::logs_in).collect();
+    assert_eq!(let_through(&mut intake, &many, at(0), true), 60, "one after another");
+    for one in &many[..5] {
+        intake.begins(one, at(0));
+    }
+    assert_eq!(intake.held(&many[5], at(0)), Some((at(2), Guard::FailedGuesses)), "five at once");
+}
+
+#[test]
+fn who_tries_passwords_for_an_account_of_others_is_cut_off_also_from_the_right_one() {
+    let mut intake = Intake::default();
+    let mut passwords: Vec<Who> = (0..7).map(|_| Who::of("other", "one", "account")).collect();
+    for (number, who) in passwords.iter_mut().enumerate() {
+        who.inputs = number.to_string().into();
+    }
+    let stranger = |who: &Who, intake: &mut Intake, seconds| {
+        intake.look(&Newcomer { is_stranger: true, ..who.logs_in() }, at(seconds))
+    };
+    for who in &passwords[..5] {
+        assert_eq!(stranger(who, &mut intake, 0), None);
+        assert_eq!(stranger(who, &mut intake, 1), None, "the same again is nothing new");
+    }
+    assert_eq!(stranger(&passwords[5], &mut intake, 2), Some(at(24 * 3600)));
+    assert_eq!(stranger(&passwords[0], &mut intake, 3), Some(at(24 * 3600)), "also what was tried before");
+    let owner = passwords[6].logs_in();
+    assert_eq!(intake.look(&owner, at(4)), None, "its owner changes it as often as he likes");
+    assert_eq!(stranger(&passwords[6], &mut intake, 24 * 3600), None);
+}
+
+#[test]
+fn what_a_clock_noted_that_was_ahead_does_not_count() {
+    let mut intake = Intake::default();
+    let many: Vec<Who> = (0..20).map(|number| Who::of("ns", "one", &number.to_string())).collect();
+    let many: Vec<Newcomer<'_>> = many.iter().map(Who::brings).collect();
+    assert_eq!(let_through(&mut intake, &many, at(7200), true), 8);
+    assert_eq!(intake.held(&many[0], at(0)), None);
+}
