@@ -3,7 +3,7 @@
 //! Asks the Kubernetes API for its own rights, and each host that tokens come from for its root page. Sends no secret
 //! and changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use anyhow::Context as _;
@@ -199,8 +199,8 @@ async fn may(client: &Client, right: Right) -> anyhow::Result<Finding> {
 /// Each host that a credential of this cluster gets its tokens from.
 async fn issuers(flags: &Flags, client: &Client, transport: &Transport) -> Vec<Finding> {
     let topic = "issuer";
-    let (hosts, unlisted) = hosts(flags, client).await;
-    let mut findings: Vec<Finding> = unlisted;
+    let (hosts, said) = hosts(flags, client).await;
+    let mut findings: Vec<Finding> = said;
     if hosts.is_empty() && findings.is_empty() {
         let seen = "no ZohoCredential says yet where tokens come from".into();
         findings.push(Finding { topic, seen, remedy: None });
@@ -229,8 +229,9 @@ async fn hosts(flags: &Flags, client: &Client) -> (BTreeSet<Url>, Vec<Finding>) 
     for api in apis {
         match call(api.list(&ListParams::default())).await {
             Ok(list) => {
-                let readable = list.items.into_iter().filter_map(|credential| credential.0.ok());
-                let issuers = readable.filter_map(|credential| Issuer::of(&credential.spec, &policy).ok());
+                let readable: Vec<_> = list.items.into_iter().filter_map(|credential| credential.0.ok()).collect();
+                findings.extend(served_elsewhere(&readable, &flags.installation()));
+                let issuers = readable.iter().filter_map(|credential| Issuer::of(&credential.spec, &policy).ok());
                 hosts.extend(issuers.filter_map(|issuer| issuer.root()));
             }
             Err(error) => findings.push(Finding {
@@ -241,6 +242,19 @@ async fn hosts(flags: &Flags, client: &Client) -> (BTreeSet<Url>, Vec<Finding>) 
         }
     }
     (hosts, findings)
+}
+
+/// Who else serves objects here, and how many. Nothing is wrong with that; one should know.
+fn served_elsewhere(credentials: &[ZohoCredential], us: &str) -> Vec<Finding> {
+    let mut others: BTreeMap<&str, usize> = BTreeMap::new();
+    for credential in credentials {
+        let by = credential.status.as_ref().and_then(|status| status.served_by.as_deref());
+        if let Some(by) = by.filter(|by| *by != us && !by.is_empty()) {
+            *others.entry(by).or_default() += 1;
+        }
+    }
+    let seen = |(by, count)| format!("{count} ZohoCredentials are served by installation {by} and left alone by {us}");
+    others.into_iter().map(|other| Finding { topic: "installation", seen: seen(other), remedy: None }).collect()
 }
 
 #[cfg(test)]

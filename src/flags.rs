@@ -247,6 +247,11 @@ impl Flags {
         self.operator_namespace.clone().or_else(pods).unwrap_or_else(|| "zoho-operator-system".into())
     }
 
+    /// Name of this installation, as objects name who serves them.
+    pub(crate) fn installation(&self) -> String {
+        format!("{}/{}", self.operator_namespace(), self.instance)
+    }
+
     /// Name of the Secret with the hash key.
     pub(crate) fn hash_key_secret(&self) -> String {
         self.hash_key_secret.clone().unwrap_or_else(|| format!("{}-hash-key", self.instance))

@@ -106,8 +106,10 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         ledgers: mints.ledgers().clone(),
         leadership: leadership.clone(),
         clock: clock.clone(),
+        installation: flags.installation(),
     });
     tracing::info!(holder, namespace, version = env!("CARGO_PKG_VERSION"), "starting");
+    let installation = flags.installation();
     let context = Arc::new(Context {
         events: Events::start(client.clone(), &holder),
         client,
@@ -116,7 +118,12 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         mints,
         probes,
         flags,
-        installation: Installation { policy, hash_key: hash_key.key, hash_key_replaces_lost: hash_key.replaces_lost },
+        installation: Installation {
+            name: installation,
+            policy,
+            hash_key: hash_key.key,
+            hash_key_replaces_lost: hash_key.replaces_lost,
+        },
         clock,
         wake,
         memories: std::sync::Mutex::default(),

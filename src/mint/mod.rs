@@ -61,6 +61,8 @@ pub(crate) struct Order {
     pub source: ObjectName,
     /// The version of it that the request was made from.
     pub source_version: Option<ObjectVersion>,
+    /// The installation that serves the credential.
+    pub installation: String,
     /// What is sent, and where.
     pub request: TokenRequest,
 }
@@ -308,8 +310,10 @@ impl Mints {
         let is_same_spec = credential.metadata.uid.as_deref() == Some(&order.uid)
             && credential.metadata.generation.unwrap_or_default() == order.generation
             && credential.metadata.deletion_timestamp.is_none();
+        let served_by = credential.status.as_ref().and_then(|status| status.served_by.as_ref());
+        let is_ours = served_by.is_none_or(|by| *by == order.installation);
         let source = self.index.secret(&order.source).map(|seen| seen.version);
-        is_same_spec && (source.is_none() || source == order.source_version)
+        is_same_spec && is_ours && (source.is_none() || source == order.source_version)
     }
 
     /// Nothing is minted with these inputs for a while: their ledger cannot be written.

@@ -97,7 +97,7 @@ impl Gatherer<'_> {
                 None => self.former_token(credential, &inputs, now).await?,
             };
             self.witness(&ledger, &readings);
-            let expected = self.is_ledger_expected(credential, &readings.target.target, &inputs);
+            let expected = self.is_ledger_expected(credential, &readings.target.target, &inputs, memory.took_over);
             readings.ledger = self.mints.ledgers().look(&ledger, expected, now);
             readings.minting = self.mints.is_minting(&ledger);
             readings.grounded_until = self.mints.failure(&inputs).and_then(|failure| failure.again_at);
@@ -127,9 +127,11 @@ impl Gatherer<'_> {
         credential: &ZohoCredential,
         target: &Target,
         inputs: &InputsDigest,
+        took_over: bool,
     ) -> bool {
         let seen = self.index.secret(&facts::target_of(credential));
-        target::is_ledger_expected(credential, target, seen.as_ref(), inputs, &self.installation.hash_key)
+        let key = &self.installation.hash_key;
+        target::is_ledger_expected(credential, target, seen.as_ref(), inputs, (key, took_over))
     }
 
     async fn target(

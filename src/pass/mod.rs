@@ -3,6 +3,7 @@
 //! Order of effects: reserve in the ledger, POST, Secret, status, Event. Every prefix of it is repaired by the next pass
 //! without a needless mint.
 
+mod custody;
 pub(crate) mod events;
 mod gather;
 pub(crate) mod probes;
@@ -26,9 +27,11 @@ use zoho_core::plan::budget::Hold;
 use zoho_core::plan::{self, Defect, Facts, MintReason, Plan};
 use zoho_core::status::{self};
 
+use self::custody::Charge;
 use self::events::Events;
 use self::gather::{Gatherer, ReadError};
 use self::probes::Probes;
+use self::recheck::look_again_at;
 use crate::flags::{Flags, SecretAccess};
 use crate::mint::{Mints, Order};
 use crate::serve::metrics::Metrics;
@@ -132,7 +135,13 @@ pub(crate) async fn reconcile(context: &Context, key: &ObjectName) -> Result<Opt
             if memory.uid != credential.metadata.uid {
                 memory = Memory { uid: credential.metadata.uid.clone(), ..Memory::default() };
             }
-            Pass { context, credential: &credential, key, memory: &mut memory, again_at: None }.run().await
+            match context.take_charge(credential, key, &mut memory).await {
+                Ok(Charge::Taken(credential)) => {
+                    Pass { context, credential: &credential, key, memory: &mut memory, again_at: None }.run().await
+                }
+                Ok(Charge::Left { until }) => Ok(until),
+                Err(error) => Err(error),
+            }
         }
     };
     context.memories.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), memory);
@@ -232,7 +241,7 @@ impl Pass<'_> {
                 Effect::Done => {}
                 Effect::LookAgain => continue,
                 Effect::Blocked(defect) => plan = Plan::Refuse(defect),
-                Effect::Outdated => return Ok(Some(Self::look_again_at(now))),
+                Effect::Outdated => return Ok(Some(look_again_at(now))),
             }
             let swept = self.sweep_former_targets(&facts, now).await;
             let asks_at = self.verify(&readings, &facts, now).await?;
@@ -293,7 +302,12 @@ impl Pass<'_> {
         }
         let target = &readings.target.target;
         let order = Order {
-            ledger_expected: self.context.gatherer().is_ledger_expected(self.credential, target, &inputs),
+            ledger_expected: self.context.gatherer().is_ledger_expected(
+                self.credential,
+                target,
+                &inputs,
+                self.memory.took_over,
+            ),
             ledger,
             inputs,
             need: why.need(),
@@ -302,6 +316,7 @@ impl Pass<'_> {
             spacing: facts.spacing,
             uid: self.credential.metadata.uid.clone().unwrap_or_default(),
             generation: self.generation(),
+            installation: self.context.installation.name.clone(),
             source: facts::source_of(self.credential),
             source_version: readings.source.version.clone(),
             request,
@@ -354,7 +369,8 @@ impl Pass<'_> {
         ledger: &LedgerName,
     ) -> Result<(), ApiError> {
         let target = &readings.target.target;
-        let expected = self.context.gatherer().is_ledger_expected(self.credential, target, inputs);
+        let expected =
+            self.context.gatherer().is_ledger_expected(self.credential, target, inputs, self.memory.took_over);
         self.context.mints.ledgers().keep(ledger, expected).await
     }
 

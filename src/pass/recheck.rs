@@ -6,7 +6,8 @@
 use kube::Api;
 use kube::core::DeserializeGuard;
 
-use super::{Pass, PassError};
+use super::{Context, Pass, PassError};
+use zoho_api::names::ObjectName;
 use zoho_api::{Time, ZohoCredential, keys};
 use zoho_client::calls::{ApiError, call};
 
@@ -25,9 +26,9 @@ pub(super) fn is_same(known: &ZohoCredential, now: &ZohoCredential) -> bool {
         == (&now.metadata.uid, now.metadata.generation, deleting(now), asked(now), &now.status)
 }
 
-impl Pass<'_> {
-    /// A consistent read: is the object what this pass takes it for? If not, what it is now is known when this returns,
-    /// and a pass is due.
+impl Context {
+    /// A consistent read: is the object what it is taken for? If not, what it is now is known when this returns, and a pass
+    /// is due.
     ///
     /// # Errors
     ///
@@ -36,21 +37,27 @@ impl Pass<'_> {
     /// # Permissions
     ///
     /// get on the credential.
-    pub(super) async fn is_current(&mut self) -> Result<bool, PassError> {
-        let (context, key) = (self.context, self.key);
-        let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(context.client.clone(), &key.namespace);
-        let is_current = match call(api.get(&key.name)).await {
+    pub(super) async fn is_current(&self, credential: &ZohoCredential, key: &ObjectName) -> Result<bool, PassError> {
+        let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(self.client.clone(), &key.namespace);
+        match call(api.get(&key.name)).await {
             Ok(now) => {
-                let is_current = now.0.as_ref().is_ok_and(|now| is_same(self.credential, now));
-                context.wake_all(context.index.apply_credential(now));
-                is_current
+                let is_current = now.0.as_ref().is_ok_and(|now| is_same(credential, now));
+                self.wake_all(self.index.apply_credential(now));
+                Ok(is_current)
             }
             Err(ApiError::NotFound) => {
-                context.wake_all(context.index.credential_not_found(key, &self.credential.metadata));
-                false
+                self.wake_all(self.index.credential_not_found(key, &credential.metadata));
+                Ok(false)
             }
-            Err(source) => return Err(PassError::Recheck(source)),
-        };
+            Err(source) => Err(PassError::Recheck(source)),
+        }
+    }
+}
+
+impl Pass<'_> {
+    /// See [`Context::is_current`].
+    pub(super) async fn is_current(&mut self) -> Result<bool, PassError> {
+        let is_current = self.context.is_current(self.credential, self.key).await?;
         if is_current {
             self.memory.confirmed = self.credential.metadata.generation;
         }
@@ -73,11 +80,11 @@ impl Pass<'_> {
         }
         self.is_current().await
     }
+}
 
-    /// When to look again at an object that is not what it was taken for.
-    pub(super) fn look_again_at(now: Time) -> Time {
-        now + std::time::Duration::from_secs(LOOK_AGAIN_AFTER)
-    }
+/// When to look again at an object that is not what it was taken for.
+pub(super) fn look_again_at(now: Time) -> Time {
+    now + std::time::Duration::from_secs(LOOK_AGAIN_AFTER)
 }
 
 #[cfg(test)]

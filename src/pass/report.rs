@@ -13,6 +13,7 @@ use zoho_core::plan::budget::Hold;
 use zoho_core::plan::{Facts, Plan};
 use zoho_core::status::{self, Report};
 
+use super::recheck::look_again_at;
 use super::{Pass, PassError};
 use crate::serve::telemetry::SPANS;
 
@@ -48,9 +49,15 @@ impl Pass<'_> {
             },
             now,
         );
+        after.served_by = Some(self.context.installation.name.clone());
         if status::says_the_same(&before, &after) {
             return Ok(before);
         }
+        if !self.memory.may_report(now) {
+            self.again_at = Some(now + Duration::from_secs(1));
+            return Ok(before);
+        }
+        self.memory.note_report(now);
         facts::seal_status(self.credential, &mut after, &self.context.installation.hash_key);
         let span = tracing::info_span!(target: SPANS, "write status");
         let write = apply::patch_status(&self.context.client, self.credential, self.key, &after);
@@ -72,7 +79,7 @@ impl Pass<'_> {
             // Recreated or edited meanwhile, and a watch may never bring it: it is read, and soon looked at again.
             Err(ApiError::Conflict) => {
                 self.is_current().await?;
-                self.again_at = Some(Self::look_again_at(now));
+                self.again_at = Some(look_again_at(now));
                 Ok(before)
             }
             Err(error) => Err(PassError::Status(error)),

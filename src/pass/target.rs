@@ -12,6 +12,7 @@ use zoho_core::memory::{REFUSED_FOR, Refused, Seen, Stored};
 use zoho_core::plan::{Defect, Facts, Target, Write, to_store};
 use zoho_core::secret;
 
+use super::recheck::look_again_at;
 use super::{Effect, Pass, PassError};
 use crate::serve::telemetry::SPANS;
 
@@ -165,7 +166,7 @@ impl Pass<'_> {
             }
             if !matches!(self.is_confirmed().await, Ok(true)) {
                 // What is the target now is looked at first.
-                later(Self::look_again_at(now));
+                later(look_again_at(now));
                 return swept;
             }
             match apply::delete_target(&self.context.client, &name, &seen.version).await {
@@ -176,7 +177,7 @@ impl Pass<'_> {
                 Err(ApiError::NotFound) => drop(self.context.index.secret_not_found(&name, Some(&seen))),
                 // It changed meanwhile: it is read, and the next pass looks again.
                 Err(ApiError::Conflict) => {
-                    later(Self::look_again_at(now));
+                    later(look_again_at(now));
                     drop(self.context.gatherer().refresh(&name).await);
                 }
                 Err(error) => {

@@ -28,6 +28,15 @@ pub(crate) struct Series {
     pub leadership: Leadership,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
+    /// Name of this installation.
+    pub installation: String,
+}
+
+impl Series {
+    fn is_ours(&self, credential: &ZohoCredential) -> bool {
+        let by = credential.status.as_ref().and_then(|status| status.served_by.as_ref());
+        by.is_none_or(|by| *by == self.installation)
+    }
 }
 
 impl fmt::Debug for Series {
@@ -45,7 +54,18 @@ impl Collector for Series {
         encoder
             .encode_descriptor("zoho_operator_leader", "Whether this process leads", None, MetricType::Gauge)?
             .encode_gauge(&i64::from(leads))?;
-        let credentials = if leads { self.index.credentials() } else { Vec::new() };
+        let mut credentials = if leads { self.index.credentials() } else { Vec::new() };
+        let all = credentials.len();
+        // The installation that serves them has the series of the others.
+        credentials.retain(|credential| self.is_ours(credential));
+        encoder
+            .encode_descriptor(
+                "zoho_operator_served_elsewhere",
+                "Credentials that another installation serves, and that this one leaves alone",
+                None,
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&i64::try_from(all - credentials.len()).unwrap_or(i64::MAX))?;
         let now = self.clock.now();
         let live = |status: &ZohoCredentialStatus| {
             let ledger = self.ledgers.look(status.ledger.as_ref()?, false, now);

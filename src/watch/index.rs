@@ -37,7 +37,7 @@ impl CredentialSeen {
             Ok(mut credential) => {
                 credential.metadata.managed_fields = None;
                 if let Some(annotations) = &mut credential.metadata.annotations {
-                    annotations.retain(|key, _| key == keys::RENEW_REQUESTED);
+                    annotations.retain(|key, _| [keys::RENEW_REQUESTED, keys::SERVED_BY].contains(&key.as_str()));
                 }
                 Self::Readable(Arc::new(credential))
             }
@@ -66,6 +66,8 @@ struct Inner {
     by_controller: HashMap<String, BTreeSet<ObjectName>>,
     /// How many credentials each namespace has.
     counts: HashMap<Arc<str>, usize>,
+    /// How many credentials each installation serves.
+    installations: HashMap<String, usize>,
     /// uids of credentials whose creation a watch brought: what is known of them is from no list.
     announced: HashSet<String>,
 }
@@ -109,6 +111,12 @@ impl Index {
     /// How many credentials a namespace has.
     pub(crate) fn count_of(&self, namespace: &str) -> usize {
         self.lock().counts.get(namespace).copied().unwrap_or_default()
+    }
+
+    /// Is this installation known to serve credentials, and no other one?
+    pub(crate) fn is_served_only_by(&self, us: &str) -> bool {
+        let inner = self.lock();
+        inner.installations.len() == 1 && inner.installations.contains_key(us)
     }
 
     /// All credentials that could be read.
@@ -256,12 +264,14 @@ impl Inner {
         let Taken::InPlaceOf(before) = taken else { return Vec::new() };
         match (before.is_some(), self.credentials.get(&key).is_some()) {
             (false, true) => *self.counts.entry(key.namespace.clone()).or_default() += 1,
-            (true, false) => {
-                let left = self.counts.get(&key.namespace).map_or(0, |count| count.saturating_sub(1));
-                self.counts.insert(key.namespace.clone(), left);
-                self.counts.retain(|_, count| *count > 0);
-            }
+            (true, false) => count_down(&mut self.counts, &key.namespace),
             (true, true) | (false, false) => {}
+        }
+        if let Some(by) = before.as_ref().and_then(CredentialSeen::served_by) {
+            count_down(&mut self.installations, by);
+        }
+        if let Some(by) = self.credentials.get(&key).and_then(CredentialSeen::served_by) {
+            *self.installations.entry(by.to_owned()).or_default() += 1;
         }
         if let Some(before) = before.as_ref().filter(|_| self.credentials.get(&key).is_none()) {
             self.announced.remove(before.uid());
@@ -299,7 +309,28 @@ impl Inner {
     }
 }
 
+/// One less; what is at nothing goes.
+fn count_down<K: std::hash::Hash + Eq + std::borrow::Borrow<Q>, Q: std::hash::Hash + Eq + ?Sized>(
+    counts: &mut HashMap<K, usize>,
+    key: &Q,
+) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
 impl CredentialSeen {
+    /// The installation that serves it, as its status says.
+    fn served_by(&self) -> Option<&str> {
+        match self {
+            Self::Readable(credential) => credential.status.as_ref()?.served_by.as_deref(),
+            Self::Unreadable(..) => None,
+        }
+    }
+
     fn secrets(&self, key: &ObjectName) -> Vec<ObjectName> {
         match self {
             Self::Readable(credential) => secrets_of(key, credential),

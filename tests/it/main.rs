@@ -16,6 +16,7 @@ mod healing;
 mod honesty;
 mod inputs;
 mod install;
+mod installations;
 mod journey;
 mod layers;
 mod leader;

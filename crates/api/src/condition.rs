@@ -118,6 +118,8 @@ words! {
         VerificationRejected,
         /// The token's life ran out while its renewal failed.
         TokenExpired,
+        /// Another installation serves the object; this one only says so, in an Event.
+        ServedElsewhere,
     }
 }
 

@@ -390,6 +390,10 @@ pub struct ZohoCredentialStatus {
     /// Tokens of that ledger that may have been alive right after the last mint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live_tokens: Option<i32>,
+    /// The installation that serves this object: namespace of its operator and instance. Another one leaves it alone for as
+    /// long as this one does what it announces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub served_by: Option<String>,
     /// Until when Zoho's throttle is met with silence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throttled_until: Option<Time>,

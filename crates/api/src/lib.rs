@@ -35,6 +35,8 @@ pub const FIELD_MANAGER: &str = "zoho-operator";
 pub mod keys {
     /// On a `ZohoCredential`: any new value asks for one mint now.
     pub const RENEW_REQUESTED: &str = "zoho-operator.dev/renew-requested";
+    /// On a `ZohoCredential`: the installation (`<namespace>/<instance>`) that a person wants to serve it.
+    pub const SERVED_BY: &str = "zoho-operator.dev/served-by";
     /// On a Secret: its owner's consent that the named `ZohoCredential` may take it over.
     pub const ADOPT: &str = "zoho-operator.dev/adopt";
     /// Label on a target: uid of the `ZohoCredential` it belongs to.

@@ -5,12 +5,17 @@ use std::time::Duration;
 use zoho_api::names::{AttemptId, ObjectName, ObjectVersion};
 use zoho_api::{Reason, Time};
 
+use crate::facts::custody::Watching;
 use crate::plan::{Defect, Source};
 
 /// A refused write or read is tried again after this.
 pub const REFUSED_FOR: Duration = Duration::from_secs(30);
 /// Repairs within `CONFLICT_FOR` after which somebody else is taken to want the target otherwise.
 const MOST_REPAIRS: usize = 5;
+/// Writes of one status in `REPORTS_COUNT`.
+const MOST_REPORTS: usize = 3;
+/// For so long a write of the status counts.
+const REPORTS_COUNT: Duration = Duration::from_secs(3);
 /// How long such a target is left alone.
 const CONFLICT_FOR: Duration = Duration::from_secs(600);
 
@@ -39,6 +44,14 @@ pub struct Memory {
     pub unreadable: Option<i64>,
     /// Generation that a consistent read of the object has confirmed.
     pub confirmed: Option<i64>,
+    /// What was noticed while another installation served it.
+    pub watching: Watching,
+    /// Of which installation it was said that it serves the object.
+    pub told_of: Option<String>,
+    /// It was taken over from another installation: its ledger is not here, and is not missed.
+    pub took_over: bool,
+    /// The last writes of the status.
+    pub reports: Vec<Time>,
 }
 
 /// A version of a Secret, looked at for a generation of the spec.
@@ -125,6 +138,18 @@ impl Memory {
         Some(Defect { reason: Reason::TargetConflict, message, again_at })
     }
 
+    /// May the status be written now? Three times in a row, and then about once a second, whatever happens: where two write
+    /// one object, they must not do so as fast as they can.
+    pub fn may_report(&self, now: Time) -> bool {
+        self.reports.iter().filter(|at| **at <= now && now < **at + REPORTS_COUNT).count() < MOST_REPORTS
+    }
+
+    /// The status is written.
+    pub fn note_report(&mut self, now: Time) {
+        self.reports.retain(|at| *at <= now && now < *at + REPORTS_COUNT);
+        self.reports.push(now);
+    }
+
     /// The target is put back once more.
     pub fn note_repair(&mut self, now: Time) {
         self.repairs.retain(|at| *at <= now && now < *at + CONFLICT_FOR);
@@ -154,6 +179,21 @@ mod tests {
         assert!(!stands("corrected", 3, 1), "another name");
         assert!(!stands("a", 4, 1), "another spec");
         assert!(!stands("a", 3, -3600), "noted by a clock that was set back since");
+    }
+
+    #[test]
+    fn status_is_written_three_times_at_once_and_then_once_a_second() {
+        let mut memory = Memory::default();
+        let mut written = Vec::new();
+        for tick in 0..100 {
+            let now = at(tick / 10);
+            if memory.may_report(now) {
+                memory.note_report(now);
+                written.push(tick / 10);
+            }
+        }
+        assert_eq!(written, [0, 0, 0, 3, 3, 3, 6, 6, 6, 9, 9, 9]);
+        assert!(memory.may_report(at(-3600)), "the clock was set back");
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn credential() -> &'static Credential {
         let policy = Policy { operator_namespace: "zoho-system".into(), ..Policy::default() };
         let served = spec::check(&object, &policy).expect("a spec that can be served");
         let hash_key = HashKey::new(&[7; HashKey::BYTES]).expect("a key");
-        let installation = Installation { policy, hash_key, hash_key_replaces_lost: false };
+        let installation = Installation { name: "ours/one".into(), policy, hash_key, hash_key_replaces_lost: false };
         Credential { object, served, installation }
     })
 }

@@ -138,7 +138,8 @@ impl World {
         let file = File::create(&log).expect("a log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_zoho-operator"));
         command
-            .args(["--operator-namespace", &self.operator_namespace])
+            .args(args.iter().all(|arg| *arg != "--operator-namespace").then_some("--operator-namespace"))
+            .args(args.iter().all(|arg| *arg != "--operator-namespace").then_some(&self.operator_namespace))
             .args(args.iter().all(|arg| *arg != "--watch-namespaces").then_some("--watch-namespaces"))
             .args(args.iter().all(|arg| *arg != "--watch-namespaces").then_some(&self.namespace))
             .args(["--health-probe-bind-address", "127.0.0.1:0", "--metrics-bind-address", "127.0.0.1:0"])

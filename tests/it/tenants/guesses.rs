@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Tenant, measured, operator_for};
-use crate::support::eventually;
+use super::{Tenant, operator_for};
 use crate::support::world::{Operator, World};
+use crate::support::{eventually, tell};
 
 const PASSWORD: &str = "canary0right0password7a";
 
@@ -133,7 +133,7 @@ async fn sixty_user_names_are_tried_by_five_logins() {
     }
     // What is held up for moments by those under way has been looked at again by then.
     tokio::time::sleep(Duration::from_secs(4)).await;
-    measured(&format!("60 names: {} logins in {:?}", logins(&world), started.elapsed()));
+    tell(&format!("60 names: {} logins in {:?}", logins(&world), started.elapsed()));
     assert_eq!(logins(&world), 5);
 
     // Who has the right password elsewhere is served meanwhile.

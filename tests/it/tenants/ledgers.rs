@@ -6,9 +6,9 @@ use kube::api::ListParams;
 use serde_json::json;
 use zoho_api::keys;
 
-use super::{Tenant, measured, operator_for};
-use crate::support::eventually;
+use super::{Tenant, operator_for};
 use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World};
+use crate::support::{eventually, tell};
 
 async fn ledgers_of(world: &World, namespace: &str) -> usize {
     let of = ListParams::default().labels(&format!("{}={namespace}", keys::NAMESPACE));
@@ -34,7 +34,7 @@ async fn random_refresh_tokens_bring_eight_ledgers_in_ten_minutes_and_they_go() 
         most = most.max(ledgers_of(&world, &flooder.namespace).await);
     }
     flooder.wait_for("one", &["MintBudgetExhausted"]).await;
-    measured(&format!("61 refresh tokens: {most} ledgers, {} requests", world.zoho.stats().token.posts));
+    tell(&format!("61 refresh tokens: {most} ledgers, {} requests", world.zoho.stats().token.posts));
     assert_eq!((most, world.zoho.stats().token.posts), (8, 8));
 
     // Others are not held up, and who was gets his turn.

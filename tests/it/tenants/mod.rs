@@ -14,12 +14,6 @@ use zoho_api::{ConditionType, ZohoCredential};
 use crate::support::DEADLINE;
 use crate::support::world::{Operator, World, is, message};
 
-/// A figure, for who reads the output of the tests.
-#[expect(clippy::print_stdout, reason = "figures are worth reading")]
-fn measured(figure: &str) {
-    println!("{figure}");
-}
-
 /// Somebody with a namespace of his own in a world.
 struct Tenant<'a> {
     world: &'a World,

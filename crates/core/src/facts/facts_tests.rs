@@ -20,7 +20,7 @@ use crate::spec;
 
 fn installation() -> Installation {
     let hash_key = HashKey::new(&[7; 32]).unwrap();
-    Installation { policy: Policy::default(), hash_key, hash_key_replaces_lost: false }
+    Installation { name: "ours/one".into(), policy: Policy::default(), hash_key, hash_key_replaces_lost: false }
 }
 
 fn credential() -> ZohoCredential {

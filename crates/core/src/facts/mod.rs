@@ -3,6 +3,7 @@
 //! [`SourceSeen`] and [`TargetSeen`] say what one Secret means for one credential; [`facts`] joins them with what the
 //! process remembers into the [`Facts`] that [`plan`](crate::plan::plan) decides by.
 
+pub mod custody;
 pub mod ownership;
 pub mod source;
 pub mod target;
@@ -29,6 +30,8 @@ use crate::spec::Served;
 /// What an installation brings to every decision.
 #[derive(Clone, Debug)]
 pub struct Installation {
+    /// Its name: namespace of the operator, and instance.
+    pub name: String,
     /// What the administrator allows.
     pub policy: Policy,
     /// Key of the hashes.

@@ -94,16 +94,19 @@ impl TargetSeen {
 
 /// Must the ledger of these inputs exist? Yes where the token in the target was minted from them. And where what we
 /// stamped there is of another hash key: then there was a ledger that is not to be found by this key, and tokens that it
-/// counted may be alive.
+/// counted may be alive. Not where the object was taken over from another installation, which keeps ledgers of its own.
 pub fn is_ledger_expected(
     credential: &ZohoCredential,
     target: &Target,
     seen: Option<&SecretSeen>,
     inputs: &InputsDigest,
-    key: &HashKey,
+    (key, took_over): (&HashKey, bool),
 ) -> bool {
     if target.token().is_some_and(|token| token.inputs == *inputs) {
         return true;
+    }
+    if took_over {
+        return false;
     }
     let ours = seen.and_then(|seen| seen.ours.as_ref());
     let ours = ours.filter(|ours| ours.controller_uid == credential.metadata.uid);

@@ -1,0 +1,100 @@
+//! Which objects a pass is made over, where another installation may serve them too.
+
+use std::sync::Arc;
+
+use zoho_api::names::ObjectName;
+use zoho_api::{Reason, Time, ZohoCredential, ZohoCredentialStatus, keys};
+use zoho_client::apply;
+use zoho_client::calls::ApiError;
+use zoho_core::facts;
+use zoho_core::facts::custody::Custody;
+use zoho_core::memory::Memory;
+use zoho_core::status::Announcement;
+
+use super::recheck::look_again_at;
+use super::{Context, PassError};
+use crate::watch::index::CredentialSeen;
+
+/// What came of an object that is due.
+pub(super) enum Charge {
+    /// It is this installation's, as it is now.
+    Taken(Arc<ZohoCredential>),
+    /// It is not: look again then, or when it changes.
+    Left { until: Option<Time> },
+}
+
+impl Context {
+    /// Leaves alone what another installation serves, and says so once. What is nobody's is claimed before anything is done
+    /// for it, by a write that names its version, so that of two installations one wins; where this one is known to be
+    /// alone, the claim goes with the first report.
+    ///
+    /// # Errors
+    ///
+    /// The claim could not be written.
+    ///
+    /// # Permissions
+    ///
+    /// patch on `zohocredentials/status` in the namespace.
+    pub(super) async fn take_charge(
+        &self,
+        credential: Arc<ZohoCredential>,
+        key: &ObjectName,
+        memory: &mut Memory,
+    ) -> Result<Charge, PassError> {
+        let us = &self.installation.name;
+        let source = self.index.secret(&facts::source_of(&credential)).map(|seen| seen.version);
+        match memory.watching.look(&credential, source.as_ref(), us, self.clock.now()) {
+            Custody::Ours => Ok(Charge::Taken(credential)),
+            Custody::Nobodys if self.index.is_served_only_by(us) => Ok(Charge::Taken(credential)),
+            _ if credential.metadata.deletion_timestamp.is_some() => Ok(Charge::Left { until: None }),
+            Custody::Nobodys => self.claim(&credential, key).await,
+            Custody::Abandoned { by } => {
+                tracing::warn!(credential = %key, %by, "taken over from another installation");
+                memory.took_over = true;
+                self.claim(&credential, key).await
+            }
+            Custody::Others { by, until } => {
+                self.tell_of(&credential, key, by, memory);
+                Ok(Charge::Left { until })
+            }
+        }
+    }
+
+    async fn claim(&self, credential: &ZohoCredential, key: &ObjectName) -> Result<Charge, PassError> {
+        let before = credential.status.clone().unwrap_or_default();
+        let claimed = ZohoCredentialStatus { served_by: Some(self.installation.name.clone()), ..before };
+        match apply::patch_status(&self.client, credential, key, &claimed).await {
+            Ok(written) => {
+                self.index.apply_credential(written);
+                match self.index.credential(key) {
+                    Some(CredentialSeen::Readable(credential)) => Ok(Charge::Taken(credential)),
+                    Some(CredentialSeen::Unreadable(..)) | None => Ok(Charge::Left { until: None }),
+                }
+            }
+            // Somebody else wrote it, the other installation perhaps: what it is now is read, or comes by the watch.
+            Err(ApiError::Conflict | ApiError::NotFound) => {
+                self.is_current(credential, key).await?;
+                Ok(Charge::Left { until: Some(look_again_at(self.clock.now())) })
+            }
+            Err(error) => Err(PassError::Status(error)),
+        }
+    }
+
+    /// Says once in an Event who serves it. The status is the other one's.
+    fn tell_of(&self, credential: &ZohoCredential, key: &ObjectName, by: String, memory: &mut Memory) {
+        if memory.told_of.as_ref() == Some(&by) {
+            return;
+        }
+        tracing::info!(credential = %key, %by, "another installation serves it: it is left alone");
+        let note = format!(
+            "Installation {by} serves this object, so {us} leaves it alone. It takes over when {by} is two minutes late with what it announced, or at once: kubectl annotate --overwrite zohocredential -n {} {} {}={us}",
+            key.namespace,
+            key.name,
+            keys::SERVED_BY,
+            us = self.installation.name,
+        );
+        let reason = Reason::ServedElsewhere.as_str().into();
+        self.events.publish(credential, Announcement { warning: false, reason, note });
+        memory.told_of = Some(by);
+    }
+}

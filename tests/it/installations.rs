@@ -1,0 +1,154 @@
+//! Two installations on the same objects: one of them serves each, nothing is minted or written twice, and what the one
+//! leaves behind is taken over before a token expires.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+use zoho_api::{ConditionType, ZohoCredential, keys};
+use zoho_testkit::control_plane::Identity;
+
+use crate::support::world::{CLIENT_ID, CLIENT_SECRET, Operator, World, is, is_ready};
+use crate::support::{eventually, tell};
+
+const GOOD: usize = 20;
+const BAD: usize = 20;
+
+/// An installation of its own in the world.
+async fn installation(world: &World, name: &str) -> String {
+    let namespace = world.cluster.namespace(&format!("op-{name}")).await;
+    world.cluster.grant_own_rights(&namespace).await;
+    namespace
+}
+
+fn operator_of(world: &World, namespace: &str) -> Operator {
+    world.operator_with(&["--operator-namespace", namespace])
+}
+
+async fn forty_objects(world: &World) {
+    let credentials = world.zoho.register_many("two", GOOD);
+    for (number, credential) in credentials.iter().enumerate() {
+        world.source_of(&format!("good{number}"), credential).await;
+        world.credential(&format!("good{number}"), &format!("good{number}"), json!({})).await;
+    }
+    for number in 0..BAD {
+        let token = format!("1000.canary0dead0token{number}");
+        let pairs = [("client_id", CLIENT_ID), ("client_secret", CLIENT_SECRET), ("refresh_token", &*token)];
+        world.source(&format!("bad{number}"), &pairs).await;
+        world.credential(&format!("bad{number}"), &format!("bad{number}"), json!({})).await;
+    }
+}
+
+/// Writes of each object's status by operators.
+fn status_writes(world: &World) -> BTreeMap<String, usize> {
+    let entries = world.cluster.audit_entries().expect("the audit log is readable").expect("our own control plane");
+    let mut writes = BTreeMap::new();
+    for entry in entries {
+        let is_write = entry.user == Identity::Operator.user() && entry.verb == "patch" && entry.code == 200;
+        if is_write && entry.namespace == world.namespace && entry.subresource == "status" {
+            *writes.entry(entry.name).or_default() += 1;
+        }
+    }
+    writes
+}
+
+fn minted(world: &World) -> usize {
+    world.zoho.log().iter().filter(|record| record.access_token.is_some()).count()
+}
+
+fn served_by(seen: &ZohoCredential) -> String {
+    seen.status.as_ref().and_then(|status| status.served_by.clone()).unwrap_or_default()
+}
+
+/// Lets minutes pass; tokens must not expire meanwhile.
+async fn minutes(world: &World, count: usize) {
+    for _ in 0..2 * count {
+        // A leap of the clock is noticed after three seconds, and must not look like two minutes of silence.
+        world.advance(30);
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        for number in 0..GOOD {
+            let seen = world.get(&format!("good{number}")).await;
+            let expires = seen.status.as_ref().and_then(|status| status.expiration_time).expect("a time");
+            assert!(expires.unix() > world.zoho.now().as_second(), "good{number} expired: {seen:#?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_installations_that_start_together_mint_once_and_the_survivor_takes_over() {
+    let world = World::new("two_installations").await;
+    forty_objects(&world).await;
+    let namespaces = [installation(&world, "first").await, installation(&world, "second").await];
+    let first = operator_of(&world, &namespaces[0]);
+    let _second = operator_of(&world, &namespaces[1]);
+    for number in 0..GOOD {
+        world.wait_ready(&format!("good{number}")).await;
+    }
+    for number in 0..BAD {
+        world.wait_for_reason(&format!("bad{number}"), "RefreshTokenRejected").await;
+    }
+    minutes(&world, 10).await;
+    let (mints, writes) = (minted(&world), status_writes(&world));
+    let most = writes.values().max().copied().unwrap_or_default();
+    let owners: Vec<String> = {
+        let mut owners = Vec::new();
+        for number in 0..GOOD {
+            owners.push(served_by(&world.get(&format!("good{number}")).await));
+        }
+        owners
+    };
+    let of_first = owners.iter().filter(|by| **by == format!("{}/zoho-operator", namespaces[0])).count();
+    tell(&format!(
+        "two installations, ten minutes: {mints} mints, {of_first} of 20 the first one's, {most} status writes an object at most"
+    ));
+    assert_eq!(mints, GOOD);
+    // Claim, refusal, its confirmation, and one for a failed count; what is good has two.
+    assert!(most <= 4, "{writes:#?}");
+    let told = world.events_of("good0").await;
+    assert!(told.iter().any(|event| event.starts_with("ServedElsewhere")), "{told:?}");
+
+    first.kill();
+    // Renewals are due after about 27 minutes and missed two minutes later.
+    minutes(&world, 25).await;
+    let survivor = format!("{}/zoho-operator", namespaces[1]);
+    for number in 0..GOOD {
+        let seen = world.wait_ready(&format!("good{number}")).await;
+        assert_eq!(served_by(&seen), survivor);
+    }
+    tell(&format!(
+        "after the first one is gone for good: {} mints for 20 renewals, no token expired",
+        minted(&world) - GOOD
+    ));
+    assert_eq!(minted(&world), 2 * GOOD);
+}
+
+#[tokio::test]
+async fn second_installation_leaves_the_first_ones_objects_alone_until_it_is_told_otherwise() {
+    let world = World::new("second_installation").await;
+    let second = installation(&world, "later").await;
+    let first = world.operator();
+    world.serve_one().await;
+    let _second = operator_of(&world, &second);
+    eventually("the second one says so", async || {
+        world.events_of("one").await.iter().any(|event| event.starts_with("ServedElsewhere")).then_some(())
+    })
+    .await;
+    world.patch("one", json!({ "spec": { "target": { "labels": { "team": "a" } } } })).await;
+    world
+        .wait("one", "the first one goes on", |seen| {
+            is_ready(seen) && seen.status.as_ref().and_then(|status| status.observed_generation) == Some(2)
+        })
+        .await;
+    assert_eq!(world.zoho.stats().token.posts, 1);
+
+    let by = format!("{second}/zoho-operator");
+    world.patch("one", json!({ "metadata": { "annotations": { keys::SERVED_BY: by } } })).await;
+    let seen = world.wait("one", "handed over", |seen| served_by(seen) == by && is_ready(seen)).await;
+    assert!(is(&seen, ConditionType::Renewable, "TokenValid"));
+    // The first one lives, and writes nothing any more.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(served_by(&world.get("one").await), by);
+    let mints = world.zoho.stats().token.posts;
+    assert!(mints <= 2, "{mints} mints: the other one's token is sealed by another key");
+    drop(first);
+}
