@@ -1,5 +1,6 @@
 //! Everything that needs more than pure functions: tests against a real API server.
 
+mod admission;
 mod chart;
 mod check;
 mod clients;
