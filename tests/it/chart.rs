@@ -125,6 +125,17 @@ async fn values_of_one_kind_appear_only_where_they_are_asked_for() {
     }
 }
 
+/// As `helm upgrade --reuse-values` renders them from a release of a chart that did not have them yet.
+#[tokio::test]
+async fn limits_that_are_on_by_default_are_so_where_the_values_do_not_know_them() {
+    let cluster = cluster().await;
+    let without = ["--set", "admissionPolicy=null,networkPolicy.ingress=null"];
+    let manifest = render(cluster, "somewhere", None, &without).await;
+    for kind in ["NetworkPolicy", "ValidatingAdmissionPolicy"] {
+        assert!(manifest.contains(&format!("\nkind: {kind}\n")), "{kind}");
+    }
+}
+
 #[tokio::test]
 async fn two_replicas_are_kept_apart_and_one_without_election_is_never_two() {
     let cluster = cluster().await;

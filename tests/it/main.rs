@@ -8,6 +8,7 @@ mod control_plane;
 mod crash;
 mod day;
 mod demo;
+mod documents;
 mod examples;
 mod faults;
 mod fights;
