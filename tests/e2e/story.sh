@@ -169,7 +169,8 @@ names() { kubectl get "$1" -o name | grep zoho | xargs; }
 equal "left in the operator's namespace" "$(left deployments,pods,services,serviceaccounts,roles,rolebindings,configmaps,poddisruptionbudgets,networkpolicies)" ""
 equal "Secrets left there" "$(left secrets)" secret/zoho-operator-hash-key
 equal "ledgers left there" "$(left zledger | wc -w)" 1
-equal "cluster roles left" "$(names clusterroles,clusterrolebindings)" ""
+equal "cluster roles and policies left" \
+  "$(names clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings)" ""
 equal "definitions left" "$(names crd)" \
   "customresourcedefinition.apiextensions.k8s.io/zohocredentials.zoho-operator.dev customresourcedefinition.apiextensions.k8s.io/zohomintledgers.zoho-operator.dev"
 equal "left in the workload's namespace" "$(left zcred,secrets patching)" \

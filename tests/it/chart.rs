@@ -10,7 +10,7 @@ use zoho_api::{ZohoCredential, crd};
 use zoho_core::policy::Policy;
 use zoho_core::spec;
 
-use crate::support::{Cluster, cluster};
+use crate::support::{ADMISSION_POLICY, Cluster, cluster};
 
 #[tokio::test]
 async fn lint_finds_nothing() {
@@ -62,11 +62,13 @@ async fn whatever_is_rendered_is_accepted() {
         "Service",
         "ServiceAccount",
         "ServiceMonitor",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
     ];
     assert_eq!(kinds.iter().map(String::as_str).collect::<Vec<_>>(), expected, "each is rendered by some file of ci/");
 }
 
-/// A chart that asks the cluster or rolls dice renders otherwise at every sync from Git.
+/// A chart that asks the cluster or rolls dice renders otherwise at every sync from Git. Of the cluster only the kinds count.
 #[tokio::test]
 async fn rendering_depends_on_nothing_but_the_values() {
     let cluster = cluster().await;
@@ -103,7 +105,6 @@ async fn values_of_one_kind_appear_only_where_they_are_asked_for() {
     };
     let default = kinds("replicaCount=1").await;
     for (set, kind) in [
-        ("networkPolicy.enabled=true", "NetworkPolicy"),
         ("prometheusRule.enabled=true", "PrometheusRule"),
         ("serviceMonitor.enabled=true", "ServiceMonitor"),
         ("dashboards.enabled=true", "ConfigMap"),
@@ -116,9 +117,22 @@ async fn values_of_one_kind_appear_only_where_they_are_asked_for() {
         ("serviceAccount.create=false", "ServiceAccount"),
         ("rbac.create=false", "RoleBinding"),
         ("crds.enabled=false", "CustomResourceDefinition"),
+        ("networkPolicy.ingress.enabled=false", "NetworkPolicy"),
+        ("admissionPolicy.enabled=false", "ValidatingAdmissionPolicy"),
     ] {
         assert!(default.contains(kind), "{kind} is not rendered by default");
         assert!(!kinds(set).await.contains(kind), "{set}");
+    }
+}
+
+/// As `helm upgrade --reuse-values` renders them from a release of a chart that did not have them yet.
+#[tokio::test]
+async fn limits_that_are_on_by_default_are_so_where_the_values_do_not_know_them() {
+    let cluster = cluster().await;
+    let without = ["--set", "admissionPolicy=null,networkPolicy.ingress=null"];
+    let manifest = render(cluster, "somewhere", None, &without).await;
+    for kind in ["NetworkPolicy", "ValidatingAdmissionPolicy"] {
+        assert!(manifest.contains(&format!("\nkind: {kind}\n")), "{kind}");
     }
 }
 
@@ -139,6 +153,28 @@ async fn two_replicas_are_kept_apart_and_one_without_election_is_never_two() {
         assert_eq!(rendered["spec"]["replicas"], replicas, "{set}");
         assert_eq!(rendered["spec"]["strategy"]["type"], strategy, "{set}");
         assert_eq!(rendered.pointer(apart).is_some(), is_kept_apart, "{set}");
+    }
+}
+
+#[tokio::test]
+async fn only_metrics_can_be_connected_to_and_egress_is_a_choice() {
+    let cluster = cluster().await;
+    let policy = async |set: &str| -> Value {
+        let show = ["--show-only", "templates/networkpolicy.yaml", "--set", set];
+        serde_saphyr::from_str::<Value>(&render(cluster, "somewhere", None, &show).await).expect("YAML")["spec"].take()
+    };
+    let metrics = json!([{ "ports": [{ "port": "metrics", "protocol": "TCP" }] }]);
+    let default = policy("nameOverride=").await;
+    assert_eq!((&default["policyTypes"], &default["ingress"]), (&json!(["Ingress"]), &metrics));
+    assert!(default.get("egress").is_none(), "without the type it would say nothing: {default}");
+    let from = policy("networkPolicy.metricsFrom[0].podSelector.matchLabels.app=prometheus").await;
+    let peers = json!([{ "podSelector": { "matchLabels": { "app": "prometheus" } } }]);
+    assert_eq!(from["ingress"], json!([{ "ports": metrics[0]["ports"], "from": peers }]));
+    // As it was before ingress could be limited alone.
+    for set in ["networkPolicy.enabled=true", "networkPolicy.enabled=true,networkPolicy.ingress.enabled=false"] {
+        let both = policy(set).await;
+        assert_eq!(both["policyTypes"], json!(["Ingress", "Egress"]), "{set}");
+        assert_eq!((&both["ingress"], &both["egress"]), (&metrics, &json!([{}])), "{set}");
     }
 }
 
@@ -266,7 +302,16 @@ async fn a_namespaced_installation_has_no_cluster_scoped_object() {
     let values = format!("{CHART}/ci/namespaced-values.yaml");
     let manifest = render(cluster, "somewhere", Some(&values), &[]).await;
     let kinds: BTreeSet<_> = manifest.lines().filter_map(|line| line.strip_prefix("kind: ")).collect();
-    let expected = ["Deployment", "Pod", "PodDisruptionBudget", "Role", "RoleBinding", "Service", "ServiceAccount"];
+    let expected = [
+        "Deployment",
+        "NetworkPolicy",
+        "Pod",
+        "PodDisruptionBudget",
+        "Role",
+        "RoleBinding",
+        "Service",
+        "ServiceAccount",
+    ];
     assert_eq!(kinds, BTreeSet::from(expected));
 }
 
@@ -366,6 +411,7 @@ pub(crate) fn yaml_files(folder: &Path) -> Vec<PathBuf> {
 
 pub(crate) async fn render(cluster: &Cluster, namespace: &str, values: Option<&str>, more: &[&str]) -> String {
     let mut arguments = vec!["template", "zoho-operator", CHART, "--namespace", namespace];
+    arguments.extend(["--api-versions", ADMISSION_POLICY]);
     arguments.extend(values.iter().flat_map(|path| ["--values", path]));
     arguments.extend(more);
     let output = cluster.helm(&arguments).await.expect("runs");

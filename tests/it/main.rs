@@ -1,5 +1,6 @@
 //! Everything that needs more than pure functions: tests against a real API server.
 
+mod admission;
 mod chart;
 mod check;
 mod clients;
@@ -7,6 +8,7 @@ mod control_plane;
 mod crash;
 mod day;
 mod demo;
+mod documents;
 mod examples;
 mod faults;
 mod fights;

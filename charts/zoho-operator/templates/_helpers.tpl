@@ -56,6 +56,19 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 {{- end }}
 
+{{/*
+Is the ValidatingAdmissionPolicy asked for, and does the cluster have the kind? `helm template` knows no cluster.
+dig: an upgrade with --reuse-values brings the values of the former chart, which may have been without this one.
+*/}}
+{{- define "zoho-operator.hasAdmissionPolicy" -}}
+{{- and (dig "enabled" true (default dict .Values.admissionPolicy)) (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy") }}
+{{- end }}
+
+{{/* Policies have no namespace, so the release's is in the name: two of its namespaces may have a release of one name. */}}
+{{- define "zoho-operator.admissionPolicyName" -}}
+{{- printf "%s.%s" (include "zoho-operator.fullname" .) .Release.Namespace }}
+{{- end }}
+
 {{- define "zoho-operator.image" -}}
 {{- $registry := default .Values.image.registry .Values.global.imageRegistry }}
 {{- $name := .Values.image.repository }}

@@ -23,6 +23,12 @@ use zoho_testkit::control_plane::{ControlPlane, OPERATOR_NAMESPACE, OPERATOR_SER
 /// Far more than anything takes, so that it holds on a busy machine; a test that waits this long has failed.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
+/// What `helm template`, which asks no cluster, must be told for the chart's admission policy.
+pub(crate) const ADMISSION_POLICY: &str = "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy";
+
+/// How the names of the operators' own namespaces begin.
+pub(crate) const OPERATOR_NAMESPACES: &str = "op-";
+
 /// The control plane that all tests of a run share.
 pub(crate) struct Cluster {
     control_plane: ControlPlane,
@@ -94,9 +100,15 @@ impl Cluster {
             .await;
     }
 
-    /// Grants the operator what the chart grants it in all namespaces; see [`Self::grant_own_rights`] for the rest.
+    /// Grants the operator what the chart grants it in all namespaces; see [`Self::grant_own_rights`] for the rest. And
+    /// limits it as the chart does, but that each test has a namespace of the operator's own.
     async fn grant_rights(&self) {
         self.apply_yaml(&self.rendered("templates/clusterrole.yaml").await).await.expect("applied");
+        let policy = self.rendered("templates/admissionpolicy.yaml").await;
+        let own = format!("request.namespace == '{OPERATOR_NAMESPACE}'");
+        assert!(policy.contains(&own), "{policy}");
+        let of_tests = format!("request.namespace.startsWith('{OPERATOR_NAMESPACES}')");
+        self.apply_yaml(&policy.replace(&own, &of_tests)).await.expect("applied");
     }
 
     /// Grants the operator what the chart grants it in its own namespace: here, each test has one.
@@ -111,8 +123,8 @@ impl Cluster {
 
     async fn rendered(&self, template: &str) -> String {
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/zoho-operator");
-        let arguments =
-            ["template", OPERATOR_SERVICE_ACCOUNT, chart, "-n", OPERATOR_NAMESPACE, "--show-only", template];
+        let mut arguments = vec!["template", OPERATOR_SERVICE_ACCOUNT, chart, "-n", OPERATOR_NAMESPACE];
+        arguments.extend(["--show-only", template, "--api-versions", ADMISSION_POLICY]);
         let output = self.helm(&arguments).await.expect("helm runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text")

@@ -21,7 +21,7 @@ use zoho_testkit::control_plane::Options;
 use zoho_testkit::fault_proxy::FaultProxy;
 use zoho_testkit::observer::Observer;
 
-use super::{Cluster, DEADLINE, Home, cluster};
+use super::{Cluster, DEADLINE, Home, OPERATOR_NAMESPACES, cluster};
 
 /// The three secrets of one credential. Long and strange enough to be found in a log.
 pub(crate) const CLIENT_ID: &str = "1000.CANARYCLIENTID";
@@ -57,7 +57,7 @@ impl World {
         let zoho = Simulator::start(SimulatorConfig::default());
         zoho.register(CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN);
         zoho.set_latency(Duration::from_millis(50));
-        let operator_namespace = cluster.namespace(&format!("op-{test}")).await;
+        let operator_namespace = cluster.namespace(&format!("{OPERATOR_NAMESPACES}{test}")).await;
         cluster.grant_own_rights(&operator_namespace).await;
         Self {
             client: cluster.observer_client().await.expect("a client"),
