@@ -6,6 +6,7 @@
 
 pub(crate) mod gate;
 pub(crate) mod ledger;
+mod places;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -205,7 +206,7 @@ impl Mints {
         let Order { inputs, need, asked, spacing, .. } = order;
         let holder = self.ledgers.holder();
         let request = Request { inputs, need: *need, asked: *asked, holder, spacing: *spacing };
-        let mut pass = self.gate.enter(order.request.host(), order.ledger.as_str()).await;
+        let mut pass = self.gate.enter(order.request.host(), &key.namespace, order.ledger.as_str()).await;
         // The wait may have been long.
         if !self.leadership.is_leader() || !self.is_still_wanted(order, key) {
             return Err(None);
