@@ -7,8 +7,9 @@ use kube::Api;
 use kube::core::DeserializeGuard;
 
 use super::{Pass, PassError};
-use zoho_api::{Time, ZohoCredential, keys};
+use zoho_api::{Time, ZohoCredential};
 use zoho_client::calls::{ApiError, call};
+use zoho_core::facts;
 
 /// An object that turned out to be another one than was known is looked at again after this many seconds, if nothing
 /// wakes it before.
@@ -18,11 +19,8 @@ const LOOK_AGAIN_AFTER: u64 = 2;
 /// metadata that is none of our business, as often as they like.
 pub(super) fn is_same(known: &ZohoCredential, now: &ZohoCredential) -> bool {
     let deleting = |credential: &ZohoCredential| credential.metadata.deletion_timestamp.is_some();
-    let asked = |credential: &ZohoCredential| {
-        credential.metadata.annotations.as_ref().and_then(|all| all.get(keys::RENEW_REQUESTED)).cloned()
-    };
-    (&known.metadata.uid, known.metadata.generation, deleting(known), asked(known), &known.status)
-        == (&now.metadata.uid, now.metadata.generation, deleting(now), asked(now), &now.status)
+    (&known.metadata.uid, known.metadata.generation, deleting(known), facts::asked(known), &known.status)
+        == (&now.metadata.uid, now.metadata.generation, deleting(now), facts::asked(now), &now.status)
 }
 
 impl Pass<'_> {
@@ -85,6 +83,7 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time as Instant;
     use k8s_openapi::jiff::Timestamp;
     use serde_json::{Value, json};
+    use zoho_api::keys;
 
     use super::*;
 

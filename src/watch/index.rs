@@ -10,10 +10,12 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 
+use zoho_api::ZohoCredential;
 use zoho_api::names::ObjectName;
-use zoho_api::{ZohoCredential, keys};
 use zoho_core::facts::ownership::SecretSeen;
 use zoho_core::mirror::{Disagreement, Mirror, News, Scope, Taken, Version, Versioned};
+
+use super::kept::Kept as _;
 
 /// A credential as the watch told of it.
 #[derive(Clone, Debug)]
@@ -33,14 +35,8 @@ impl CredentialSeen {
     }
 
     fn of(credential: DeserializeGuard<ZohoCredential>) -> Self {
-        match credential.0 {
-            Ok(mut credential) => {
-                credential.metadata.managed_fields = None;
-                if let Some(annotations) = &mut credential.metadata.annotations {
-                    annotations.retain(|key, _| key == keys::RENEW_REQUESTED);
-                }
-                Self::Readable(Arc::new(credential))
-            }
+        match credential.kept().0 {
+            Ok(credential) => Self::Readable(Arc::new(credential)),
             Err(unreadable) => Self::Unreadable(Arc::new(unreadable.metadata), unreadable.error),
         }
     }
