@@ -4,11 +4,11 @@
 //! request of yesterday. A write of the object itself would notice, since it names a version; a token request would not.
 
 use kube::Api;
-use kube::core::DeserializeGuard;
 
 use super::{Pass, PassError};
 use zoho_api::{Time, ZohoCredential};
 use zoho_client::calls::{ApiError, call};
+use zoho_client::told::Told;
 use zoho_core::facts;
 
 /// An object that turned out to be another one than was known is looked at again after this many seconds, if nothing
@@ -36,10 +36,10 @@ impl Pass<'_> {
     /// get on the credential.
     pub(super) async fn is_current(&mut self) -> Result<bool, PassError> {
         let (context, key) = (self.context, self.key);
-        let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(context.client.clone(), &key.namespace);
+        let api = Api::<Told<ZohoCredential>>::namespaced(context.client.clone(), &key.namespace);
         let is_current = match call(api.get(&key.name)).await {
             Ok(now) => {
-                let is_current = now.0.as_ref().is_ok_and(|now| is_same(self.credential, now));
+                let is_current = now.0.0.as_ref().is_ok_and(|now| is_same(self.credential, now));
                 context.wake_all(context.index.apply_credential(now));
                 is_current
             }

@@ -3,8 +3,8 @@
 use std::mem::take;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::DeserializeGuard;
 use zoho_api::{ZohoCredential, ZohoMintLedger, keys};
+use zoho_client::told::Told;
 use zoho_core::facts::ownership::SecretSeen;
 use zoho_core::facts::{LONGEST_REQUEST, identity};
 
@@ -27,7 +27,7 @@ impl Kept for SecretMeta {
     }
 }
 
-impl Kept for DeserializeGuard<ZohoCredential> {
+impl Kept for Told<ZohoCredential> {
     fn kept(mut self) -> Self {
         reduce(&mut self, |mut meta| {
             let asked = meta.annotations.take().and_then(|mut all| all.remove_entry(keys::RENEW_REQUESTED));
@@ -39,7 +39,7 @@ impl Kept for DeserializeGuard<ZohoCredential> {
     }
 }
 
-impl Kept for DeserializeGuard<ZohoMintLedger> {
+impl Kept for Told<ZohoMintLedger> {
     fn kept(mut self) -> Self {
         reduce(&mut self, |mut meta| {
             let instance = meta.labels.take().and_then(|mut all| all.remove_entry(keys::INSTANCE));
@@ -50,8 +50,8 @@ impl Kept for DeserializeGuard<ZohoMintLedger> {
 }
 
 /// Reduces the metadata of an object, whether it fits the types or not, and what is said of one that does not.
-fn reduce<K: kube::Resource>(object: &mut DeserializeGuard<K>, keep: impl FnOnce(ObjectMeta) -> ObjectMeta) {
-    match &mut object.0 {
+fn reduce<K: kube::Resource>(object: &mut Told<K>, keep: impl FnOnce(ObjectMeta) -> ObjectMeta) {
+    match &mut object.0.0 {
         Ok(object) => *object.meta_mut() = keep(take(object.meta_mut())),
         Err(unreadable) => {
             unreadable.metadata = keep(take(&mut unreadable.metadata));
@@ -62,6 +62,7 @@ fn reduce<K: kube::Resource>(object: &mut DeserializeGuard<K>, keep: impl FnOnce
 
 #[cfg(test)]
 mod tests {
+    use kube::core::DeserializeGuard;
     use serde_json::json;
 
     use super::*;
@@ -79,8 +80,8 @@ mod tests {
         let good = json!({ "metadata": metadata, "spec": { "dataCenter": "EU", "secretRef": { "name": "source" } } });
         let bad = json!({ "metadata": metadata, "spec": { "dataCenter": long } });
         for object in [&good, &bad] {
-            let credential: DeserializeGuard<ZohoCredential> = serde_json::from_value(object.clone()).unwrap();
-            let DeserializeGuard(kept) = credential.kept();
+            let credential: Told<ZohoCredential> = serde_json::from_value(object.clone()).unwrap();
+            let Told(DeserializeGuard(kept)) = credential.kept();
             let size = format!("{kept:?}").len();
             assert!(size < 2500, "{size} bytes of 5 MB");
             let meta = kept.as_ref().map_or_else(|bad| &bad.metadata, |good| &good.metadata);
@@ -90,9 +91,8 @@ mod tests {
             assert_eq!((meta.resource_version.as_deref(), meta.generation), (Some("7"), Some(3)));
             assert!(meta.deletion_timestamp.is_some());
         }
-        let ledger: DeserializeGuard<ZohoMintLedger> =
-            serde_json::from_value(json!({ "metadata": metadata, "spec": {} })).unwrap();
-        let kept = ledger.kept().0.unwrap();
+        let ledger: Told<ZohoMintLedger> = serde_json::from_value(json!({ "metadata": metadata, "spec": {} })).unwrap();
+        let kept = ledger.kept().0.0.unwrap();
         assert!(format!("{kept:?}").len() < 1500);
         assert_eq!(kept.metadata.labels, Some([(keys::INSTANCE.to_owned(), "i".to_owned())].into()));
     }
@@ -102,8 +102,8 @@ mod tests {
         let of = |length: usize| {
             let credential = json!({ "metadata": { "annotations": { keys::RENEW_REQUESTED: "x".repeat(length) } },
                 "spec": { "dataCenter": "EU", "secretRef": { "name": "source" } } });
-            let credential: DeserializeGuard<ZohoCredential> = serde_json::from_value(credential).unwrap();
-            credential.kept().0.unwrap().metadata.annotations.is_some()
+            let credential: Told<ZohoCredential> = serde_json::from_value(credential).unwrap();
+            credential.kept().0.0.unwrap().metadata.annotations.is_some()
         };
         assert!(of(64) && !of(65));
     }
