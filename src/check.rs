@@ -12,15 +12,16 @@ use http::{Request, header};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::api::{ListParams, PostParams};
 use kube::client::Body;
-use kube::core::DeserializeGuard;
 use kube::{Api, Client};
 use url::Url;
 
 use crate::flags::{Flags, SecretAccess};
 use crate::serve::clients::LARGEST_OFFSET;
+use crate::watch::source::{OfCluster, Source as _};
 use zoho_api::{GROUP, Time, ZohoCredential};
 use zoho_client::calls::call;
 use zoho_client::clock::Clock;
+use zoho_client::told::Told;
 use zoho_client::transport::Transport;
 use zoho_core::issuer::Issuer;
 
@@ -222,14 +223,14 @@ async fn issuers(flags: &Flags, client: &Client, transport: &Transport) -> Vec<F
 
 async fn hosts(flags: &Flags, client: &Client) -> (BTreeSet<Url>, Vec<Finding>) {
     let (policy, mut hosts, mut findings) = (flags.policy(), BTreeSet::new(), Vec::new());
-    let apis: Vec<Api<DeserializeGuard<ZohoCredential>>> = match flags.watch_namespaces.as_slice() {
-        [] => vec![Api::all(client.clone())],
-        some => some.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect(),
+    let sources: Vec<OfCluster<Told<ZohoCredential>>> = match flags.watch_namespaces.as_slice() {
+        [] => vec![OfCluster::new(client, None)],
+        some => some.iter().map(|namespace| OfCluster::new(client, Some(namespace))).collect(),
     };
-    for api in apis {
-        match call(api.list(&ListParams::default())).await {
+    for source in sources {
+        match call(source.list(&ListParams::default())).await {
             Ok(list) => {
-                let readable: Vec<_> = list.items.into_iter().filter_map(|credential| credential.0.ok()).collect();
+                let readable: Vec<_> = list.items.into_iter().filter_map(|credential| credential.0.0.ok()).collect();
                 findings.extend(served_elsewhere(&readable, &flags.installation()));
                 let issuers = readable.iter().filter_map(|credential| Issuer::of(&credential.spec, &policy).ok());
                 hosts.extend(issuers.filter_map(|issuer| issuer.root()));

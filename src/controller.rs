@@ -53,11 +53,10 @@ pub(crate) async fn run(
 ) -> Ended {
     let mut listing = start_watches(&context, &health);
     let mut served = Served::default();
-    let (mut queue, mut clocks) = (Queue::default(), ClockWatch::default());
+    let (mut queue, mut clocks) = (Queue::new(context.flags.concurrency.into()), ClockWatch::default());
     let mut passes: JoinSet<Result<Option<Time>, PassError>> = JoinSet::new();
     let mut running: HashMap<Id, (ObjectName, Instant)> = HashMap::new();
     let mut tidied = context.clock.now();
-    let concurrency = usize::from(context.flags.concurrency);
     let within = loop {
         if shutdown.is_cancelled() {
             break DRAIN_WITHIN;
@@ -76,8 +75,7 @@ pub(crate) async fn run(
         }
         context.metrics.queued(queue.depth(now));
         let works = leadership.is_leader();
-        while works && passes.len() < concurrency {
-            let Some(key) = queue.take(now) else { break };
+        while let Some(key) = works.then(|| queue.take(now)).flatten() {
             running.insert(begin(&context, &key, &mut passes), (key, Instant::now()));
         }
         // Whoever uses a ledger is known only where everything is listed.
@@ -85,8 +83,7 @@ pub(crate) async fn run(
             tidied = now;
             tokio::spawn(tidy(context.clone()));
         }
-        let sleep =
-            queue.next_due().filter(|_| works && passes.len() < concurrency).map_or(HEARTBEAT, |due| due.since(now));
+        let sleep = queue.next_due().filter(|_| works).map_or(HEARTBEAT, |due| due.since(now));
         let wake = |queue: &mut Queue, served: &mut Served, key: ObjectName| {
             if !works && context.index.credential(&key).is_none() {
                 // No pass of ours will find that it is gone.

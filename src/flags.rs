@@ -96,7 +96,7 @@ pub(crate) struct Flags {
     #[arg(long, env = "ZOHO_OPERATOR_MINT_RATE", default_value_t = 100, value_name = "N")]
     pub mint_rate: u32,
 
-    /// Reconciles at once.
+    /// Reconciles at once; a namespace has at most three quarters of them.
     #[arg(long, env = "ZOHO_OPERATOR_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024), value_name = "N")]
     pub concurrency: u16,
 

@@ -25,6 +25,7 @@ use crate::mint::ledger::Ledgers;
 use crate::pass::Context;
 use crate::pass::events::Events;
 use crate::pass::probes::Probes;
+use crate::pass::reads::SharedReads;
 use crate::serve::clients::Clients;
 use crate::serve::metrics::Metrics;
 use crate::serve::series::Series;
@@ -113,6 +114,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let context = Arc::new(Context {
         events: Events::start(client.clone(), &holder),
         client,
+        reads: SharedReads::default(),
         index,
         metrics,
         mints,

@@ -1,6 +1,7 @@
 //! How many requests may be under way: so many to one host, so many a second from the whole process.
 //!
 //! A flight waits here *before* it reserves, so that waiting eats nothing of the time in which a reservation is spent.
+//! Namespaces share places and the rate, see [`places`](super::places).
 //!
 //! A host that hangs for some must not hold up the others who ask it. So a request that is not answered promptly leaves
 //! its place to the next one and counts among the overdue, and who has just timed out waits for a place in a small share
@@ -10,8 +11,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+
+use super::places::{Place, Places};
 
 /// Requests to one host at once. A host that hangs holds up its own only.
 const PER_HOST: usize = 32;
@@ -27,21 +30,32 @@ const MOST_REMEMBERED: usize = 10_000;
 /// See the module. Hosts come from the operator's list, so their number is bounded.
 pub(crate) struct Gate {
     hosts: Mutex<HashMap<String, Arc<Host>>>,
-    ticks: Option<AsyncMutex<Interval>>,
+    rate: Option<Rate>,
+}
+
+/// So many a second.
+struct Rate {
+    /// One place: whoever has it waits for the next tick.
+    turn: Places,
+    ticks: AsyncMutex<Interval>,
 }
 
 struct Host {
-    prompt: Arc<Semaphore>,
-    overdue: Arc<Semaphore>,
-    probes: Arc<Semaphore>,
+    prompt: Places,
+    overdue: Places,
+    probes: Places,
     /// Whose last request timed out.
     timed_out: Mutex<HashSet<String>>,
 }
 
 impl Host {
     fn new() -> Self {
-        let places = |count| Arc::new(Semaphore::new(count));
-        Self { prompt: places(PER_HOST), overdue: places(OVERDUE), probes: places(PROBES), timed_out: Mutex::default() }
+        Self {
+            prompt: Places::new(PER_HOST),
+            overdue: Places::new(OVERDUE),
+            probes: Places::new(PROBES),
+            timed_out: Mutex::default(),
+        }
     }
 
     fn timed_out(&self) -> MutexGuard<'_, HashSet<String>> {
@@ -61,10 +75,10 @@ pub(crate) enum End {
 /// The right to have one request under way; given back when dropped.
 pub(crate) struct Pass {
     host: Arc<Host>,
+    namespace: Arc<str>,
     who: String,
     is_probe: bool,
-    /// The semaphores are never closed; were they, the request would not be limited.
-    permit: Option<OwnedSemaphorePermit>,
+    place: Place,
 }
 
 impl Pass {
@@ -74,11 +88,11 @@ impl Pass {
         if !self.is_probe {
             let leave = async {
                 sleep(PROMPT_WITHIN).await;
-                self.host.overdue.clone().acquire_owned().await.ok()
+                self.host.overdue.enter(&self.namespace).await
             };
             tokio::select! {
                 answer = &mut request => return answer,
-                overdue = leave => self.permit = overdue,
+                overdue = leave => self.place = overdue,
             }
         }
         request.await
@@ -98,30 +112,31 @@ impl Pass {
 impl Gate {
     /// At most `mints_a_second` requests a second, 0 for no limit. Must be called within a tokio runtime.
     pub(crate) fn new(mints_a_second: u32) -> Self {
-        let ticks = (mints_a_second > 0).then(|| {
+        let rate = (mints_a_second > 0).then(|| {
             // No more than a billion a second: an interval must be longer than nothing.
             let every = (Duration::from_secs(1) / mints_a_second).max(Duration::from_nanos(1));
             let mut ticks = interval(every);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            AsyncMutex::new(ticks)
+            Rate { turn: Places::new(1), ticks: AsyncMutex::new(ticks) }
         });
-        Self { hosts: Mutex::default(), ticks }
+        Self { hosts: Mutex::default(), rate }
     }
 
-    /// Waits until one more request to the host may be sent. `who` stands for what is sent: the same that timed out
-    /// before waits apart.
-    pub(crate) async fn enter(&self, host: &str, who: &str) -> Pass {
+    /// Waits until one more request to the host may be sent for an object of the namespace. `who` stands for what is sent:
+    /// the same that timed out before waits apart.
+    pub(crate) async fn enter(&self, host: &str, namespace: &Arc<str>, who: &str) -> Pass {
         let host = {
             let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
             hosts.entry(host.to_owned()).or_insert_with(|| Arc::new(Host::new())).clone()
         };
         let is_probe = host.timed_out().contains(who);
         let places = if is_probe { &host.probes } else { &host.prompt };
-        let permit = places.clone().acquire_owned().await.ok();
-        if let Some(ticks) = &self.ticks {
-            ticks.lock().await.tick().await;
+        let place = places.enter(namespace).await;
+        if let Some(rate) = &self.rate {
+            let _turn = rate.turn.enter(namespace).await;
+            rate.ticks.lock().await.tick().await;
         }
-        Pass { host, who: who.to_owned(), is_probe, permit }
+        Pass { host, namespace: namespace.clone(), who: who.to_owned(), is_probe, place }
     }
 }
 
@@ -133,17 +148,27 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(15);
 
-    /// Asks a host that answers after `takes`, or not at all.
+    /// Asks a host that answers after `takes`, or not at all, from a namespace of its own.
     fn ask(
         gate: &Arc<Gate>,
         host: &'static str,
         who: String,
         takes: Option<Duration>,
     ) -> tokio::task::JoinHandle<Duration> {
+        ask_from(gate, host, who.as_str().into(), who, takes)
+    }
+
+    fn ask_from(
+        gate: &Arc<Gate>,
+        host: &'static str,
+        namespace: Arc<str>,
+        who: String,
+        takes: Option<Duration>,
+    ) -> tokio::task::JoinHandle<Duration> {
         let gate = gate.clone();
         tokio::spawn(async move {
             let started = Instant::now();
-            let mut pass = gate.enter(host, &who).await;
+            let mut pass = gate.enter(host, &namespace, &who).await;
             let waited = started.elapsed();
             pass.carry(sleep(takes.unwrap_or(TIMEOUT))).await;
             pass.ended(if takes.is_some() { End::Answered } else { End::TimedOut });
@@ -199,12 +224,30 @@ mod tests {
         let gate = Arc::new(Gate::new(0));
         let asked = hanging(&gate, 1000);
         tokio::time::advance(Duration::from_secs(5)).await;
-        let places = |host: &Host| (host.prompt.available_permits(), host.overdue.available_permits());
+        let places = |host: &Host| (host.prompt.free(), host.overdue.free());
         sleep(Duration::from_secs(5)).await;
         assert_eq!(places(&gate.hosts.lock().unwrap()["host"]), (0, 0), "32 and 96 are under way");
-        assert!(timeout(Duration::from_secs(1), gate.enter("host", "one more")).await.is_err());
+        assert!(timeout(Duration::from_secs(1), gate.enter("host", &"one more".into(), "one more")).await.is_err());
         assert_eq!(longest_wait(healthy(&gate, "other")).await, Duration::from_millis(50));
         drop(asked);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn namespace_with_hundreds_of_flights_holds_up_no_other() {
+        for takes in [Some(Duration::from_millis(900)), None] {
+            let gate = Arc::new(Gate::new(100));
+            let hog: Vec<_> =
+                (0..300).map(|one| ask_from(&gate, "host", "hog".into(), one.to_string(), takes)).collect();
+            for round in 0..40 {
+                sleep(Duration::from_millis(100)).await;
+                let waited = ask(&gate, "host", format!("new-{round}"), Some(Duration::ZERO)).await.unwrap();
+                assert!(
+                    waited <= Duration::from_millis(20),
+                    "{waited:?} in round {round}: a tick of the hog, then its own"
+                );
+            }
+            assert!(hog.iter().any(|one| !one.is_finished()), "all the while");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -212,7 +255,7 @@ mod tests {
         let gate = Gate::new(10);
         let started = Instant::now();
         for _ in 0..21 {
-            drop(gate.enter("host", "who").await);
+            drop(gate.enter("host", &"ns".into(), "who").await);
         }
         let took = started.elapsed();
         assert!((Duration::from_millis(1990)..Duration::from_millis(2100)).contains(&took), "{took:?}");
@@ -221,7 +264,7 @@ mod tests {
     #[tokio::test]
     async fn any_rate_is_one_that_can_be_had() {
         for rate in [0, 1, 1_000_000_000, 4_000_000_000, u32::MAX] {
-            drop(Gate::new(rate).enter("host", "who").await);
+            drop(Gate::new(rate).enter("host", &"ns".into(), "who").await);
         }
     }
 }

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, PostParams, Preconditions};
-use kube::core::DeserializeGuard;
 use kube::{Api, Client};
 use tokio::time::Instant;
 use zoho_api::names::{AttemptId, Holder, LedgerName, ObjectVersion};
 use zoho_api::{FIELD_MANAGER, Outcome, Time, ZohoMintLedger, ZohoMintLedgerSpec, keys};
 use zoho_client::calls::{ApiError, call};
 use zoho_client::clock::Clock;
+use zoho_client::told::Told;
 use zoho_core::plan::Token;
 use zoho_core::plan::budget::{self, Limits, Request, SPEND_WITHIN};
 use zoho_core::plan::guard;
@@ -26,7 +26,7 @@ const MOST_TRIES: usize = 5;
 /// All ledgers of this installation.
 #[derive(Clone)]
 pub(crate) struct Ledgers {
-    api: Api<DeserializeGuard<ZohoMintLedger>>,
+    api: Api<Told<ZohoMintLedger>>,
     /// Writes go without the guard, which cannot be sent.
     writes: Api<ZohoMintLedger>,
     labels: BTreeMap<String, String>,
@@ -145,9 +145,9 @@ impl Ledgers {
     /// Takes in what a watch or a read says of a ledger. Older versions than the known one are ignored.
     ///
     /// Says whether it was news.
-    pub(crate) fn take_in(&self, ledger: DeserializeGuard<ZohoMintLedger>) -> bool {
+    pub(crate) fn take_in(&self, ledger: Told<ZohoMintLedger>) -> bool {
         let now = self.clock.now();
-        let (meta, record) = match ledger.0 {
+        let (meta, record) = match ledger.0.0 {
             Ok(ledger) => (ledger.metadata, Some(ledger.spec)),
             Err(unreadable) => (unreadable.metadata, None),
         };

@@ -6,6 +6,7 @@
 
 pub(crate) mod gate;
 pub(crate) mod ledger;
+mod places;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -260,7 +261,7 @@ impl Mints {
         let (holder, login) = (self.ledgers.holder(), order.request.server().is_some());
         let namespace = &*key.namespace;
         let request = Request { inputs, need: *need, asked: *asked, holder, spacing: *spacing, login, namespace };
-        let mut pass = self.gate.enter(order.request.host(), order.ledger.as_str()).await;
+        let mut pass = self.gate.enter(order.request.host(), &key.namespace, order.ledger.as_str()).await;
         // The wait may have been long.
         if !self.leadership.is_leader() || !self.is_still_wanted(order, key) {
             return Err(None);

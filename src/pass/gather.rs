@@ -20,14 +20,17 @@ use zoho_core::spec::{self, Served};
 
 use crate::mint::Mints;
 use crate::pass::probes::Probes;
+use crate::pass::reads::SharedReads;
 use crate::watch::index::Index;
 
 /// Reads for passes.
 pub(super) struct Gatherer<'a> {
     /// Client of the reads.
     pub client: &'a Client,
+    /// Reads that are under way.
+    pub reads: &'a SharedReads<Answer>,
     /// What the watches brought.
-    pub index: &'a Index,
+    pub index: &'a Arc<Index>,
     /// Tokens and ledgers.
     pub mints: &'a Mints,
     /// Answers of products.
@@ -43,16 +46,20 @@ pub(super) struct Gatherer<'a> {
 #[error("read Secret {name}")]
 pub(crate) struct ReadError {
     name: ObjectName,
-    source: ApiError,
+    source: Arc<ApiError>,
 }
 
 /// What a read of one Secret came to.
-enum Read {
-    There(Box<Secret>),
+#[derive(Clone)]
+pub(crate) enum Read {
+    There(Arc<Secret>),
     Absent,
     /// The API server's words.
     Refused(String),
 }
+
+/// The same, for all who share the read.
+pub(crate) type Answer = Result<Read, Arc<ApiError>>;
 
 impl Gatherer<'_> {
     /// Everything that one pass needs, at the instant `now`. Makes no call when nothing changed since the last pass or,
@@ -155,7 +162,9 @@ impl Gatherer<'_> {
             return Ok(TargetSeen::absent());
         }
         Ok(match self.read(&name).await? {
-            Read::There(secret) => TargetSeen::read(credential, *secret, served, self.installation),
+            Read::There(secret) => {
+                TargetSeen::read(credential, Arc::unwrap_or_clone(secret), served, self.installation)
+            }
             Read::Absent => TargetSeen::absent(),
             Read::Refused(words) => match seen {
                 Some(SecretSeen { version, .. }) => TargetSeen::refused(credential, version, &words, now),
@@ -282,22 +291,29 @@ impl Gatherer<'_> {
         Some(known)
     }
 
-    /// One Secret as it is now. What comes back goes into the index, too.
+    /// One Secret as it is now: by a read that began after this was called, which other passes may share. What comes back
+    /// goes into the index, too.
     async fn read(&self, name: &ObjectName) -> Result<Read, ReadError> {
-        let asked = self.index.secret(name);
-        let api = Api::<Secret>::namespaced(self.client.clone(), &name.namespace);
-        match call(api.get(&name.name)).await {
-            Ok(secret) => {
-                self.index.apply_secret(&secret.metadata);
-                Ok(Read::There(Box::new(secret)))
-            }
-            Err(ApiError::NotFound) => {
-                self.index.secret_not_found(name, asked.as_ref());
-                Ok(Read::Absent)
-            }
-            Err(ApiError::Refused { message }) => Ok(Read::Refused(message)),
-            Err(source) => Err(ReadError { name: name.clone(), source }),
+        let (client, index, of) = (self.client.clone(), self.index.clone(), name.clone());
+        let answer = self.reads.read(name, move || read_now(client, index, of)).await;
+        answer.map_err(|source| ReadError { name: name.clone(), source })
+    }
+}
+
+async fn read_now(client: Client, index: Arc<Index>, name: ObjectName) -> Answer {
+    let asked = index.secret(&name);
+    let api = Api::<Secret>::namespaced(client, &name.namespace);
+    match call(api.get(&name.name)).await {
+        Ok(secret) => {
+            index.apply_secret(&secret.metadata);
+            Ok(Read::There(Arc::new(secret)))
         }
+        Err(ApiError::NotFound) => {
+            index.secret_not_found(&name, asked.as_ref());
+            Ok(Read::Absent)
+        }
+        Err(ApiError::Refused { message }) => Ok(Read::Refused(message)),
+        Err(source) => Err(Arc::new(source)),
     }
 }
 

@@ -7,6 +7,7 @@ mod custody;
 pub(crate) mod events;
 mod gather;
 pub(crate) mod probes;
+pub(crate) mod reads;
 mod recheck;
 mod report;
 mod target;
@@ -29,8 +30,9 @@ use zoho_core::status::{self};
 
 use self::custody::Charge;
 use self::events::Events;
-use self::gather::{Gatherer, ReadError};
+use self::gather::{Answer, Gatherer, ReadError};
 use self::probes::Probes;
+use self::reads::SharedReads;
 use self::recheck::look_again_at;
 use crate::flags::{Flags, SecretAccess};
 use crate::mint::{Mints, Order};
@@ -44,6 +46,8 @@ const MOST_TURNS: usize = 5;
 pub(crate) struct Context {
     /// Client of all calls.
     pub client: Client,
+    /// Reads that passes share.
+    pub reads: SharedReads<Answer>,
     /// What the watches told.
     pub index: Arc<Index>,
     /// Tokens and ledgers.
@@ -163,6 +167,7 @@ impl Context {
     fn gatherer(&self) -> Gatherer<'_> {
         Gatherer {
             client: &self.client,
+            reads: &self.reads,
             index: &self.index,
             mints: &self.mints,
             probes: &self.probes,
@@ -186,7 +191,6 @@ impl Context {
     /// Says of an object that does not fit our types what is wrong with it; everything else goes on.
     async fn report_unreadable(&self, key: &ObjectName, generation: i64, error: &str) -> Result<(), PassError> {
         let now = self.clock.now();
-        let error: String = error.chars().filter(|c| !c.is_control()).take(256).collect();
         let message = format!(
             "The object does not fit this version of the operator: {error}. Correct it, or bring CRDs and operator to the same version."
         );

@@ -83,7 +83,8 @@ impl Probes {
         }
         let (probes, key, uid) = (self.clone(), key.clone(), uid.to_owned());
         tokio::spawn(async move {
-            let mut pass = probes.gate.enter(question.url.host_str().unwrap_or_default(), &uid).await;
+            let host = question.url.host_str().unwrap_or_default();
+            let mut pass = probes.gate.enter(host, &key.namespace, &uid).await;
             let answer = pass.carry(probes.transport.show(&question, &token.access_token)).await;
             let is_silence = answer == Answer::Nothing(Reason::UpstreamTimeout);
             pass.ended(if is_silence { End::TimedOut } else { End::Answered });

@@ -4,12 +4,13 @@
 //! request of yesterday. A write of the object itself would notice, since it names a version; a token request would not.
 
 use kube::Api;
-use kube::core::DeserializeGuard;
 
 use super::{Context, Pass, PassError};
 use zoho_api::names::ObjectName;
-use zoho_api::{Time, ZohoCredential, keys};
+use zoho_api::{Time, ZohoCredential};
 use zoho_client::calls::{ApiError, call};
+use zoho_client::told::Told;
+use zoho_core::facts;
 
 /// An object that turned out to be another one than was known is looked at again after this many seconds, if nothing
 /// wakes it before.
@@ -19,11 +20,8 @@ const LOOK_AGAIN_AFTER: u64 = 2;
 /// metadata that is none of our business, as often as they like.
 pub(super) fn is_same(known: &ZohoCredential, now: &ZohoCredential) -> bool {
     let deleting = |credential: &ZohoCredential| credential.metadata.deletion_timestamp.is_some();
-    let asked = |credential: &ZohoCredential| {
-        credential.metadata.annotations.as_ref().and_then(|all| all.get(keys::RENEW_REQUESTED)).cloned()
-    };
-    (&known.metadata.uid, known.metadata.generation, deleting(known), asked(known), &known.status)
-        == (&now.metadata.uid, now.metadata.generation, deleting(now), asked(now), &now.status)
+    (&known.metadata.uid, known.metadata.generation, deleting(known), facts::asked(known), &known.status)
+        == (&now.metadata.uid, now.metadata.generation, deleting(now), facts::asked(now), &now.status)
 }
 
 impl Context {
@@ -38,10 +36,10 @@ impl Context {
     ///
     /// get on the credential.
     pub(super) async fn is_current(&self, credential: &ZohoCredential, key: &ObjectName) -> Result<bool, PassError> {
-        let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(self.client.clone(), &key.namespace);
+        let api = Api::<Told<ZohoCredential>>::namespaced(self.client.clone(), &key.namespace);
         match call(api.get(&key.name)).await {
             Ok(now) => {
-                let is_current = now.0.as_ref().is_ok_and(|now| is_same(credential, now));
+                let is_current = now.0.0.as_ref().is_ok_and(|now| is_same(credential, now));
                 self.wake_all(self.index.apply_credential(now));
                 Ok(is_current)
             }
@@ -92,6 +90,7 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time as Instant;
     use k8s_openapi::jiff::Timestamp;
     use serde_json::{Value, json};
+    use zoho_api::keys;
 
     use super::*;
 

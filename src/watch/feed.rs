@@ -6,11 +6,12 @@ use std::sync::{Arc, PoisonError};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use kube::Client;
-use kube::core::{DeserializeGuard, Resource};
+use kube::core::Resource;
 use tokio::sync::watch;
 use zoho_api::names::{LedgerName, ObjectName, ObjectVersion};
 use zoho_api::{ZohoCredential, ZohoMintLedger};
 use zoho_client::calls::{ApiError, call};
+use zoho_client::told::Told;
 use zoho_core::mirror::{Disagreement, Mirror, News, Scope, Taken, Version};
 
 use super::follow::{History, Sink, Watch, Witness};
@@ -43,12 +44,8 @@ pub(crate) fn start_watches(context: &Arc<Context>, health: &Health) -> Listing 
         let sink = |kind| Indexed { context: context.clone(), kind, scope: scope.clone() };
         let source = OfCluster::new(&context.client, scope.as_deref());
         let of_credentials = witness("zohocredentials", &scope, false);
-        let credentials = Watch::<DeserializeGuard<ZohoCredential>, _, _>::spawn(
-            source,
-            sink(Kind::Credentials),
-            of_credentials,
-            &history,
-        );
+        let credentials =
+            Watch::<Told<ZohoCredential>, _, _>::spawn(source, sink(Kind::Credentials), of_credentials, &history);
         let of_secrets = witness("secrets", &scope, false);
         let secrets = if by_get {
             spawn_poll(context, of_secrets, scope.clone(), credentials.clone())
@@ -91,12 +88,12 @@ impl Indexed {
     }
 }
 
-impl Sink<DeserializeGuard<ZohoCredential>> for Indexed {
+impl Sink<Told<ZohoCredential>> for Indexed {
     fn is_past(&self, version: Version) -> bool {
         self.is_past(version)
     }
 
-    fn take_in(&mut self, news: News<DeserializeGuard<ZohoCredential>>) {
+    fn take_in(&mut self, news: News<Told<ZohoCredential>>) {
         self.context.wake_all(self.context.index.credentials_told(&self.scope, news));
     }
 
@@ -159,12 +156,12 @@ impl Ledgers {
     }
 }
 
-impl Sink<DeserializeGuard<ZohoMintLedger>> for Ledgers {
+impl Sink<Told<ZohoMintLedger>> for Ledgers {
     fn is_past(&self, version: Version) -> bool {
         self.told.is_past(&self.scope, version)
     }
 
-    fn take_in(&mut self, news: News<DeserializeGuard<ZohoMintLedger>>) {
+    fn take_in(&mut self, news: News<Told<ZohoMintLedger>>) {
         let mut object = None;
         let news = news.map(|ledger| {
             let seen = (ObjectName::of(ledger.meta()), ObjectVersion::of(ledger.meta()));

@@ -8,12 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::PartialObjectMeta;
 
+use zoho_api::ZohoCredential;
 use zoho_api::names::ObjectName;
-use zoho_api::{ZohoCredential, keys};
+use zoho_client::told::Told;
 use zoho_core::facts::ownership::SecretSeen;
 use zoho_core::mirror::{Disagreement, Mirror, News, Scope, Taken, Version, Versioned};
+
+use super::kept::Kept as _;
 
 /// A credential as the watch told of it.
 #[derive(Clone, Debug)]
@@ -32,15 +35,9 @@ impl CredentialSeen {
         }
     }
 
-    fn of(credential: DeserializeGuard<ZohoCredential>) -> Self {
-        match credential.0 {
-            Ok(mut credential) => {
-                credential.metadata.managed_fields = None;
-                if let Some(annotations) = &mut credential.metadata.annotations {
-                    annotations.retain(|key, _| [keys::RENEW_REQUESTED, keys::SERVED_BY].contains(&key.as_str()));
-                }
-                Self::Readable(Arc::new(credential))
-            }
+    fn of(credential: Told<ZohoCredential>) -> Self {
+        match credential.kept().0.0 {
+            Ok(credential) => Self::Readable(Arc::new(credential)),
             Err(unreadable) => Self::Unreadable(Arc::new(unreadable.metadata), unreadable.error),
         }
     }
@@ -136,7 +133,7 @@ impl Index {
     }
 
     /// The watch of credentials tells something.
-    pub(crate) fn credentials_told(&self, scope: &Scope, news: News<DeserializeGuard<ZohoCredential>>) -> Concerned {
+    pub(crate) fn credentials_told(&self, scope: &Scope, news: News<Told<ZohoCredential>>) -> Concerned {
         let mut inner = self.lock();
         let news = news.map(|credential| {
             let seen = CredentialSeen::of(credential);
@@ -160,7 +157,7 @@ impl Index {
     }
 
     /// An answer to a read or a write of a credential. Taken in only where it is news, see [`Mirror::answered`].
-    pub(crate) fn apply_credential(&self, credential: DeserializeGuard<ZohoCredential>) -> Concerned {
+    pub(crate) fn apply_credential(&self, credential: Told<ZohoCredential>) -> Concerned {
         let seen = CredentialSeen::of(credential);
         let key = ObjectName::of(seen.meta());
         let mut inner = self.lock();
@@ -351,6 +348,8 @@ pub(crate) type SecretMeta = PartialObjectMeta<Secret>;
 
 #[cfg(test)]
 mod tests {
+    use kube::core::DeserializeGuard;
+
     use super::*;
 
     fn secret(name: &str, version: &str) -> ObjectMeta {
@@ -363,13 +362,13 @@ mod tests {
         }
     }
 
-    fn credential(version: &str, source: &str) -> DeserializeGuard<ZohoCredential> {
+    fn credential(version: &str, source: &str) -> Told<ZohoCredential> {
         let mut credential: ZohoCredential = serde_json::from_value(serde_json::json!({
             "metadata": {}, "spec": { "dataCenter": "EU", "secretRef": { "name": source } }
         }))
         .unwrap();
         credential.metadata = secret("cred", version);
-        DeserializeGuard(Ok(credential))
+        Told(DeserializeGuard(Ok(credential)))
     }
 
     fn told(index: &Index, version: &str, source: &str) -> Concerned {

@@ -3,5 +3,7 @@
 pub(crate) mod feed;
 pub(crate) mod follow;
 pub(crate) mod index;
+pub(crate) mod kept;
+mod page;
 pub(crate) mod poll;
 pub(crate) mod source;

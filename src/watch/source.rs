@@ -2,15 +2,19 @@
 
 use futures::stream::{BoxStream, StreamExt as _};
 use kube::api::{ListParams, ObjectList, WatchEvent, WatchParams};
+use kube::core::Request;
 use kube::core::{NamespaceResourceScope, Resource};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use zoho_api::names::{ObjectName, ObjectVersion};
 use zoho_client::calls::{ApiError, call};
 
+use super::kept::Kept;
+use super::page;
+
 /// Where the objects of one kind come from.
 pub(crate) trait Source<K: Clone>: Send + Sync + 'static {
-    /// A page of a consistent list.
+    /// A page of a consistent list, of whose objects there is what is kept of them.
     fn list(&self, params: &ListParams) -> impl Future<Output = kube::Result<ObjectList<K>>> + Send;
     /// The changes since a version.
     fn watch(&self, params: &WatchParams, from: &str) -> impl Future<Output = kube::Result<Events<K>>> + Send;
@@ -35,6 +39,7 @@ where
 /// The API server's objects of one namespace, or of all.
 pub(crate) struct OfCluster<K> {
     client: Client,
+    namespace: Option<String>,
     api: Api<K>,
 }
 
@@ -48,13 +53,14 @@ where
     ///
     /// list, watch and get on the kind.
     pub(crate) fn new(client: &Client, namespace: Option<&str>) -> Self {
-        Self { client: client.clone(), api: api_of(client, namespace) }
+        Self { client: client.clone(), namespace: namespace.map(str::to_owned), api: api_of(client, namespace) }
     }
 }
 
 impl<K> Source<K> for OfCluster<K>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Kept
         + Clone
         + DeserializeOwned
         + std::fmt::Debug
@@ -62,7 +68,9 @@ where
         + 'static,
 {
     async fn list(&self, params: &ListParams) -> kube::Result<ObjectList<K>> {
-        self.api.list(params).await
+        let requests = Request::new(K::url_path(&(), self.namespace.as_deref()));
+        let request = if K::metadata_api() { requests.list_metadata(params) } else { requests.list(params) };
+        page::list(&self.client, request.map_err(kube::Error::BuildRequest)?).await
     }
 
     async fn watch(&self, params: &WatchParams, from: &str) -> kube::Result<Events<K>> {

@@ -3,12 +3,12 @@
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::DeserializeGuard;
 use kube::{Api, Client};
 use serde_json::{Map, Value, json};
 use zoho_core::secret;
 
 use crate::calls::{ApiError, call};
+use crate::told::Told;
 use zoho_api::names::{ObjectName, ObjectVersion};
 use zoho_api::{FIELD_MANAGER, ZohoCredential, ZohoCredentialStatus, keys};
 
@@ -151,13 +151,13 @@ pub async fn patch_status(
     credential: &ZohoCredential,
     key: &ObjectName,
     status: &ZohoCredentialStatus,
-) -> Result<DeserializeGuard<ZohoCredential>, ApiError> {
+) -> Result<Told<ZohoCredential>, ApiError> {
     let before = credential.status.as_ref().map_or(Value::Null, |status| json!(status));
     let patch = json!({
         "metadata": { "resourceVersion": credential.metadata.resource_version },
         "status": merge_patch(&before, &json!(status)),
     });
-    let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(client.clone(), &key.namespace);
+    let api = Api::<Told<ZohoCredential>>::namespaced(client.clone(), &key.namespace);
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
     call(api.patch_status(&key.name, &params, &Patch::Merge(patch))).await
 }
@@ -172,7 +172,7 @@ pub async fn patch_status(
 ///
 /// patch on `zohocredentials/status` in the namespace.
 pub async fn patch_status_of_unreadable(client: &Client, key: &ObjectName, status: &Value) -> Result<(), ApiError> {
-    let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(client.clone(), &key.namespace);
+    let api = Api::<Told<ZohoCredential>>::namespaced(client.clone(), &key.namespace);
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
     call(api.patch_status(&key.name, &params, &Patch::Merge(json!({ "status": status })))).await?;
     Ok(())

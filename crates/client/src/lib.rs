@@ -7,4 +7,5 @@ pub mod clock;
 pub mod cluster;
 mod failure;
 mod tls;
+pub mod told;
 pub mod transport;

@@ -12,6 +12,7 @@ pub mod plan;
 pub mod policy;
 pub mod queue;
 pub mod secret;
+pub mod shares;
 pub mod spec;
 pub mod status;
 pub mod template;

@@ -2,12 +2,18 @@
 //!
 //! By the wall clock, not by timers: a timer stands still while a machine is suspended, a due time does not. No object
 //! has two passes at once, and one that fails is left alone for a while, whatever the watches say meanwhile.
+//!
+//! Each namespace has a line of its own, and those in which somebody is due take turns, see [`Shares`]: however many
+//! objects one has, and however often they change, the others are served beside.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use zoho_api::Time;
 use zoho_api::names::ObjectName;
+
+use crate::shares::Shares;
 
 /// Longest pause after failures in a row, in seconds.
 const LONGEST_PAUSE: u64 = 30;
@@ -21,13 +27,20 @@ struct Slot {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Queue {
-    due: BTreeSet<(Time, ObjectName)>,
+    /// Objects that are not running, by when they are due; of each namespace.
+    lines: BTreeMap<Arc<str>, BTreeSet<(Time, ObjectName)>>,
     slots: HashMap<ObjectName, Slot>,
+    shares: Shares,
 }
 
 impl Queue {
+    /// At most so many objects are running at once.
+    pub fn new(places: usize) -> Self {
+        Self { lines: BTreeMap::new(), slots: HashMap::new(), shares: Shares::new(places) }
+    }
+
     /// A pass over the object is due at `at`, or earlier if it was due earlier already.
     pub fn add(&mut self, key: ObjectName, at: Time) {
         let slot = self.slots.entry(key.clone()).or_default();
@@ -35,21 +48,24 @@ impl Queue {
         if slot.due.is_some_and(|due| due <= at) {
             return;
         }
-        if let Some(due) = slot.due.replace(at)
-            && !slot.running
-        {
-            self.due.remove(&(due, key.clone()));
+        let was_due = slot.due.replace(at);
+        if slot.running {
+            return;
         }
-        if !slot.running {
-            self.due.insert((at, key));
+        if let Some(due) = was_due {
+            self.leave_line(due, &key);
         }
+        self.line_up(at, key);
     }
 
-    /// The object that has been due longest; it is running until [`Self::finish`].
+    /// The object that has been due longest in the namespace whose turn it is; it is running until [`Self::finish`]. None
+    /// where nothing is due, or only where a namespace has its share of places.
     pub fn take(&mut self, now: Time) -> Option<ObjectName> {
-        let first = self.due.first().filter(|(at, _)| *at <= now)?.clone();
-        self.due.remove(&first);
-        let (_, key) = first;
+        let is_due = |line: &BTreeSet<(Time, ObjectName)>| line.first().is_some_and(|(at, _)| *at <= now);
+        let namespace = self.shares.next(&self.lines, is_due)?;
+        let (at, key) = self.lines.get(&namespace)?.first()?.clone();
+        self.leave_line(at, &key);
+        self.shares.take(&namespace);
         let slot = self.slots.entry(key.clone()).or_default();
         slot.running = true;
         slot.due = None;
@@ -79,9 +95,23 @@ impl Queue {
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.running = false;
         slot.due = [slot.due, next].into_iter().flatten().min();
-        match slot.due {
-            Some(due) => drop(self.due.insert((due, key.clone()))),
+        let due = slot.due;
+        self.shares.give_back(&key.namespace);
+        match due {
+            Some(due) => self.line_up(due, key.clone()),
             None => drop(self.slots.remove(key)),
+        }
+    }
+
+    fn line_up(&mut self, at: Time, key: ObjectName) {
+        self.lines.entry(key.namespace.clone()).or_default().insert((at, key));
+    }
+
+    fn leave_line(&mut self, at: Time, key: &ObjectName) {
+        let Some(line) = self.lines.get_mut(&key.namespace) else { return };
+        line.remove(&(at, key.clone()));
+        if line.is_empty() {
+            self.lines.remove(&key.namespace);
         }
     }
 
@@ -90,29 +120,31 @@ impl Queue {
         if self.slots.get(key).is_some_and(|slot| !slot.running)
             && let Some(due) = self.slots.remove(key).and_then(|slot| slot.due)
         {
-            self.due.remove(&(due, key.clone()));
+            self.leave_line(due, key);
         }
     }
 
     /// The wall clock was set back: due times and pauses were meant for another time, so everything is looked at now.
     pub fn clock_was_set_back(&mut self, now: Time) {
-        let waiting: Vec<ObjectName> = self.due.iter().map(|(_, key)| key.clone()).collect();
         for slot in self.slots.values_mut() {
             slot.not_before = None;
             // One that is running is looked at once more when it is over.
             slot.due = Some(now);
         }
-        self.due = waiting.into_iter().map(|key| (now, key)).collect();
+        for line in self.lines.values_mut() {
+            *line = std::mem::take(line).into_iter().map(|(_, key)| (now, key)).collect();
+        }
     }
 
-    /// When the next object is due.
+    /// When the next object is due that there is a place for.
     pub fn next_due(&self) -> Option<Time> {
-        self.due.first().map(|(at, _)| *at)
+        let lines = self.lines.iter().filter(|(namespace, _)| self.shares.has_place_for(namespace));
+        lines.filter_map(|(_, line)| line.first()).map(|(at, _)| *at).min()
     }
 
     /// Objects that are due at `now` and not running.
     pub fn depth(&self, now: Time) -> usize {
-        self.due.iter().take_while(|(at, _)| *at <= now).count()
+        self.lines.values().map(|line| line.iter().take_while(|(at, _)| *at <= now).count()).sum()
     }
 }
 
@@ -154,7 +186,7 @@ mod tests {
 
     #[test]
     fn clock_that_is_set_back_makes_everything_due_whatever_it_waited_for() {
-        let mut queue = Queue::default();
+        let mut queue = Queue::new(32);
         queue.add(key("waits"), at(3600));
         queue.add(key("fails"), at(0));
         queue.add(key("runs"), at(0));
@@ -179,7 +211,7 @@ mod tests {
 
     #[test]
     fn earliest_is_taken_first_and_never_before_it_is_due() {
-        let mut queue = Queue::default();
+        let mut queue = Queue::new(32);
         queue.add(key("b"), at(5));
         queue.add(key("a"), at(3));
         queue.add(key("b"), at(9));
@@ -191,7 +223,7 @@ mod tests {
 
     #[test]
     fn object_is_not_taken_twice_at_once_and_no_event_is_lost() {
-        let mut queue = Queue::default();
+        let mut queue = Queue::new(32);
         queue.add(key("a"), at(0));
         queue.take(at(0));
         queue.add(key("a"), at(1));
@@ -204,7 +236,7 @@ mod tests {
 
     #[test]
     fn failing_object_is_left_alone_whatever_the_watches_say() {
-        let mut queue = Queue::default();
+        let mut queue = Queue::new(32);
         queue.add(key("a"), at(0));
         queue.take(at(0));
         queue.add(key("a"), at(0));
@@ -230,12 +262,12 @@ mod tests {
 
     #[test]
     fn object_that_is_gone_leaves_nothing_behind() {
-        let mut queue = Queue::default();
+        let mut queue = Queue::new(32);
         for name in 0..100 {
             queue.add(key(&name.to_string()), at(0));
             queue.remove(&key(&name.to_string()));
         }
-        assert!(queue.slots.is_empty() && queue.due.is_empty());
+        assert!(queue.slots.is_empty() && queue.lines.is_empty());
         queue.add(key("a"), at(0));
         queue.take(at(0));
         queue.remove(&key("a"));
@@ -245,10 +277,61 @@ mod tests {
         assert_eq!(queue.take(at(9)), Some(key("a")));
     }
 
+    #[test]
+    fn namespace_with_many_objects_leaves_places_and_others_are_served_between_its_own() {
+        let mut queue = Queue::new(32);
+        for number in 0..300 {
+            queue.add(ObjectName::new("hog", &number.to_string()), at(0));
+        }
+        let taken: Vec<_> = std::iter::from_fn(|| queue.take(at(9))).collect();
+        assert_eq!(taken.len(), 24, "three quarters");
+        assert_eq!(queue.next_due(), None, "nobody is to be woken for what has no place");
+        queue.add(ObjectName::new("new", "a"), at(9));
+        assert_eq!(queue.next_due(), Some(at(9)));
+        assert_eq!(queue.take(at(9)), Some(ObjectName::new("new", "a")), "a newcomer has one at once");
+        for (number, key) in taken.iter().enumerate() {
+            queue.finish(key, None);
+            queue.add(ObjectName::new("a", &number.to_string()), at(9));
+        }
+        let namespaces: Vec<_> = (0..4).filter_map(|_| queue.take(at(9))).map(|key| key.namespace).collect();
+        assert_eq!(namespaces, ["a".into(), "hog".into(), "a".into(), "hog".into()], "in turn");
+    }
+
     proptest::proptest! {
         #[test]
+        fn whoever_is_due_and_has_a_place_is_passed_over_once_by_each_other_namespace(
+            steps in proptest::collection::vec((0u8..5, 0u8..5, 0u8..6), 0..400), places in 1usize..12
+        ) {
+            let mut queue = Queue::new(places);
+            let mut running = Vec::new();
+            // By namespace that waits: who was served since it waits.
+            let mut before: HashMap<Arc<str>, BTreeSet<Arc<str>>> = HashMap::new();
+            for (step, namespace, name) in steps {
+                match step {
+                    0 | 1 => queue.add(ObjectName::new(&namespace.to_string(), &name.to_string()), at(0)),
+                    2 | 3 => {
+                        let waits = queue.lines.keys().filter(|line| queue.shares.has_place_for(line));
+                        let waits: BTreeSet<_> = waits.cloned().collect();
+                        before.retain(|namespace, _| waits.contains(namespace));
+                        let taken = queue.take(at(0));
+                        proptest::prop_assert_eq!(taken.is_none(), waits.is_empty(), "a place stays empty");
+                        let Some(taken) = taken else { continue };
+                        before.remove(&taken.namespace);
+                        for namespace in waits.iter().filter(|namespace| **namespace != taken.namespace) {
+                            let is_first = before.entry(namespace.clone()).or_default().insert(taken.namespace.clone());
+                            proptest::prop_assert!(is_first, "{} is passed over twice by {}", namespace, taken.namespace);
+                        }
+                        running.push(taken);
+                        proptest::prop_assert!(running.len() <= places);
+                    }
+                    _ => if let Some(key) = running.pop() { queue.finish(&key, None) },
+                }
+            }
+        }
+
+        #[test]
         fn every_added_object_is_taken_exactly_once_per_finish(steps in proptest::collection::vec((0u8..4, 0u8..3, 0i64..20), 0..200)) {
-            let mut queue = Queue::default();
+            let mut queue = Queue::new(32);
             let mut running = std::collections::HashSet::new();
             for (step, name, time) in steps {
                 let key = key(&name.to_string());

@@ -2,6 +2,7 @@
 
 mod guesses;
 mod ledgers;
+mod load;
 
 use std::time::{Duration, Instant};
 

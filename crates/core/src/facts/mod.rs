@@ -12,6 +12,7 @@ mod trust;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use zoho_api::names::ObjectName;
 use zoho_api::{Observed, Reason, Time, ZohoCredential, ZohoMintLedgerSpec, keys};
 
@@ -120,11 +121,36 @@ impl Readings {
     }
 }
 
+/// A longer request for a renewal is none, in bytes.
+pub const LONGEST_REQUEST: usize = 64;
+
+/// What the annotation says by which a person asks for a renewal.
+pub fn asked(credential: &ZohoCredential) -> Option<&String> {
+    let asked = credential.metadata.annotations.as_ref()?.get(keys::RENEW_REQUESTED)?;
+    (asked.len() <= LONGEST_REQUEST).then_some(asked)
+}
+
 /// A renewal that a person asked for and that the status does not call handled.
 pub fn renew_request(credential: &ZohoCredential) -> Option<&String> {
-    let asked = credential.metadata.annotations.as_ref()?.get(keys::RENEW_REQUESTED)?;
+    let asked = asked(credential)?;
     let handled = credential.status.as_ref().and_then(|status| status.last_handled_renew_request.as_ref());
-    (Some(asked) != handled && asked.len() <= 64 && !asked.is_empty()).then_some(asked)
+    (Some(asked) != handled && !asked.is_empty()).then_some(asked)
+}
+
+/// What of an object's metadata says which one it is and in which state, without anything that others write.
+pub fn identity(meta: ObjectMeta) -> ObjectMeta {
+    let ObjectMeta { name, namespace, uid, resource_version, .. } = meta;
+    let ObjectMeta { generation, creation_timestamp, deletion_timestamp, .. } = meta;
+    ObjectMeta {
+        name,
+        namespace,
+        uid,
+        resource_version,
+        generation,
+        creation_timestamp,
+        deletion_timestamp,
+        ..ObjectMeta::default()
+    }
 }
 
 /// `metadata.generation`.

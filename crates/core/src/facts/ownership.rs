@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use zoho_api::names::{ObjectName, ObjectVersion};
 use zoho_api::{Reason, ZohoCredential, keys};
 
+use super::identity;
 use crate::mirror::Versioned;
 use crate::plan::Defect;
 use crate::secret::Stamp;
@@ -48,7 +49,26 @@ impl SecretSeen {
         let marked = ours.controller_uid.is_some() || ours.stamp.is_some() || ours.adopt.is_some();
         Self { version: ObjectVersion::of(meta), ours: marked.then(|| Box::new(ours)) }
     }
+
+    /// The metadata without what [`Self::of`] does not ask about, each part as long as it is asked for.
+    pub fn kept_of(mut meta: ObjectMeta) -> ObjectMeta {
+        let owners = meta.owner_references.take().unwrap_or_default();
+        let controller = owners.into_iter().find(|owner| owner.controller == Some(true)).map(|owner| OwnerReference {
+            controller: owner.controller,
+            uid: bounded(&owner.uid),
+            kind: bounded(&owner.kind),
+            name: bounded(&owner.name),
+            ..OwnerReference::default()
+        });
+        let annotations = meta.annotations.take().unwrap_or_default();
+        let annotations = ASKED_FOR.iter().filter_map(|key| Some(((*key).to_owned(), bounded(annotations.get(*key)?))));
+        let (owner_references, annotations) = (controller.map(|owner| vec![owner]), Some(annotations.collect()));
+        ObjectMeta { owner_references, annotations, ..identity(meta) }
+    }
 }
+
+/// Annotations that are read of a Secret's metadata.
+const ASKED_FOR: [&str; 5] = [keys::ISSUED_AT, keys::EXPIRES_AT, keys::MINTED_FROM, keys::ATTEMPT, keys::ADOPT];
 
 impl Versioned for SecretSeen {
     fn uid(&self) -> &str {
@@ -189,10 +209,35 @@ mod tests {
         for annotation in [keys::MINTED_FROM, keys::ATTEMPT, keys::ADOPT] {
             annotations[annotation] = long.clone().into();
         }
-        let meta: ObjectMeta =
-            serde_json::from_value(json!({ "ownerReferences": owner, "annotations": annotations })).unwrap();
+        annotations["foreign"] = long.clone().into();
+        let others = json!({ long.clone(): long.clone() });
+        let meta =
+            json!({ "ownerReferences": owner, "annotations": annotations, "labels": others, "finalizers": [long] });
+        let meta: ObjectMeta = serde_json::from_value(meta).unwrap();
         let kept = format!("{:?}", SecretSeen::of(&meta)).len();
         assert!(kept < 2000, "{kept} bytes of 3.6 MB");
+        let kept = format!("{:?}", SecretSeen::kept_of(meta)).len();
+        assert!(kept < 3000, "{kept} bytes of 6 MB");
+    }
+
+    #[test]
+    fn what_is_kept_of_metadata_says_the_same() {
+        let mut owners = controlled_by("mine");
+        let other = json!({ "apiVersion": "v1", "kind": "Other", "name": "other", "uid": "other" });
+        owners.as_array_mut().unwrap().insert(0, other);
+        let mut adopt = stamped();
+        adopt[keys::ADOPT] = "patch".into();
+        for meta in [
+            json!({}),
+            json!({ "ownerReferences": owners, "annotations": stamped() }),
+            json!({ "annotations": adopt }),
+            json!({ "annotations": { keys::ATTEMPT: "ü".repeat(65) } }),
+            json!({ "annotations": { keys::ADOPT: "x".repeat(300) } }),
+        ] {
+            let mut meta: ObjectMeta = serde_json::from_value(meta).unwrap();
+            (meta.uid, meta.resource_version) = (Some("u".into()), Some("7".into()));
+            assert_eq!(SecretSeen::of(&SecretSeen::kept_of(meta.clone())), SecretSeen::of(&meta));
+        }
     }
 
     #[test]
