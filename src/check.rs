@@ -232,7 +232,10 @@ async fn hosts(flags: &Flags, client: &Client) -> (BTreeSet<Url>, Vec<Finding>) 
             Ok(list) => {
                 let readable: Vec<_> = list.items.into_iter().filter_map(|credential| credential.0.0.ok()).collect();
                 findings.extend(served_elsewhere(&readable, &flags.installation()));
-                let issuers = readable.iter().filter_map(|credential| Issuer::of(&credential.spec, &policy).ok());
+                let issuers = readable.iter().filter_map(|credential| {
+                    let namespace = credential.metadata.namespace.as_deref().unwrap_or_default();
+                    Issuer::of(&credential.spec, namespace, &policy).ok()
+                });
                 hosts.extend(issuers.filter_map(|issuer| issuer.root()));
             }
             Err(error) => findings.push(Finding {

@@ -16,7 +16,7 @@ use url::Url;
 use zoho_api::duration::GoDuration;
 use zoho_api::{DataCenter, Product};
 use zoho_core::plan::budget::Limits;
-use zoho_core::policy::{Policy, parse_accounts_url, parse_api_url, parse_url};
+use zoho_core::policy::{self, ListedServer, Policy, ServerPart, parse_accounts_url, parse_api_url, parse_server_part};
 
 /// Keeps valid Zoho OAuth access tokens in Kubernetes Secrets.
 #[derive(Clone, Debug, Parser)]
@@ -76,9 +76,9 @@ pub(crate) struct Flags {
     api_host: Vec<String>,
 
     /// Endpoint Central or Patch Manager Plus servers that `spec.endpointCentralServer.url` may name: passwords are sent to
-    /// these only. https, or http on loopback only.
-    #[arg(long, env = "ZOHO_OPERATOR_ENDPOINT_CENTRAL_URL", value_delimiter = ',', value_parser = parse_url, value_name = "URL")]
-    endpoint_central_url: Vec<Url>,
+    /// these only. https, or http on loopback only. With namespaces, only `ZohoCredentials` in these may name it.
+    #[arg(long, env = "ZOHO_OPERATOR_ENDPOINT_CENTRAL_URL", value_delimiter = ',', value_parser = parse_server_part, value_name = "URL[=NAMESPACE,...]")]
+    endpoint_central_url: Vec<ServerPart>,
 
     /// More root certificates (PEM) for token services, products and servers; repeatable.
     #[arg(long, env = "ZOHO_OPERATOR_CA_FILE", value_delimiter = ',', value_name = "PATH")]
@@ -220,7 +220,7 @@ impl Flags {
             Ok(flags) => flags,
             Err(wrong) => wrong.exit(),
         };
-        if let Err(wrong) = flags.election() {
+        if let Err(wrong) = flags.election().map(drop).and_then(|()| flags.servers().map(drop)) {
             Self::command().error(ErrorKind::ValueValidation, wrong).exit();
         }
         flags
@@ -238,6 +238,20 @@ impl Flags {
             retry_period: self.leader_elect_retry_period.0,
         };
         Ok(Some(times.check()?).filter(|_| self.leader_elect))
+    }
+
+    /// The servers that passwords may be sent to.
+    ///
+    /// # Errors
+    ///
+    /// A namespace without a server, as a sentence with the flag.
+    fn servers(&self) -> Result<Vec<ListedServer>, String> {
+        policy::servers(&self.endpoint_central_url)
+    }
+
+    /// Base URLs of these servers.
+    pub(crate) fn server_urls(&self) -> Vec<Url> {
+        self.policy().servers.into_iter().map(|server| server.url).collect()
     }
 
     /// Namespace of ledgers, lease and hash key.
@@ -271,7 +285,7 @@ impl Flags {
             accounts_hosts: self.accounts_host.clone(),
             api_urls: self.api_url.clone(),
             api_hosts: self.api_host.clone(),
-            servers: self.endpoint_central_url.clone(),
+            servers: self.servers().unwrap_or_default(),
             limits: Limits { attempts: self.max_attempts_per_10m.into(), live: self.max_live_tokens.into() },
         }
     }

@@ -65,7 +65,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;
 
-    let transport = Arc::new(Transport::new(&flags.ca_file, &flags.policy().servers)?);
+    let transport = Arc::new(Transport::new(&flags.ca_file, &flags.server_urls())?);
     let clock = clock::system();
     let metrics = Metrics::default();
     let clients = Clients::new(metrics.clone(), clock.clone());
@@ -146,7 +146,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
 async fn check(flags: &Flags) -> anyhow::Result<ExitCode> {
     rustls::crypto::ring::default_provider().install_default().ok();
     let clock = clock::system();
-    let transport = Transport::new(&flags.ca_file, &flags.policy().servers)?;
+    let transport = Transport::new(&flags.ca_file, &flags.server_urls())?;
     let client = Clients::new(Metrics::default(), clock.clone()).client()?;
     let findings = check::check(flags, &client, &transport, clock.as_ref()).await?;
     for finding in &findings {

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use zoho_api::{ZohoCredential, crd};
-use zoho_core::policy::Policy;
+use zoho_core::policy::{ListedServer, Policy};
 use zoho_core::spec;
 
 use crate::support::{ADMISSION_POLICY, Cluster, cluster};
@@ -322,7 +322,10 @@ async fn examples_are_accepted_and_served() {
     let namespace = cluster.namespace("examples_are_accepted").await;
     let policy = Policy {
         accounts_hosts: vec!["accounts.corp.example".into()],
-        servers: vec!["https://ec.corp.example:8383".parse().expect("a URL")],
+        servers: vec![ListedServer {
+            url: "https://ec.corp.example:8383".parse().expect("a URL"),
+            namespaces: Vec::new(),
+        }],
         ..Policy::default()
     };
     let mut seen = Vec::new();

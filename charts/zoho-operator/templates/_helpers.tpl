@@ -153,7 +153,11 @@ of watchNamespaces.
 - --api-host={{ . }}
 {{- end }}
 {{- range .Values.config.endpointCentralUrls }}
+{{- if kindIs "map" . }}
+- {{ printf "--endpoint-central-url=%s=%s" .url (join "," .namespaces) | quote }}
+{{- else }}
 - {{ printf "--endpoint-central-url=%s" . | quote }}
+{{- end }}
 {{- end }}
 {{- if .Values.caBundle.configMap }}
 - --ca-file=/etc/zoho-operator/ca-configmap/{{ .Values.caBundle.key }}

@@ -23,7 +23,7 @@ pub struct Policy {
     /// Hosts, as HOST or HOST:PORT, that `spec.verify` may send tokens to beyond the known ones.
     pub api_hosts: Vec<String>,
     /// Servers that `spec.endpointCentralServer.url` may name.
-    pub servers: Vec<Url>,
+    pub servers: Vec<ListedServer>,
     /// What one refresh token may be used for.
     pub limits: Limits,
 }
@@ -51,10 +51,86 @@ impl Policy {
         self.api_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(&wanted))
     }
 
-    /// The listed server that is equal to `url` in scheme, host, port and path.
-    pub fn endpoint_central_url(&self, url: &Url) -> Option<&Url> {
+    /// The entries of the listed server that is equal to `url` in scheme, host, port and path.
+    pub fn listed(&self, url: &Url) -> impl Iterator<Item = &ListedServer> {
         let base = |url: &Url| url.as_str().trim_end_matches('/').to_owned();
-        self.servers.iter().find(|listed| base(listed) == base(url))
+        let wanted = base(url);
+        self.servers.iter().filter(move |listed| base(&listed.url) == wanted)
+    }
+}
+
+/// A server that passwords may be sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedServer {
+    /// Its base URL.
+    pub url: Url,
+    /// Namespaces whose credentials may name it; none: all.
+    pub namespaces: Vec<String>,
+}
+
+impl ListedServer {
+    /// May credentials of this namespace name it?
+    pub fn is_for(&self, namespace: &str) -> bool {
+        self.namespaces.is_empty() || self.namespaces.iter().any(|of| of == namespace)
+    }
+}
+
+/// A part of `URL=namespace,namespace`, as it comes out of a list that is separated by commas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerPart {
+    /// A server, and the first of its namespaces if it has some.
+    Server(ListedServer),
+    /// One more namespace of the server before.
+    Namespace(String),
+}
+
+/// A part of what `--endpoint-central-url` takes.
+///
+/// # Errors
+///
+/// What is wanted.
+pub fn parse_server_part(text: &str) -> Result<ServerPart, String> {
+    if !text.contains("://") {
+        return namespace(text).map(ServerPart::Namespace);
+    }
+    let (url, namespaces) = match text.split_once('=') {
+        Some((url, first)) => (url, vec![namespace(first)?]),
+        None => (text, Vec::new()),
+    };
+    Ok(ServerPart::Server(ListedServer { url: parse_url(url)?, namespaces }))
+}
+
+/// The servers that parts make up.
+///
+/// # Errors
+///
+/// A namespace that follows no server with namespaces, as a sentence.
+pub fn servers(parts: &[ServerPart]) -> Result<Vec<ListedServer>, String> {
+    let mut servers: Vec<ListedServer> = Vec::new();
+    for part in parts {
+        match (part, servers.last_mut()) {
+            (ServerPart::Server(server), _) => servers.push(server.clone()),
+            (ServerPart::Namespace(namespace), Some(last)) if !last.namespaces.is_empty() => {
+                last.namespaces.push(namespace.clone());
+            }
+            (ServerPart::Namespace(namespace), _) => {
+                return Err(format!(
+                    "--endpoint-central-url: {namespace} is no URL; namespaces follow a server and =, for example https://ec.corp.example:8383=patching,reports"
+                ));
+            }
+        }
+    }
+    Ok(servers)
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let fits =
+        (1..=63).contains(&text.len()) && text.chars().all(is_part) && !text.starts_with('-') && !text.ends_with('-');
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("want URL or URL=NAMESPACE,NAMESPACE: {text:?} is no namespace"))
     }
 }
 
@@ -114,6 +190,28 @@ mod tests {
         }
         for url in ["http://gateway.example", "http://127.0.0.1.evil.example", "ftp://127.0.0.1"] {
             assert!(!is_safe(&url.parse().unwrap()), "{url}");
+        }
+    }
+
+    #[test]
+    fn servers_may_be_listed_for_some_namespaces() {
+        let listed = |text: &str| {
+            let parts: Result<Vec<_>, _> = text.split(',').map(parse_server_part).collect();
+            servers(&parts?).map(|servers| {
+                servers.into_iter().map(|server| (server.url.to_string(), server.namespaces)).collect::<Vec<_>>()
+            })
+        };
+        let (a, b) = ("https://a.example:8383/".to_owned(), "https://b.example/ec".to_owned());
+        let namespaces = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(listed("https://a.example:8383").unwrap(), [(a.clone(), vec![])]);
+        assert_eq!(
+            listed("https://a.example:8383=one,two,https://b.example/ec").unwrap(),
+            [(a, namespaces(&["one", "two"])), (b, vec![])]
+        );
+        for wrong in
+            ["one", "https://a.example,one", "https://a.example=", "https://a.example=One", "http://a.example=one", ""]
+        {
+            assert!(listed(wrong).is_err(), "{wrong}");
         }
     }
 }

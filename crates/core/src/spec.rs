@@ -83,7 +83,7 @@ pub fn check(credential: &ZohoCredential, policy: &Policy) -> Result<Served, Def
             return Err(invalid("spec.verify.interval must be at least 1m."));
         }
     }
-    let issuer = Issuer::of(spec, policy)?;
+    let issuer = Issuer::of(spec, credential.metadata.namespace.as_deref().unwrap_or_default(), policy)?;
     let terms = issuer.terms();
     let api_url = zoho::api_url(spec, policy)?.or_else(|| terms.api_url.clone());
     if let Some(target) = &spec.target {

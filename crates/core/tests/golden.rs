@@ -25,7 +25,7 @@ use zoho_core::plan::guard::Guard;
 use zoho_core::plan::record::{self, Lesson};
 use zoho_core::plan::renewal::Renewal;
 use zoho_core::plan::{Defect, Facts, Source, Target, plan};
-use zoho_core::policy::Policy;
+use zoho_core::policy::{ListedServer, Policy};
 use zoho_core::secret::{LoginGrant, RefreshGrant};
 use zoho_core::status::Report;
 
@@ -344,11 +344,24 @@ fn secret(pairs: &[(&str, &[u8])]) -> Secret {
 }
 
 fn servers(page: &mut String) {
-    let policy = Policy { servers: vec!["https://ec.corp.example:8383".parse().expect("a URL")], ..Policy::default() };
-    let _ = writeln!(page, "## URLs of servers; https://ec.corp.example:8383 is listed\n");
-    for url in ["http://ec.corp.example:8020", "https://ec.corp.example", "https://ec.corp.example:8383/other"] {
+    let listed = |url: &str, namespaces: &[&str]| ListedServer {
+        url: url.parse().expect("a URL"),
+        namespaces: namespaces.iter().map(|namespace| (*namespace).to_owned()).collect(),
+    };
+    let servers = vec![listed("https://ec.corp.example:8383", &[]), listed("https://hr.corp.example:8383", &["hr"])];
+    let policy = Policy { servers, ..Policy::default() };
+    let _ = writeln!(
+        page,
+        "## URLs of servers; https://ec.corp.example:8383 is listed, and https://hr.corp.example:8383 for namespace hr\n"
+    );
+    for url in [
+        "http://ec.corp.example:8020",
+        "https://ec.corp.example",
+        "https://ec.corp.example:8383/other",
+        "https://hr.corp.example:8383",
+    ] {
         let spec = serde_json::from_value(json!({ "url": url })).expect("a spec");
-        let defect = LoginServer::of(&spec, None, &policy).expect_err("it is not served");
+        let defect = LoginServer::of(&spec, None, ("patching", &policy)).expect_err("it is not served");
         refused(page, &format!("`{url}`"), defect, &names_of_server());
     }
 }

@@ -10,7 +10,7 @@ use zoho_api::SecretRef;
 use zoho_client::transport::Transport;
 use zoho_core::issuer::TokenRequest;
 use zoho_core::issuer::server_login::LoginServer;
-use zoho_core::policy::Policy;
+use zoho_core::policy::{ListedServer, Policy};
 use zoho_core::secret::LoginGrant;
 
 use crate::support::{Script, Server, Standing, answer, transport, word};
@@ -20,10 +20,11 @@ pub(crate) const TOKEN: &[u8] =
 
 /// A login on a listed server.
 pub(crate) fn login(base: &Url) -> TokenRequest {
-    let policy = Policy { servers: vec![base.clone()], ..Policy::default() };
+    let policy =
+        Policy { servers: vec![ListedServer { url: base.clone(), namespaces: Vec::new() }], ..Policy::default() };
     let spec: Value = json!({ "url": base.as_str() });
     let server =
-        LoginServer::of(&serde_json::from_value(spec).expect("a server"), None, &policy).expect("it is listed");
+        LoginServer::of(&serde_json::from_value(spec).expect("a server"), None, ("ns", &policy)).expect("it is listed");
     let pairs = [("username", "api"), ("password", "the-password"), ("totp_secret", "JBSWY3DPEHPK3PXP")];
     let data = pairs.map(|(key, value)| (key.to_owned(), ByteString(value.as_bytes().to_vec())));
     let source = Secret { data: Some(data.into()), ..Secret::default() };

@@ -82,15 +82,15 @@ pub struct Failure {
 }
 
 impl Issuer {
-    /// The issuer that a spec names.
+    /// The issuer that the spec of a credential in this namespace names.
     ///
     /// # Errors
     ///
     /// `InvalidSpec`; `AccountsHostNotAllowed` or `ServerNotAllowed`: secrets are sent to listed hosts only.
-    pub fn of(spec: &ZohoCredentialSpec, policy: &Policy) -> Result<Self, Defect> {
+    pub fn of(spec: &ZohoCredentialSpec, namespace: &str, policy: &Policy) -> Result<Self, Defect> {
         match (&spec.data_center, &spec.endpoint_central_server) {
             (Some(_), None) => TokenService::of(spec, policy).map(Self::Zoho),
-            (None, Some(server)) => LoginServer::of(server, spec.renew_every, policy).map(Self::Server),
+            (None, Some(server)) => LoginServer::of(server, spec.renew_every, (namespace, policy)).map(Self::Server),
             (Some(_), Some(_)) | (None, None) => Err(Defect {
                 reason: Reason::InvalidSpec,
                 message: "Set exactly one of spec.dataCenter and spec.endpointCentralServer.".into(),

@@ -144,7 +144,10 @@ mod tests {
     fn policy() -> Policy {
         Policy {
             api_hosts: vec!["desk.corp.example".into(), "desk.corp.example:8443".into()],
-            servers: vec!["https://ec.corp.example:8383".parse().unwrap()],
+            servers: vec![crate::policy::ListedServer {
+                url: "https://ec.corp.example:8383".parse().unwrap(),
+                namespaces: Vec::new(),
+            }],
             ..Policy::default()
         }
     }
@@ -155,7 +158,7 @@ mod tests {
             spec[name] = value.clone();
         }
         let spec: ZohoCredentialSpec = serde_json::from_value(spec).unwrap();
-        let issuer = Issuer::of(&spec, &policy()).unwrap();
+        let issuer = Issuer::of(&spec, "ns", &policy()).unwrap();
         let terms = issuer.terms();
         let api_url = zoho::api_url(&spec, &policy()).unwrap().or_else(|| terms.api_url.clone());
         question(&spec, &issuer, &terms, api_url.as_deref(), &policy())

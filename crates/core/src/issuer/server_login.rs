@@ -51,11 +51,12 @@ impl LoginServer {
     ///
     /// # Errors
     ///
-    /// `InvalidSpec`; `ServerNotAllowed` when it is not on the operator's list: passwords are sent to listed servers only.
+    /// `InvalidSpec`; `ServerNotAllowed` when it is not on the operator's list, or not for this namespace: passwords are sent
+    /// to listed servers only.
     pub fn of(
         server: &EndpointCentralServer,
         renew_every: Option<GoDuration>,
-        policy: &Policy,
+        (namespace, policy): (&str, &Policy),
     ) -> Result<Self, Defect> {
         let invalid = |message: &str| Defect { reason: Reason::InvalidSpec, message: message.into(), again_at: None };
         let authentication = server.authentication.unwrap_or(ServerAuthentication::Local);
@@ -73,13 +74,18 @@ impl LoginServer {
                 "spec.endpointCentralServer.url must begin with https: a password would cross the network in the clear. (http is taken for a server on the operator's own machine only.)",
             ));
         }
-        let listed = server.url.parse().ok().and_then(|url| policy.endpoint_central_url(&url).cloned());
-        let Some(url) = listed else {
-            return Err(Defect {
-                reason: Reason::ServerNotAllowed,
-                message: "spec.endpointCentralServer.url is not on the operator's list, so nothing is sent to it. Correct it (scheme, host and port must be equal), or have the operator started with --endpoint-central-url and that URL.".into(),
-                again_at: None,
-            });
+        let listed: Vec<_> = server.url.parse().ok().map(|url| policy.listed(&url).collect()).unwrap_or_default();
+        let not_allowed =
+            |message: &str| Defect { reason: Reason::ServerNotAllowed, message: message.into(), again_at: None };
+        if listed.is_empty() {
+            return Err(not_allowed(
+                "spec.endpointCentralServer.url is not on the operator's list, so nothing is sent to it. Correct it (scheme, host and port must be equal), or have the operator started with --endpoint-central-url and that URL.",
+            ));
+        }
+        let Some(url) = listed.iter().find(|listed| listed.is_for(namespace)).map(|listed| listed.url.clone()) else {
+            return Err(not_allowed(
+                "spec.endpointCentralServer.url is on the operator's list, but not for this namespace, so nothing is sent to it. Have the namespace added to it in --endpoint-central-url.",
+            ));
         };
         let version = server.api_version.unwrap_or(ServerApiVersion::V1_4);
         Ok(Self { url, authentication, domain: server.domain.clone().unwrap_or_default(), version, renew_every })
@@ -236,15 +242,32 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
+    use crate::policy::ListedServer;
 
     fn server(fields: &Value) -> Result<LoginServer, Defect> {
+        server_in("patching", fields)
+    }
+
+    #[test]
+    fn server_that_is_listed_for_some_namespaces_is_called_for_these_only() {
+        let fields = json!({ "url": "https://gateway.example/ec" });
+        assert!(server_in("patching", &fields).is_ok());
+        let refused = server_in("other", &fields).unwrap_err();
+        assert_eq!(refused.reason, Reason::ServerNotAllowed);
+        assert!(refused.message.contains("not for this namespace"), "{}", refused.message);
+    }
+
+    fn server_in(namespace: &str, fields: &Value) -> Result<LoginServer, Defect> {
         let servers = ["https://ec.corp.example:8383", "https://gateway.example/ec/"];
-        let policy = Policy { servers: servers.map(|url| url.parse().unwrap()).to_vec(), ..Policy::default() };
+        let listed = |url: &str| ListedServer { url: url.parse().unwrap(), namespaces: Vec::new() };
+        let mut servers = servers.map(listed);
+        servers[1].namespaces = vec!["patching".into()];
+        let policy = Policy { servers: servers.to_vec(), ..Policy::default() };
         let mut spec = json!({ "url": "https://ec.corp.example:8383" });
         for (name, value) in fields.as_object().unwrap() {
             spec[name] = value.clone();
         }
-        LoginServer::of(&serde_json::from_value(spec).unwrap(), None, &policy)
+        LoginServer::of(&serde_json::from_value(spec).unwrap(), None, (namespace, &policy))
     }
 
     #[test]
