@@ -37,6 +37,7 @@ use zoho_client::calls::ApiError;
 use zoho_client::clock::{self, Clock};
 use zoho_client::transport::Transport;
 use zoho_core::facts::Installation;
+use zoho_core::text::printable_lines;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -50,7 +51,7 @@ async fn main() -> ExitCode {
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "the last word goes to the person who started the program")]
             {
-                eprintln!("zoho-operator: {error:#}");
+                eprintln!("{}", printable_lines(&format!("zoho-operator: {error:#}")));
             }
             ExitCode::FAILURE
         }
@@ -143,7 +144,7 @@ async fn check(flags: &Flags) -> anyhow::Result<ExitCode> {
     for finding in &findings {
         #[expect(clippy::print_stdout, reason = "this is what it is for")]
         {
-            println!("{finding}");
+            println!("{}", printable_lines(&finding.to_string()));
         }
     }
     let is_good = findings.iter().all(|finding| finding.remedy.is_none());

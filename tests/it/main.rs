@@ -10,6 +10,7 @@ mod demo;
 mod examples;
 mod faults;
 mod fights;
+mod foreign_text;
 mod gitops;
 mod hash_key;
 mod healing;

@@ -15,3 +15,4 @@ pub mod secret;
 pub mod spec;
 pub mod status;
 pub mod template;
+pub mod text;
