@@ -78,7 +78,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let (elector, leadership) = stand_for_election(&clients, &flags, &holder, &clock).await?;
     let health = Health::new(leadership.clone());
     serve::serve_health(&flags.health_probe_bind_address, health.clone()).await?;
-    serve::serve_metrics(&flags.metrics_bind_address, metrics.clone()).await?;
+    serve::serve_metrics(&flags, metrics.clone(), client.clone()).await?;
 
     let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
     let ledgers = Ledgers::new(

@@ -24,6 +24,7 @@ mod metrics;
 mod model;
 mod monitoring;
 mod plugin;
+mod ports;
 mod preconditions;
 mod quiet;
 mod reasons;
