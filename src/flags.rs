@@ -121,7 +121,7 @@ pub(crate) struct Flags {
     #[arg(long, env = "ZOHO_OPERATOR_METRICS_BIND_ADDRESS", default_value = ":8080", value_name = "ADDRESS")]
     pub metrics_bind_address: String,
 
-    /// Show /metrics, which has the names of all ZohoCredentials, only to those whose bearer token the API server knows and
+    /// Show /metrics, which has the names of all credentials, only to those whose bearer token the API server knows and
     /// whose user may get the non-resource URL /metrics.
     #[arg(long, env = "ZOHO_OPERATOR_METRICS_AUTHENTICATION", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set, value_name = "BOOL")]
     pub metrics_authentication: bool,

@@ -59,8 +59,8 @@ async fn half_open_requests_hold_little_and_keep_nobody_out() {
     for number in 0..HELD {
         for port in &ports {
             let mut stream = TcpStream::connect(&port.0).await.expect("connected");
-            let head = format!("GET {} HTTP/1.1\r\nX: {}", port.1, "x".repeat(15 * 1024));
-            stream.write_all(head.as_bytes()).await.expect("sent");
+            let request = format!("GET {} HTTP/1.1\r\nX: {}", port.1, "x".repeat(15 * 1024));
+            stream.write_all(request.as_bytes()).await.expect("sent");
             held.push(stream);
             if number % 100 == 99 {
                 assert_eq!(probe(port).await, 200, "{} with {number} half-open requests", port.1);
@@ -79,7 +79,7 @@ async fn half_open_requests_hold_little_and_keep_nobody_out() {
     assert!(grown.0.max(grown.1) < 16 * 1024, "grown by {grown:?} KiB");
 }
 
-/// A token of a ServiceAccount that is made for it.
+/// A token of an account that is made for it.
 async fn token_of(world: &World, account: &str) -> String {
     let make = ["create", "serviceaccount", account, "-n", &world.namespace];
     assert!(world.cluster.kubectl(&make).await.expect("runs").status.success());

@@ -81,7 +81,7 @@ pub fn report(report: &Report<'_>, now: Time) -> ZohoCredentialStatus {
         }
         status.throttled_until = facts.ledger.throttled_until.filter(|_| status.ledger.is_some());
     }
-    status.last_failure = status.last_failure.map(printable_failure);
+    status.last_failure = status.last_failure.as_ref().map(printable_failure);
     status.expiration_time = life.filter(|_| report.names.expiry_is_named).map(|life| life.expires_at);
     status.last_mint_time = life.map(|life| life.issued_at).or(status.last_mint_time);
     status.renewal_time = life.map(|life| renewal_time(report, life));
@@ -166,7 +166,7 @@ fn count_failures(status: &mut ZohoCredentialStatus, report: &Report<'_>, inputs
 }
 
 /// That of the status before may be anybody's.
-fn printable_failure(failure: LastFailure) -> LastFailure {
+fn printable_failure(failure: &LastFailure) -> LastFailure {
     LastFailure {
         reason: shortened(&failure.reason),
         code: failure.code.as_deref().map(shortened),
