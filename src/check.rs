@@ -114,6 +114,10 @@ pub(crate) fn rights(flags: &Flags) -> Vec<Right> {
         }
         need(namespace, "events.k8s.io", "events", None, &["create", "patch"]);
     }
+    if flags.metrics_authentication {
+        need(None, "authentication.k8s.io", "tokenreviews", None, &["create"]);
+        need(None, "authorization.k8s.io", "subjectaccessreviews", None, &["create"]);
+    }
     let own = flags.operator_namespace();
     let own = Some(own.as_str());
     need(own, GROUP, "zohomintledgers", None, &["get", "list", "watch", "create", "update", "delete"]);

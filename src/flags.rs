@@ -121,6 +121,15 @@ pub(crate) struct Flags {
     #[arg(long, env = "ZOHO_OPERATOR_METRICS_BIND_ADDRESS", default_value = ":8080", value_name = "ADDRESS")]
     pub metrics_bind_address: String,
 
+    /// Show /metrics, which has the names of all credentials, only to those whose bearer token the API server knows and
+    /// whose user may get the non-resource URL /metrics.
+    #[arg(long, env = "ZOHO_OPERATOR_METRICS_AUTHENTICATION", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set, value_name = "BOOL")]
+    pub metrics_authentication: bool,
+
+    /// Folder with tls.crt and tls.key (PEM), read again when changed: /metrics is served by TLS.
+    #[arg(long, env = "ZOHO_OPERATOR_METRICS_CERTIFICATE", value_name = "FOLDER")]
+    pub metrics_certificate: Option<PathBuf>,
+
     /// Address of /livez, /readyz and /healthz; ":8081" listens on all addresses.
     #[arg(long, env = "ZOHO_OPERATOR_HEALTH_PROBE_BIND_ADDRESS", default_value = ":8081", value_name = "ADDRESS")]
     pub health_probe_bind_address: String,

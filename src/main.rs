@@ -38,6 +38,7 @@ use zoho_client::calls::ApiError;
 use zoho_client::clock::{self, Clock};
 use zoho_client::transport::Transport;
 use zoho_core::facts::Installation;
+use zoho_core::text::printable_lines;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -51,7 +52,7 @@ async fn main() -> ExitCode {
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "the last word goes to the person who started the program")]
             {
-                eprintln!("zoho-operator: {error:#}");
+                eprintln!("{}", printable_lines(&format!("zoho-operator: {error:#}")));
             }
             ExitCode::FAILURE
         }
@@ -78,7 +79,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let (elector, leadership) = stand_for_election(&clients, &flags, &holder, &clock).await?;
     let health = Health::new(leadership.clone());
     serve::serve_health(&flags.health_probe_bind_address, health.clone()).await?;
-    serve::serve_metrics(&flags.metrics_bind_address, metrics.clone()).await?;
+    serve::serve_metrics(&flags, metrics.clone(), client.clone()).await?;
 
     let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
     let ledgers = Ledgers::new(
@@ -152,7 +153,7 @@ async fn check(flags: &Flags) -> anyhow::Result<ExitCode> {
     for finding in &findings {
         #[expect(clippy::print_stdout, reason = "this is what it is for")]
         {
-            println!("{finding}");
+            println!("{}", printable_lines(&finding.to_string()));
         }
     }
     let is_good = findings.iter().all(|finding| finding.remedy.is_none());

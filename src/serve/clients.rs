@@ -21,13 +21,15 @@ use zoho_client::cluster;
 pub(crate) const LARGEST_OFFSET: i64 = 60;
 
 /// Kinds that are told apart in metrics.
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 9] = [
     "secrets",
     "zohocredentials",
     "zohomintledgers",
     "events",
     "leases",
     "selfsubjectaccessreviews",
+    "subjectaccessreviews",
+    "tokenreviews",
     "customresourcedefinitions",
 ];
 

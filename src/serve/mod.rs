@@ -1,7 +1,10 @@
 //! What is served over HTTP: `/livez` says whether queue and watches move, `/readyz` by name what is waited for or tells
 //! nothing any more.
 
+mod authenticate;
+mod certificate;
 pub(crate) mod clients;
+mod listen;
 pub(crate) mod metrics;
 pub(crate) mod series;
 pub(crate) mod telemetry;
@@ -15,11 +18,16 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse as _;
 use axum::routing::get;
+use kube::Client;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
+use crate::flags::Flags;
 use crate::lead::{Leadership, Standing};
+use crate::serve::authenticate::Guard;
+use crate::serve::certificate::Certificate;
 use crate::serve::metrics::Metrics;
 
 /// The queue looks up at least every few seconds; silent for this long, it is stuck.
@@ -195,19 +203,36 @@ pub(crate) async fn serve_health(address: &str, health: Health) -> anyhow::Resul
         .route("/livez", get(async move || livez.livez()))
         .route("/healthz", get(async move || healthz.livez()))
         .route("/readyz", get(async move || readyz.readyz()));
-    serve("health", "--health-probe-bind-address", address, router).await
+    serve("health", "--health-probe-bind-address", address, router, None).await
 }
 
-/// Serves `/metrics` until the process ends; not at all where `address` is `0`.
+/// Serves `/metrics` until the process ends; not at all where its address is `0`.
 ///
 /// # Errors
 ///
-/// The address cannot be parsed or is taken.
-pub(crate) async fn serve_metrics(address: &str, metrics: Metrics) -> anyhow::Result<()> {
+/// The address cannot be parsed or is taken; the certificate cannot be used.
+///
+/// # Permissions
+///
+/// With `--metrics-authentication`, those of [`Guard`].
+pub(crate) async fn serve_metrics(flags: &Flags, metrics: Metrics, client: Client) -> anyhow::Result<()> {
+    let address = flags.metrics_bind_address.as_str();
     if address == "0" {
         return Ok(());
     }
+    let certificate = flags.metrics_certificate.as_deref().map(Certificate::load).transpose()?;
+    let guard = flags.metrics_authentication.then(|| Guard::new(client)).transpose()?.map(Arc::new);
+    if guard.is_some() && certificate.is_none() {
+        tracing::warn!(
+            "--metrics-authentication without --metrics-certificate: bearer tokens come over plain HTTP, and who can listen in on the cluster's network can use them"
+        );
+    }
     let scrape = async move |headers: HeaderMap| {
+        if let Some(guard) = &guard
+            && let Some(refusal) = guard.refusal(&headers).await
+        {
+            return refusal;
+        }
         let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
         let (text, form) = if accepts.contains("application/openmetrics-text") {
             (metrics.open_metrics(), "application/openmetrics-text; version=1.0.0; charset=utf-8")
@@ -215,24 +240,27 @@ pub(crate) async fn serve_metrics(address: &str, metrics: Metrics) -> anyhow::Re
             (metrics.prometheus(), "text/plain; version=0.0.4; charset=utf-8")
         };
         let status = if text.is_ok() { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
-        (status, [(header::CONTENT_TYPE, form)], text.unwrap_or_default())
+        (status, [(header::CONTENT_TYPE, form)], text.unwrap_or_default()).into_response()
     };
-    serve("metrics", "--metrics-bind-address", address, Router::new().route("/metrics", get(scrape))).await
+    let router = Router::new().route("/metrics", get(scrape));
+    serve("metrics", "--metrics-bind-address", address, router, certificate).await
 }
 
-async fn serve(what: &'static str, flag: &str, address: &str, router: Router) -> anyhow::Result<()> {
-    let listener = listen(address).await.with_context(|| format!("listen on {flag} {address}"))?;
+async fn serve(
+    what: &'static str,
+    flag: &str,
+    address: &str,
+    router: Router,
+    certificate: Option<Certificate>,
+) -> anyhow::Result<()> {
+    let listener = bind(address).await.with_context(|| format!("listen on {flag} {address}"))?;
     let address = listener.local_addr().context("ask for the own address")?;
     tracing::debug!(what, %address, "serving");
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(what, error = &error as &dyn std::error::Error, "endpoints ended");
-        }
-    });
+    tokio::spawn(listen::serve(listener, router, certificate));
     Ok(())
 }
 
-async fn listen(address: &str) -> anyhow::Result<TcpListener> {
+async fn bind(address: &str) -> anyhow::Result<TcpListener> {
     let Some(port) = address.strip_prefix(':') else {
         return Ok(TcpListener::bind(address).await?);
     };

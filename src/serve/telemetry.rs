@@ -3,12 +3,13 @@
 //! Spans have a target of their own and carry names and ids only, so the log looks the same with and without traces, and
 //! no event, whatever it says, becomes part of a trace.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 
 use anyhow::Context;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
+use zoho_core::text::printable_lines;
 
 use crate::flags::{Flags, LogFormat};
 
@@ -33,7 +34,8 @@ pub(crate) fn start(flags: &Flags) -> anyhow::Result<Telemetry> {
     // kube-client logs whole response bodies, Secrets among them, when it cannot decode them.
     let filter = filter.add_directive("kube_client::client=error".parse().expect("a constant directive"));
     let filter = filter.add_directive(format!("{SPANS}=off").parse().expect("a constant directive"));
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let colours = io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt::layer().with_writer(move || Lines { colours }).with_ansi(colours);
     let log = match flags.log_format() {
         LogFormat::Json => log.json().flatten_event(true).with_filter(filter).boxed(),
         LogFormat::Text => log.with_filter(filter).boxed(),
@@ -50,6 +52,36 @@ pub(crate) fn start(flags: &Flags) -> anyhow::Result<Telemetry> {
         all.init();
         Ok(Telemetry {})
     }
+}
+
+/// Standard error, an event a line: names, kinds and the words of others are in events, and none of them may begin a line
+/// or be obeyed by a terminal. In JSON an escape is one there too.
+struct Lines {
+    /// The subscriber writes colours, and escapes what others wrote like them.
+    colours: bool,
+}
+
+impl io::Write for Lines {
+    /// The subscriber writes an event by one call.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        io::stderr().lock().write_all(line(&String::from_utf8_lossy(event), self.colours).as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+fn line(event: &str, colours: bool) -> String {
+    const COLOUR: &str = "\u{1b}";
+    let text = event.trim_end_matches('\n').replace('\n', " ");
+    let line = if colours {
+        text.split(COLOUR).map(printable_lines).collect::<Vec<_>>().join(COLOUR)
+    } else {
+        printable_lines(&text).into_owned()
+    };
+    line + "\n"
 }
 
 #[cfg(feature = "otlp")]
@@ -96,5 +128,56 @@ mod otlp {
             // A collector that is not there must not keep the process; what it misses are traces.
             let _ = self.0.shutdown();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a hostile name looks like in the log.
+    fn logged(json: bool) -> String {
+        use std::sync::{Arc, Mutex};
+
+        #[derive(Clone, Default)]
+        struct Log(Arc<Mutex<String>>);
+        impl io::Write for Log {
+            fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().push_str(&line(str::from_utf8(event).unwrap(), false));
+                Ok(event.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let log = Log::default();
+        let writer = log.clone();
+        let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
+        let layer = if json { layer.json().flatten_event(true).boxed() } else { layer.boxed() };
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, || {
+            let name = "a\u{1b}[2J\nINFO forged\u{9b}2J\u{7f}\u{202e}z";
+            let error: &dyn std::error::Error = &io::Error::other(name);
+            tracing::warn!(name, shown = %name, debug = ?name, error, "of {name}");
+        });
+        let log = log.0.lock().unwrap();
+        log.clone()
+    }
+
+    #[test]
+    fn hostile_text_stays_text_in_one_line_of_either_form() {
+        for json in [false, true] {
+            let log = logged(json);
+            let line = log.strip_suffix('\n').expect("a line");
+            assert!(line.chars().all(zoho_core::text::is_plain), "{line:?}");
+        }
+        let value: serde_json::Value = serde_json::from_str(&logged(true)).expect("it is JSON still");
+        assert_eq!(value["name"], "a\u{1b}[2J\nINFO forged\u{9b}2J\u{7f}\u{202e}z", "and says what it said");
+    }
+
+    #[test]
+    fn colours_of_the_subscriber_stay() {
+        assert_eq!(line("\u{1b}[32mINFO\u{1b}[0m a\u{202e}\nb\n", true), "\u{1b}[32mINFO\u{1b}[0m a\\u202e b\n");
     }
 }

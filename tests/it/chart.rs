@@ -189,6 +189,31 @@ async fn without_the_right_to_list_secrets_there_is_none() {
 }
 
 #[tokio::test]
+async fn prometheus_is_told_how_to_read_metrics_that_are_guarded() {
+    let cluster = cluster().await;
+    let endpoint = async |set: &str| -> Value {
+        let set = format!("serviceMonitor.enabled=true{set}");
+        let show = ["--show-only", "templates/servicemonitor.yaml", "--set", &set];
+        let monitor: Value = serde_saphyr::from_str(&render(cluster, "somewhere", None, &show).await).expect("YAML");
+        monitor["spec"]["endpoints"][0].clone()
+    };
+    assert_eq!(endpoint("").await, json!({ "port": "metrics", "honorLabels": true }));
+    let guarded = endpoint(",metrics.authentication=true,metrics.certificateSecret=tls").await;
+    assert_eq!(guarded["scheme"], "https");
+    assert_eq!(guarded["tlsConfig"]["serverName"], "zoho-operator-metrics.somewhere.svc");
+    assert_eq!(guarded["tlsConfig"]["ca"]["secret"], json!({ "name": "tls", "key": "ca.crt" }));
+    assert_eq!(guarded["bearerTokenFile"], "/var/run/secrets/kubernetes.io/serviceaccount/token");
+    let own = ",metrics.authentication=true,serviceMonitor.authorization.credentials.name=t";
+    let own = endpoint(own).await;
+    assert_eq!(own["authorization"], json!({ "credentials": { "name": "t" } }));
+    assert!(own["bearerTokenFile"].is_null() && own["scheme"].is_null(), "{own}");
+
+    let roles = async |set: &str| render(cluster, "somewhere", None, &["--set", set]).await.contains("tokenreviews");
+    assert!(!roles("replicaCount=1").await, "a right that is not needed is granted");
+    assert!(roles("metrics.authentication=true").await);
+}
+
+#[tokio::test]
 async fn pods_pass_the_restricted_level() {
     let cluster = cluster().await;
     let namespace = cluster.namespace("pods_pass_the_restricted_level").await;

@@ -89,8 +89,14 @@ async fn clock_that_is_wrong_is_a_finding() {
 async fn list_of_rights_is_that_of_the_chart() {
     let cluster = cluster().await;
     let mut granted = BTreeSet::new();
-    for (template, namespace) in [("templates/clusterrole.yaml", None), ("templates/role.yaml", Some("somewhere"))] {
+    for (template, namespace) in [
+        ("templates/clusterrole.yaml", None),
+        ("templates/role.yaml", Some("somewhere")),
+        ("templates/clusterroles-metrics.yaml", None),
+    ] {
+        let set = ["--set", "metrics.authentication=true"];
         let arguments = ["template", "zoho-operator", CHART, "--namespace", "somewhere", "--show-only", template];
+        let arguments = [&arguments[..], &set].concat();
         let output = cluster.helm(&arguments).await.expect("runs");
         let manifest = String::from_utf8(output.stdout).expect("text");
         let role = manifest.split("\n---\n").find(|object| object.contains("\nrules:")).expect("a role");
@@ -110,7 +116,9 @@ async fn list_of_rights_is_that_of_the_chart() {
         }
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_zoho-operator"));
-    command.args(["check", "--operator-namespace=somewhere"]).env("KUBECONFIG", cluster.operator_kubeconfig_path());
+    command
+        .args(["check", "--operator-namespace=somewhere", "--metrics-authentication"])
+        .env("KUBECONFIG", cluster.operator_kubeconfig_path());
     let output = tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("it ran");
     // A right that is missing is listed with what to do.
     let rights = text(&output);

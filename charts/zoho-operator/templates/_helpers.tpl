@@ -178,6 +178,10 @@ of watchNamespaces.
 - --leader-elect-retry-period={{ .Values.leaderElection.retryPeriod }}
 - --metrics-bind-address=:{{ .Values.config.metricsPort }}
 - --health-probe-bind-address=:{{ .Values.config.healthPort }}
+- --metrics-authentication={{ .Values.metrics.authentication }}
+{{- if .Values.metrics.certificateSecret }}
+- --metrics-certificate=/etc/zoho-operator/metrics-certificate
+{{- end }}
 - --log-format={{ .Values.config.logFormat }}
 - --log-level={{ .Values.config.logLevel }}
 {{- with .Values.config.logFilter }}
@@ -285,6 +289,11 @@ volumeMounts:
   mountPath: /etc/zoho-operator/ca-secret
   readOnly: true
 {{- end }}
+{{- if .Values.metrics.certificateSecret }}
+- name: metrics-certificate
+  mountPath: /etc/zoho-operator/metrics-certificate
+  readOnly: true
+{{- end }}
 {{- with .Values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -300,6 +309,11 @@ volumeMounts:
 - name: ca-secret
   secret:
     secretName: {{ .Values.caBundle.secret }}
+{{- end }}
+{{- if .Values.metrics.certificateSecret }}
+- name: metrics-certificate
+  secret:
+    secretName: {{ .Values.metrics.certificateSecret }}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}

@@ -249,6 +249,31 @@ mod tests {
         assert!(written == one_file(), "{} is stale: run `cargo run --bin crdgen`", path.display());
     }
 
+    /// One that is open at an end lets anything follow, line breaks and escapes included.
+    #[test]
+    fn patterns_are_about_the_whole_text() {
+        let mut patterns = Vec::new();
+        for (_, yaml) in files() {
+            let lines = yaml.lines().filter_map(|line| line.trim().strip_prefix("pattern: "));
+            patterns.extend(lines.map(|pattern| pattern.trim_matches(['\'', '"']).to_owned()));
+        }
+        assert!(patterns.len() >= 16, "{patterns:?}");
+        for pattern in patterns {
+            assert!(pattern.starts_with('^') && pattern.ends_with('$'), "{pattern}");
+            // An alternative outside of parentheses has an anchor at one end only.
+            let mut depth = 0;
+            let is_outside = pattern.chars().any(|c| {
+                depth += match c {
+                    '(' => 1,
+                    ')' => -1,
+                    _ => 0,
+                };
+                c == '|' && depth == 0
+            });
+            assert!(!is_outside, "{pattern}");
+        }
+    }
+
     #[test]
     fn schema_has_no_nullable_and_no_null_member() {
         for crd in [zoho_credential(), zoho_mint_ledger()] {

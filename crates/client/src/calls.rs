@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kube::core::Status;
+use zoho_core::text::printable;
 
 /// A call that has not answered by then is given up; it may still have been carried out.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -24,7 +25,7 @@ pub enum ApiError {
     /// The server will not do it: RBAC, admission, quota, validation.
     #[error("refused: {message}")]
     Refused {
-        /// The server's words, at most 256 characters.
+        /// The server's words, printable and in one line, at most 256 characters.
         message: String,
     },
     /// A webhook cannot say what it would do: it does not support dry runs.
@@ -50,7 +51,7 @@ pub async fn call<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T
 }
 
 fn refusal(status: &Status) -> ApiError {
-    let message = || status.message.chars().filter(|c| !c.is_control()).take(LONGEST_MESSAGE).collect::<String>();
+    let message = || printable(&status.message, LONGEST_MESSAGE);
     match (status.code, status.reason.as_str()) {
         (404, _) => ApiError::NotFound,
         (409, "AlreadyExists") => ApiError::AlreadyExists,
@@ -77,7 +78,7 @@ mod tests {
             (409, "AlreadyExists", "", "already exists"),
             (409, "Conflict", "", "conflict"),
             (403, "Forbidden", "exceeded quota: q", "refused: exceeded quota: q"),
-            (422, "Invalid", "bad\nname", "refused: badname"),
+            (422, "Invalid", "bad\nname", "refused: bad name"),
             (422, "Invalid", "Secret \"s\" is invalid: metadata.uid: Invalid value: field is immutable", "conflict"),
             (
                 400,

@@ -16,3 +16,4 @@ pub mod shares;
 pub mod spec;
 pub mod status;
 pub mod template;
+pub mod text;

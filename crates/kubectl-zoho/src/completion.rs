@@ -17,9 +17,9 @@ pub(crate) fn run(args: &CompletionArgs, output: &Output) -> Ended {
             // The file name counts for who calls the plugin without kubectl.
             let mut command = Cli::command().bin_name("kubectl-zoho");
             clap_complete::generate(shell, &mut command, "kubectl-zoho", &mut script);
-            output.result(String::from_utf8_lossy(&script).trim_end());
+            output.document(String::from_utf8_lossy(&script).trim_end());
         }
-        None => output.result(&candidates(&args.words)),
+        None => output.document(&candidates(&args.words)),
     }
     Ended::Well
 }

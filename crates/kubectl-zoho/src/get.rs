@@ -35,7 +35,7 @@ pub(crate) async fn run(global: &Global, args: &GetArgs, output: &Output) -> any
                 Some(_) => items.into_iter().next().unwrap_or_default(),
                 None => json!({ "apiVersion": "v1", "kind": "List", "items": items }),
             };
-            output.result(&print(form, &document)?);
+            output.document(&print(form, &document)?);
         }
         None if credentials.is_empty() => {
             let place =

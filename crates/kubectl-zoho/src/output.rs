@@ -1,8 +1,12 @@
 //! What the caller gets to see: the one place that prints. Standard output is for results, standard error for the rest.
+//!
+//! Names and messages are chosen by others. Whatever they hold, nothing reaches the terminal that it would obey, but for
+//! the colours that are put in here: see [`zoho_core::text`]. Documents for programs and secrets go out as they are.
 
 use std::io::{self, IsTerminal, Write};
 
 use super::render;
+use zoho_core::text::printable_lines;
 
 /// Longer lines are hard to read.
 const WIDEST: usize = 110;
@@ -29,6 +33,38 @@ pub(crate) enum Paint {
     Strong,
 }
 
+/// Where a colour ends. Marks are characters that Unicode promises never to assign; from anybody else they would be no more
+/// than a colour.
+const PLAIN: char = '\u{fdd0}';
+
+impl Paint {
+    const ALL: [Self; 5] = [Self::Good, Self::Bad, Self::Odd, Self::Faint, Self::Strong];
+
+    fn mark(self) -> char {
+        match self {
+            Self::Good => '\u{fdd1}',
+            Self::Bad => '\u{fdd2}',
+            Self::Odd => '\u{fdd3}',
+            Self::Faint => '\u{fdd4}',
+            Self::Strong => '\u{fdd5}',
+        }
+    }
+
+    fn of(mark: char) -> Option<Self> {
+        Self::ALL.into_iter().find(|paint| paint.mark() == mark)
+    }
+
+    fn code(self) -> &'static str {
+        match self {
+            Self::Good => "32",
+            Self::Bad => "31",
+            Self::Odd => "33",
+            Self::Faint => "2",
+            Self::Strong => "1",
+        }
+    }
+}
+
 #[expect(clippy::unused_self, reason = "who writes has been handed the output")]
 impl Output {
     /// `no_color`: the value of `NO_COLOR`; any but the empty one turns colours off.
@@ -48,23 +84,18 @@ impl Output {
         terminal.map_or(usize::MAX, |width| width.min(WIDEST))
     }
 
-    /// The text in a colour, where colours are wanted.
+    /// The text in a colour, where colours are wanted: between two marks, until it is printed.
     pub(crate) fn paint(&self, paint: Paint, text: &str) -> String {
-        if !self.colour {
-            return text.to_owned();
-        }
-        let code = match paint {
-            Paint::Good => "32",
-            Paint::Bad => "31",
-            Paint::Odd => "33",
-            Paint::Faint => "2",
-            Paint::Strong => "1",
-        };
-        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        format!("{}{text}{PLAIN}", paint.mark())
     }
 
     /// A result: a line or several.
     pub(crate) fn result(&self, text: &str) {
+        self.document(&self.shown(text));
+    }
+
+    /// A result for programs, in a form of its own: JSON, YAML, a script.
+    pub(crate) fn document(&self, text: &str) {
         // A reader that has seen enough closes the pipe.
         let _ = writeln!(io::stdout().lock(), "{text}");
     }
@@ -76,6 +107,22 @@ impl Output {
 
     fn broken(&self, text: &str) -> String {
         render::wrap(text, self.width()).join("\n")
+    }
+
+    /// As it goes out: colours instead of their marks, and nothing else that a terminal would obey.
+    fn shown(&self, text: &str) -> String {
+        let is_mark = |c: char| Paint::of(c).is_some() || c == PLAIN;
+        let pieces = text.split_inclusive(is_mark).map(|piece| {
+            let mark = piece.chars().next_back().filter(|c| is_mark(*c));
+            let words = printable_lines(mark.map_or(piece, |mark| &piece[..piece.len() - mark.len_utf8()]));
+            let code = match mark.map(Paint::of).filter(|_| self.colour) {
+                Some(Some(paint)) => format!("\u{1b}[{}m", paint.code()),
+                Some(None) => "\u{1b}[0m".into(),
+                None => String::new(),
+            };
+            format!("{words}{code}")
+        });
+        pieces.collect()
     }
 
     /// A result whose bytes are secret; `secret_io` decides that they may go out.
@@ -91,19 +138,19 @@ impl Output {
 
     /// Something to know while it goes on.
     pub(crate) fn note(&self, text: &str) {
-        let _ = writeln!(io::stderr().lock(), "{}", self.broken(text));
+        let _ = writeln!(io::stderr().lock(), "{}", self.shown(&self.broken(text)));
     }
 
     /// Why a command failed.
     pub(crate) fn error(&self, text: &str) {
-        let _ = writeln!(io::stderr().lock(), "{}", self.broken(&format!("kubectl zoho: {text}")));
+        let _ = writeln!(io::stderr().lock(), "{}", self.shown(&self.broken(&format!("kubectl zoho: {text}"))));
     }
 
     /// One line that replaces the one before, on a terminal; nothing elsewhere.
     pub(crate) fn progress(&self, text: &str) {
         if self.progress {
             let mut stderr = io::stderr().lock();
-            let _ = write!(stderr, "\r\u{1b}[K{text}");
+            let _ = write!(stderr, "\r\u{1b}[K{}", self.shown(text));
             let _ = stderr.flush();
         }
     }
@@ -111,5 +158,41 @@ impl Output {
     /// Takes the progress line away.
     pub(crate) fn progress_ends(&self) {
         self.progress("");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use zoho_core::text::is_plain;
+
+    use super::*;
+
+    fn output(colour: bool) -> Output {
+        Output { colour, progress: false }
+    }
+
+    #[test]
+    fn colours_are_there_where_they_are_wanted_and_nothing_else_that_a_terminal_obeys() {
+        for (colour, expected) in
+            [(true, "\u{1b}[31mFAIL\u{1b}[0m \\u001b[2Jname\n\u{1b}[1mb\u{1b}[0m"), (false, "FAIL \\u001b[2Jname\nb")]
+        {
+            let output = output(colour);
+            let painted =
+                format!("{} \u{1b}[2Jname\n{}", output.paint(Paint::Bad, "FAIL"), output.paint(Paint::Strong, "b"));
+            assert_eq!(output.shown(&painted), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_brings_more_than_colours(text in ".*|[\u{1b}\u{9b}\u{fdd0}-\u{fdd6}\u{202e}\\[0-9mJ\n]*") {
+            let plain = output(false).shown(&text);
+            prop_assert!(plain.chars().all(|c| c == '\n' || is_plain(c)));
+            let coloured = ["32", "31", "33", "2", "1", "0"].iter().fold(output(true).shown(&text), |shown, code| {
+                shown.replace(&format!("\u{1b}[{code}m"), "")
+            });
+            prop_assert_eq!(coloured, plain);
+        }
     }
 }

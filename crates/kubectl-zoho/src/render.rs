@@ -4,6 +4,7 @@ use zoho_api::{Condition, ConditionStatus, ConditionType, Time, ZohoCredential};
 use zoho_core::message;
 use zoho_core::plan::budget::Hold;
 use zoho_core::plan::{MintReason, Plan};
+use zoho_core::text::{printable, printable_lines};
 
 use super::table::{relative, when};
 
@@ -81,7 +82,8 @@ pub(crate) fn condition(condition: &Condition, now: Time) -> String {
         ConditionStatus::Unknown => "Unknown",
     };
     let since = now.since(condition.last_transition_time).as_secs();
-    format!("{status}, {} for {}. {}", condition.reason, super::table::span(since), condition.message)
+    let (reason, message) = (printable(&condition.reason, 64), printable(&condition.message, 2048));
+    format!("{status}, {reason} for {}. {message}", super::table::span(since))
 }
 
 /// Labelled lines; a text that does not fit goes on under itself.
@@ -91,7 +93,7 @@ pub(crate) fn fields(fields: &[(&str, String)], width: usize) -> String {
         let wrapped = wrap(text, width.saturating_sub(INDENT).max(40));
         wrapped.into_iter().enumerate().map(move |(number, line)| {
             let label = if number == 0 { format!("{label}:") } else { String::new() };
-            format!("{label:INDENT$}{line}").trim_end().to_owned()
+            format!("{label:INDENT$}{}", printable_lines(&line)).trim_end().to_owned()
         })
     });
     lines.collect::<Vec<_>>().join("\n")

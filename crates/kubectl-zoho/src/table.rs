@@ -1,11 +1,17 @@
 //! Tables and spans of time as text. Pure.
 
 use zoho_api::Time;
+use zoho_core::text::printable;
+
+/// No name is longer.
+const WIDEST_CELL: usize = 253;
 
 /// Aligned columns, two spaces apart, in kubectl's manner. Empty where there is no row.
 ///
-/// Widths are counted in characters; `paint` colours a cell after it was aligned.
+/// Widths are counted in characters; `paint` colours a cell after it was aligned. A cell is one line, whatever it holds.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>], paint: impl Fn(usize, &str) -> String) -> String {
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| printable(cell, WIDEST_CELL)).collect()).collect();
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([header[column].chars().count()]).max().unwrap_or(0)

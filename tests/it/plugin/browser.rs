@@ -140,6 +140,23 @@ async fn consent_in_a_browser_brings_a_refresh_token() {
 }
 
 #[tokio::test]
+async fn taken_port_ends_the_login_before_anything_is_asked_or_opened() {
+    let world = World::new("browser-taken").await;
+    let person = Person::of(&world);
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        // A machine without IPv6 has nobody there.
+        let Ok(other) = TcpListener::bind(address) else { continue };
+        let port = other.local_addr().expect("an address").port();
+        let redirect_uri = format!("http://localhost:{port}/callback");
+        let args = ["login", "patch", "--data-center", "US", "--product", "PatchManagerPlus", "--browser"];
+        let ran = person.zoho_with(&[&args[..], &["--redirect-uri", &redirect_uri]].concat(), &[]).await.failed();
+        assert!(ran.stderr.contains(&format!("port {port} is taken")), "{}", ran.stderr);
+        assert!(ran.stderr.contains("name it with --redirect-uri"), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("/oauth/v2/auth?") && !person.opened().exists(), "{}", ran.stderr);
+    }
+}
+
+#[tokio::test]
 async fn refused_consent_ends_the_login() {
     let world = World::new("browser-refused").await;
     let person = Person::of(&world);

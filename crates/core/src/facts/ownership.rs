@@ -11,6 +11,7 @@ use super::identity;
 use crate::mirror::Versioned;
 use crate::plan::Defect;
 use crate::secret::Stamp;
+use crate::text::printable;
 
 /// What is kept of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl SecretSeen {
         let annotations = meta.annotations.as_ref().unwrap_or(&none);
         let ours = OursSeen {
             controller_uid: controller.map(|owner| bounded(&owner.uid)),
-            controller: controller.map(|owner| format!("{} {}", bounded(&owner.kind), bounded(&owner.name))),
+            controller: controller.map(|owner| format!("{} {}", shown(&owner.kind), shown(&owner.name))),
             stamp: Stamp::read(annotations),
             adopt: annotations.get(keys::ADOPT).map(|name| bounded(name)),
         };
@@ -85,6 +86,12 @@ const LONGEST_KEPT: usize = 253;
 
 fn bounded(text: &str) -> String {
     text[..text.floor_char_boundary(LONGEST_KEPT)].to_owned()
+}
+
+fn shown(text: &str) -> String {
+    let mut shown = printable(text, LONGEST_KEPT);
+    shown.truncate(shown.floor_char_boundary(LONGEST_KEPT));
+    shown
 }
 
 /// Whose a Secret of the target's name is.

@@ -1,9 +1,12 @@
 //! The conditions as a struct, so that their order and their types cannot go wrong; in the status they are a list.
 
+use crate::text::printable;
 use zoho_api::{Condition, ConditionStatus, ConditionType, Reason, Time};
 
 /// Longest message, in characters.
 const LONGEST_MESSAGE: usize = 1024;
+/// Longest reason, in characters. Ours are shorter; one of the status before may be anybody's.
+const LONGEST_REASON: usize = 64;
 
 /// A condition before it has a transition time.
 #[derive(Clone, Debug)]
@@ -39,6 +42,7 @@ impl Conditions {
         }
     }
 
+    /// Makes them a list, the one place where one is made: whatever went into a message, it is printable and in one line.
     /// Gives them their times: a transition is a change of status (for Reconciling also of reason, from which patience
     /// counts), nothing else.
     pub(super) fn since(self, before: &[Condition], generation: i64, now: Time) -> Vec<Condition> {
@@ -61,8 +65,8 @@ impl Conditions {
                 last_transition_time: before.iter().find(is_same).map_or(now, |old| old.last_transition_time.min(now)),
                 type_: type_.to_string(),
                 status,
-                reason,
-                message,
+                reason: printable(&reason, LONGEST_REASON),
+                message: shortened(&message),
                 observed_generation: generation,
             })
         };
@@ -71,9 +75,10 @@ impl Conditions {
 }
 
 pub(super) fn wanted(status: ConditionStatus, reason: Reason, message: &str) -> Wanted {
-    Wanted { status, reason: reason.as_str().into(), message: shortened(message) }
+    Wanted { status, reason: reason.as_str().into(), message: message.to_owned() }
 }
 
+/// As it may stand in a status.
 pub(super) fn shortened(message: &str) -> String {
-    message.chars().take(LONGEST_MESSAGE).collect()
+    printable(message, LONGEST_MESSAGE)
 }

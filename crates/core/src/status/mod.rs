@@ -15,6 +15,7 @@ use crate::plan::budget::{self, Hold};
 use crate::plan::renewal::Life;
 use crate::plan::verify::Answer;
 use crate::plan::{Defect, Facts, Plan};
+use crate::text::printable;
 use zoho_api::names::{InputsDigest, LedgerName};
 use zoho_api::{
     ConditionStatus, ConditionType, LastFailure, Observed as Versions, Outcome, Reason, Time, Verdict,
@@ -80,6 +81,7 @@ pub fn report(report: &Report<'_>, now: Time) -> ZohoCredentialStatus {
         }
         status.throttled_until = facts.ledger.throttled_until.filter(|_| status.ledger.is_some());
     }
+    status.last_failure = status.last_failure.as_ref().map(printable_failure);
     status.expiration_time = life.filter(|_| report.names.expiry_is_named).map(|life| life.expires_at);
     status.last_mint_time = life.map(|life| life.issued_at).or(status.last_mint_time);
     status.renewal_time = life.map(|life| renewal_time(report, life));
@@ -157,10 +159,19 @@ fn count_failures(status: &mut ZohoCredentialStatus, report: &Report<'_>, inputs
     let failure = report.failure.map(|failure| LastFailure {
         reason: failure.reason.as_str().into(),
         code: failure.code.clone(),
-        message: Some(shortened(&message::upstream(report.names, failure))),
+        message: Some(message::upstream(report.names, failure)),
     });
     let goes_on = failures > 0 || matches!(report.plan, Plan::Wait { why: Hold::BackOff, .. });
     status.last_failure = failure.or(report.previous.last_failure.clone()).filter(|_| goes_on);
+}
+
+/// That of the status before may be anybody's.
+fn printable_failure(failure: &LastFailure) -> LastFailure {
+    LastFailure {
+        reason: shortened(&failure.reason),
+        code: failure.code.as_deref().map(shortened),
+        message: failure.message.as_deref().map(shortened),
+    }
 }
 
 /// What stands in the way, in words for people.
@@ -355,6 +366,9 @@ fn patience_lasts(previous: &ZohoCredentialStatus, reason: Reason, now: Time) ->
     same(ConditionType::Reconciling).is_none_or(|condition| now < condition.last_transition_time + PATIENCE)
 }
 
+/// Longest note of an Event, in bytes: the API server takes no longer one.
+const LONGEST_NOTE: usize = 1024;
+
 /// An Event to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announcement {
@@ -366,9 +380,18 @@ pub struct Announcement {
     pub note: String,
 }
 
+impl Announcement {
+    /// The one place where one is made: whatever went into its note, that is printable and in one line.
+    fn new(warning: bool, reason: &str, note: &str) -> Self {
+        let mut note = printable(note, LONGEST_NOTE);
+        note.truncate(note.floor_char_boundary(LONGEST_NOTE));
+        Self { warning, reason: printable(reason, LONGEST_NOTE), note }
+    }
+}
+
 /// The Event of something that stands in the way beside the status.
 pub fn warning(obstacle: &Defect) -> Announcement {
-    Announcement { warning: true, reason: obstacle.reason.as_str().into(), note: obstacle.message.clone() }
+    Announcement::new(true, obstacle.reason.as_str(), &obstacle.message)
 }
 
 /// The Events of a change of status: one for each transition, none for a routine renewal.
@@ -386,7 +409,7 @@ pub fn announcements(before: &ZohoCredentialStatus, after: &ZohoCredentialStatus
         let told = events.iter().any(|event| event.reason == reason);
         if changed && !told && reason != Reason::Minting.as_str() {
             let warning = status == ConditionStatus::False && reason != Reason::Suspended.as_str();
-            events.push(Announcement { warning, reason, note });
+            events.push(Announcement::new(warning, &reason, &note));
         }
     }
     events
@@ -395,3 +418,6 @@ pub fn announcements(before: &ZohoCredentialStatus, after: &ZohoCredentialStatus
 #[cfg(test)]
 #[path = "status_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod foreign_tests;

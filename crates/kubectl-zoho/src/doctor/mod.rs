@@ -49,7 +49,7 @@ pub(crate) async fn run(global: &Global, args: &DoctorArgs, output: &Output) -> 
     }
     output.progress_ends();
     match args.output {
-        Some(form) => output.result(&get::print(form, &json!(findings))?),
+        Some(form) => output.document(&get::print(form, &json!(findings))?),
         None => output.result(&text(&findings, output)),
     }
     let failed = findings.iter().any(|finding| finding.level == Level::Fail);

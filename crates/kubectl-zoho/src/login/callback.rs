@@ -1,6 +1,7 @@
 //! Waits on this machine for the browser to come back with the answer.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,24 +36,19 @@ struct Expected {
 }
 
 impl Listener {
-    /// Listens on loopback, IPv4 and where there is one IPv6: browsers take `localhost` for either.
+    /// Listens on loopback only, on IPv4 and, where this machine has it, IPv6: browsers take `localhost` for either, and
+    /// who else listened on one of them would get the code.
     ///
     /// # Errors
     ///
-    /// The port is taken.
+    /// The port is taken on one of them.
     pub(crate) async fn start(port: u16, path: &str, state: &str) -> anyhow::Result<Self> {
         let (sender, answers) = mpsc::channel(1);
         let expected = Arc::new(Expected { path: path.to_owned(), state: state.to_owned(), answers: sender });
         let router = Router::new().fallback(answer).with_state(expected);
         let stop = CancellationToken::new();
         let mut servers = JoinSet::new();
-        let four = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let listener = TcpListener::bind(four).await;
-        let listener = listener.with_context(|| {
-            format!("listen on {four} for the browser; if another program uses that port, register another redirect URI and name it with --redirect-uri")
-        })?;
-        let six = TcpListener::bind(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).await.ok();
-        for listener in std::iter::once(listener).chain(six) {
+        for listener in listeners(port).await? {
             let (router, stop) = (router.clone(), stop.clone());
             servers.spawn(async move {
                 // An accept that fails is tried again by axum itself.
@@ -70,6 +66,28 @@ impl Listener {
         let _ = tokio::time::timeout(FAREWELL, async { while self.servers.join_next().await.is_some() {} }).await;
         answer
     }
+}
+
+async fn listeners(port: u16) -> anyhow::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for address in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+        let address = SocketAddr::from((address, port));
+        match TcpListener::bind(address).await {
+            Ok(listener) => listeners.push(listener),
+            // A machine without IPv6: nobody can listen there.
+            Err(error) if address.is_ipv6() && is_without_that_family(&error) => {}
+            Err(error) if error.kind() == ErrorKind::AddrInUse => anyhow::bail!(
+                "port {port} is taken ({address}): another program would get the browser's answer. End that program; or add http://localhost:PORT/callback with a free port as a redirect URI of the client at Zoho, and name it with --redirect-uri"
+            ),
+            Err(error) => return Err(error).with_context(|| format!("listen on {address} for the browser")),
+        }
+    }
+    Ok(listeners)
+}
+
+fn is_without_that_family(error: &std::io::Error) -> bool {
+    const EAFNOSUPPORT: [i32; 2] = [97, 47]; // Linux, macOS
+    error.kind() == ErrorKind::AddrNotAvailable || error.raw_os_error().is_some_and(|code| EAFNOSUPPORT.contains(&code))
 }
 
 async fn answer(State(expected): State<Arc<Expected>>, uri: Uri) -> Response {
@@ -107,4 +125,42 @@ fn page(status: StatusCode, title: &str, text: &str) -> Response {
         (header::CONNECTION, "close"),
     ];
     (status, headers, html).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(address: &str) -> Option<std::net::TcpListener> {
+        std::net::TcpListener::bind(address).ok()
+    }
+
+    async fn refusal(port: u16) -> String {
+        let refused = Listener::start(port, "/callback", "s").await;
+        refused.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[tokio::test]
+    async fn port_that_somebody_has_on_either_family_is_not_shared() {
+        for address in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0"] {
+            // A machine without IPv6 has nobody there.
+            let Some(other) = taken(address) else { continue };
+            let port = other.local_addr().unwrap().port();
+            let said = refusal(port).await;
+            assert!(said.starts_with(&format!("port {port} is taken (")), "{address}: {said:?}");
+            assert!(said.contains("--redirect-uri"), "{said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn while_it_listens_nobody_else_can_on_loopback_of_either_family_and_it_does_on_no_other() {
+        let port = taken("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let listeners = listeners(port).await.unwrap();
+        assert!(listeners.iter().all(|listener| listener.local_addr().unwrap().ip().is_loopback()));
+        let families = if taken("[::1]:0").is_some() { 2 } else { 1 };
+        assert_eq!(listeners.len(), families);
+        for address in ["127.0.0.1", "0.0.0.0", "[::1]", "[::]"] {
+            assert!(taken(&format!("{address}:{port}")).is_none(), "{address}");
+        }
+    }
 }

@@ -32,6 +32,13 @@ use zoho_core::issuer::zoho::TokenService;
 use zoho_core::policy::Policy;
 use zoho_core::secret::RefreshGrant;
 
+/// What listens for the browser.
+struct Waiting {
+    listener: Listener,
+    port: u16,
+    state: String,
+}
+
 /// A login that was thought through and has not begun.
 struct Login<'a> {
     args: &'a LoginArgs,
@@ -150,6 +157,8 @@ impl<'a> Login<'a> {
 
     /// Gets a code from a person, or by the browser. The browser may bring word of another data center.
     async fn obtain(&self, wanted: &mut Wanted, place: Option<&Place<'_>>) -> anyhow::Result<Obtained> {
+        // Where nothing can come back, nothing is asked for.
+        let waiting = if self.way == Way::Browser { Some(self.wait_for_browser().await?) } else { None };
         self.introduce();
         let client_id = match &self.args.client_id {
             Some(id) => secret_io::given("client id", id)?,
@@ -159,7 +168,7 @@ impl<'a> Login<'a> {
             Some(path) => secret_io::read_secret("client secret", path)?,
             None => secret_io::ask_secret("client secret")?,
         };
-        if self.way == Way::SelfClient {
+        let Some(waiting) = waiting else {
             let PastedCode { code, redirect_uri, accounts_server } = secret_io::ask_code()?;
             let service = match accounts_server {
                 Some(server) => self.follow(&server, wanted, place)?,
@@ -168,8 +177,8 @@ impl<'a> Login<'a> {
             let redirect_uri = self.args.redirect_uri.clone().or(redirect_uri);
             let grant = CodeGrant { client_id, client_secret, code, redirect_uri, verifier: None };
             return Ok(Obtained { service, grant });
-        }
-        let (code, accounts_server, verifier) = self.consent(&client_id).await?;
+        };
+        let (code, accounts_server, verifier) = self.consent(&client_id, waiting).await?;
         let service = match accounts_server {
             Some(server) => self.follow(&server, wanted, place)?,
             None => self.service.clone(),
@@ -201,15 +210,24 @@ impl<'a> Login<'a> {
         self.output.note(&text);
     }
 
-    async fn consent(&self, client_id: &str) -> anyhow::Result<(SecretString, Option<String>, SecretString)> {
-        let redirect_uri = redirect_uri(self.args);
-        let (port, path) = consent::listen_at(redirect_uri).map_err(usage)?;
+    /// Listens for the answer to a question that bears this state.
+    async fn wait_for_browser(&self) -> anyhow::Result<Waiting> {
+        let (port, path) = consent::listen_at(redirect_uri(self.args)).map_err(usage)?;
         let state = secret_io::random();
+        Ok(Waiting { listener: Listener::start(port, &path, &state).await?, port, state })
+    }
+
+    async fn consent(
+        &self,
+        client_id: &str,
+        waiting: Waiting,
+    ) -> anyhow::Result<(SecretString, Option<String>, SecretString)> {
+        let redirect_uri = redirect_uri(self.args);
+        let Waiting { listener, port, state } = waiting;
         let (verifier, challenge) = secret_io::new_verifier();
         let scope = self.scope.as_deref().unwrap_or_default();
         let consent = Consent { client_id, scope, redirect_uri, state: &state, challenge: &challenge };
         let address: Url = consent::address(&self.service, &consent);
-        let listener = Listener::start(port, &path, &state).await?;
         let opened = !self.args.no_open && open::that_detached(address.as_str()).is_ok();
         let how = if opened { "Your browser opens. If it does not, open" } else { "Open in a browser on this machine" };
         self.output.note(&format!("{how}:\n\n  {address}\n"));

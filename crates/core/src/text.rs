@@ -1,0 +1,109 @@
+//! Foreign text that people get to see. Who may create a Secret or a `ZohoCredential` chooses names, kinds and field
+//! managers, and none of them may move a terminal's cursor, forge a line or turn the order of letters round. Pure.
+
+use std::borrow::Cow;
+
+/// Does a terminal show it, and nothing but it? Not so are control characters (C0, DEL, C1), what breaks lines, what turns
+/// the direction of writing, what has no width, and characters that Unicode promises never to assign.
+pub fn is_plain(c: char) -> bool {
+    !matches!(
+        c,
+        '\0'..='\u{1f}'
+            | '\u{7f}'..='\u{9f}'
+            | '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fdd0}'..='\u{fdef}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{fffe}'..='\u{ffff}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
+/// Text in one line, at most so many characters: tabs and line breaks are spaces, and what is not plain is written as in
+/// JSON, like `\u001b`. Where it is cut, it ends in `…`. Plain text that is short enough stays as it is.
+pub fn printable(text: &str, longest: usize) -> String {
+    // Beyond that nothing can have room: an escape is longer than what it stands for.
+    let shown: String = text.chars().take(longest + 1).map(in_one_line).collect();
+    match shown.char_indices().nth(longest) {
+        None => shown,
+        Some(_) => shown.chars().take(longest.saturating_sub(1)).chain(['…']).collect(),
+    }
+}
+
+/// Text in as many lines as it has; what else is not plain is escaped as by [`printable`].
+pub fn printable_lines(text: &str) -> Cow<'_, str> {
+    if text.chars().all(|c| c == '\n' || is_plain(c)) {
+        return Cow::Borrowed(text);
+    }
+    text.split('\n').map(|line| line.chars().map(in_one_line).collect::<String>()).collect::<Vec<_>>().join("\n").into()
+}
+
+fn in_one_line(c: char) -> Cow<'static, str> {
+    match c {
+        '\t' | '\n' | '\r' => " ".into(),
+        _ if is_plain(c) => c.to_string().into(),
+        '\0'..='\u{ffff}' => format!("\\u{:04x}", u32::from(c)).into(),
+        _ => "\u{fffd}".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown() {
+        let table = [
+            ("Secret ns/name – ü 日本 🦀", "Secret ns/name – ü 日本 🦀"),
+            ("\u{1b}[2J", "\\u001b[2J"),
+            ("\u{9b}2J\u{7f}\0", "\\u009b2J\\u007f\\u0000"),
+            ("a\r\nb\tc", "a  b c"),
+            ("\u{202e}dab\u{2069}", "\\u202edab\\u2069"),
+            ("ad\u{200b}min\u{feff}\u{2028}", "ad\\u200bmin\\ufeff\\u2028"),
+            ("\u{e0041}", "\u{fffd}"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(printable(text, 100), expected);
+        }
+        assert_eq!(printable_lines("a\nb\u{1b}\r\n"), "a\nb\\u001b \n");
+    }
+
+    #[test]
+    fn text_is_cut_where_it_is_longer_than_it_may_be() {
+        assert_eq!(printable("abcd", 4), "abcd");
+        assert_eq!(printable("abcde", 4), "abc…");
+        assert_eq!(printable("ab\u{1b}", 4), "ab\\…", "by what is shown");
+        assert_eq!(printable(&"ü".repeat(1_000_000), 3), "üü…");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_comes_through_that_is_not_plain(text in ".*|\\PC*", longest in 1..300_usize) {
+            let shown = printable(&text, longest);
+            prop_assert!(shown.chars().all(is_plain) && shown.chars().count() <= longest);
+            prop_assert_eq!(printable(&shown, longest), shown.clone(), "what is plain stays as it is");
+            prop_assert!(printable_lines(&text).split('\n').all(|line| line.chars().all(is_plain)));
+        }
+
+    }
+
+    #[test]
+    fn no_character_of_the_sets_is_plain() {
+        let sets = ['\0'..='\u{1f}', '\u{7f}'..='\u{9f}', '\u{200b}'..='\u{200f}', '\u{2028}'..='\u{202e}'];
+        let further = ['\u{2060}'..='\u{2069}', '\u{feff}'..='\u{feff}', '\u{61c}'..='\u{61c}'];
+        let wrong: Vec<char> = sets.into_iter().chain(further).flatten().filter(|c| is_plain(*c)).collect();
+        assert_eq!(wrong, Vec::<char>::new());
+    }
+}
