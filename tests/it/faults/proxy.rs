@@ -44,9 +44,14 @@ async fn proxy_passes_everything() {
         .map(|record| format!("{} {} {:?}", record.call.verb, record.call.resource, record.status))
         .collect();
     assert_eq!(
-        writes[1..4],
-        ["create zohomintledgers Some(201)", "create secrets Some(201)", "patch zohocredentials Some(200)",],
-        "the hash key comes first, then reserve, store, report\n{}",
+        writes[1..5],
+        [
+            "patch zohocredentials Some(200)",
+            "create zohomintledgers Some(201)",
+            "create secrets Some(201)",
+            "patch zohocredentials Some(200)",
+        ],
+        "the hash key comes first, then claim, reserve, store, report\n{}",
         proxy.transcript()
     );
     for resource in ["secrets", "zohocredentials", "zohomintledgers"] {
