@@ -24,7 +24,7 @@ use crate::pass::{Context, PassError, reconcile};
 use crate::serve::Health;
 use crate::serve::metrics::PassOutcome;
 use crate::serve::telemetry::SPANS;
-use crate::watch::feed::start_watches;
+use crate::watch::feed::{Listing, start_watches};
 
 /// The wall clock is compared with the due times at least this often: timers stand still while a machine is suspended.
 const HEARTBEAT: Duration = Duration::from_secs(3);
@@ -51,12 +51,8 @@ pub(crate) async fn run(
     mut leadership: Leadership,
     shutdown: CancellationToken,
 ) -> Ended {
-    let mut listing = start_watches(&context, &health);
-    let mut served = Served::default();
-    let (mut queue, mut clocks) = (Queue::new(context.flags.concurrency.into()), ClockWatch::default());
-    let mut passes: JoinSet<Result<Option<Time>, PassError>> = JoinSet::new();
-    let mut running: HashMap<Id, (ObjectName, Instant)> = HashMap::new();
-    let mut tidied = context.clock.now();
+    let listing = start_watches(&context, &health);
+    let mut controller = Controller::new(context, listing);
     let within = loop {
         if shutdown.is_cancelled() {
             break DRAIN_WITHIN;
@@ -65,55 +61,120 @@ pub(crate) async fn run(
             break grace;
         }
         health.turn();
-        let now = context.clock.now();
-        if clocks.was_set_back(now, clock::steady()) {
-            tracing::warn!("the wall clock was set back: everything is looked at again");
-            queue.clock_was_set_back(now);
-            for credential in context.index.credentials() {
-                queue.add(ObjectName::of(&credential.metadata), now);
-            }
-        }
-        context.metrics.queued(queue.depth(now));
         let works = leadership.is_leader();
-        while let Some(key) = works.then(|| queue.take(now)).flatten() {
-            running.insert(begin(&context, &key, &mut passes), (key, Instant::now()));
-        }
-        // Whoever uses a ledger is known only where everything is listed.
-        if works && listing.is_empty() && !(tidied..tidied + TIDY_EVERY).contains(&now) {
-            tidied = now;
-            tokio::spawn(tidy(context.clone()));
-        }
-        let sleep = queue.next_due().filter(|_| works).map_or(HEARTBEAT, |due| due.since(now));
-        let wake = |queue: &mut Queue, served: &mut Served, key: ObjectName| {
-            if !works && context.index.credential(&key).is_none() {
-                // No pass of ours will find that it is gone.
-                queue.remove(&key);
-            } else if let Some(key) = served.admit(key) {
-                queue.add(key, context.clock.now());
-            }
-        };
+        let idle = controller.turn(works);
         tokio::select! {
             () = shutdown.cancelled() => {}
             _ = leadership.changed() => {}
-            Some(scope) = listing.next(), if !listing.is_empty() => {
-                tracing::info!(namespace = scope.as_deref(), "objects are listed and served from now on");
-                served.add(scope).into_iter().for_each(|key| queue.add(key, context.clock.now()));
-                if listing.is_empty() {
-                    tracing::info!("watches have listed");
-                }
-            }
-            Some(key) = woken.recv() => wake(&mut queue, &mut served, key),
-            Some(done) = passes.join_next_with_id(), if !passes.is_empty() => {
-                finish(&context, &mut queue, &mut running, done);
-            }
-            () = tokio::time::sleep(sleep.min(HEARTBEAT)) => {}
+            Some(scope) = controller.listing.next(), if !controller.listing.is_empty() => controller.serve(scope),
+            Some(key) = woken.recv() => controller.wake(key, works),
+            Some(done) = controller.passes.join_next_with_id(), if !controller.passes.is_empty() => controller.finish(done),
+            () = tokio::time::sleep(idle) => {}
         }
         while let Ok(key) = woken.try_recv() {
-            wake(&mut queue, &mut served, key);
+            controller.wake(key, works);
         }
     };
-    drain(&context, passes, within).await;
+    drain(&controller.context, controller.passes, within).await;
     if matches!(leadership.standing(), Standing::Lost { .. }) { Ended::LeaseLost } else { Ended::Asked }
+}
+
+/// The passes that are due, and those that run.
+struct Controller {
+    context: Arc<Context>,
+    queue: Queue,
+    clocks: ClockWatch,
+    /// What is not listed yet.
+    listing: Listing,
+    served: Served,
+    passes: JoinSet<Result<Option<Time>, PassError>>,
+    running: HashMap<Id, (ObjectName, Instant)>,
+    tidied: Time,
+}
+
+impl Controller {
+    fn new(context: Arc<Context>, listing: Listing) -> Self {
+        Self {
+            queue: Queue::new(context.flags.concurrency.into()),
+            clocks: ClockWatch::default(),
+            listing,
+            served: Served::default(),
+            passes: JoinSet::new(),
+            running: HashMap::new(),
+            tidied: context.clock.now(),
+            context,
+        }
+    }
+
+    /// Starts what is due, where this process works. Returns how long nothing will be.
+    fn turn(&mut self, works: bool) -> Duration {
+        let now = self.context.clock.now();
+        if self.clocks.was_set_back(now, clock::steady()) {
+            tracing::warn!("the wall clock was set back: everything is looked at again");
+            self.queue.clock_was_set_back(now);
+            for credential in self.context.index.credentials() {
+                self.queue.add(ObjectName::of(&credential.metadata), now);
+            }
+        }
+        self.context.metrics.queued(self.queue.depth(now));
+        while let Some(key) = works.then(|| self.queue.take(now)).flatten() {
+            self.running.insert(begin(&self.context, &key, &mut self.passes), (key, Instant::now()));
+        }
+        // Whoever uses a ledger is known only where everything is listed.
+        if works && self.listing.is_empty() && !(self.tidied..self.tidied + TIDY_EVERY).contains(&now) {
+            self.tidied = now;
+            tokio::spawn(tidy(self.context.clone()));
+        }
+        let due = self.queue.next_due().filter(|_| works);
+        due.map_or(HEARTBEAT, |due| due.since(now)).min(HEARTBEAT)
+    }
+
+    /// Everything in a namespace (`None`: in all) is listed.
+    fn serve(&mut self, scope: Scope) {
+        tracing::info!(namespace = scope.as_deref(), "objects are listed and served from now on");
+        let now = self.context.clock.now();
+        self.served.add(scope).into_iter().for_each(|key| self.queue.add(key, now));
+        if self.listing.is_empty() {
+            tracing::info!("watches have listed");
+        }
+    }
+
+    /// Something was heard of an object.
+    fn wake(&mut self, key: ObjectName, works: bool) {
+        if !works && self.context.index.credential(&key).is_none() {
+            // No pass of ours will find that it is gone.
+            self.queue.remove(&key);
+        } else if let Some(key) = self.served.admit(key) {
+            self.queue.add(key, self.context.clock.now());
+        }
+    }
+
+    /// A pass is over.
+    fn finish(&mut self, done: Done) {
+        let id = match &done {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let Some((key, started)) = self.running.remove(&id) else { return };
+        let now = self.context.clock.now();
+        let outcome = match done {
+            Ok((_, Ok(next))) => {
+                self.queue.finish(&key, next);
+                PassOutcome::Done
+            }
+            Ok((_, Err(error))) => {
+                tracing::warn!(credential = %key, error = &error as &dyn std::error::Error, "pass not finished; it is tried again");
+                self.queue.fail(&key, now);
+                PassOutcome::Failed
+            }
+            Err(panic) => {
+                tracing::error!(credential = %key, error = &panic as &dyn std::error::Error, "pass panicked; it is tried again");
+                self.queue.fail(&key, now);
+                PassOutcome::Panicked
+            }
+        };
+        self.context.metrics.reconciled(outcome, started.elapsed());
+    }
 }
 
 /// What is served already. A namespace whose objects cannot be listed holds up no other.
@@ -149,32 +210,6 @@ fn begin(context: &Arc<Context>, key: &ObjectName, passes: &mut JoinSet<Result<O
     let (context, of) = (context.clone(), key.clone());
     let span = tracing::info_span!(target: SPANS, "pass", credential = %of);
     passes.spawn(async move { reconcile(&context, &of).await }.instrument(span)).id()
-}
-
-fn finish(context: &Context, queue: &mut Queue, running: &mut HashMap<Id, (ObjectName, Instant)>, done: Done) {
-    let id = match &done {
-        Ok((id, _)) => *id,
-        Err(error) => error.id(),
-    };
-    let Some((key, started)) = running.remove(&id) else { return };
-    let now = context.clock.now();
-    let outcome = match done {
-        Ok((_, Ok(next))) => {
-            queue.finish(&key, next);
-            PassOutcome::Done
-        }
-        Ok((_, Err(error))) => {
-            tracing::warn!(credential = %key, error = &error as &dyn std::error::Error, "pass not finished; it is tried again");
-            queue.fail(&key, now);
-            PassOutcome::Failed
-        }
-        Err(panic) => {
-            tracing::error!(credential = %key, error = &panic as &dyn std::error::Error, "pass panicked; it is tried again");
-            queue.fail(&key, now);
-            PassOutcome::Panicked
-        }
-    };
-    context.metrics.reconciled(outcome, started.elapsed());
 }
 
 /// A token that was asked for is worth waiting for: it is in memory, and one more pass stores it.

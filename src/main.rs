@@ -34,6 +34,7 @@ use crate::watch::index::Index;
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use zoho_api::names::ObjectName;
 use zoho_client::calls::ApiError;
 use zoho_client::clock::{self, Clock};
 use zoho_client::transport::Transport;
@@ -74,63 +75,17 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     patiently(async || watch::feed::check_kinds(&client, &flags).await).await?;
     let hash_key = patiently(async || hash_key::load_or_create(&client, &flags).await).await?;
     let holder = Flags::holder();
-    let policy = flags.policy();
-    let namespace = policy.operator_namespace.clone();
     let (elector, leadership) = stand_for_election(&clients, &flags, &holder, &clock).await?;
     let health = Health::new(leadership.clone());
     serve::serve_health(&flags.health_probe_bind_address, health.clone()).await?;
     serve::serve_metrics(&flags, metrics.clone(), client.clone()).await?;
 
-    let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
-    let ledgers = Ledgers::new(
-        client.clone(),
-        (&namespace, &flags.instance),
-        policy.labels.clone(),
-        holder.as_str().into(),
-        policy.limits,
-        clock.clone(),
-    );
-    let probes = Probes::new(transport.clone(), clock.clone(), wake.clone());
-    let gate = Gate::new(flags.mint_rate);
-    let index = Arc::new(Index::default());
-    let mints = Mints::new(
-        ledgers,
-        index.clone(),
-        transport,
-        gate,
-        clock.clone(),
-        leadership.clone(),
-        metrics.clone(),
-        wake.clone(),
-    );
-    metrics.add(Series {
-        index: index.clone(),
-        ledgers: mints.ledgers().clone(),
-        leadership: leadership.clone(),
-        clock: clock.clone(),
-        installation: flags.installation(),
-    });
+    let namespace = flags.operator_namespace();
     tracing::info!(holder, namespace, version = env!("CARGO_PKG_VERSION"), "starting");
-    let installation = flags.installation();
-    let context = Arc::new(Context {
-        events: Events::start(client.clone(), &holder),
-        client,
-        reads: SharedReads::default(),
-        index,
-        metrics,
-        mints,
-        probes,
-        flags,
-        installation: Installation {
-            name: installation,
-            policy,
-            hash_key: hash_key.key,
-            hash_key_replaces_lost: hash_key.replaces_lost,
-        },
-        clock,
-        wake,
-        memories: std::sync::Mutex::default(),
-    });
+    let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
+    let leads = leadership.clone();
+    let parts = Parts { flags, client, transport, hash_key, holder, leadership: leads, metrics, clock, wake };
+    let context = Arc::new(parts.assemble());
     let ended = controller::run(context, woken, health, leadership, shutdown).await;
     // Last: until here nobody else may act.
     if let Some(elector) = elector {
@@ -140,6 +95,69 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     match ended {
         Ended::Asked => Ok(()),
         Ended::LeaseLost => anyhow::bail!("the lease is lost: another replica leads, or soon will"),
+    }
+}
+
+/// What the context of passes is made from.
+struct Parts {
+    flags: Flags,
+    client: kube::Client,
+    transport: Arc<Transport>,
+    hash_key: hash_key::Loaded,
+    holder: String,
+    leadership: Leadership,
+    metrics: Metrics,
+    clock: Arc<dyn Clock>,
+    wake: tokio::sync::mpsc::UnboundedSender<ObjectName>,
+}
+
+impl Parts {
+    fn assemble(self) -> Context {
+        let Self { flags, client, transport, hash_key, holder, leadership, metrics, clock, wake } = self;
+        let (policy, name) = (flags.policy(), flags.installation());
+        let ledgers = Ledgers::new(
+            client.clone(),
+            (&policy.operator_namespace, &flags.instance),
+            policy.labels.clone(),
+            holder.as_str().into(),
+            policy.limits,
+            clock.clone(),
+        );
+        let index = Arc::new(Index::default());
+        metrics.add(Series {
+            index: index.clone(),
+            ledgers: ledgers.clone(),
+            leadership: leadership.clone(),
+            clock: clock.clone(),
+            installation: name.clone(),
+        });
+        let probes = Probes::new(transport.clone(), clock.clone(), wake.clone());
+        let gate = Gate::new(flags.mint_rate);
+        let mints = Mints::new(
+            ledgers,
+            index.clone(),
+            transport,
+            gate,
+            clock.clone(),
+            leadership,
+            metrics.clone(),
+            wake.clone(),
+        );
+        let (key, replaces_lost) = (hash_key.key, hash_key.replaces_lost);
+        Context {
+            events: Events::start(client.clone(), &holder),
+            client,
+            reads: SharedReads::default(),
+            index,
+            metrics,
+            mints,
+            probes,
+            flags,
+            installation: Installation { name, policy, hash_key: key, hash_key_replaces_lost: replaces_lost },
+            clock,
+            wake,
+            memories: std::sync::Mutex::default(),
+        }
     }
 }
 
