@@ -25,7 +25,7 @@ FUZZ_TARGETS := reply duration template status ledger
 # --target, so that build scripts and macros are not instrumented.
 COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
 
-.PHONY: help build demo check deny test test-long crash-plan crash-list e2e fuzz crds docs golden dist image clean-cache need-cargo need-go
+.PHONY: help build demo check deny test test-long flakes bugs crash-plan crash-list e2e fuzz crds docs golden dist image clean-cache need-cargo need-go
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,15 @@ test: need-cargo need-go ## Every test that needs nothing but this machine
 
 test-long: need-cargo need-go ## The tests that take minutes, optimised
 	$(CARGO) test $(WITH_TESTING) --release -- --ignored
+
+flakes: need-cargo need-go ## The tests N times in a row (N=20), until one fails
+	@for run in $$(seq 1 $(or $(N),20)); do \
+		began=$$(date +%s); $(MAKE) --no-print-directory test || exit; \
+		echo "run $$run of $(or $(N),20) passed in $$(( $$(date +%s) - began )) s"; \
+	done
+
+bugs: need-cargo need-go ## Put each bug of tests/bugs into a copy of the sources; a named test must fail (BUGS='B05 B12': these)
+	@CARGO='$(CARGO)' tests/bugs/run $(BUGS)
 
 crash-plan: need-cargo need-go ## Kill the operator at one write again: CRASH_PLAN=flow/write/mode, as a failed test names it
 	$(CARGO) test $(WITH_TESTING) --test it crash::plans::killed_at_a_tenth -- --nocapture
