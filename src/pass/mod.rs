@@ -8,6 +8,7 @@ mod gather;
 pub(crate) mod probes;
 mod recheck;
 mod report;
+mod sweep;
 mod target;
 
 use std::collections::{HashMap, HashSet};

@@ -36,6 +36,7 @@ mod server_login;
 mod startup;
 mod support;
 mod templates;
+mod tenants;
 mod time;
 #[cfg(feature = "otlp")]
 mod traces;

@@ -245,3 +245,54 @@ fn ledger_counts_what_the_token_in_the_target_proves() {
     let nothing = Observed::default();
     assert_eq!(nothing.seal, None);
 }
+
+/// A Secret that nobody controls and whose owner lets it be taken over.
+fn offered(type_: &str, values: &[&str]) -> Secret {
+    let mut secret = stored(&token("1000.a.a"), "9");
+    secret.metadata.owner_references = None;
+    secret.metadata.annotations = Some([(keys::ADOPT.to_owned(), "patch".to_owned())].into());
+    secret.type_ = Some(type_.into());
+    secret.data = Some(values.iter().map(|key| ((*key).to_owned(), ByteString(b"theirs".to_vec()))).collect());
+    secret
+}
+
+#[test]
+fn only_an_opaque_secret_is_taken_over() {
+    let seen = target_seen(offered("Opaque", &["key"]));
+    assert!(matches!(seen.target, Target::Ours { token: None, intact: false }), "{:?}", seen.target);
+    let Target::Blocked { defect, token: None } = target_seen(offered("kubernetes.io/tls", &["tls.key"])).target else {
+        panic!("blocked")
+    };
+    assert_eq!(defect.reason, Reason::TargetNotOwned);
+    for part in ["has type kubernetes.io/tls", "spec.target.name", "kubectl delete secret -n ns patch-token"] {
+        assert!(defect.message.contains(part), "{}", defect.message);
+    }
+    let mut restored = stored(&token("1000.a.a"), "9");
+    restored.metadata.owner_references = None;
+    restored.type_ = Some("kubernetes.io/tls".into());
+    assert!(matches!(target_seen(restored).target, Target::Blocked { .. }), "nor by its seal");
+}
+
+#[test]
+fn offer_to_take_a_secret_over_says_that_its_keys_go() {
+    let mut foreign = offered("Opaque", &["theirs"]);
+    foreign.metadata.annotations = None;
+    let Target::Blocked { defect, .. } = target_seen(foreign).target else { panic!("blocked") };
+    let text = "by which it loses every key that spec.target does not make: kubectl annotate secret -n ns patch-token zoho-operator.dev/adopt=patch";
+    assert!(defect.message.contains(text), "{}", defect.message);
+}
+
+#[test]
+fn keys_that_an_adoption_removes_are_counted_and_a_repair_removes_none() {
+    let wanted = stored(&token("1000.a.a"), "9");
+    let lost = |secret: Secret| target_seen(secret).keys_lost_by_adoption(&credential(), &wanted);
+    assert_eq!(lost(offered("Opaque", &["mine", "more", "access_token"])), Some(2));
+    assert_eq!(lost(offered("Opaque", &[])), Some(0));
+    let mut edited = wanted.clone();
+    edited.data.as_mut().unwrap().insert("extra".into(), ByteString(Vec::new()));
+    assert_eq!(lost(edited), None, "it is ours already");
+    assert_eq!(TargetSeen::absent().keys_lost_by_adoption(&credential(), &wanted), None);
+    let event = crate::status::adopted(&target_of(&credential()), 2);
+    assert_eq!((event.warning, event.reason.as_str()), (false, "Adopted"));
+    assert_eq!(event.note, "Secret ns/patch-token was taken over and holds the token now; 2 keys of it were removed.");
+}
