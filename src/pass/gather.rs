@@ -197,7 +197,7 @@ impl Gatherer<'_> {
         now: Time,
     ) -> Result<SourceSeen, ReadError> {
         Ok(match self.read(&facts::source_of(credential)).await? {
-            Read::There(secret) => SourceSeen::read(credential, served, &secret, &self.installation.hash_key),
+            Read::There(secret) => SourceSeen::read(credential, served, &secret, self.installation),
             Read::Absent => SourceSeen::absent(credential, Some(served)),
             Read::Refused(words) => SourceSeen::refused(credential, &words, now),
         })

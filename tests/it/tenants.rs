@@ -26,6 +26,59 @@ async fn annotate(world: &World, secret: &str, key: &str, value: &str) {
 }
 
 #[tokio::test]
+async fn secret_that_was_made_for_something_else_is_not_sent() {
+    let world = World::new("source_type").await;
+    let _operator = world.operator();
+    source(&world, "key", "kubernetes.io/ssh-auth", ("ssh-privatekey", "k")).await;
+    world.credential("one", "key", json!({})).await;
+    let seen = world.wait_for_reason("one", "SourceSecretInvalid").await;
+    let text = message(&seen, ConditionType::Renewable);
+    assert!(text.contains("has type kubernetes.io/ssh-auth") && text.contains("spec.secretRef"), "{text}");
+    assert_eq!(world.zoho.stats().token.posts, 0);
+    source(&world, "login", "kubernetes.io/basic-auth", ("username", "u")).await;
+    world.patch("one", json!({ "spec": { "secretRef": { "name": "login" } } })).await;
+    world.wait_ready("one").await;
+}
+
+#[tokio::test]
+async fn administrator_decides_on_consent_data_centers_and_replication() {
+    let world = World::new("administrator").await;
+    let limits = ["--require-source-consent", "--data-centers", "US,AU"];
+    let operator = world.operator_with(&limits);
+    world.good_source("source").await;
+    world.credential("one", "source", json!({})).await;
+    world.credential("abroad", "source", json!({ "dataCenter": "EU" })).await;
+    let mark = json!({ "annotations": { "replicator.v1.mittwald.de/replicate-to": "*" } });
+    world.credential("copied", "source", json!({ "target": mark })).await;
+
+    let refused = [
+        ("one", "SourceSecretInvalid", "zoho-operator.dev/source-for=one"),
+        ("abroad", "AccountsHostNotAllowed", "allowed: US, AU"),
+        ("copied", "InvalidSpec", "--allow-replication"),
+    ];
+    for (name, reason, text) in refused {
+        let said = message(&world.wait_for_reason(name, reason).await, ConditionType::Renewable);
+        assert!(said.contains(text), "{name}: {said}");
+    }
+    assert_eq!(world.zoho.stats().token.posts, 0);
+    annotate(&world, "source", keys::SOURCE_FOR, "one, copied").await;
+    world.wait_ready("one").await;
+    assert_eq!(world.zoho.stats().token.posts, 1);
+
+    // Consent that is withdrawn while the operator is away is missed when it is back, although the status says that all is
+    // well; and where it is not asked for, nothing is missed.
+    operator.kill();
+    let operator = world.operator_with(&[&limits[..], &["--allow-replication"]].concat());
+    world.wait_ready("copied").await;
+    annotate(&world, "source", keys::SOURCE_FOR, "copied").await;
+    let seen = world.wait_for_reason("one", "SourceSecretInvalid").await;
+    assert!(is_ready(&seen), "its token works on");
+    operator.kill();
+    let _operator = world.operator();
+    world.wait_ready("one").await;
+}
+
+#[tokio::test]
 async fn secret_is_taken_over_once_with_a_count_of_the_keys_that_went_and_its_consent_is_used_up() {
     let world = World::new("adoption").await;
     let operator = world.operator();

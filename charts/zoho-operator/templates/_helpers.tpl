@@ -133,6 +133,9 @@ of watchNamespaces.
 {{- range $product, $url := .Values.config.apiUrls }}
 - {{ printf "--api-url=%s=%s" $product $url | quote }}
 {{- end }}
+{{- with .Values.config.dataCenters }}
+- --data-centers={{ join "," . }}
+{{- end }}
 {{- range .Values.config.accountsHosts }}
 - --accounts-host={{ . }}
 {{- end }}
@@ -141,6 +144,12 @@ of watchNamespaces.
 {{- end }}
 {{- range .Values.config.endpointCentralUrls }}
 - {{ printf "--endpoint-central-url=%s" . | quote }}
+{{- end }}
+{{- if .Values.config.requireSourceConsent }}
+- --require-source-consent=true
+{{- end }}
+{{- if .Values.config.allowReplication }}
+- --allow-replication=true
 {{- end }}
 {{- if .Values.caBundle.configMap }}
 - --ca-file=/etc/zoho-operator/ca-configmap/{{ .Values.caBundle.key }}

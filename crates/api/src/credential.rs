@@ -68,7 +68,7 @@ pub struct ZohoCredentialSpec {
 
     /// Base URL of the product's API where it is not the data center's usual one (own domain, portal); copied to api_url. https only. Example: https://helpdesk.corp.example/app/itdesk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048), regex(pattern = r"^https://[A-Za-z0-9]"))]
+    #[schemars(length(max = 2048), regex(pattern = r"^https://[A-Za-z0-9][!-~]*$"))]
     pub api_url: Option<String>,
 
     /// The derived Secret that workloads mount. Default: a Secret <metadata.name>-token with the default keys.
@@ -346,7 +346,7 @@ pub struct Verify {
     pub interval: GoDuration,
     /// Path of another cheap GET of that product, for tokens whose scopes forbid the default one. Example: /api/1.4/som/summary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024), regex(pattern = r"^/[A-Za-z0-9]"))]
+    #[schemars(length(max = 1024), regex(pattern = r"^/[A-Za-z0-9][!-~]*$"))]
     pub path: Option<String>,
 }
 
