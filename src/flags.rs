@@ -21,6 +21,7 @@ use zoho_core::policy::{self, ListedServer, Policy, ServerPart, parse_accounts_u
 /// Keeps valid Zoho OAuth access tokens in Kubernetes Secrets.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "zoho-operator", version, max_term_width = 100)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Flags {
     /// What to do instead of running the operator.
     #[command(subcommand)]
@@ -61,6 +62,11 @@ pub(crate) struct Flags {
     #[arg(long, env = "ZOHO_OPERATOR_ACCOUNTS_URL", value_delimiter = ',', value_parser = parse_accounts_url, value_name = "DC=URL")]
     accounts_url: Vec<(DataCenter, Url)>,
 
+    /// Ask for tokens in these data centers only. A host of --accounts-host belongs to the data center that the credential
+    /// names beside it; list Other too where that is to be one. Default: all.
+    #[arg(long, env = "ZOHO_OPERATOR_DATA_CENTERS", value_delimiter = ',', value_name = "DC")]
+    data_centers: Vec<DataCenter>,
+
     /// More hosts that spec.accountsHost may name.
     #[arg(long, env = "ZOHO_OPERATOR_ACCOUNTS_HOST", value_delimiter = ',', value_name = "HOST")]
     accounts_host: Vec<String>,
@@ -79,6 +85,15 @@ pub(crate) struct Flags {
     /// these only. https, or http on loopback only. With namespaces, only `ZohoCredentials` in these may name it.
     #[arg(long, env = "ZOHO_OPERATOR_ENDPOINT_CENTRAL_URL", value_delimiter = ',', value_parser = parse_server_part, value_name = "URL[=NAMESPACE,...]")]
     endpoint_central_url: Vec<ServerPart>,
+
+    /// Mint only from source Secrets that name the credential, or `*`, in annotation zoho-operator.dev/source-for.
+    #[arg(long, env = "ZOHO_OPERATOR_REQUIRE_SOURCE_CONSENT", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set, value_name = "BOOL")]
+    require_source_consent: bool,
+
+    /// Let `spec.target` have the labels and annotations by which other controllers (Reflector, kubernetes-replicator, Config
+    /// Syncer) copy the token into other namespaces.
+    #[arg(long, env = "ZOHO_OPERATOR_ALLOW_REPLICATION", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set, value_name = "BOOL")]
+    allow_replication: bool,
 
     /// More root certificates (PEM) for token services, products and servers; repeatable.
     #[arg(long, env = "ZOHO_OPERATOR_CA_FILE", value_delimiter = ',', value_name = "PATH")]
@@ -295,6 +310,9 @@ impl Flags {
             api_urls: self.api_url.clone(),
             api_hosts: self.api_host.clone(),
             servers: self.servers().unwrap_or_default(),
+            data_centers: self.data_centers.clone(),
+            require_source_consent: self.require_source_consent,
+            allow_replication: self.allow_replication,
             limits: Limits { attempts: self.max_attempts_per_10m.into(), live: self.max_live_tokens.into() },
         }
     }

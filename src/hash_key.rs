@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::flags::Flags;
 use zoho_api::{FIELD_MANAGER, ZohoMintLedger, keys};
+use zoho_client::apply::{Before, write_secret};
 use zoho_client::calls::{ApiError, call};
 use zoho_core::secret::HashKey;
 
@@ -86,7 +87,7 @@ pub(crate) async fn load_or_create(client: &Client, flags: &Flags) -> anyhow::Re
         ..Secret::default()
     };
     let params = PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.into()) };
-    match call(secrets.create(&params, &secret)).await {
+    match write_secret(&secrets, &secret, Before::Nothing, secrets.create(&params, &secret)).await {
         Ok(secret) => parse(&secret, &namespace, &name),
         // Another replica was faster.
         Err(ApiError::AlreadyExists) => parse(&call(secrets.get(&name)).await.with_context(read)?, &namespace, &name),

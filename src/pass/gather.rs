@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
-use zoho_api::names::{InputsDigest, LedgerName, ObjectName};
+use zoho_api::names::{InputsDigest, LedgerName, ObjectName, ObjectVersion};
 use zoho_api::{ConditionStatus, ConditionType, Reason, Time, ZohoCredential};
 use zoho_client::calls::{ApiError, call};
 use zoho_core::facts::ownership::SecretSeen;
@@ -60,6 +60,17 @@ pub(crate) enum Read {
 
 /// The same, for all who share the read.
 pub(crate) type Answer = Result<Read, Arc<ApiError>>;
+/// A target of a former name.
+pub(super) enum Former {
+    /// There is no such Secret any more.
+    Absent,
+    /// It is another one than was known.
+    Changed,
+    /// It does not bear our seal.
+    NotOurs,
+    /// It was written by this installation for this credential.
+    Sealed(Arc<Secret>),
+}
 
 impl Gatherer<'_> {
     /// Everything that one pass needs, at the instant `now`. Makes no call when nothing changed since the last pass or,
@@ -203,7 +214,7 @@ impl Gatherer<'_> {
         now: Time,
     ) -> Result<SourceSeen, ReadError> {
         Ok(match self.read(&facts::source_of(credential)).await? {
-            Read::There(secret) => SourceSeen::read(credential, served, &secret, &self.installation.hash_key),
+            Read::There(secret) => SourceSeen::read(credential, served, &secret, self.installation),
             Read::Absent => SourceSeen::absent(credential, Some(served)),
             Read::Refused(words) => SourceSeen::refused(credential, &words, now),
         })
@@ -231,6 +242,30 @@ impl Gatherer<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// A former target, which is known in this version.
+    ///
+    /// # Errors
+    ///
+    /// A read without an answer, or a refused one.
+    pub(super) async fn former(
+        &self,
+        credential: &ZohoCredential,
+        name: &ObjectName,
+        known: &ObjectVersion,
+    ) -> Result<Former, Arc<ApiError>> {
+        let former = match self.read(name).await {
+            Ok(Read::There(former)) => former,
+            Ok(Read::Absent) => return Ok(Former::Absent),
+            Ok(Read::Refused(message)) => return Err(Arc::new(ApiError::Refused { message })),
+            Err(ReadError { source, .. }) => return Err(source),
+        };
+        if ObjectVersion::of(&former.metadata) != *known {
+            return Ok(Former::Changed);
+        }
+        let is_sealed = secret::recover(&former, credential, &self.installation.hash_key).is_some();
+        Ok(if is_sealed { Former::Sealed(former) } else { Former::NotOurs })
     }
 
     /// The token in the target, for showing it to the product: from memory, or read.

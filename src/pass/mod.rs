@@ -10,6 +10,7 @@ pub(crate) mod probes;
 pub(crate) mod reads;
 mod recheck;
 mod report;
+mod sweep;
 mod target;
 
 use std::collections::{HashMap, HashSet};

@@ -1,29 +1,19 @@
-//! What a pass does to targets: rehearse a write, store a token, delete what has a former name.
+//! What a pass does to the target: rehearse a write, store a token.
 
 use k8s_openapi::api::core::v1::Secret;
 use tracing::Instrument as _;
+use zoho_api::Time;
 use zoho_api::names::ObjectVersion;
-use zoho_api::{Reason, Time};
 use zoho_client::apply::{self, Mode};
 use zoho_client::calls::ApiError;
 use zoho_core::facts::target::render;
 use zoho_core::facts::{self, Readings};
-use zoho_core::memory::{REFUSED_FOR, Refused, Seen, Stored};
+use zoho_core::memory::{Refused, Seen, Stored};
 use zoho_core::plan::{Defect, Facts, Target, Write, to_store};
-use zoho_core::secret;
+use zoho_core::{secret, status};
 
-use super::recheck::look_again_at;
 use super::{Effect, Pass, PassError};
 use crate::serve::telemetry::SPANS;
-
-/// What is known of former targets after a sweep.
-#[derive(Debug, Default)]
-pub(super) struct Swept {
-    /// When the next one may go.
-    pub next: Option<Time>,
-    /// Why one could not be deleted.
-    pub obstacle: Option<Defect>,
-}
 
 impl Pass<'_> {
     /// A dry run of the target's write where it is new, changed, or was refused before: what cannot be stored must not
@@ -90,6 +80,9 @@ impl Pass<'_> {
                 }
                 self.stored(&written, &wanted, token.attempt.clone());
                 tracing::info!(credential = %self.key, uid = self.credential.metadata.uid, generation = self.generation(), %target, attempt = %token.attempt, expires_at = %token.life.expires_at, "token stored");
+                if let Some(lost) = readings.target.keys_lost_by_adoption(self.credential, &wanted) {
+                    self.context.events.publish(self.credential, status::adopted(&target, lost));
+                }
                 Ok(Effect::Done)
             }
             Err(ApiError::AlreadyExists | ApiError::Conflict | ApiError::NotFound) => {
@@ -123,13 +116,13 @@ impl Pass<'_> {
         }
     }
 
-    /// uid of the target, where it is known to have our owner reference already.
-    fn owned<'r>(&self, readings: &'r Readings) -> Option<&'r str> {
+    /// The target, where it is known to have our owner reference already.
+    fn owned<'r>(&self, readings: &'r Readings) -> Option<&'r Secret> {
         let uid = self.credential.metadata.uid.as_ref();
         let present = readings.target.present.as_ref()?;
         let owners = present.metadata.owner_references.iter().flatten();
         let is_ours = owners.into_iter().any(|owner| Some(&owner.uid) == uid && owner.controller == Some(true));
-        present.metadata.uid.as_deref().filter(|_| is_ours)
+        Some(present).filter(|_| is_ours)
     }
 
     /// Was the target written for the present spec before? What differs then was changed by somebody else.
@@ -145,49 +138,5 @@ impl Pass<'_> {
         let defect = refused.defect();
         self.memory.refused = Some(refused);
         defect
-    }
-
-    /// Deletes targets of former names once their token has expired and their successor holds one: pods that still mount
-    /// them go on working until then. What stands in the way is reported, and tried again.
-    pub(super) async fn sweep_former_targets(&mut self, facts: &Facts, now: Time) -> Swept {
-        let mut swept = Swept::default();
-        let has_successor =
-            matches!(&facts.target, Target::Ours { token: Some(token), .. } if token.life.is_alive(now));
-        let uid = self.credential.metadata.uid.as_deref().filter(|_| has_successor);
-        for (name, seen) in uid.map(|uid| self.context.index.controlled_by(uid)).unwrap_or_default() {
-            let Some(stamp) = seen.ours.as_ref().and_then(|ours| ours.stamp.clone()) else { continue };
-            if name.namespace != self.key.namespace || name == facts::target_of(self.credential) {
-                continue;
-            }
-            let mut later = |at: Time| swept.next = [swept.next, Some(at)].into_iter().flatten().min();
-            if stamp.life.expires_at.min(now + stamp.life.span()) > now {
-                later(stamp.life.expires_at);
-                continue;
-            }
-            if !matches!(self.is_confirmed().await, Ok(true)) {
-                // What is the target now is looked at first.
-                later(look_again_at(now));
-                return swept;
-            }
-            match apply::delete_target(&self.context.client, &name, &seen.version).await {
-                Ok(()) => {
-                    self.context.index.secret_not_found(&name, Some(&seen));
-                    tracing::info!(credential = %self.key, target = %name, "former target deleted");
-                }
-                Err(ApiError::NotFound) => drop(self.context.index.secret_not_found(&name, Some(&seen))),
-                // It changed meanwhile: it is read, and the next pass looks again.
-                Err(ApiError::Conflict) => {
-                    later(look_again_at(now));
-                    drop(self.context.gatherer().refresh(&name).await);
-                }
-                Err(error) => {
-                    later(now + REFUSED_FOR * 2);
-                    tracing::warn!(credential = %self.key, target = %name, error = &error as &dyn std::error::Error, "former target not deleted; it is tried again");
-                    let message = format!("Former target Secret {name} cannot be deleted: {error}. It is tried again.");
-                    swept.obstacle = Some(Defect { reason: Reason::WriteRefused, message, again_at: None });
-                }
-            }
-        }
-        swept
     }
 }

@@ -265,6 +265,7 @@ async fn wrong_values_are_refused_with_their_place() {
         ("config.maxLiveTokens=11", "/config/maxLiveTokens", "maximum: got 11, want 10"),
         ("config.concurrency=many", "/config/concurrency", "got string, want integer"),
         ("config.accountsUrls.MARS=https://a.example", "US", "invalid propertyName 'MARS'"),
+        ("config.dataCenters={MARS}", "/config/dataCenters/0", "value must be one of"),
         ("config.accountsUrls.EU=http://a.example", "/config/accountsUrls/EU", "does not match pattern"),
         ("config.logLevel=loud", "/config/logLevel", "value must be one of"),
         ("image.digest=sha256:1", "/image/digest", "does not match pattern"),

@@ -11,10 +11,15 @@ use crate::support::cluster;
 use crate::support::world::World;
 
 async fn check(world: &World, operator_namespace: &str, accounts_url: &str) -> Output {
+    check_with(world, operator_namespace, accounts_url, &[]).await
+}
+
+async fn check_with(world: &World, operator_namespace: &str, accounts_url: &str, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_zoho-operator"));
     command
         .args(["check", "--watch-namespaces", &world.namespace, "--operator-namespace", operator_namespace])
         .args(["--accounts-url", &format!("US={accounts_url}")])
+        .args(more)
         .env("KUBECONFIG", world.cluster.operator_kubeconfig_path());
     tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("it ran")
 }
@@ -44,6 +49,17 @@ async fn all_is_well_under_the_rights_of_the_chart_and_no_secret_is_sent() {
         assert!(text.lines().any(|found| found.starts_with(line)), "{line} is not in\n{text}");
     }
     assert_eq!(world.zoho.stats().token.posts, 0);
+}
+
+#[tokio::test]
+async fn host_of_a_data_center_that_is_not_allowed_is_not_tried() {
+    let world = World::new("check_data_center").await;
+    world.credential("one", "source", json!({})).await;
+    let url = world.zoho.url();
+    for (allowed, is_tried) in [("US", true), ("EU,AU", false)] {
+        let output = check_with(&world, &world.operator_namespace, &url, &["--data-centers", allowed]).await;
+        assert_eq!(text(&output).contains(&url), is_tried, "{allowed}: {}", text(&output));
+    }
 }
 
 #[tokio::test]

@@ -24,13 +24,8 @@ fn rows() -> Vec<Row> {
     let refresh = ("refresh_token", REFRESH_TOKEN);
     vec![
         row("no-secret", None, "SourceSecretNotFound", "does not exist"),
-        row(
-            "no-key",
-            Some(vec![id, secret]),
-            "SourceSecretInvalid",
-            "has no key refresh_token; it has client_id, client_secret",
-        ),
-        row("no-keys", Some(vec![]), "SourceSecretInvalid", "has no key client_id; it has none"),
+        row("no-key", Some(vec![id, secret]), "SourceSecretInvalid", "has no key refresh_token. Correct it"),
+        row("no-keys", Some(vec![]), "SourceSecretInvalid", "has no key client_id. Correct it"),
         row(
             "empty",
             Some(vec![id, secret, ("refresh_token", "")]),

@@ -25,11 +25,10 @@ async fn secret_that_changed_since_it_was_looked_at_is_neither_updated_nor_delet
     let looked_at = ObjectVersion::of(&created.metadata);
     let edit = Patch::Merge(json!({ "metadata": { "labels": { "edited": "meanwhile" } } }));
     let edited = world.secrets().patch("target", &PatchParams::default(), &edit).await.expect("edited");
-    let key = ObjectName::new(&world.namespace, "target");
 
     let update = apply::update_target(&world.client, &created, &looked_at, None, Mode::Real).await;
     assert!(matches!(update, Err(ApiError::Conflict)), "{update:?}");
-    let delete = apply::delete_target(&world.client, &key, &looked_at).await;
+    let delete = apply::delete_target(&world.client, &created).await;
     assert!(matches!(delete, Err(ApiError::Conflict)), "{delete:?}");
     assert_eq!(world.secret("target").await, Some(edited));
 }
@@ -47,7 +46,9 @@ async fn secret_made_anew_under_the_same_name_is_another_one() {
     assert!(matches!(create, Err(ApiError::AlreadyExists)), "{create:?}");
     let update = apply::update_target(&world.client, &first, &at, None, Mode::Real).await;
     assert!(matches!(update, Err(ApiError::Conflict)), "{update:?}");
-    let delete = apply::delete_target(&world.client, &ObjectName::new(&world.namespace, "target"), &at).await;
+    let mut former = second.clone();
+    former.metadata.uid.clone_from(&first.metadata.uid);
+    let delete = apply::delete_target(&world.client, &former).await;
     assert!(matches!(delete, Err(ApiError::Conflict)), "{delete:?}");
     assert_eq!(world.secret("target").await, Some(second));
 }

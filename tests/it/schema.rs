@@ -26,6 +26,8 @@ const TOO_LONG: &str = "metadata.name is longer than 247 characters: set spec.ta
 const RESERVED: &str = "uses a reserved key: *.kubernetes.io/ and *.k8s.io/ (but for app.kubernetes.io/ without managed-by and instance), helm.sh/, argocd.argoproj.io/, zoho-operator.dev/ and owner are not allowed";
 const DATA_KEYS: &str = "keys of a Secret consist of letters, digits, '-', '_' and '.'";
 const PATH: &str = r"must not contain \, .. or //";
+const PERCENT: &str = r"must have two hexadecimal digits after each %, and no encoded ., / or \ (%2E, %2F, %5C)";
+const URL_PATH: &str = r"must not contain \, .. or a second //";
 
 #[tokio::test]
 async fn every_rule_refuses_what_it_should() {
@@ -145,6 +147,16 @@ fn refused_by_rules() -> Vec<Refused> {
         ("path up", verify(&json!({ "path": "/a/../b" })), "spec.verify.path", PATH),
         ("path with two slashes", verify(&json!({ "path": "/a//b" })), "spec.verify.path", PATH),
         ("path with a backslash", verify(&json!({ "path": r"/a\b" })), "spec.verify.path", PATH),
+        ("encoded dots", verify(&json!({ "path": "/a/%2e%2E/b" })), "spec.verify.path", PERCENT),
+        ("encoded slash", verify(&json!({ "path": "/a%2Fb" })), "spec.verify.path", PERCENT),
+        ("encoded backslash", verify(&json!({ "path": "/a%5cb" })), "spec.verify.path", PERCENT),
+        ("percent at the end", verify(&json!({ "path": "/a%" })), "spec.verify.path", PERCENT),
+        ("percent and one digit", verify(&json!({ "path": "/a%2" })), "spec.verify.path", PERCENT),
+        ("percent and no digit", verify(&json!({ "path": "/a%2g/b" })), "spec.verify.path", PERCENT),
+        ("apiUrl up", spec(&json!({ "apiUrl": "https://a.example/../b" })), "spec.apiUrl", URL_PATH),
+        ("apiUrl with two slashes", spec(&json!({ "apiUrl": "https://a.example//b" })), "spec.apiUrl", URL_PATH),
+        ("apiUrl with encoded dots", spec(&json!({ "apiUrl": "https://a.example/%2e%2e/b" })), "spec.apiUrl", PERCENT),
+        ("apiUrl with a lone percent", spec(&json!({ "apiUrl": "https://a.example/%/b" })), "spec.apiUrl", PERCENT),
         (
             "directory without domain",
             on_server(&json!({ "endpointCentralServer": { "authentication": "ActiveDirectory" } })),
@@ -180,6 +192,8 @@ fn refused_by_rules() -> Vec<Refused> {
 
 fn refused_by_bounds() -> Vec<Refused> {
     vec![
+        ("path with a space", verify(&json!({ "path": "/a b" })), "spec.verify.path", "should match"),
+        ("apiUrl with a space", spec(&json!({ "apiUrl": "https://a.example/a b" })), "spec.apiUrl", "should match"),
         ("path to a host", verify(&json!({ "path": "//evil.example" })), "spec.verify.path", "should match"),
         (
             "too many keys",
@@ -259,6 +273,7 @@ fn accepted() -> Vec<(&'static str, Value)> {
         ("the shortest renewBefore", spec(&json!({ "renewBefore": "5m" }))),
         ("the longest renewBefore", spec(&json!({ "renewBefore": "29m60s" }))),
         ("verify", verify(&json!({ "interval": "1m", "path": "/api/1.4/som/summary?a=b" }))),
+        ("an encoded space", verify(&json!({ "path": "/api/a%20b%C3%A9" }))),
         ("an apiUrl", spec(&json!({ "apiUrl": "https://helpdesk.corp.example/app/itdesk" }))),
         ("labels of its own", spec(&json!({ "target": { "labels": labels, "annotations": labels } }))),
         (

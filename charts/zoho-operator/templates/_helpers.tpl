@@ -146,6 +146,9 @@ of watchNamespaces.
 {{- range $product, $url := .Values.config.apiUrls }}
 - {{ printf "--api-url=%s=%s" $product $url | quote }}
 {{- end }}
+{{- with .Values.config.dataCenters }}
+- --data-centers={{ join "," . }}
+{{- end }}
 {{- range .Values.config.accountsHosts }}
 - --accounts-host={{ . }}
 {{- end }}
@@ -158,6 +161,12 @@ of watchNamespaces.
 {{- else }}
 - {{ printf "--endpoint-central-url=%s" . | quote }}
 {{- end }}
+{{- end }}
+{{- if .Values.config.requireSourceConsent }}
+- --require-source-consent=true
+{{- end }}
+{{- if .Values.config.allowReplication }}
+- --allow-replication=true
 {{- end }}
 {{- if .Values.caBundle.configMap }}
 - --ca-file=/etc/zoho-operator/ca-configmap/{{ .Values.caBundle.key }}

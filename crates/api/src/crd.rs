@@ -20,6 +20,11 @@ struct Rule {
 const RESERVED_KEYS: &str = "self.all(k, !(k == 'owner' || k.startsWith('helm.sh/') || k.startsWith('argocd.argoproj.io/') || k.startsWith('zoho-operator.dev/') || k == 'app.kubernetes.io/managed-by' || k == 'app.kubernetes.io/instance' || (!k.startsWith('app.kubernetes.io/') && k.matches('^([^/]*[.])?(kubernetes|k8s)[.]io/'))))";
 const RESERVED_KEYS_MESSAGE: &str = "uses a reserved key: *.kubernetes.io/ and *.k8s.io/ (but for app.kubernetes.io/ without managed-by and instance), helm.sh/, argocd.argoproj.io/, zoho-operator.dev/ and owner are not allowed";
 
+/// What some server on the way decodes once more must not be another path than the one that was looked at.
+const PERCENT: &str = "!self.matches('%(2[EeFf]|5[Cc])') && !self.matches('%($|[^0-9A-Fa-f]|.$|.[^0-9A-Fa-f])')";
+const PERCENT_MESSAGE: &str =
+    r"must have two hexadecimal digits after each %, and no encoded ., / or \ (%2E, %2F, %5C)";
+
 const CREDENTIAL_RULES: &[Rule] = &[
     Rule {
         path: "",
@@ -81,6 +86,13 @@ const CREDENTIAL_RULES: &[Rule] = &[
         cel: r"!self.contains('\\') && !self.contains('..') && !self.contains('//')",
         message: r"must not contain \, .. or //",
     },
+    Rule { path: "/properties/spec/properties/verify/properties/path", cel: PERCENT, message: PERCENT_MESSAGE },
+    Rule {
+        path: "/properties/spec/properties/apiUrl",
+        cel: r"!self.contains('\\') && !self.contains('..') && !self.matches('^https://.*//')",
+        message: r"must not contain \, .. or a second //",
+    },
+    Rule { path: "/properties/spec/properties/apiUrl", cel: PERCENT, message: PERCENT_MESSAGE },
     Rule {
         path: "/properties/spec/properties/endpointCentralServer",
         cel: "has(self.domain) == (has(self.authentication) && self.authentication == 'ActiveDirectory')",

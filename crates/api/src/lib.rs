@@ -39,6 +39,8 @@ pub mod keys {
     pub const SERVED_BY: &str = "zoho-operator.dev/served-by";
     /// On a Secret: its owner's consent that the named `ZohoCredential` may take it over.
     pub const ADOPT: &str = "zoho-operator.dev/adopt";
+    /// On a Secret: its owner's consent that the named `ZohoCredentials` may be minted from it; names separated by commas, or `*`.
+    pub const SOURCE_FOR: &str = "zoho-operator.dev/source-for";
     /// Label on a target: uid of the `ZohoCredential` it belongs to.
     pub const CREDENTIAL_UID: &str = "zoho-operator.dev/credential-uid";
     /// Annotation on a target: name of the `ZohoCredential` it belongs to.

@@ -7,7 +7,7 @@ use kube::{Api, Client};
 use serde_json::{Map, Value, json};
 use zoho_core::secret;
 
-use crate::calls::{ApiError, call};
+use crate::calls::{ApiError, answer, call};
 use crate::told::Told;
 use zoho_api::names::{ObjectName, ObjectVersion};
 use zoho_api::{FIELD_MANAGER, ZohoCredential, ZohoCredentialStatus, keys};
@@ -21,6 +21,56 @@ pub enum Mode {
     DryRun,
 }
 
+/// What stands where a Secret is written. Who refuses the write may quote it as well.
+#[derive(Clone, Copy, Debug)]
+pub enum Before<'a> {
+    /// Nothing.
+    Nothing,
+    /// This one, as it was read.
+    Read(&'a Secret),
+    /// One in this version. It is read where somebody's words have to be compared with it.
+    At(&'a ObjectVersion),
+}
+
+/// Makes a write of a Secret. A policy or a webhook that refuses it may quote it: what is passed on of its words tells none of
+/// the values that are written or stand there, see [`secret::without_values`].
+///
+/// # Errors
+///
+/// See [`ApiError`].
+///
+/// # Permissions
+///
+/// Those of the request; get on the Secret.
+pub async fn write_secret<T>(
+    secrets: &Api<Secret>,
+    wanted: &Secret,
+    before: Before<'_>,
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<T, ApiError> {
+    let failure = match answer(request).await {
+        Ok(written) => return Ok(written),
+        Err(failure) => failure,
+    };
+    let read = match before {
+        Before::At(version) if failure.has_words() => {
+            let found = call(secrets.get(name_of(wanted))).await.ok();
+            let found = found.filter(|found| ObjectVersion::of(&found.metadata) == *version);
+            let Some(found) = found else {
+                return Err(failure.told_of_secret(|_| "its words may quote the Secret and are left out".into()));
+            };
+            Some(found)
+        }
+        Before::Nothing | Before::Read(_) | Before::At(_) => None,
+    };
+    let present = match before {
+        Before::Read(present) => Some(present),
+        Before::Nothing | Before::At(_) => read.as_ref(),
+    };
+    let known: Vec<&Secret> = std::iter::once(wanted).chain(present).collect();
+    Err(failure.told_of_secret(|words| secret::without_values(words, &known)))
+}
+
 /// Creates the target. Never overwrites: fails with `AlreadyExists` where a Secret of that name stands.
 ///
 /// # Errors
@@ -32,13 +82,15 @@ pub enum Mode {
 /// create on Secrets in the namespace.
 pub async fn create_target(client: &Client, wanted: &Secret, mode: Mode) -> Result<Secret, ApiError> {
     let params = PostParams { dry_run: mode == Mode::DryRun, field_manager: Some(FIELD_MANAGER.into()) };
-    call(secrets(client, wanted).create(&params, wanted)).await
+    let secrets = secrets(client, wanted);
+    write_secret(&secrets, wanted, Before::Nothing, secrets.create(&params, wanted)).await
 }
 
 /// Brings the target, in exactly this version (`uid/resourceVersion`), to what is wanted.
 ///
-/// Labels, annotations and keys that are not ours stay, foreign data keys go. `present` is the target as read, if this
-/// pass has read it: only then can there be foreign data or a missing owner.
+/// Labels and annotations that are not ours stay; foreign data keys go, and so does the consent to take the Secret over, which
+/// is used up then. `present` is the target as read, if this pass has read it: only then can there be any of these, or a
+/// missing owner.
 ///
 /// # Errors
 ///
@@ -78,6 +130,9 @@ pub async fn update_target(
                 metadata[kind][key] = Value::Null;
             }
         }
+        if present.metadata.annotations.iter().any(|annotations| annotations.contains_key(keys::ADOPT)) {
+            metadata["annotations"][keys::ADOPT] = Value::Null;
+        }
     }
     let params = PatchParams {
         dry_run: mode == Mode::DryRun,
@@ -85,11 +140,13 @@ pub async fn update_target(
         ..PatchParams::default()
     };
     let patch = Patch::Merge(json!({ "metadata": metadata, "data": data }));
-    call(secrets(client, wanted).patch(name_of(wanted), &params, &patch)).await
+    let secrets = secrets(client, wanted);
+    let before = present.map_or(Before::At(at), Before::Read);
+    write_secret(&secrets, wanted, before, secrets.patch(name_of(wanted), &params, &patch)).await
 }
 
 /// Brings a target that somebody else writes all the time to what is wanted: whatever its version is, as long as it is the
-/// object with this uid and has our owner reference. The API server checks both together with the write.
+/// same object and has our owner reference. The API server checks both together with the write.
 ///
 /// # Errors
 ///
@@ -98,7 +155,8 @@ pub async fn update_target(
 /// # Permissions
 ///
 /// patch on Secrets in the namespace.
-pub async fn replace_content(client: &Client, wanted: &Secret, uid: &str) -> Result<Secret, ApiError> {
+pub async fn replace_content(client: &Client, wanted: &Secret, present: &Secret) -> Result<Secret, ApiError> {
+    let uid = present.metadata.uid.as_deref().unwrap_or_default();
     let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");
     let mut operations = vec![json!({ "op": "test", "path": "/metadata/uid", "value": uid })];
     let owners = json!(wanted.metadata.owner_references);
@@ -112,14 +170,16 @@ pub async fn replace_content(client: &Client, wanted: &Secret, uid: &str) -> Res
     operations.push(json!({ "op": "add", "path": "/data", "value": wanted.data }));
     let patch: json_patch::Patch = serde_json::from_value(Value::Array(operations)).expect("operations of RFC 6902");
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-    match call(secrets(client, wanted).patch(name_of(wanted), &params, &Patch::<()>::Json(patch))).await {
+    let (secrets, patch) = (secrets(client, wanted), Patch::<()>::Json(patch));
+    let request = secrets.patch(name_of(wanted), &params, &patch);
+    match write_secret(&secrets, wanted, Before::Read(present), request).await {
         // A test that does not hold.
         Err(ApiError::Refused { message }) if message.contains("testing") => Err(ApiError::Conflict),
         done => done,
     }
 }
 
-/// Deletes a former target, in exactly this version.
+/// Deletes a former target, in exactly the version that was read.
 ///
 /// # Errors
 ///
@@ -128,11 +188,12 @@ pub async fn replace_content(client: &Client, wanted: &Secret, uid: &str) -> Res
 /// # Permissions
 ///
 /// delete on Secrets in the namespace.
-pub async fn delete_target(client: &Client, name: &ObjectName, at: &ObjectVersion) -> Result<(), ApiError> {
-    let preconditions =
-        Preconditions { uid: Some(at.uid.clone()), resource_version: Some(at.resource_version.clone()) };
+pub async fn delete_target(client: &Client, former: &Secret) -> Result<(), ApiError> {
+    let ObjectVersion { uid, resource_version } = ObjectVersion::of(&former.metadata);
+    let preconditions = Preconditions { uid: Some(uid), resource_version: Some(resource_version) };
     let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    call(Api::<Secret>::namespaced(client.clone(), &name.namespace).delete(&name.name, &params)).await?;
+    let secrets = secrets(client, former);
+    write_secret(&secrets, former, Before::Nothing, secrets.delete(name_of(former), &params)).await?;
     Ok(())
 }
 

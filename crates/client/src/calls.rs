@@ -42,16 +42,85 @@ pub enum ApiError {
 ///
 /// See [`ApiError`]. Nothing is repeated here.
 pub async fn call<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
+    answer(request).await.map_err(|failure| failure.told(str::to_owned))
+}
+
+/// Why a call did not succeed, with the whole of what the server said, which nobody has looked through yet.
+pub(crate) struct Failure(ApiError);
+
+/// Makes a call as [`call`] does.
+pub(crate) async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
     match tokio::time::timeout(ANSWER_WITHIN, request).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(kube::Error::Api(status))) => Err(refusal(&status)),
-        Ok(Err(error)) => Err(ApiError::Unavailable(Some(Box::new(error)))),
-        Err(_elapsed) => Err(ApiError::Unavailable(None)),
+        Ok(Err(kube::Error::Api(status))) => Err(Failure(refusal(&status))),
+        Ok(Err(error)) => Err(Failure(ApiError::Unavailable(Some(Box::new(error))))),
+        Err(_elapsed) => Err(Failure(ApiError::Unavailable(None))),
+    }
+}
+
+impl Failure {
+    /// Has it words of the server, or of somebody whom the server asks?
+    pub(crate) fn has_words(&self) -> bool {
+        match &self.0 {
+            ApiError::Refused { .. } => true,
+            ApiError::Unavailable(Some(error)) => matches!(**error, kube::Error::Api(_) | kube::Error::SerdeError(_)),
+            ApiError::NotFound
+            | ApiError::Conflict
+            | ApiError::AlreadyExists
+            | ApiError::NoDryRun
+            | ApiError::Unavailable(None) => false,
+        }
+    }
+
+    /// What is passed on of it. `words` says in which words; they are shortened after that.
+    pub(crate) fn told(self, words: impl Fn(&str) -> String) -> ApiError {
+        match self.0 {
+            ApiError::Refused { message } => {
+                let message = printable(&words(&message), LONGEST_MESSAGE);
+                ApiError::Refused { message }
+            }
+            ApiError::Unavailable(Some(error)) => ApiError::Unavailable(Some(Box::new(reworded(*error, words)))),
+            other @ (ApiError::NotFound
+            | ApiError::Conflict
+            | ApiError::AlreadyExists
+            | ApiError::NoDryRun
+            | ApiError::Unavailable(None)) => other,
+        }
+    }
+
+    /// The same of a call that is about a Secret. Nothing that was said goes on unless `words` has seen it, also where what
+    /// came back is no answer that can be read.
+    pub(crate) fn told_of_secret(self, words: impl Fn(&str) -> String) -> ApiError {
+        let told = match self.0 {
+            ApiError::Unavailable(Some(error)) if matches!(*error, kube::Error::SerdeError(_)) => {
+                let status = Status::failure(&error.to_string(), "UnreadableAnswer");
+                ApiError::Unavailable(Some(Box::new(kube::Error::Api(Box::new(status)))))
+            }
+            told @ (ApiError::NotFound
+            | ApiError::Conflict
+            | ApiError::AlreadyExists
+            | ApiError::Refused { .. }
+            | ApiError::NoDryRun
+            | ApiError::Unavailable(_)) => told,
+        };
+        Self(told).told(words)
+    }
+}
+
+/// An answer without details, which nobody reads and which may hold anything.
+#[expect(clippy::wildcard_enum_match_arm, reason = "only one variant has words of others")]
+fn reworded(error: kube::Error, words: impl Fn(&str) -> String) -> kube::Error {
+    match error {
+        kube::Error::Api(status) => {
+            let told = Status::failure(&words(&status.message), &words(&status.reason)).with_code(status.code);
+            kube::Error::Api(Box::new(told))
+        }
+        error => error,
     }
 }
 
 fn refusal(status: &Status) -> ApiError {
-    let message = || printable(&status.message, LONGEST_MESSAGE);
+    let refused = || ApiError::Refused { message: status.message.clone() };
     match (status.code, status.reason.as_str()) {
         (404, _) => ApiError::NotFound,
         (409, "AlreadyExists") => ApiError::AlreadyExists,
@@ -59,16 +128,18 @@ fn refusal(status: &Status) -> ApiError {
         // Another object of the same name: a patch cannot change the uid that it names.
         (422, _) if status.message.contains("metadata.uid") => ApiError::Conflict,
         (400, _) if status.message.contains("dry run") => ApiError::NoDryRun,
-        (400 | 403 | 405 | 413 | 422, _) => ApiError::Refused { message: message() },
+        (400 | 403 | 405 | 413 | 422, _) => refused(),
         // A denial by a webhook may carry any code; what it says is what a person needs.
-        (_, _) if status.message.contains("admission webhook") => ApiError::Refused { message: message() },
+        (_, _) if status.message.contains("admission webhook") => refused(),
         (401 | 429 | 500.., _) => ApiError::Unavailable(Some(Box::new(kube::Error::Api(Box::new(status.clone()))))),
-        (_, _) => ApiError::Refused { message: message() },
+        (_, _) => refused(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -97,7 +168,33 @@ mod tests {
         ];
         for (code, reason, message, expected) in table {
             let status = Status::failure(message, reason).with_code(code);
-            assert_eq!(refusal(&status).to_string(), expected, "{code} {reason}");
+            let told = Failure(refusal(&status)).told(str::to_owned);
+            assert_eq!(told.to_string(), expected, "{code} {reason}");
+        }
+    }
+
+    #[test]
+    fn words_are_seen_whole_before_they_are_shortened() {
+        let message = format!("{}secret", "x".repeat(LONGEST_MESSAGE - 3));
+        let failure = Failure(refusal(&Status::failure(&message, "Forbidden").with_code(403)));
+        let told = failure.told(|words| words.replace("secret", "***")).to_string();
+        assert!(told.ends_with("x***"), "{told}");
+    }
+
+    #[test]
+    fn no_form_of_a_failure_about_a_secret_keeps_words_that_were_not_looked_through() {
+        let detailed = json!({
+            "code": 500, "reason": "secret", "message": "it is secret", "status": "Failure",
+            "details": { "name": "secret", "causes": [{ "reason": "r", "message": "secret", "field": "f" }] },
+        });
+        let detailed: Status = serde_json::from_value(detailed).unwrap();
+        let unreadable = serde_json::from_str::<u8>("\"secret\"").unwrap_err();
+        for error in [kube::Error::Api(Box::new(detailed)), kube::Error::SerdeError(unreadable)] {
+            let failure = Failure(ApiError::Unavailable(Some(Box::new(error))));
+            assert!(failure.has_words());
+            let told = failure.told_of_secret(|words| words.replace("secret", "***"));
+            let text = format!("{told:?} {}", std::error::Error::source(&told).unwrap());
+            assert!(text.contains("***") && !text.contains("secret"), "{text}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! What passes of one object remember between them, and what follows from it. Pure; lost at a restart, without loss.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use zoho_api::names::{AttemptId, ObjectName, ObjectVersion};
@@ -42,6 +43,8 @@ pub struct Memory {
     pub minting_since: Option<Time>,
     /// Generation of which it was reported that it cannot be read.
     pub unreadable: Option<i64>,
+    /// Secrets with this object as their owner that are none of ours, in the version in which that was found.
+    pub left_alone: HashSet<(ObjectName, ObjectVersion)>,
     /// Generation that a consistent read of the object has confirmed.
     pub confirmed: Option<i64>,
     /// What was noticed while another installation served it.

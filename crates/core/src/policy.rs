@@ -24,6 +24,12 @@ pub struct Policy {
     pub api_hosts: Vec<String>,
     /// Servers that `spec.endpointCentralServer.url` may name.
     pub servers: Vec<ListedServer>,
+    /// Data centers that `spec.dataCenter` may name; empty for all.
+    pub data_centers: Vec<DataCenter>,
+    /// Must a source Secret name the credentials that may be minted from it?
+    pub require_source_consent: bool,
+    /// May `spec.target` have marks by which other controllers copy the target into other namespaces?
+    pub allow_replication: bool,
     /// What one refresh token may be used for.
     pub limits: Limits,
 }
@@ -38,6 +44,11 @@ impl Policy {
     pub fn api_url(&self, product: Product, data_center: DataCenter) -> Option<&Url> {
         let of = |(p, dc, _): &&(Product, DataCenter, Url)| (*p, *dc) == (product, data_center);
         self.api_urls.iter().rfind(of).map(|(_, _, url)| url)
+    }
+
+    /// May tokens be asked for in this data center?
+    pub fn allows_data_center(&self, data_center: DataCenter) -> bool {
+        self.data_centers.is_empty() || self.data_centers.contains(&data_center)
     }
 
     /// May `spec.accountsHost` name this host, beyond the known ones?
@@ -66,6 +77,13 @@ pub struct ListedServer {
     pub url: Url,
     /// Namespaces whose credentials may name it; none: all.
     pub namespaces: Vec<String>,
+}
+
+impl From<Url> for ListedServer {
+    /// Listed for all namespaces.
+    fn from(url: Url) -> Self {
+        Self { url, namespaces: Vec::new() }
+    }
 }
 
 impl ListedServer {

@@ -10,7 +10,7 @@ use crate::plan::renewal::Renewal;
 use crate::policy::Policy;
 use crate::secret::Form;
 use crate::template;
-use zoho_api::{Reason, ZohoCredential, ZohoCredentialSpec};
+use zoho_api::{Reason, Target, ZohoCredential, ZohoCredentialSpec};
 
 /// Default of `spec.renewBefore`.
 const RENEW_BEFORE: Duration = Duration::from_secs(30 * 60);
@@ -69,13 +69,15 @@ pub fn check(credential: &ZohoCredential, policy: &Policy) -> Result<Served, Def
         return Err(invalid("spec.renewBefore must be from 5m to 30m."));
     }
     if let Some(target) = &spec.target {
-        for (field, map) in [("labels", &target.labels), ("annotations", &target.annotations)] {
-            if let Some(key) = map.keys().find(|key| is_reserved(key)) {
-                return Err(invalid(&format!("spec.target.{field} uses the reserved key {key}: choose another one.")));
-            }
-        }
+        metadata(target, policy)?;
+    }
+    if let Some(flaw) = spec.api_url.as_deref().and_then(|url| path_flaw(after_scheme(url))) {
+        return Err(invalid(&format!("spec.apiUrl {flaw}.")));
     }
     if let Some(verify) = &spec.verify {
+        if let Some(flaw) = verify.path.as_deref().and_then(path_flaw) {
+            return Err(invalid(&format!("spec.verify.path {flaw}.")));
+        }
         if spec.product.is_none() && spec.endpoint_central_server.is_none() {
             return Err(invalid("spec.verify needs spec.product."));
         }
@@ -93,6 +95,55 @@ pub fn check(credential: &ZohoCredential, policy: &Policy) -> Result<Served, Def
     let question = || probe::question(spec, &issuer, &terms, api_url.as_deref(), policy);
     let verify = spec.verify.as_ref().map(|verify| (verify.interval.0, question()));
     Ok(Served { issuer, terms, api_url, renewal, verify })
+}
+
+/// Labels and annotations that somebody chose for the target.
+fn metadata(target: &Target, policy: &Policy) -> Result<(), Defect> {
+    for (field, map) in [("labels", &target.labels), ("annotations", &target.annotations)] {
+        if let Some(key) = map.keys().find(|key| is_reserved(key)) {
+            return Err(invalid(&format!("spec.target.{field} uses the reserved key {key}: choose another one.")));
+        }
+        if let Some(key) = map.keys().find(|key| !policy.allow_replication && is_for_replication(key)) {
+            return Err(invalid(&format!(
+                "spec.target.{field} uses {key}, by which another controller copies the token into other namespaces with its own rights. Leave it out; only the operator's administrator can allow it (--allow-replication)."
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Keys by which controllers that copy Secrets into other namespaces are told to do so: those of Reflector, of Mittwald's
+/// replicator, of Config Syncer (once kubed), and what others call alike.
+fn is_for_replication(key: &str) -> bool {
+    let Some((prefix, name)) = key.split_once('/') else { return false };
+    let domains = ["emberstack.com", "mittwald.de", "kubed.appscode.com", "config-syncer.appscode.com"];
+    let is_of_one = domains.iter().any(|domain| is_below(prefix, domain));
+    is_of_one || name == "sync" || name.starts_with("replicate-") || name.starts_with("reflection-")
+}
+
+/// Is it this domain, or one below it?
+fn is_below(prefix: &str, domain: &str) -> bool {
+    prefix.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+/// What is wrong with the path of a URL, or with all that comes after `https://`, to be put after the field's name: whatever
+/// a server on the way could read as another path than the one that was looked at.
+fn path_flaw(path: &str) -> Option<&'static str> {
+    if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Some("must be of printable ASCII characters without spaces");
+    }
+    if path.contains('\\') || path.contains("..") || path.contains("//") {
+        return Some(r"must not contain \, .. or //");
+    }
+    path.split('%').skip(1).find_map(|rest| match rest.get(..2).map(str::to_ascii_lowercase).as_deref() {
+        Some("2e" | "2f" | "5c") => Some(r"must not contain an encoded ., / or \ (%2E, %2F, %5C)"),
+        Some(digits) if digits.bytes().all(|digit| digit.is_ascii_hexdigit()) => None,
+        Some(_) | None => Some("must have two hexadecimal digits after each %"),
+    })
+}
+
+fn after_scheme(url: &str) -> &str {
+    url.split_once("://").map_or(url, |(_, rest)| rest)
 }
 
 /// Fields that go with the other issuer only.
@@ -130,14 +181,13 @@ fn is_reserved(key: &str) -> bool {
     match prefix {
         "helm.sh" | "argocd.argoproj.io" | "zoho-operator.dev" => true,
         "app.kubernetes.io" => matches!(name, "managed-by" | "instance"),
-        _ => ["kubernetes.io", "k8s.io"]
-            .iter()
-            .any(|domain| prefix.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))),
+        _ => ["kubernetes.io", "k8s.io"].iter().any(|domain| is_below(prefix, domain)),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
@@ -187,12 +237,176 @@ mod tests {
             (json!({ "/spec/verify": { "interval": "5m" } }), "needs spec.product"),
             (json!({ "/spec/product": "PatchManagerPlus", "/spec/verify": { "interval": "30s" } }), "at least 1m"),
             (json!({ "/spec/accountsHost": "evil.example" }), "not on the operator's list"),
+            (json!({ "/spec/apiUrl": "https://a.example/%2e%2E/x" }), "spec.apiUrl must not contain an encoded"),
+            (json!({ "/spec/apiUrl": "https://a.example//x" }), "spec.apiUrl must not contain \\, .. or //"),
+            (json!({ "/spec/apiUrl": "https://a.example/%zz" }), "spec.apiUrl must have two hexadecimal digits"),
+            (
+                json!({ "/spec/product": "PatchManagerPlus", "/spec/verify": { "interval": "5m", "path": "/a/%2E./b" } }),
+                "spec.verify.path must not contain an encoded",
+            ),
+            (
+                json!({ "/spec/target/annotations": { "reflector.v1.k8s.emberstack.com/reflection-allowed": "true" } }),
+                "spec.target.annotations uses reflector.v1.k8s.emberstack.com/reflection-allowed, by which",
+            ),
         ];
         for (edit, expected) in table {
             let message = problem("ns", &edit).unwrap_or_default();
             assert!(message.contains(expected), "{edit}: {message}");
         }
         assert!(problem("operator", &json!({})).unwrap().contains("operator's own namespace"));
+    }
+
+    #[test]
+    fn marks_for_replication_are_the_administrators_to_allow() {
+        let refused = [
+            "reflector.v1.k8s.emberstack.com/reflection-auto-enabled",
+            "replicator.v1.mittwald.de/replicate-to",
+            "kubed.appscode.com/sync",
+            "config.kubed.appscode.com/origin",
+            "config-syncer.appscode.com/sync",
+            "synator/sync",
+            "tools.corp.example/replicate-to-namespaces",
+        ];
+        let allowed = [
+            "team",
+            "corp.example/team",
+            "corp.example/sync-window",
+            "notmittwald.de/a",
+            "reloader.stakater.com/match",
+        ];
+        for field in ["labels", "annotations"] {
+            let credential = |key: &str| -> ZohoCredential {
+                serde_json::from_value(json!({
+                    "metadata": { "name": "c", "namespace": "ns" },
+                    "spec": { "dataCenter": "EU", "secretRef": { "name": "s" }, "target": { field: { key: "true" } } },
+                }))
+                .unwrap()
+            };
+            for key in refused {
+                let defect = check(&credential(key), &Policy::default()).expect_err(key);
+                assert_eq!(defect.reason, Reason::InvalidSpec);
+                assert!(defect.message.contains("--allow-replication"), "{key}: {}", defect.message);
+                let liberal = Policy { allow_replication: true, ..Policy::default() };
+                assert!(check(&credential(key), &liberal).is_ok(), "{key}");
+            }
+            for key in allowed {
+                assert!(check(&credential(key), &Policy::default()).is_ok(), "{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn path_that_could_be_read_as_another_one_has_a_flaw() {
+        for flawed in [
+            "/a/../b",
+            "/a//b",
+            "/a\\b",
+            "/a/%2e%2e/b",
+            "/a/%2E%2E/b",
+            "/a/.%2e/b",
+            "/a%2fb",
+            "/a%2Fb",
+            "/a%5cb",
+            "/a%",
+            "/a%2",
+            "/a%zz",
+            "/a%2g",
+            "/a b",
+            "/a\tb",
+            "/a\u{e9}",
+            "/a%\u{e9}",
+        ] {
+            assert!(path_flaw(flawed).is_some(), "{flawed}");
+        }
+        for fine in ["/api/1.4/som/summary", "/api/a.b/c", "/a%20b", "/a%C3%A9", "/a?b=c&d", "/a/./b"] {
+            assert_eq!(path_flaw(fine), None, "{fine}");
+        }
+    }
+
+    /// Texts that are nearly paths which lead elsewhere.
+    fn nearly_paths() -> impl Strategy<Value = String> {
+        let parts = [
+            "/",
+            "//",
+            ".",
+            "..",
+            "%2e",
+            "%2f",
+            "%5c",
+            "%",
+            "%2",
+            "%25",
+            "%00",
+            "a",
+            "api",
+            "\\",
+            "?",
+            "#",
+            "@",
+            ":",
+            ";",
+            "\t",
+            " ",
+            "%20",
+            "\u{e9}",
+            "/%2e%2E%2f",
+            "%2F%2e%2e",
+            "/.%2e/",
+            "/%2e./",
+            "%5C%2e%2e%5C",
+            "/../",
+        ];
+        let end = prop::collection::vec(prop::sample::select(parts.to_vec()), 0..8);
+        end.prop_map(|parts| format!("/a{}", parts.concat()))
+    }
+
+    /// As a server may read it that decodes before it looks for dots.
+    fn decoded(path: &str) -> String {
+        without_percent(path)
+            .split('/')
+            .fold(Vec::new(), |mut parts, part| {
+                match part {
+                    ".." => drop(parts.pop()),
+                    "." => {}
+                    part => parts.push(part.to_owned()),
+                }
+                parts
+            })
+            .join("/")
+    }
+
+    fn without_percent(path: &str) -> String {
+        let digits = |rest: &str| u8::from_str_radix(rest.get(..2)?, 16).ok();
+        let mut parts = path.split('%');
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |text, part| match digits(part) {
+            Some(byte) => format!("{text}{}{}", byte as char, &part[2..]),
+            None => format!("{text}%{part}"),
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5000))]
+
+        #[test]
+        fn url_that_is_asked_keeps_origin_and_path_of_the_products(path in nearly_paths(), base in nearly_paths()) {
+            let base = format!("https://desk.corp.example{base}");
+            let credential = json!({
+                "metadata": { "name": "c", "namespace": "ns" },
+                "spec": { "dataCenter": "EU", "secretRef": { "name": "s" }, "product": "ServiceDeskPlus", "apiUrl": base,
+                    "verify": { "interval": "5m", "path": path } },
+            });
+            let policy = Policy { api_hosts: vec!["desk.corp.example".into()], ..Policy::default() };
+            let Ok(served) = check(&serde_json::from_value(credential).unwrap(), &policy) else { return Ok(()) };
+            let Some((_, Ok(question))) = served.verify else { return Ok(()) };
+            let base: url::Url = base.parse().unwrap();
+            prop_assert_eq!(question.url.origin(), base.origin());
+            prop_assert_eq!(question.url.query(), None);
+            let (asked, prefix) = (question.url.path(), base.path().trim_end_matches('/'));
+            prop_assert!(asked.starts_with(&format!("{prefix}/")), "{asked}");
+            // Also where some server decodes it first.
+            prop_assert!(decoded(asked).starts_with(&decoded(prefix)), "{asked}");
+        }
     }
 
     #[test]

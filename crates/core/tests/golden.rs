@@ -12,9 +12,11 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 use zoho_api::names::{AttemptId, ObjectName};
 use zoho_api::{
-    Attempt, ConditionType, DataCenter, Observed as Versions, Outcome, Reason, SecretRef, Time, ZohoCredentialStatus,
-    ZohoMintLedgerSpec,
+    Attempt, ConditionType, DataCenter, Observed as Versions, Outcome, Reason, SecretRef, Time, ZohoCredential,
+    ZohoCredentialStatus, ZohoMintLedgerSpec,
 };
+use zoho_core::facts::ownership::{not_opaque, not_owned};
+use zoho_core::facts::source::source_defect;
 use zoho_core::issuer::Failure;
 use zoho_core::issuer::cause::{Cause, ProxyKind, ProxyProblem};
 use zoho_core::issuer::reply::{self, Failed, Head, Reply};
@@ -338,6 +340,50 @@ fn sources(page: &mut String) {
     }
 }
 
+fn unmeant(page: &mut String) {
+    let credential = |spec: serde_json::Value| -> ZohoCredential {
+        let metadata = json!({ "name": "patch-manager", "namespace": "patching" });
+        serde_json::from_value(json!({ "metadata": metadata, "spec": spec })).expect("a credential")
+    };
+    let spec = json!({ "dataCenter": "EU", "secretRef": { "name": "zoho-oauth" } });
+    let policy = Policy { require_source_consent: true, data_centers: vec![DataCenter::EU], ..Policy::default() };
+    let good = credential(spec.clone());
+    let served = zoho_core::spec::check(&good, &policy).expect("it can be served");
+    let _ = writeln!(
+        page,
+        "## What the administrator does not allow, and Secrets that are not meant as source or target\n"
+    );
+    let values: [(&str, &[u8]); 3] = [("client_id", b"1000.ID"), ("client_secret", b"s"), ("refresh_token", b"1000.r")];
+    let key = Secret { type_: Some("kubernetes.io/ssh-auth".into()), ..secret(&values) };
+    for (input, source) in
+        [("a source of type `kubernetes.io/ssh-auth`", key), ("a source without consent", secret(&values))]
+    {
+        let defect = source_defect(&good, Some(&source), Some(&served), &policy).expect("it is not taken");
+        refused(page, input, defect, &names_of_zoho());
+    }
+    let defect =
+        source_defect(&good, Some(&secret(&values[..2])), Some(&served), &Policy::default()).expect("a defect");
+    refused(page, "a source without `refresh_token`", defect, &names_of_zoho());
+    for (field, value) in [
+        ("dataCenter", json!("US")),
+        ("target", json!({ "annotations": { "replicator.v1.mittwald.de/replicate-to": "*" } })),
+        ("apiUrl", json!("https://patch.manageengine.eu/%2e%2e/x")),
+    ] {
+        let mut edited = spec.clone();
+        edited[field] = value.clone();
+        let defect = zoho_core::spec::check(&credential(edited), &policy).expect_err("it is not served");
+        refused(page, &format!("`{field}: {value}`"), defect, &names_of_zoho());
+    }
+    let target = ObjectName::new("patching", "patch-manager-token");
+    refused(page, "somebody else's Secret of the target's name", not_owned(&good, &target, None), &names_of_zoho());
+    refused(
+        page,
+        "consent to take over one of type `kubernetes.io/tls`",
+        not_opaque(&target, "kubernetes.io/tls"),
+        &names_of_zoho(),
+    );
+}
+
 fn secret(pairs: &[(&str, &[u8])]) -> Secret {
     let data = pairs.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.to_vec())));
     Secret { data: Some(data.collect()), ..Secret::default() }
@@ -375,7 +421,7 @@ fn messages_are_those_that_were_reviewed() {
     let mut page = String::from(
         "# What people read when something is wrong\n\nWritten by `make golden` (`crates/core/tests/golden.rs`), not by hand: input, condition and next try, and the message in\ncondition `Renewable`. No token is alive in these, and the credential is new.\n\n",
     );
-    for section in [replies, logins, connections, sources, servers, held_back] {
+    for section in [replies, logins, connections, sources, servers, unmeant, held_back] {
         section(&mut page);
     }
     let page = page.trim_end().to_owned() + "\n";

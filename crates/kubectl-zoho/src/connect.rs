@@ -98,6 +98,8 @@ pub(crate) fn operator_policy(global: &Global) -> anyhow::Result<Policy> {
         operator_namespace: global.operator_namespace.clone(),
         accounts_urls: urls.collect::<Result<_, _>>()?,
         accounts_hosts: global.accounts_host_allowed.clone(),
+        // Not known here; where it is not allowed, the operator's word in the conditions says so.
+        allow_replication: true,
         ..Policy::default()
     })
 }

@@ -13,7 +13,7 @@ use super::connect::{Cluster, operator_policy};
 use zoho_api::names::{AttemptId, InputsDigest, ObjectVersion};
 use zoho_api::{
     ConditionStatus, ConditionType, Reason, Time, ZohoCredential, ZohoCredentialStatus, ZohoMintLedger,
-    ZohoMintLedgerSpec,
+    ZohoMintLedgerSpec, keys,
 };
 use zoho_client::calls::{ApiError, call};
 use zoho_core::facts::renew_request;
@@ -85,7 +85,8 @@ impl Facts {
         credential: ZohoCredential,
         now: Time,
     ) -> anyhow::Result<Self> {
-        let policy = operator_policy(global)?;
+        let mut policy = operator_policy(global)?;
+        policy.require_source_consent = asks_for_consent(credential.status.as_ref());
         let mut unseen = Vec::new();
         let secrets = Api::<Secret>::namespaced(cluster.client.clone(), &cluster.namespace);
         let target = look(secrets.get_metadata(&credential.target_name())).await?;
@@ -99,7 +100,7 @@ impl Facts {
         let target = target_seen(&credential, target, &mut unseen);
         let (served, defect) = served(&credential, &policy);
         let (source_facts, source, source_changed) =
-            source_seen(&credential, served.as_ref(), source, &target, &mut unseen);
+            source_seen(&credential, (served.as_ref(), &policy), source, &target, &mut unseen);
         let (ledger, ledger_hidden) = match ledger {
             Seen::There(ledger) => (Some(ledger.spec), false),
             Seen::Absent => (None, false),
@@ -194,7 +195,7 @@ fn target_by_status(status: Option<&ZohoCredentialStatus>) -> Target {
 /// Its inputs are known by keyed hashes only, and the key is the operator's: they are taken to be those of the token.
 fn source_seen(
     credential: &ZohoCredential,
-    served: Option<&Served>,
+    (served, policy): (Option<&Served>, &Policy),
     source: Seen<Secret>,
     target: &Target,
     unseen: &mut Vec<String>,
@@ -212,7 +213,7 @@ fn source_seen(
             return (said_of_source(status).map_or_else(usable, Source::Unusable), None, false);
         }
     };
-    if let Some(defect) = source_defect(credential, secret.as_ref(), served) {
+    if let Some(defect) = source_defect(credential, secret.as_ref(), served, policy) {
         return (Source::Unusable(defect), secret, false);
     }
     let known = status.and_then(|status| status.observed.as_ref()?.source.clone());
@@ -226,6 +227,11 @@ fn said_of_source(status: Option<&ZohoCredentialStatus>) -> Option<Defect> {
     let reason = condition.reason.parse().ok()?;
     let about_source = matches!(reason, Reason::SourceSecretNotFound | Reason::SourceSecretInvalid);
     about_source.then(|| Defect { reason, message: condition.message.clone(), again_at: None })
+}
+
+/// Does the operator ask for the consent of sources? Its flags are not known here; that it missed one it has said.
+fn asks_for_consent(status: Option<&ZohoCredentialStatus>) -> bool {
+    said_of_source(status).is_some_and(|defect| defect.message.contains(keys::SOURCE_FOR))
 }
 
 /// Without a token that names its inputs, the last attempt of the ledger does.
@@ -257,7 +263,7 @@ pub(crate) fn manager_of(meta: &ObjectMeta) -> Option<String> {
     let label = |key: &str| meta.labels.as_ref().and_then(|labels| labels.get(key)).cloned();
     let annotation = |key: &str| meta.annotations.as_ref().and_then(|annotations| annotations.get(key)).cloned();
     label("reconcile.external-secrets.io/managed-by")
-        .or_else(|| label(zoho_api::keys::MANAGED_BY))
+        .or_else(|| label(keys::MANAGED_BY))
         .or_else(|| annotation("meta.helm.sh/release-name").map(|release| format!("Helm release {release}")))
         .or_else(|| annotation("argocd.argoproj.io/tracking-id").map(|_| "Argo CD".into()))
         .filter(|manager| manager != super::connect::FIELD_MANAGER)

@@ -20,9 +20,10 @@ use zeroize::Zeroizing;
 
 use super::args::PrintSecret;
 use super::login::consent;
+use super::login::store::Wanted;
 use super::output::Output;
 use super::usage;
-use zoho_api::SecretRef;
+use zoho_api::{SecretRef, keys};
 use zoho_core::secret::RefreshGrant;
 use zoho_core::secret::values::{self, Kind};
 
@@ -170,16 +171,17 @@ pub(crate) fn source_data(grant: &RefreshGrant, reference: &SecretRef) -> BTreeM
 pub(crate) fn print_source(
     output: &Output,
     grant: &RefreshGrant,
-    reference: &SecretRef,
+    wanted: &Wanted,
     namespace: Option<&str>,
     form: PrintSecret,
 ) -> anyhow::Result<()> {
+    let reference = &wanted.reference();
     let values: Map<String, Value> =
         values(grant, reference).into_iter().map(|(key, value)| (key, json!(value.as_str()))).collect();
     let text = Zeroizing::new(match form {
         PrintSecret::Json => serde_json::to_string(&values)? + "\n",
         PrintSecret::Manifest => {
-            let mut metadata = json!({ "name": reference.name });
+            let mut metadata = json!({ "name": reference.name, "annotations": { (keys::SOURCE_FOR): wanted.name } });
             if let Some(namespace) = namespace {
                 metadata["namespace"] = json!(namespace);
             }

@@ -6,6 +6,9 @@ use k8s_openapi::api::core::v1::Secret;
 use zoho_api::SecretRef;
 use zoho_core::secret::values::{Grant, Kind, checked, oddity};
 
+/// What is odd about a key that is not there.
+pub(crate) const MISSING: &str = "is missing";
+
 /// Something odd about one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Oddity {
@@ -17,13 +20,19 @@ pub(crate) struct Oddity {
     pub harmless: bool,
 }
 
+/// The keys that a Secret has, for whoever may read it: where one is missing they show the typing error.
+pub(crate) fn listed_keys(secret: &Secret) -> String {
+    let keys: Vec<&str> = secret.data.iter().flatten().map(|(key, _)| key.as_str()).take(8).collect();
+    if keys.is_empty() { "none".into() } else { keys.join(", ") }
+}
+
 /// Looks at the keys that the issuer takes. What the operator refuses is among it, with the operator's words.
 pub(crate) fn oddities(secret: &Secret, reference: &SecretRef, required: &[&str], grant: Grant) -> Vec<Oddity> {
     let mut found = Vec::new();
     for (key, kind) in Kind::keys(reference, grant) {
         let odd = |what, harmless| Oddity { key: key.to_owned(), what, harmless };
         match secret.data.as_ref().and_then(|data| data.get(key)) {
-            None if required.contains(&key) => found.push(odd("is missing", false)),
+            None if required.contains(&key) => found.push(odd(MISSING, false)),
             None => {}
             Some(ByteString(bytes)) => match checked(bytes, kind) {
                 Err(wrong) => found.push(odd(wrong, false)),

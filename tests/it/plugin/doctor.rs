@@ -1,10 +1,12 @@
 //! What `doctor` finds, and what it says to do about it.
 
+use kube::api::PostParams;
 use serde_json::{Value, json};
+use zoho_api::ConditionType;
 use zoho_simulator::script::Reply;
 
 use super::Person;
-use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World};
+use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World, message};
 
 /// Findings of one credential, as `level: text`.
 async fn findings(person: &Person<'_>, name: &str) -> Vec<String> {
@@ -65,6 +67,25 @@ async fn mistakes_in_the_source_are_named_by_key() {
     let found = findings(&person, "two").await.join("\n");
     assert!(found.contains("fail: its source Secret nowhere does not exist"), "{found}");
     assert_eq!(person.zoho(&["doctor"]).await.failed().stderr, "");
+}
+
+#[tokio::test]
+async fn source_that_is_not_meant_for_this_is_named_in_the_operators_words() {
+    let world = World::new("doctor-unmeant").await;
+    let _operator = world.operator_with(&["--require-source-consent"]);
+    let person = Person::of(&world);
+    world.good_source("silent").await;
+    let key = json!({ "metadata": { "name": "key" }, "type": "kubernetes.io/ssh-auth", "stringData": { "ssh-privatekey": "k" } });
+    let key = serde_json::from_value(key).expect("a Secret");
+    world.secrets().create(&PostParams::default(), &key).await.expect("created");
+    for (name, source) in [("one", "silent"), ("two", "key")] {
+        world.credential(name, source, json!({})).await;
+        let seen = world.wait_for_reason(name, "SourceSecretInvalid").await;
+        let words = message(&seen, ConditionType::Renewable);
+        let found = findings(&person, name).await;
+        assert!(found.contains(&format!("fail: {}", person.masked(&words))), "{words}: {found:?}");
+        assert!(!found.join("\n").contains("is missing"), "{found:?}");
+    }
 }
 
 #[tokio::test]

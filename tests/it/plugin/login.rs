@@ -16,7 +16,8 @@ const LOGIN: [&str; 6] = ["login", "patch", "--data-center", "US", "--product", 
 #[tokio::test]
 async fn code_becomes_a_token_that_is_kept_valid() {
     let world = World::new("login-code").await;
-    let operator = world.operator();
+    // It would refuse a source that does not say for whom it is.
+    let operator = world.operator_with(&["--require-source-consent"]);
     operator.synced().await;
     let person = Person::of(&world);
     let ran = person.logs_in("patch").await;
@@ -308,7 +309,9 @@ async fn printed_secrets_need_no_cluster_and_no_terminal_sees_them() {
     let ran = person.zoho_aloud(&args, &[&person.code()]).await.ok();
     let printed: Value = serde_saphyr::from_str(&ran.stdout).expect("YAML");
     assert_eq!(printed["kind"], "Secret");
-    assert_eq!(printed["metadata"], json!({ "name": "patch-oauth", "namespace": world.namespace }));
+    let consent = json!({ "zoho-operator.dev/source-for": "patch" });
+    let metadata = json!({ "name": "patch-oauth", "namespace": world.namespace, "annotations": consent });
+    assert_eq!(printed["metadata"], metadata);
     assert_eq!(printed["stringData"]["refresh_token"], world.zoho.granted()[1].as_str());
 
     // On a terminal it is refused before anything is asked.
@@ -342,6 +345,8 @@ async fn dry_run_shows_what_would_be_applied() {
 apiVersion: v1
 kind: Secret
 metadata:
+  annotations:
+    zoho-operator.dev/source-for: patch
   labels:
     app.kubernetes.io/managed-by: kubectl-zoho
   name: patch-oauth

@@ -3,6 +3,7 @@
 mod guesses;
 mod ledgers;
 mod load;
+mod sources;
 
 use std::time::{Duration, Instant};
 

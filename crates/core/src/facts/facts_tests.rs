@@ -10,6 +10,7 @@ use zoho_api::names::ObjectVersion;
 use zoho_api::{Condition, ConditionStatus, Observed, ZohoCredentialStatus};
 
 use super::ownership::SecretSeen;
+use super::source::{consents, source_defect, with_consent};
 use super::target::render;
 use super::*;
 use crate::fixtures::{after, now};
@@ -45,7 +46,7 @@ fn source(refresh_token: &str, version: &str) -> Secret {
 }
 
 fn source_seen(refresh_token: &str) -> SourceSeen {
-    SourceSeen::read(&credential(), &served(), &source(refresh_token, "1"), &installation().hash_key)
+    SourceSeen::read(&credential(), &served(), &source(refresh_token, "1"), &installation())
 }
 
 /// A token minted from this source.
@@ -246,4 +247,158 @@ fn ledger_counts_what_the_token_in_the_target_proves() {
     assert_eq!(facts.ledger.attempts[0].outcome, Some(zoho_api::Outcome::Minted));
     let nothing = Observed::default();
     assert_eq!(nothing.seal, None);
+}
+
+fn asking_for_consent() -> Installation {
+    let mut installation = installation();
+    installation.policy.require_source_consent = true;
+    installation
+}
+
+fn source_for(annotation: &str) -> Secret {
+    let mut source = source("1000.a.a", "1");
+    source.metadata.annotations = Some([(keys::SOURCE_FOR.to_owned(), annotation.to_owned())].into());
+    source
+}
+
+#[test]
+fn secret_that_was_made_for_something_else_is_no_source() {
+    let of_type = |type_: Option<&str>| {
+        let source = Secret { type_: type_.map(str::to_owned), ..source("1000.a.a", "1") };
+        source_defect(&credential(), Some(&source), Some(&served()), &Policy::default())
+    };
+    for type_ in [
+        "kubernetes.io/service-account-token",
+        "kubernetes.io/dockerconfigjson",
+        "kubernetes.io/dockercfg",
+        "kubernetes.io/tls",
+        "kubernetes.io/ssh-auth",
+        "bootstrap.kubernetes.io/token",
+        "helm.sh/release.v1",
+    ] {
+        let defect = of_type(Some(type_)).expect(type_);
+        assert_eq!(defect.reason, Reason::SourceSecretInvalid, "{type_}");
+        assert!(defect.message.starts_with(&format!("Secret ns/source has type {type_}: ")), "{}", defect.message);
+        assert!(defect.message.contains("into an Opaque Secret"), "{}", defect.message);
+    }
+    for type_ in [None, Some(""), Some("Opaque"), Some("kubernetes.io/basic-auth"), Some("corp.example/zoho")] {
+        assert_eq!(of_type(type_), None, "{type_:?}");
+    }
+}
+
+#[test]
+fn type_of_a_source_is_looked_at_before_what_is_in_it() {
+    let login: ZohoCredential = serde_json::from_value(json!({
+        "metadata": { "name": "patch", "namespace": "ns" },
+        "spec": { "endpointCentralServer": { "url": "https://ec" }, "secretRef": { "name": "source", "usernameKey": "namespace", "passwordKey": "token" } },
+    }))
+    .unwrap();
+    let policy = Policy { servers: vec!["https://ec".parse::<url::Url>().unwrap().into()], ..Policy::default() };
+    let served = spec::check(&login, &policy).unwrap();
+    let data =
+        [("namespace", "ns"), ("token", "ey.token")].map(|(key, text)| (key.to_owned(), ByteString(text.into())));
+    let mut secret = Secret { data: Some(data.into()), ..Secret::default() };
+    assert_eq!(source_defect(&login, Some(&secret), Some(&served), &policy), None, "it would be sent");
+    secret.type_ = Some("kubernetes.io/service-account-token".into());
+    let seen = SourceSeen::read(&login, &served, &secret, &Installation { policy, ..installation() });
+    assert!(seen.request.is_none() && seen.source.usable().is_none(), "{:?}", seen.source);
+}
+
+#[test]
+fn source_is_used_only_with_consent_where_that_is_asked_for() {
+    let defect = |source: &Secret, installation: &Installation| {
+        source_defect(&credential(), Some(source), Some(&served()), &installation.policy)
+    };
+    assert_eq!(defect(&source("1000.a.a", "1"), &installation()), None, "not asked for by default");
+    let missing = defect(&source("1000.a.a", "1"), &asking_for_consent()).expect("no consent");
+    assert_eq!(missing.reason, Reason::SourceSecretInvalid);
+    let line = "kubectl annotate secret -n ns source zoho-operator.dev/source-for=patch";
+    assert!(missing.message.contains(line), "{}", missing.message);
+    assert_eq!(defect(&source_for("other, patch"), &asking_for_consent()), None);
+    let other = defect(&source_for("theirs"), &asking_for_consent()).expect("consent for another");
+    assert!(!other.message.contains("theirs"), "{}", other.message);
+}
+
+#[test]
+fn consent_names_credentials_or_every_one() {
+    for (annotation, expected) in [
+        (None, false),
+        (Some(""), false),
+        (Some("patch"), true),
+        (Some("a,patch"), true),
+        (Some(" a , patch "), true),
+        (Some("*"), true),
+        (Some("a,*"), true),
+        (Some("patch-2"), false),
+        (Some("pat*"), false),
+        (Some("PATCH"), false),
+    ] {
+        assert_eq!(consents(annotation, "patch"), expected, "{annotation:?}");
+        assert!(consents(Some(&with_consent(annotation, "patch")), "patch"), "{annotation:?}");
+    }
+    assert_eq!(with_consent(None, "patch"), "patch");
+    assert_eq!(with_consent(Some("a"), "patch"), "a,patch");
+    assert_eq!(with_consent(Some("*"), "patch"), "*");
+}
+
+#[test]
+fn status_is_no_consent() {
+    let before = readings(source_seen("1000.a.a"), target_seen(stored(&token("1000.a.a"), "9")));
+    let by_status = |installation: &Installation| {
+        let (credential, target) = (reported(&before), &before.target.target);
+        SourceSeen::by_status(&credential, &"s/1".into(), target, &served(), installation).is_some()
+    };
+    assert!(by_status(&installation()));
+    assert!(!by_status(&asking_for_consent()), "the source is read");
+}
+
+/// A Secret that nobody controls and whose owner lets it be taken over.
+fn offered(type_: &str, values: &[&str]) -> Secret {
+    let mut secret = stored(&token("1000.a.a"), "9");
+    secret.metadata.owner_references = None;
+    secret.metadata.annotations = Some([(keys::ADOPT.to_owned(), "patch".to_owned())].into());
+    secret.type_ = Some(type_.into());
+    secret.data = Some(values.iter().map(|key| ((*key).to_owned(), ByteString(b"theirs".to_vec()))).collect());
+    secret
+}
+
+#[test]
+fn only_an_opaque_secret_is_taken_over() {
+    let seen = target_seen(offered("Opaque", &["key"]));
+    assert!(matches!(seen.target, Target::Ours { token: None, intact: false }), "{:?}", seen.target);
+    let Target::Blocked { defect, token: None } = target_seen(offered("kubernetes.io/tls", &["tls.key"])).target else {
+        panic!("blocked")
+    };
+    assert_eq!(defect.reason, Reason::TargetNotOwned);
+    for part in ["has type kubernetes.io/tls", "spec.target.name", "kubectl delete secret -n ns patch-token"] {
+        assert!(defect.message.contains(part), "{}", defect.message);
+    }
+    let mut restored = stored(&token("1000.a.a"), "9");
+    restored.metadata.owner_references = None;
+    restored.type_ = Some("kubernetes.io/tls".into());
+    assert!(matches!(target_seen(restored).target, Target::Blocked { .. }), "nor by its seal");
+}
+
+#[test]
+fn offer_to_take_a_secret_over_says_that_its_keys_go() {
+    let mut foreign = offered("Opaque", &["theirs"]);
+    foreign.metadata.annotations = None;
+    let Target::Blocked { defect, .. } = target_seen(foreign).target else { panic!("blocked") };
+    let text = "by which it loses every key that spec.target does not make: kubectl annotate secret -n ns patch-token zoho-operator.dev/adopt=patch";
+    assert!(defect.message.contains(text), "{}", defect.message);
+}
+
+#[test]
+fn keys_that_an_adoption_removes_are_counted_and_a_repair_removes_none() {
+    let wanted = stored(&token("1000.a.a"), "9");
+    let lost = |secret: Secret| target_seen(secret).keys_lost_by_adoption(&credential(), &wanted);
+    assert_eq!(lost(offered("Opaque", &["mine", "more", "access_token"])), Some(2));
+    assert_eq!(lost(offered("Opaque", &[])), Some(0));
+    let mut edited = wanted.clone();
+    edited.data.as_mut().unwrap().insert("extra".into(), ByteString(Vec::new()));
+    assert_eq!(lost(edited), None, "it is ours already");
+    assert_eq!(TargetSeen::absent().keys_lost_by_adoption(&credential(), &wanted), None);
+    let event = crate::status::adopted(&target_of(&credential()), 2);
+    assert_eq!((event.warning, event.reason.as_str()), (false, "Adopted"));
+    assert_eq!(event.note, "Secret ns/patch-token was taken over and holds the token now; 2 keys of it were removed.");
 }

@@ -84,7 +84,7 @@ impl Versioned for SecretSeen {
 /// What others write is kept up to this many bytes: anybody may create Secrets, and no uid or name is longer.
 const LONGEST_KEPT: usize = 253;
 
-fn bounded(text: &str) -> String {
+pub(super) fn bounded(text: &str) -> String {
     text[..text.floor_char_boundary(LONGEST_KEPT)].to_owned()
 }
 
@@ -130,13 +130,30 @@ pub fn not_owned(credential: &ZohoCredential, name: &ObjectName, owner: Option<&
             format!("Secret {name} belongs to {owner} and is left as it is. Set spec.target.name to another name.")
         }
         None => format!(
-            "Secret {name} exists, was not created for this ZohoCredential and is left as it is. Set spec.target.name to another name, or let it be taken over: kubectl annotate secret -n {} {} {}={credential}",
+            "Secret {name} exists, was not created for this ZohoCredential and is left as it is. Set spec.target.name to another name, or let it be taken over, by which it loses every key that spec.target does not make: kubectl annotate secret -n {} {} {}={credential}",
             name.namespace,
             name.name,
             keys::ADOPT,
         ),
     };
     Defect { reason: Reason::TargetNotOwned, message, again_at: None }
+}
+
+/// What to report of a Secret that could be taken over, were it not for its type. Only Opaque ones are: the type of a Secret
+/// cannot be changed, and others have a meaning to somebody.
+pub fn not_opaque(name: &ObjectName, type_: &str) -> Defect {
+    let message = format!(
+        "Secret {name} has type {}, which cannot be changed, and a target is Opaque; so it is not taken over. Set spec.target.name to another name, or delete it if nobody needs it: kubectl delete secret -n {} {}",
+        bounded(type_),
+        name.namespace,
+        name.name
+    );
+    Defect { reason: Reason::TargetNotOwned, message, again_at: None }
+}
+
+/// Is it of the type that a Secret has by default?
+pub fn is_opaque(type_: Option<&str>) -> bool {
+    matches!(type_, None | Some("" | "Opaque"))
 }
 
 #[cfg(test)]

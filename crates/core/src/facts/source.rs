@@ -6,13 +6,17 @@ use k8s_openapi::api::core::v1::Secret;
 use zoho_api::names::ObjectVersion;
 use zoho_api::{ConditionStatus, ConditionType, Reason, Time, ZohoCredential, keys};
 
+use super::ownership::bounded;
 use super::trust::{Trust, trust};
 use super::{Installation, generation, read_refused, source_of};
 use crate::issuer::TokenRequest;
 use crate::memory::{KnownSource, Memory, Seen};
 use crate::plan::{Defect, Source, Target};
-use crate::secret::HashKey;
+use crate::policy::Policy;
 use crate::spec::Served;
+
+/// What a source may say in place of names: every credential of the namespace.
+const EVERY: &str = "*";
 
 /// What the source Secret means for one credential.
 #[derive(Clone, Debug)]
@@ -57,7 +61,8 @@ impl SourceSeen {
     }
 
     /// As the status says of it: its version is the one that the token in the target was minted from, for this very
-    /// spec, and nothing was wrong then.
+    /// spec, and nothing was wrong then. It does not say whether there was consent, so where that is asked for the Secret is
+    /// read.
     pub fn by_status(
         credential: &ZohoCredential,
         version: &ObjectVersion,
@@ -65,6 +70,9 @@ impl SourceSeen {
         served: &Served,
         installation: &Installation,
     ) -> Option<Self> {
+        if installation.policy.require_source_consent {
+            return None;
+        }
         let status = credential.status.as_ref().filter(|_| trust(credential, installation) != Trust::None)?;
         let renewable = status.condition(ConditionType::Renewable)?;
         let nothing_wrong = renewable.status == ConditionStatus::True || renewable.reason == Reason::Suspended.as_str();
@@ -76,9 +84,9 @@ impl SourceSeen {
     }
 
     /// As it was read now.
-    pub fn read(credential: &ZohoCredential, served: &Served, secret: &Secret, key: &HashKey) -> Self {
-        let version = Some(ObjectVersion::of(&secret.metadata));
-        match request(credential, served, secret) {
+    pub fn read(credential: &ZohoCredential, served: &Served, secret: &Secret, installation: &Installation) -> Self {
+        let (version, key) = (Some(ObjectVersion::of(&secret.metadata)), &installation.hash_key);
+        match request(credential, served, secret, &installation.policy) {
             Ok(request) => Self {
                 version,
                 source: Source::Usable { inputs: request.inputs(key), ledger: request.ledger_name(key) },
@@ -101,21 +109,58 @@ impl SourceSeen {
 }
 
 /// What is wrong with a source, if something is: what a pass would find.
-pub fn source_defect(credential: &ZohoCredential, secret: Option<&Secret>, served: Option<&Served>) -> Option<Defect> {
+pub fn source_defect(
+    credential: &ZohoCredential,
+    secret: Option<&Secret>,
+    served: Option<&Served>,
+    policy: &Policy,
+) -> Option<Defect> {
     match (secret, served) {
         (None, _) => match SourceSeen::absent(credential, served).source {
             Source::Unusable(defect) => Some(defect),
             Source::Usable { .. } => None,
         },
-        (Some(secret), Some(served)) => request(credential, served, secret).err(),
+        (Some(secret), Some(served)) => request(credential, served, secret, policy).err(),
         (Some(secret), None) => is_target(secret).then(|| source_is_target(credential)),
     }
 }
 
-/// What the issuer is asked with.
-fn request(credential: &ZohoCredential, served: &Served, secret: &Secret) -> Result<TokenRequest, Defect> {
+/// Does a source with this annotation say that a credential may be minted from it?
+pub fn consents(annotation: Option<&str>, credential: &str) -> bool {
+    annotation.unwrap_or_default().split(',').map(str::trim).any(|name| name == credential || name == EVERY)
+}
+
+/// The annotation with one more credential.
+pub fn with_consent(annotation: Option<&str>, credential: &str) -> String {
+    match annotation.map(str::trim).filter(|names| !names.is_empty()) {
+        Some(names) if consents(Some(names), credential) => names.to_owned(),
+        Some(names) => format!("{names},{credential}"),
+        None => credential.to_owned(),
+    }
+}
+
+/// What the issuer is asked with. What is in the source is looked at last: who names a Secret that is not meant for this
+/// learns nothing of it.
+fn request(
+    credential: &ZohoCredential,
+    served: &Served,
+    secret: &Secret,
+    policy: &Policy,
+) -> Result<TokenRequest, Defect> {
     if is_target(secret) {
         return Err(source_is_target(credential));
+    }
+    if let Some(type_) = secret.type_.as_deref().filter(|type_| is_for_something_else(type_)) {
+        return Err(invalid(format!(
+            "Secret {} has type {}: it was made for something else, and nothing of it is sent. Put the values into an Opaque Secret of their own, and name that one in spec.secretRef.",
+            source_of(credential),
+            bounded(type_)
+        )));
+    }
+    let annotation = secret.metadata.annotations.as_ref().and_then(|annotations| annotations.get(keys::SOURCE_FOR));
+    let name = credential.metadata.name.as_deref().unwrap_or_default();
+    if policy.require_source_consent && !consents(annotation.map(String::as_str), name) {
+        return Err(no_consent(credential, name));
     }
     let namespace = credential.metadata.namespace.as_deref().unwrap_or_default();
     served.issuer.request(secret, &credential.spec.secret_ref, namespace)
@@ -123,6 +168,27 @@ fn request(credential: &ZohoCredential, served: &Served, secret: &Secret) -> Res
 
 fn is_target(secret: &Secret) -> bool {
     secret.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(keys::CREDENTIAL_UID))
+}
+
+/// Types of Secrets that Kubernetes and Helm make and read themselves. User name and password stand in a Secret of type
+/// `kubernetes.io/basic-auth` with good reason.
+fn is_for_something_else(type_: &str) -> bool {
+    ["kubernetes.io/", "bootstrap.kubernetes.io/", "helm.sh/"].iter().any(|prefix| type_.starts_with(prefix))
+        && type_ != "kubernetes.io/basic-auth"
+}
+
+fn no_consent(credential: &ZohoCredential, name: &str) -> Defect {
+    let source = source_of(credential);
+    invalid(format!(
+        "Secret {source} does not say that ZohoCredential {name} may be minted from it, which this operator asks for (--require-source-consent). Whoever owns it says so by: kubectl annotate secret -n {} {} {}={name}; where it names others already, by their names and this one, separated by commas.",
+        source.namespace,
+        source.name,
+        keys::SOURCE_FOR
+    ))
+}
+
+fn invalid(message: String) -> Defect {
+    Defect { reason: Reason::SourceSecretInvalid, message, again_at: None }
 }
 
 fn source_is_target(credential: &ZohoCredential) -> Defect {

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use zoho_api::names::{InputsDigest, ObjectVersion};
 use zoho_api::{FIELD_MANAGER, Reason, Time, ZohoCredential};
 
-use super::ownership::{Ownership, SecretSeen, is_adopted, not_owned, ownership};
+use super::ownership::{Ownership, SecretSeen, is_adopted, is_opaque, not_opaque, not_owned, ownership};
 use super::trust::{Trust, is_as_we_left_it};
 use super::{Installation, read_refused, target_of};
 use crate::memory::Memory;
@@ -75,6 +75,10 @@ impl TargetSeen {
         let target = match ownership(credential, &seen) {
             Ownership::Foreign(owner) => foreign(credential, owner.as_deref()),
             Ownership::Adoptable if token.is_none() && !is_adopted(credential, &seen) => foreign(credential, None),
+            Ownership::Adoptable if !is_opaque(secret.type_.as_deref()) => {
+                let defect = not_opaque(&target_of(credential), secret.type_.as_deref().unwrap_or_default());
+                Target::Blocked { defect, token: None }
+            }
             _ if secret.immutable == Some(true) => Target::Blocked { token: record, defect: immutable(credential) },
             Ownership::Ours(_) | Ownership::Adoptable => {
                 let wanted = token.as_ref().and_then(|token| render(credential, token, served, installation).ok());
@@ -84,6 +88,17 @@ impl TargetSeen {
         };
         let is_proven = token.is_some();
         Self { version: Some(seen.version), target, token, present: Some(secret), is_proven }
+    }
+
+    /// How many keys the Secret loses by a write of `wanted` with which it is taken over; `None` where it is ours already, or
+    /// not there.
+    pub fn keys_lost_by_adoption(&self, credential: &ZohoCredential, wanted: &Secret) -> Option<usize> {
+        let present = self.present.as_ref()?;
+        if ownership(credential, &SecretSeen::of(&present.metadata)) != Ownership::Adoptable {
+            return None;
+        }
+        let stays = |key: &String| wanted.data.as_ref().is_some_and(|data| data.contains_key(key));
+        Some(present.data.iter().flatten().filter(|(key, _)| !stays(key)).count())
     }
 
     /// Is the target as we would write it?

@@ -21,9 +21,17 @@ impl TokenService {
     ///
     /// # Errors
     ///
-    /// `AccountsHostNotAllowed` when the host is not on the operator's list: secrets are sent to listed hosts only.
+    /// `AccountsHostNotAllowed` when the host is not on the operator's list, or belongs to a data center that is not: secrets
+    /// are sent to listed hosts only. A host that the operator lists belongs to the data center that the spec names.
     pub fn of(spec: &ZohoCredentialSpec, policy: &Policy) -> Result<Self, Defect> {
         let data_center = spec.data_center.unwrap_or(DataCenter::Other);
+        let of_host = spec.accounts_host.as_ref().filter(|host| !policy.allows_accounts_host(host));
+        let of_host = of_host.and_then(|host| data_centers::of_accounts_host(host));
+        if let Some(other) =
+            [Some(data_center), of_host].into_iter().flatten().find(|dc| !policy.allows_data_center(*dc))
+        {
+            return Err(not_allowed(other, policy));
+        }
         let service = |token_url| Ok(Self { data_center, token_url });
         match &spec.accounts_host {
             Some(host) if data_centers::is_known_accounts_host(host) || policy.allows_accounts_host(host) => {
@@ -53,6 +61,18 @@ impl TokenService {
         let usual = data_centers::row(self.data_center).map(|row| row.accounts[0]);
         let host = usual.or(self.token_url.host_str()).unwrap_or_default();
         format!("https://{}", host.replacen("accounts.", "api-console.", 1))
+    }
+}
+
+fn not_allowed(data_center: DataCenter, policy: &Policy) -> Defect {
+    let allowed: Vec<String> = policy.data_centers.iter().map(ToString::to_string).collect();
+    Defect {
+        reason: Reason::AccountsHostNotAllowed,
+        message: format!(
+            "Data center {data_center} is not allowed here; allowed: {}. The operator's administrator decides that (--data-centers). If the account lives in one of these, correct spec.dataCenter and spec.accountsHost.",
+            allowed.join(", ")
+        ),
+        again_at: None,
     }
 }
 
@@ -141,6 +161,52 @@ mod tests {
             let got = service.as_ref().map(|service| service.token_url.as_str()).map_err(|defect| defect.reason);
             assert_eq!(got, expected, "{fields}");
         }
+    }
+
+    #[test]
+    fn only_allowed_data_centers_are_asked() {
+        let europe = Policy {
+            data_centers: vec![DataCenter::EU, DataCenter::AU],
+            accounts_hosts: vec!["accounts.corp.example".into(), "accounts.zoho.in".into()],
+            ..Policy::default()
+        };
+        let table = [
+            (json!({ "dataCenter": "EU" }), Ok("https://accounts.zoho.eu/oauth/v2/token")),
+            (json!({ "dataCenter": "US" }), Err("Data center US is not allowed here; allowed: EU, AU. ")),
+            (json!({ "dataCenter": "US", "accountsHost": "accounts.zoho.eu" }), Err("Data center US ")),
+            // The host of another data center is in that one, whatever the spec calls it.
+            (json!({ "dataCenter": "EU", "accountsHost": "accounts.zoho.com" }), Err("Data center US ")),
+            (
+                json!({ "dataCenter": "EU", "accountsHost": "accounts.zoho.com.au" }),
+                Ok("https://accounts.zoho.com.au/oauth/v2/token"),
+            ),
+            // Listed by the administrator: in the data center that the spec names.
+            (
+                json!({ "dataCenter": "EU", "accountsHost": "accounts.corp.example" }),
+                Ok("https://accounts.corp.example/oauth/v2/token"),
+            ),
+            (
+                json!({ "dataCenter": "EU", "accountsHost": "accounts.zoho.in" }),
+                Ok("https://accounts.zoho.in/oauth/v2/token"),
+            ),
+            (json!({ "dataCenter": "Other", "accountsHost": "accounts.corp.example" }), Err("Data center Other ")),
+            (json!({ "dataCenter": "EU", "accountsHost": "evil.example" }), Err("spec.accountsHost evil.example ")),
+        ];
+        for (fields, expected) in table {
+            match (TokenService::of(&spec(&fields), &europe), expected) {
+                (Ok(service), Ok(url)) => assert_eq!(service.token_url.as_str(), url, "{fields}"),
+                (Err(defect), Err(text)) => {
+                    assert_eq!(defect.reason, Reason::AccountsHostNotAllowed, "{fields}");
+                    assert!(defect.message.starts_with(text), "{fields}: {}", defect.message);
+                }
+                (got, _) => panic!("{fields}: {got:?}"),
+            }
+        }
+        let denied = TokenService::of(&spec(&json!({ "dataCenter": "US" })), &europe).unwrap_err();
+        assert!(denied.message.contains("administrator") && denied.message.contains("--data-centers"));
+        let other = Policy { data_centers: vec![DataCenter::Other], ..europe };
+        let own = spec(&json!({ "dataCenter": "Other", "accountsHost": "accounts.corp.example" }));
+        assert!(TokenService::of(&own, &other).is_ok());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! `Debug` is redacted and which are wiped on drop, or knows them by keyed hashes only.
 
 mod inputs;
+mod mask;
 mod target;
 pub mod values;
 
@@ -21,6 +22,7 @@ use zoho_api::names::{AttemptId, InputsDigest};
 use zoho_api::{Time, keys};
 
 pub use self::inputs::{LoginGrant, RefreshGrant};
+pub use self::mask::without_values;
 pub use self::target::{Form, dummy_token, is_intact, recover, render_target, stale_metadata, token_in};
 
 /// The key of every hash that leaves the process. Made once for an installation; see `hash_key.rs`.

@@ -16,7 +16,7 @@ use crate::plan::renewal::Life;
 use crate::plan::verify::Answer;
 use crate::plan::{Defect, Facts, Plan};
 use crate::text::printable;
-use zoho_api::names::{InputsDigest, LedgerName};
+use zoho_api::names::{InputsDigest, LedgerName, ObjectName};
 use zoho_api::{
     ConditionStatus, ConditionType, LastFailure, Observed as Versions, Outcome, Reason, Time, Verdict,
     ZohoCredentialStatus,
@@ -392,6 +392,17 @@ impl Announcement {
 /// The Event of something that stands in the way beside the status.
 pub fn warning(obstacle: &Defect) -> Announcement {
     Announcement::new(true, obstacle.reason.as_str(), &obstacle.message)
+}
+
+/// The Event of a Secret that was taken over. It tells how many keys went, not which: they were somebody else's.
+pub fn adopted(target: &ObjectName, lost: usize) -> Announcement {
+    let keys = match lost {
+        0 => "no key of it was".to_owned(),
+        1 => "one key of it was".to_owned(),
+        lost => format!("{lost} keys of it were"),
+    };
+    let note = format!("Secret {target} was taken over and holds the token now; {keys} removed.");
+    Announcement { warning: false, reason: "Adopted".into(), note }
 }
 
 /// The Events of a change of status: one for each transition, none for a routine renewal.

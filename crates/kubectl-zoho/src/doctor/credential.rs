@@ -1,11 +1,11 @@
 //! One credential: its conditions, its source, its times. Pure.
 
 use super::super::facts::{Facts, manager_of};
-use super::super::source_keys::oddities;
+use super::super::source_keys::{MISSING, listed_keys, oddities};
 use super::super::table::when;
 use super::finding::Finding;
 use zoho_api::{Condition, ConditionStatus, ConditionType, Reason, Time};
-use zoho_core::plan::{Plan, Source, Target};
+use zoho_core::plan::{Defect, Plan, Source, Target};
 use zoho_core::secret::values::Grant;
 
 /// An operator that has not looked after that long is not running.
@@ -68,19 +68,24 @@ fn source(name: &str, facts: &Facts) -> Vec<Finding> {
     let is_login = facts.credential.spec.endpoint_central_server.is_some();
     let grant = if is_login { Grant::Login } else { Grant::Refresh };
     let oddities = oddities(found, reference, &required, grant);
+    let is_about_a_key =
+        |defect: &Defect| oddities.iter().any(|odd| defect.message.contains(&format!("key {}", odd.key)));
+    if let Source::Unusable(defect) = &facts.observed.source
+        && !is_about_a_key(defect)
+    {
+        return vec![Finding::fail(name, defect.message.clone(), "as it says")];
+    }
     let mut findings: Vec<Finding> = oddities
         .iter()
         .map(|odd| {
-            let text = format!("key {} of source Secret {secret} {}", odd.key, odd.what);
+            let has = if odd.what == MISSING { format!("; it has {}", listed_keys(found)) } else { String::new() };
+            let text = format!("key {} of source Secret {secret} {}{has}", odd.key, odd.what);
             let advice = format!("correct it {place}");
             if odd.harmless { Finding::warn(name, text, advice) } else { Finding::fail(name, text, advice) }
         })
         .collect();
     if findings.is_empty() {
-        findings.push(match &facts.observed.source {
-            Source::Unusable(defect) => Finding::fail(name, defect.message.clone(), format!("correct it {place}")),
-            Source::Usable { .. } => Finding::ok(name, format!("its source Secret {secret} has what it needs")),
-        });
+        findings.push(Finding::ok(name, format!("its source Secret {secret} has what it needs")));
     }
     findings
 }

@@ -44,7 +44,7 @@ pub(crate) async fn run(global: &Global, args: &DoctorArgs, output: &Output) -> 
         findings.extend(cluster::own_rights(&connected, global).await?);
         findings.extend(operator::examine(&connected, global, server_time).await?);
         for credential in credentials(&connected, args, &mut findings).await? {
-            findings.extend(examine(&connected, global, args, credential, output).await?);
+            findings.extend(Box::pin(examine(&connected, global, args, credential, output)).await?);
         }
     }
     output.progress_ends();

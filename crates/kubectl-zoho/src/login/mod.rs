@@ -20,7 +20,7 @@ use self::consent::{Callback, Consent};
 use self::explain::Way;
 use self::store::{Place, Wanted};
 use super::args::{Global, LoginArgs};
-use super::connect::{Cluster, FIELD_MANAGER, operator_policy};
+use super::connect::{Cluster, operator_policy};
 use super::output::{Output, Paint};
 use super::secret_io::PastedCode;
 use super::{Ended, secret_io, usage};
@@ -86,7 +86,7 @@ pub(crate) async fn run(global: &Global, args: &LoginArgs, output: &Output) -> a
         }
         let obtained = login.obtain(&mut wanted, None).await?;
         let grant = login.exchange(&transport, obtained).await?.1;
-        secret_io::print_source(output, &grant, &wanted.reference(), global.namespace.as_deref(), form)?;
+        secret_io::print_source(output, &grant, &wanted, global.namespace.as_deref(), form)?;
         return Ok(Ended::Well);
     }
     let cluster = Cluster::connect(global)?;
@@ -311,7 +311,7 @@ fn redirect_uri(args: &LoginArgs) -> &str {
 /// The manifests without what is secret.
 fn dry_run(login: &Login<'_>, wanted: &Wanted, place: &Place<'_>, namespace: Option<&str>) -> anyhow::Result<String> {
     let reference = place.reference.clone();
-    let mut metadata = json!({ "name": reference.name, "labels": { (zoho_api::keys::MANAGED_BY): FIELD_MANAGER } });
+    let mut metadata = place.source_metadata();
     if let Some(namespace) = namespace {
         metadata["namespace"] = json!(namespace);
     }

@@ -5,6 +5,7 @@
 use anyhow::Context as _;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -14,7 +15,9 @@ use super::super::facts::manager_of;
 use super::super::secret_io;
 use zoho_api::names::ObjectVersion;
 use zoho_api::{DataCenter, Product, SecretRef, ZohoCredential, keys};
+use zoho_client::apply::{Before, write_secret};
 use zoho_client::calls::{ApiError, call};
+use zoho_core::facts::source::with_consent;
 use zoho_core::secret::RefreshGrant;
 
 /// What the caller wants to be there.
@@ -63,8 +66,10 @@ pub(crate) struct Place<'a> {
     pub reference: SecretRef,
     /// The credential that was there before; it stays as it is.
     pub existing: Option<ZohoCredential>,
-    /// The source was there before, and ours.
-    replaces_own: bool,
+    /// The source that was there before, and ours: its version.
+    own: Option<ObjectVersion>,
+    /// Whom the source is for, as its annotation will say.
+    source_for: String,
 }
 
 impl<'a> Place<'a> {
@@ -101,7 +106,10 @@ impl<'a> Place<'a> {
                 anyhow::bail!(not_ours(namespace, &reference.name, manager_of(meta).as_deref()));
             }
         }
-        let place = Self { cluster, reference, existing, replaces_own: secret.is_some() };
+        let own = secret.as_ref().map(ObjectVersion::of);
+        let said = secret.as_ref().and_then(|meta| meta.annotations.as_ref()?.get(keys::SOURCE_FOR));
+        let source_for = with_consent(said.map(String::as_str), &wanted.name);
+        let place = Self { cluster, reference, existing, own, source_for };
         place.rehearse(wanted).await?;
         Ok(place)
     }
@@ -135,14 +143,31 @@ impl<'a> Place<'a> {
         let manifest = json!({
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": { "name": self.reference.name, "labels": { (keys::MANAGED_BY): FIELD_MANAGER } },
+            "metadata": self.source_metadata(),
             "type": "Opaque",
             "data": data,
         });
+        let name = &self.reference.name;
+        let wanted = Secret {
+            metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
+            data: Some(data.clone()),
+            ..Secret::default()
+        };
         // Where nothing was a moment ago a Secret of somebody else must make this fail.
-        let params = PatchParams { dry_run, force: self.replaces_own, ..PatchParams::apply(FIELD_MANAGER) };
-        let written = call(secrets(self.cluster).patch(&self.reference.name, &params, &Patch::Apply(manifest))).await;
+        let params = PatchParams { dry_run, force: self.own.is_some(), ..PatchParams::apply(FIELD_MANAGER) };
+        let before = self.own.as_ref().map_or(Before::Nothing, Before::At);
+        let (secrets, manifest) = (secrets(self.cluster), Patch::Apply(manifest));
+        let written = write_secret(&secrets, &wanted, before, secrets.patch(name, &params, &manifest)).await;
         written.map_err(|error| self.explain(error))
+    }
+
+    /// The metadata of the source, but for its namespace.
+    pub(crate) fn source_metadata(&self) -> Value {
+        json!({
+            "name": self.reference.name,
+            "labels": { (keys::MANAGED_BY): FIELD_MANAGER },
+            "annotations": { (keys::SOURCE_FOR): self.source_for },
+        })
     }
 
     /// Writes the `ZohoCredential`, unless there is one.

@@ -1,0 +1,179 @@
+//! Words that others wrote about a Secret, without what stands in it. A policy's message or a webhook's may quote the object
+//! that it refuses, and such words go on into statuses, Events and logs.
+
+use std::ops::Range;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use secrecy::ExposeSecret as _;
+use zeroize::Zeroizing;
+
+use super::{hex, token_in};
+
+/// Shortest run that is masked, in bytes: less of a token tells nothing.
+const WINDOW: usize = 8;
+/// What stands in place of what was masked.
+const MASK: &str = "***";
+
+/// The words without control characters, and without anything of the values of these Secrets:
+///
+/// * of a token every run of 8 characters and more, plain, in hexadecimal digits, and in base64 of whatever it stands in;
+///   where the annotations do not say which part of a Secret is the token, all of it counts as one;
+/// * of the other values every whole one of 8 characters and more, plain or in base64.
+///
+/// Also where it is percent-encoded, or escaped as in JSON. To be called before the words are shortened: half a value
+/// would not be known as one.
+pub fn without_values(words: &str, secrets: &[&Secret]) -> String {
+    let words: Zeroizing<String> = Zeroizing::new(words.chars().filter(|c| !c.is_control()).collect());
+    let hidden = Hidden::of(secrets);
+    let mut marks = vec![false; words.len()];
+    for view in [plain(&words), decoded(&words)] {
+        hidden.mark(&view, &mut marks);
+    }
+    let mut shown = String::with_capacity(words.len());
+    let mut was_masked = false;
+    for (at, c) in words.char_indices() {
+        let is_masked = marks[at..at + c.len_utf8()].contains(&true);
+        match (is_masked, was_masked) {
+            (true, false) => shown.push_str(MASK),
+            (true, true) => {}
+            (false, _) => shown.push(c),
+        }
+        was_masked = is_masked;
+    }
+    shown
+}
+
+/// What must not be shown.
+struct Hidden {
+    /// Every run of [`WINDOW`] bytes of what is masked in part, sorted.
+    runs: Zeroizing<Vec<[u8; WINDOW]>>,
+    /// What is masked where it stands as a whole.
+    values: Vec<Zeroizing<Vec<u8>>>,
+}
+
+impl Hidden {
+    fn of(secrets: &[&Secret]) -> Self {
+        let mut hidden = Self { runs: Zeroizing::default(), values: Vec::new() };
+        for secret in secrets {
+            let token = token_in(secret);
+            let token = token.as_ref().map(|token| token.expose_secret().as_bytes()).filter(|token| !token.is_empty());
+            let values = secret.data.iter().flatten().map(|(_, ByteString(value))| value.as_slice());
+            match token {
+                Some(token) => {
+                    hidden.hide_parts(token);
+                    for value in values {
+                        hidden.hide_whole(value);
+                        if value.windows(token.len()).any(|part| part == token) {
+                            hidden.hide_encoded(value);
+                        }
+                    }
+                }
+                None => values.for_each(|value| {
+                    hidden.hide_whole(value);
+                    hidden.hide_parts(value);
+                }),
+            }
+        }
+        hidden.runs.sort_unstable();
+        hidden.runs.dedup();
+        hidden
+    }
+
+    fn hide_whole(&mut self, value: &[u8]) {
+        let encoded = [STANDARD.encode(value), URL_SAFE.encode(value)].map(String::into_bytes);
+        let forms = encoded.into_iter().chain([value.to_vec()]).map(Zeroizing::new);
+        self.values.extend(forms.filter(|form| form.len() >= WINDOW));
+    }
+
+    /// A token: as it is, in hexadecimal digits, and in base64 wherever it stands in what was encoded.
+    fn hide_parts(&mut self, token: &[u8]) {
+        self.hide_runs(token);
+        let digits = Zeroizing::new(hex(token));
+        self.hide_runs(digits.as_bytes());
+        self.hide_runs(Zeroizing::new(digits.to_ascii_uppercase()).as_bytes());
+        for before in 0..3 {
+            let shifted = Zeroizing::new([&[0; 2][..before], token].concat());
+            // The characters at both ends depend on what stands beside it.
+            let own = (before * 8).div_ceil(6)..shifted.len() * 8 / 6;
+            for encoded in [STANDARD.encode(&*shifted), URL_SAFE.encode(&*shifted)].map(Zeroizing::new) {
+                self.hide_runs(encoded.as_bytes().get(own.clone()).unwrap_or_default());
+            }
+        }
+        self.hide_encoded(token);
+    }
+
+    fn hide_encoded(&mut self, value: &[u8]) {
+        for encoded in [STANDARD.encode(value), URL_SAFE.encode(value)].map(Zeroizing::new) {
+            self.hide_runs(encoded.as_bytes());
+        }
+    }
+
+    fn hide_runs(&mut self, text: &[u8]) {
+        self.runs
+            .extend(text.windows(WINDOW).map(|run| <[u8; WINDOW]>::try_from(run).expect("a window has its length")));
+    }
+
+    /// Marks what must not be shown, by its place in the words.
+    fn mark(&self, view: &View, marks: &mut [bool]) {
+        let View { bytes, places } = view;
+        let mut hide = |found: Range<usize>| {
+            for place in &places[found] {
+                marks[place.clone()].fill(true);
+            }
+        };
+        for (at, run) in bytes.windows(WINDOW).enumerate() {
+            if self.runs.binary_search_by(|hidden| hidden.as_slice().cmp(run)).is_ok() {
+                hide(at..at + WINDOW);
+            }
+        }
+        for value in &self.values {
+            for (at, part) in bytes.windows(value.len()).enumerate() {
+                if part == value.as_slice() {
+                    hide(at..at + value.len());
+                }
+            }
+        }
+    }
+}
+
+/// Words as they may be meant, and which part of the words each byte stands for.
+struct View {
+    bytes: Zeroizing<Vec<u8>>,
+    places: Vec<Range<usize>>,
+}
+
+/// The words as they are.
+fn plain(words: &str) -> View {
+    View { bytes: Zeroizing::new(words.as_bytes().to_vec()), places: (0..words.len()).map(|at| at..at + 1).collect() }
+}
+
+/// The words without percent-encoding (RFC 3986) and without the escapes of JSON strings (RFC 8259).
+fn decoded(words: &str) -> View {
+    let bytes = words.as_bytes();
+    let mut view = View { bytes: Zeroizing::new(Vec::with_capacity(bytes.len())), places: Vec::new() };
+    let mut at = 0;
+    while at < bytes.len() {
+        let number = |from: usize, digits: usize| {
+            let text = words.get(at + from..at + from + digits)?;
+            text.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u32::from_str_radix(text, 16).ok())?
+        };
+        let (read, byte) = match (bytes[at], bytes.get(at + 1)) {
+            (b'%', _) => number(1, 2).map_or((1, u32::from(b'%')), |byte| (3, byte)),
+            (b'\\', Some(b'u')) => number(2, 4).map_or((1, u32::from(b'\\')), |byte| (6, byte)),
+            (b'\\', Some(escaped)) => (2, u32::from(*escaped)),
+            (byte, _) => (1, u32::from(byte)),
+        };
+        // What is no byte is no part of a token.
+        view.bytes.push(u8::try_from(byte).unwrap_or_default());
+        view.places.push(at..at + read);
+        at += read;
+    }
+    view
+}
+
+#[cfg(test)]
+#[path = "mask_tests.rs"]
+mod tests;
