@@ -58,6 +58,16 @@ impl Pass<'_> {
             return Ok(before);
         }
         self.memory.note_report(now);
+        self.write_status(before, after, now).await
+    }
+
+    /// Writes the status, and publishes what changed. Returns the one that stands.
+    async fn write_status(
+        &mut self,
+        before: ZohoCredentialStatus,
+        mut after: ZohoCredentialStatus,
+        now: Time,
+    ) -> Result<ZohoCredentialStatus, PassError> {
         facts::seal_status(self.credential, &mut after, &self.context.installation.hash_key);
         let span = tracing::info_span!(target: SPANS, "write status");
         let write = apply::patch_status(&self.context.client, self.credential, self.key, &after);
