@@ -22,9 +22,10 @@ use crate::failure;
 use crate::tls::{self, Trust};
 use zoho_api::Reason;
 use zoho_core::issuer::TokenRequest;
+use zoho_core::issuer::answer;
 use zoho_core::issuer::body;
 use zoho_core::issuer::login::{self, CodeGrant, Exchanged, Revoked};
-use zoho_core::issuer::probe::{self, Question};
+use zoho_core::issuer::probe::Question;
 use zoho_core::issuer::reply::{self, Failed, Head, Minted, Reply};
 use zoho_core::issuer::server_login::{self, Answer, LoginServer};
 use zoho_core::plan::verify;
@@ -160,7 +161,7 @@ impl Transport {
             request = request.header(header::ACCEPT, accept);
         }
         match self.read(url, request).await {
-            Ok(Received { status, body, .. }) => probe::classify(question, status, &body),
+            Ok(Received { status, body, .. }) => answer::classify(question, status, &body),
             Err(failed) => verify::Answer::Nothing(failed.reason),
         }
     }

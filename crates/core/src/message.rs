@@ -177,6 +177,15 @@ pub fn verified(question: &Question, answer: Answer, took_it_before: bool) -> St
     let Question { product, url, needs, .. } = question;
     match answer {
         Answer::Taken => format!("{product} takes the token (GET {url})."),
+        Answer::MayNot => format!(
+            "{product} takes the token, but its owner may not do what is asked (GET {url}). If your program is refused likewise, give that user the rights in {product}."
+        ),
+        Answer::ScopeMissing => format!(
+            "{product} knows the token, but a scope is missing (GET {url}). It needs {needs}. A refresh token keeps its scopes for ever: make another one with that scope, or set spec.verify.path to a GET that its scopes allow. No other token is minted for this."
+        ),
+        Answer::NoToken => format!(
+            "The request came to {product} without the token (GET {url}): a proxy or gateway on the way takes the Authorization header away. The token itself may be good, so none is minted for this. Let the header pass, or let this pod reach the product directly (NO_PROXY; chart: proxy)."
+        ),
         Answer::Refused if took_it_before => format!(
             "{product} refuses a token that it took before (GET {url}): something has ended it early. A new one is minted once."
         ),

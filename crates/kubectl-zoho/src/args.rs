@@ -108,7 +108,7 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "HOST")]
     pub accounts_host: Option<String>,
     /// Product whose API the token is for; chooses the scopes, too.
-    #[arg(long, ignore_case = true, value_parser = one_of(&Product::ALL))]
+    #[arg(long, ignore_case = true, value_parser = one_of(Product::ALL))]
     pub product: Option<Product>,
     /// Scopes instead of the product's, separated by commas.
     #[arg(long, value_delimiter = ',', value_name = "SCOPE")]
@@ -316,6 +316,17 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn help_offers_the_products_of_the_table() {
+        let names: Vec<String> = Product::ALL.iter().map(ToString::to_string).collect();
+        let command = Cli::command();
+        let login = command.find_subcommand("login").expect("a command");
+        let product = login.get_arguments().find(|argument| argument.get_id() == "product").expect("a flag");
+        let offered: Vec<String> =
+            product.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
+        assert_eq!(offered, names);
+    }
 
     #[test]
     fn command_line_is_consistent() {

@@ -377,7 +377,10 @@ fn verified_says_what_the_product_said_and_keeps_it_until_the_next_answer() {
     let table = [
         ("not asked", known(None, "", None), "Unknown Minting"),
         ("taken", known(Some(Answer::Taken), "a", Some("a")), "True TokenValid"),
+        ("its owner may not", known(Some(Answer::MayNot), "a", Some("a")), "True TokenValid"),
         ("refused", known(Some(Answer::Refused), "a", None), "False VerificationRejected"),
+        ("scope missing", known(Some(Answer::ScopeMissing), "a", Some("a")), "False VerificationRejected"),
+        ("lost on its way", known(Some(Answer::NoToken), "a", Some("a")), "Unknown UpstreamError"),
         ("nothing", known(Some(Answer::Nothing(Reason::UpstreamTimeout)), "a", None), "Unknown UpstreamTimeout"),
     ];
     for (name, facts, expected) in table {
