@@ -126,6 +126,12 @@ fn refused_by_rules() -> Vec<Refused> {
         ("renewBefore for a server", on_server(&json!({ "renewBefore": "30m" })), "spec", CLOUD_ONLY),
         ("renewEvery for a data center", spec(&json!({ "renewEvery": "8h" })), "spec", SERVER_ONLY),
         ("verify without product", spec(&json!({ "verify": { "interval": "5m" } })), "spec", "verify needs product"),
+        (
+            "verify of an own API without path",
+            spec(&json!({ "apiUrl": "https://a.example", "verify": { "interval": "5m" } })),
+            "spec",
+            "or apiUrl and verify.path",
+        ),
         ("renewBefore short", spec(&json!({ "renewBefore": "4m59s" })), "spec.renewBefore", "must be from 5m to 30m"),
         ("renewBefore long", spec(&json!({ "renewBefore": "30m1ms" })), "spec.renewBefore", "must be from 5m to 30m"),
         (
@@ -286,6 +292,10 @@ fn accepted() -> Vec<(&'static str, Value)> {
             ),
         ),
         ("a server with local users", on_server(&json!({ "endpointCentralServer": { "authentication": "Local" } }))),
+        (
+            "an own API that is verified",
+            spec(&json!({ "apiUrl": "https://a.example", "verify": { "interval": "5m", "path": "/ping" } })),
+        ),
         ("a server that is verified", on_server(&json!({ "verify": { "interval": "5m" } }))),
         ("the bounds of renewEvery", on_server(&json!({ "renewEvery": "168h" }))),
     ]

@@ -21,6 +21,7 @@ use super::consent;
 use super::control;
 use super::form::{RawRequest, TokenForm, read_revocation};
 use super::journal::Delivery;
+use super::products::{self, Call};
 use super::script::{Page, Reply};
 use super::server::LoginVisit;
 use super::shared::Shared;
@@ -29,13 +30,9 @@ use super::wire::Line;
 
 /// All routes: Zoho's, the products', and the simulator's own below `/_sim`.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
-    Router::new()
-        .route("/oauth/v2/token", any(token))
+    let apis = products::PRODUCTS.iter().fold(Router::new(), |router, api| router.route(api.path, get(product)));
+    apis.route("/oauth/v2/token", any(token))
         .route("/oauth/v2/token/revoke", any(revoke))
-        .route("/api/1.4/patch/summary", get(product))
-        .route("/api/1.4/som/summary", get(product))
-        .route("/api/v3/requests", get(product))
-        .route("/api/1.3/som/summary", get(product))
         .route("/api/1.4/desktop/authentication", any(log_in))
         .route("/api/1.3/desktop/authentication", any(log_in))
         .route("/api/1.4/desktop/authentication/otpValidate", any(one_time_password))
@@ -73,10 +70,11 @@ async fn one_time_password(
 async fn product(
     State(shared): State<Arc<Shared>>,
     ConnectInfo(line): ConnectInfo<Line>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Response {
     let authorization = text(&headers, &header::AUTHORIZATION).map(str::to_owned);
-    play(&shared, &line, Visit::Product(authorization)).await
+    play(&shared, &line, Visit::Product(Call { path: uri.path().to_owned(), authorization })).await
 }
 
 async fn stray(State(shared): State<Arc<Shared>>) -> Response {

@@ -25,6 +25,7 @@ pub mod accounts;
 pub mod form;
 pub mod grants;
 pub mod journal;
+pub mod products;
 pub mod script;
 pub mod server;
 pub mod tls;
@@ -48,6 +49,7 @@ use tokio::time::timeout;
 use self::accounts::TokenState;
 use self::grants::Client;
 use self::journal::{Counts, Record, Stats};
+use self::products::Treatment;
 use self::script::{Script, Target};
 pub use self::shared::Clock;
 use self::shared::Shared;
@@ -241,6 +243,11 @@ impl Simulator {
     /// Ends a refresh token and its access tokens. False if it was not valid.
     pub fn revoke(&self, refresh_token: &str) -> bool {
         self.with(|zoho, now| zoho.accounts_mut().revoke(refresh_token, now))
+    }
+
+    /// Lets the products treat the tokens of this refresh token in another way from now on.
+    pub fn treat(&self, refresh_token: &str, treatment: Treatment) {
+        self.with(|zoho, _| zoho.treat(refresh_token, treatment));
     }
 
     /// Ends one access token. False if it was not alive.

@@ -3,6 +3,7 @@
 //! The HTTP shell calls [`Zoho::begin`] when a request arrives, [`Zoho::act`] when it is to take its ordinary effect,
 //! and [`Zoho::delivered`] when it is over. What lies between them in time is the shell's affair.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::accounts::{Accounts, Limits, Refusal};
 use super::form::{TokenForm, Violation};
 use super::grants::Grants;
 use super::journal::{Delivery, Journal, Outcome};
+use super::products::{self, Answer, Call, Treatment};
 use super::script::{Page, Reply, Script, Scripts, Target};
 use super::server::{LoginVisit, Server};
 
@@ -53,8 +55,8 @@ pub enum Visit {
     Token(Result<TokenForm, Violation>),
     /// `POST /oauth/v2/token/revoke`, with the token or what is wrong with the request.
     Revocation(Result<String, Violation>),
-    /// A call of a product's API with what the `Authorization` header holds.
-    Product(Option<String>),
+    /// A call of a product's API.
+    Product(Call),
     /// A request of a login on a server, or what is wrong with it.
     Login(Result<LoginVisit, Violation>),
 }
@@ -111,6 +113,8 @@ pub struct Zoho {
     scripts: Scripts,
     journal: Journal,
     server: Server,
+    /// By refresh token.
+    treatments: HashMap<String, Treatment>,
 }
 
 impl Zoho {
@@ -123,6 +127,7 @@ impl Zoho {
             scripts: Scripts::default(),
             server: Server::new(seed),
             journal: Journal::default(),
+            treatments: HashMap::new(),
         }
     }
 
@@ -154,6 +159,11 @@ impl Zoho {
     /// Grant codes, to change.
     pub fn grants_mut(&mut self) -> &mut Grants {
         &mut self.grants
+    }
+
+    /// Lets the products treat the tokens of this refresh token in another way from now on.
+    pub fn treat(&mut self, refresh_token: &str, treatment: Treatment) {
+        self.treatments.insert(refresh_token.to_owned(), treatment);
     }
 
     /// Counts and log.
@@ -213,7 +223,7 @@ impl Zoho {
             Visit::Revocation(Err(_)) | Visit::Login(Err(_)) => {
                 Page::html(400, "<html><body><h1>Bad Request</h1></body></html>")
             }
-            Visit::Product(authorization) => self.call_product(authorization.as_deref(), now),
+            Visit::Product(call) => self.call_product(call, now),
         };
         Acted { page, access_token }
     }
@@ -327,15 +337,36 @@ impl Zoho {
         }
     }
 
-    fn call_product(&mut self, authorization: Option<&str>, now: Timestamp) -> Page {
-        let token = authorization.and_then(|text| text.strip_prefix("Zoho-oauthtoken "));
-        let is_session = authorization.is_some_and(|token| self.server.is_alive(token));
-        if is_session || token.is_some_and(|token| self.accounts.is_alive(token, now)) {
-            self.journal.stats.product_ok += 1;
-            Page::json(200, r#"{"status":"success","message_response":{}}"#)
-        } else {
-            self.journal.stats.product_refused += 1;
-            Page::json(401, r#"{"status":"error","error_code":"10002","error_description":"Invalid or expired token"}"#)
+    fn call_product(&mut self, call: &Call, now: Timestamp) -> Page {
+        let Some(product) = products::at(&call.path) else {
+            self.stray();
+            return Page::html(404, "<html><body><h1>Not Found</h1></body></html>");
+        };
+        let answer = self.answer(call.authorization.as_deref(), now);
+        match answer {
+            Answer::Taken => self.journal.stats.product_ok += 1,
+            Answer::Dead | Answer::NoToken | Answer::ScopeMissing | Answer::Throttled | Answer::Html => {
+                self.journal.stats.product_refused += 1;
+            }
+        }
+        product.page(answer)
+    }
+
+    fn answer(&self, authorization: Option<&str>, now: Timestamp) -> Answer {
+        let Some(authorization) = authorization else { return Answer::NoToken };
+        if self.server.is_alive(authorization) {
+            return Answer::Taken;
+        }
+        let Some(token) = authorization.strip_prefix("Zoho-oauthtoken ") else { return Answer::Dead };
+        let refresh_token = self.accounts.access_token(token).map(|known| &*known.refresh_token);
+        let treatment = refresh_token.and_then(|text| self.treatments.get(text)).copied().unwrap_or_default();
+        match treatment {
+            Treatment::HeaderLost => Answer::NoToken,
+            Treatment::Throttled => Answer::Throttled,
+            Treatment::Html => Answer::Html,
+            Treatment::Usual | Treatment::ScopeMissing if !self.accounts.is_alive(token, now) => Answer::Dead,
+            Treatment::ScopeMissing => Answer::ScopeMissing,
+            Treatment::Usual => Answer::Taken,
         }
     }
 }
