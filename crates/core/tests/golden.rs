@@ -90,6 +90,7 @@ impl Told {
 
 fn names_of_zoho() -> Names {
     Names {
+        credential: "patch-manager".into(),
         source: ObjectName::new("patching", "zoho-oauth"),
         target: ObjectName::new("patching", "patch-manager-token"),
         source_manager: None,
