@@ -99,11 +99,12 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = LOGIN_HELP)]
 pub(crate) struct LoginArgs {
-    /// Name of the ZohoCredential; it is made if there is none.
+    /// Name of the ZohoCredential. One that is there says everything else itself; else it is made.
     pub name: String,
-    /// Data center of the account: the one in the browser's address bar when you are signed in at Zoho.
+    /// Data center of the account: the one in the browser's address bar when you are signed in at Zoho. Needed for a new
+    /// ZohoCredential.
     #[arg(long, ignore_case = true, value_parser = one_of(&DataCenter::ALL), value_name = "DC")]
-    pub data_center: DataCenter,
+    pub data_center: Option<DataCenter>,
     /// Another accounts host of that data center; required with Other.
     #[arg(long, value_name = "HOST")]
     pub accounts_host: Option<String>,
@@ -162,6 +163,7 @@ terminal it is read from there, one value a line, in this order:
 
 Examples:
   kubectl zoho login patch-manager --data-center EU --product PatchManagerPlus
+  kubectl zoho login patch-manager   # anew, after its refresh token was revoked
   kubectl zoho login desk --data-center US --product ServiceDeskPlus --browser
   kubectl zoho login desk --data-center US --scope SDPOnDemand.requests.READ \\
     --print-secret=json | vault kv put secret/zoho -
@@ -338,6 +340,6 @@ mod tests {
         let cli =
             Cli::try_parse_from(["z", "login", "n", "--data-center", "eu", "--product", "patchmanagerplus"]).unwrap();
         let Command::Login(login) = cli.command else { panic!("login") };
-        assert_eq!((login.data_center, login.product), (DataCenter::EU, Some(Product::PatchManagerPlus)));
+        assert_eq!((login.data_center, login.product), (Some(DataCenter::EU), Some(Product::PatchManagerPlus)));
     }
 }

@@ -59,7 +59,7 @@ pub(crate) fn ask_code() -> anyhow::Result<PastedCode> {
     let line = secret_line("code")?;
     let pasted = consent::read_pasted(unwrapped(&line)).map_err(usage)?;
     let code = checked("code", Kind::ClientSecret, &pasted.code).map(SecretString::from)?;
-    Ok(PastedCode { code, redirect_uri: pasted.redirect_uri, accounts_server: pasted.accounts_server })
+    Ok(PastedCode { code, redirect_uri: pasted.redirect_uri, home: pasted.home })
 }
 
 /// A code, and what stood around it.
@@ -69,7 +69,7 @@ pub(crate) struct PastedCode {
     /// The address that it was sent to, where it was pasted with it.
     pub redirect_uri: Option<String>,
     /// Where it is to be exchanged, if the address says so.
-    pub accounts_server: Option<String>,
+    pub home: Option<consent::Home>,
 }
 
 /// Asks for a secret: at a prompt that shows nothing, or as one line of standard input.

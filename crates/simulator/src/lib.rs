@@ -22,6 +22,7 @@
 pub mod state;
 
 pub mod accounts;
+pub mod device;
 pub mod form;
 pub mod grants;
 pub mod journal;
@@ -207,7 +208,12 @@ impl Simulator {
         self.with(|zoho, now| zoho.grants_mut().code(client_id, scope, life, now))
     }
 
-    /// Every refresh token that a grant code was exchanged for.
+    /// A person types a code that a device shows, and answers. False if there is no such code.
+    pub fn answer_device(&self, user_code: &str, answer: device::Answer) -> bool {
+        self.with(|zoho, _| zoho.devices_mut().answer(user_code, answer))
+    }
+
+    /// Every refresh token that was given for consent.
     pub fn granted(&self) -> Vec<String> {
         self.shared.read(|zoho, _| zoho.grants().refresh_tokens().to_vec())
     }

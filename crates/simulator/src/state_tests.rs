@@ -202,7 +202,8 @@ fn revocation_ends_refresh_and_access_tokens() {
         ("unknown".to_owned(), 400),
     ];
     for (token, status) in rows {
-        let page = play(&mut zoho, &Visit::Revocation(Ok(token)), at(1)).expect("answered");
+        let page =
+            play(&mut zoho, &Visit::Revocation(Ok(Revocation { token, client: None })), at(1)).expect("answered");
         assert_eq!(page.code, status);
     }
     assert_eq!(zoho.journal().stats().revocations, 2);

@@ -75,6 +75,11 @@ pub fn of_accounts_host(host: &str) -> Option<DataCenter> {
     TABLE.iter().find(|row| row.accounts.contains(&host)).map(|row| row.data_center)
 }
 
+/// The data center of a short name as Zoho's answers have it, such as `eu`.
+pub fn of_location(name: &str) -> Option<DataCenter> {
+    TABLE.iter().map(|row| row.data_center).find(|known| known.to_string().eq_ignore_ascii_case(name))
+}
+
 /// The console in which clients and refresh tokens of a data center are made; `None` for `Other`.
 pub fn console(data_center: DataCenter) -> Option<String> {
     row(data_center).map(|row| format!("https://{}", row.accounts[0].replacen("accounts.", "api-console.", 1)))

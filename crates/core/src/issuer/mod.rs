@@ -6,6 +6,7 @@
 pub mod body;
 pub mod cause;
 pub mod data_centers;
+pub mod device;
 pub mod login;
 pub mod probe;
 pub mod reply;

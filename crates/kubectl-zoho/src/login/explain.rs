@@ -65,6 +65,21 @@ fn refused(code: &str, host: &str, data_center: zoho_api::DataCenter, console: &
     }
 }
 
+/// Why the answer to the consent page brings no code. `code`: the error that it brings instead.
+pub(crate) fn consent(code: Option<&str>) -> String {
+    let why = match code {
+        Some("no_org") => {
+            "this account has no organization in a product of the asked scopes. Sign in with an account that uses the product, or open the product with this one once and set it up; other scopes are named with --scope"
+        }
+        Some("access_denied") => {
+            "the consent was refused, or the account may not use the product. Log in again and accept, with an account that may"
+        }
+        Some("invalid_scope") => "Zoho does not know one of the scopes. Name others with --scope",
+        Some(_) | None => "the consent was refused, or the account may not use the product",
+    };
+    format!("Zoho gave no code{}: {why}", code.map(|code| format!(" ({code})")).unwrap_or_default())
+}
+
 fn fate_of_the_code(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::NotSent => "The code was not sent: while it lives it can be used again.",
@@ -98,6 +113,19 @@ mod tests {
     use crate::login::issuer;
     use zoho_api::DataCenter;
     use zoho_core::policy::Policy;
+
+    #[test]
+    fn answer_without_a_code_is_explained() {
+        let table = [
+            (Some("no_org"), "Zoho gave no code (no_org): this account has no organization in a product of the asked"),
+            (Some("access_denied"), "Zoho gave no code (access_denied): the consent was refused, or the account may"),
+            (Some("other_error"), "Zoho gave no code (other_error): the consent was refused, or the account may"),
+            (None, "Zoho gave no code: the consent was refused, or the account may"),
+        ];
+        for (code, expected) in table {
+            assert!(consent(code).starts_with(expected), "{}", consent(code));
+        }
+    }
 
     #[test]
     fn each_failure_names_what_it_is_about() {
