@@ -120,6 +120,9 @@ pub(crate) struct LoginArgs {
     /// Server-based client: your browser asks for your consent, and brings the code back.
     #[arg(long)]
     pub browser: bool,
+    /// Non-browser client: a code is shown that you enter in a browser anywhere, such as on your phone.
+    #[arg(long, conflicts_with_all = ["browser", "grant_code", "redirect_uri"])]
+    pub device: bool,
     /// With --browser: only print the address, do not open a browser.
     #[arg(long, requires = "browser")]
     pub no_open: bool,
@@ -154,17 +157,20 @@ const LOGIN_HELP: &str = "Before the first login, make a client in the API conso
     choose 10 minutes, and copy the code.
   Server-based Applications (--browser): as redirect URI register
     http://localhost:8765/callback
+  Non-browser Applications (--device): nothing else to register.
 
 What is secret is typed at a prompt that does not show it. Where standard input is not a
 terminal it is read from there, one value a line, in this order:
   client id      without --client-id
   client secret  without --client-secret-file
-  code           without --browser; the whole address that the browser was sent to will do
+  code           without --browser or --device; the whole address that the browser
+                 was sent to will do
 
 Examples:
   kubectl zoho login patch-manager --data-center EU --product PatchManagerPlus
   kubectl zoho login patch-manager   # anew, after its refresh token was revoked
   kubectl zoho login desk --data-center US --product ServiceDeskPlus --browser
+  kubectl zoho login desk --data-center US --product ServiceDeskPlus --device
   kubectl zoho login desk --data-center US --scope SDPOnDemand.requests.READ \\
     --print-secret=json | vault kv put secret/zoho -
   kubectl zoho login desk --data-center US --product ServiceDeskPlus \\

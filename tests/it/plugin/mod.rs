@@ -3,6 +3,7 @@
 
 mod browser;
 mod commands;
+mod device;
 mod doctor;
 mod login;
 mod packaging;

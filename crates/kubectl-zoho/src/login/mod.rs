@@ -2,11 +2,12 @@
 //! valid.
 //!
 //! In order: see what is there ([`wanted`]); try the writes ([`store`]); get a code ([`browser`], or typed by a person) and
-//! exchange it; store or print; wait.
+//! exchange it, or have the consent given elsewhere ([`device`]); store or print; wait.
 
 mod browser;
 pub(crate) mod callback;
 pub(crate) mod consent;
+mod device;
 mod dry_run;
 pub(crate) mod explain;
 pub(crate) mod issuer;
@@ -16,6 +17,7 @@ pub(crate) mod wait;
 mod wanted;
 
 use secrecy::SecretString;
+use tokio::signal;
 
 use self::browser::Waiting;
 use self::consent::Home;
@@ -86,7 +88,14 @@ pub(crate) async fn run(global: &Global, args: &LoginArgs, output: &Output) -> a
     if args.timeout.is_zero() {
         return Ok(Ended::Well);
     }
-    wait::until_ready(&cluster, &wanted.name, (&source, since), args.timeout, output).await
+    tokio::select! {
+        ended = wait::until_ready(&cluster, &wanted.name, (&source, since), args.timeout, output) => ended,
+        _ = signal::ctrl_c() => {
+            output.progress_ends();
+            output.note("Everything is stored; the operator goes on without you.");
+            Ok(Ended::Badly)
+        }
+    }
 }
 
 /// Logs in without a cluster, and prints what would be stored.
@@ -121,7 +130,11 @@ async fn undo(
 
 impl<'a> Login<'a> {
     fn prepare(global: &Global, args: &'a LoginArgs, wanted: &Wanted, output: &'a Output) -> anyhow::Result<Self> {
-        let way = if args.browser { Way::Browser } else { Way::SelfClient };
+        let way = match (args.browser, args.device) {
+            (true, _) => Way::Browser,
+            (false, true) => Way::Device,
+            (false, false) => Way::SelfClient,
+        };
         let mut global = global.clone();
         // Who names a host on the command line trusts it; the operator has its own list.
         global.accounts_host_allowed.extend(args.accounts_host.clone());
@@ -158,6 +171,9 @@ impl<'a> Login<'a> {
             if self.way == Way::Browser { Some(Waiting::start(redirect_uri(self.args)).await?) } else { None };
         self.introduce();
         let client = self.client()?;
+        if self.way == Way::Device {
+            return device::consent(self, transport, client, wanted).await;
+        }
         let (service, grant) = match waiting {
             Some(waiting) => self.code_of_browser(waiting, client, wanted).await?,
             None => self.code_of_person(client, wanted)?,
@@ -210,6 +226,10 @@ impl<'a> Login<'a> {
             Way::Browser => format!(
                 "Client:  a Server-based Application at {console}, with redirect URI {}\nScope:   {}",
                 strong(redirect_uri(self.args)),
+                strong(scope.unwrap_or_default())
+            ),
+            Way::Device => format!(
+                "Client:  a Non-browser Application at {console}\nScope:   {}",
                 strong(scope.unwrap_or_default())
             ),
             Way::SelfClient => format!(
