@@ -17,7 +17,7 @@ use zoho_api::{DataCenter, Product};
     name = "kubectl-zoho",
     bin_name = "kubectl zoho",
     version,
-    max_term_width = 100,
+    max_term_width = 80,
     disable_help_subcommand = true,
     after_help = "kubectl zoho COMMAND --help has examples. Exit codes: 0 done, 1 failed, 2 wrong usage. Works with your own rights in the cluster."
 )]
@@ -328,6 +328,23 @@ mod tests {
     #[test]
     fn command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_fits_eighty_columns() {
+        let mut cli = Cli::command();
+        cli.build();
+        let names: Vec<String> = cli.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+        let mut pages = vec![cli.render_help(), cli.render_long_help()];
+        for name in names {
+            let command = cli.find_subcommand_mut(&name).expect("it is listed");
+            pages.extend([command.render_help(), command.render_long_help()]);
+        }
+        for page in pages {
+            for line in page.to_string().lines() {
+                assert!(line.chars().count() <= 80, "{} columns: {line}", line.chars().count());
+            }
+        }
     }
 
     #[test]

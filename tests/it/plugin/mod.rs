@@ -5,6 +5,7 @@ mod browser;
 mod commands;
 mod device;
 mod doctor;
+mod failures;
 mod login;
 mod packaging;
 mod secrecy;
