@@ -385,6 +385,10 @@ mod tests {
         let url = policy.api_url(Product::PatchManagerPlus, DataCenter::EU).map(Url::as_str);
         assert_eq!(url, Some("https://gateway.example/p"));
         assert_eq!(policy.api_url(Product::PatchManagerPlus, DataCenter::US), None);
+        for product in Product::ALL {
+            let policy = parse(&["--api-url", &format!("{product}:EU=https://a.example")]).unwrap().policy();
+            assert!(policy.api_url(*product, DataCenter::EU).is_some(), "{product}");
+        }
         for wrong in ["EU=https://a", "PatchManagerPlus:EU", "Mail:EU=https://a", "PatchManagerPlus:EU=http://a"] {
             assert!(parse(&["--api-url", wrong]).is_err(), "{wrong}");
         }

@@ -98,7 +98,7 @@ impl Probes {
         if let Some(answers) = self.lock().get_mut(key).filter(|answers| answers.uid.as_deref() == Some(uid)) {
             answers.is_asking = false;
             answers.last = Some(Probe { at, shown: shown.clone(), answer });
-            if answer == Answer::Taken {
+            if answer.is_taken() {
                 answers.taken = Some(shown.clone());
             }
         }

@@ -120,6 +120,7 @@ impl Pass<'_> {
         let seen = self.context.index.secret(&source).and_then(|seen| seen.ours);
         let terms = readings.served.as_ref().ok().map(|served| &served.terms);
         Names {
+            credential: self.credential.metadata.name.clone().unwrap_or_default(),
             source,
             source_manager: seen.and_then(|seen| seen.controller),
             target: facts::target_of(self.credential),

@@ -382,11 +382,16 @@ async fn examples_are_accepted_and_served() {
         "service-desk-plus.yaml",
         "several-tokens.yaml",
         "shared-credential.yaml",
+        "site24x7.yaml",
         "suspend.yaml",
         "target.yaml",
         "template.yaml",
         "verify.yaml",
         "workload.yaml",
+        "zoho-analytics.yaml",
+        "zoho-books.yaml",
+        "zoho-crm.yaml",
+        "zoho-desk.yaml",
     ];
     assert_eq!(seen, expected);
 }

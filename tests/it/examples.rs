@@ -6,7 +6,7 @@ use std::path::Path;
 use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Map, Value, json};
-use zoho_api::{ConditionStatus, ConditionType, ZohoCredential};
+use zoho_api::{ConditionStatus, ConditionType, Product, ZohoCredential};
 
 use crate::support::eventually;
 use crate::support::world::{World, condition, is_ready};
@@ -60,6 +60,7 @@ async fn every_example_is_served_once_its_placeholders_are_replaced() {
     }
     let url = world.zoho.url();
     let urls: Vec<String> = ["US", "EU"].iter().map(|data_center| format!("{data_center}={url}")).collect();
+    let api_urls: Vec<String> = Product::ALL.iter().map(|product| format!("{product}:US={url}")).collect();
     let _operator = world.operator_with(&[
         "--watch-namespaces",
         &namespaces.join(","),
@@ -68,7 +69,7 @@ async fn every_example_is_served_once_its_placeholders_are_replaced() {
         "--accounts-host",
         "accounts.corp.example",
         "--api-url",
-        &format!("PatchManagerPlus:US={url}"),
+        &api_urls.join(","),
         "--endpoint-central-url",
         &url,
     ]);
@@ -98,7 +99,7 @@ async fn every_example_is_served_once_its_placeholders_are_replaced() {
             .await;
         }
     }
-    assert!(served >= 14, "only {served} credentials stand in the examples");
+    assert!(served >= 19, "only {served} credentials stand in the examples");
 }
 
 async fn apply(world: &World, namespace: &str, manifest: &str) {

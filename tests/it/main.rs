@@ -29,6 +29,7 @@ mod monitoring;
 mod plugin;
 mod ports;
 mod preconditions;
+mod products;
 mod quiet;
 mod reasons;
 mod refusals;

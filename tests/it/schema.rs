@@ -25,6 +25,7 @@ const NOT_THE_SOURCE: &str =
 const TOO_LONG: &str = "metadata.name is longer than 247 characters: set spec.target.name";
 const RESERVED: &str = "uses a reserved key: *.kubernetes.io/ and *.k8s.io/ (but for app.kubernetes.io/ without managed-by and instance), helm.sh/, argocd.argoproj.io/, zoho-operator.dev/ and owner are not allowed";
 const DATA_KEYS: &str = "keys of a Secret consist of letters, digits, '-', '_' and '.'";
+const VERIFY: &str = "verify needs product, or apiUrl and verify.path";
 const PATH: &str = r"must not contain \, .. or //";
 const PERCENT: &str = r"must have two hexadecimal digits after each %, and no encoded ., / or \ (%2E, %2F, %5C)";
 const URL_PATH: &str = r"must not contain \, .. or a second //";
@@ -127,7 +128,13 @@ fn refused_by_rules() -> Vec<Refused> {
         ),
         ("renewBefore for a server", on_server(&json!({ "renewBefore": "30m" })), "spec", CLOUD_ONLY),
         ("renewEvery for a data center", spec(&json!({ "renewEvery": "8h" })), "spec", SERVER_ONLY),
-        ("verify without product", spec(&json!({ "verify": { "interval": "5m" } })), "spec", "verify needs product"),
+        ("verify without product", spec(&json!({ "verify": { "interval": "5m" } })), "spec", VERIFY),
+        (
+            "verify of an own API without path",
+            spec(&json!({ "apiUrl": "https://a.example", "verify": { "interval": "5m" } })),
+            "spec",
+            VERIFY,
+        ),
         ("renewBefore short", spec(&json!({ "renewBefore": "4m59s" })), "spec.renewBefore", "must be from 5m to 30m"),
         ("renewBefore long", spec(&json!({ "renewBefore": "30m1ms" })), "spec.renewBefore", "must be from 5m to 30m"),
         (
@@ -301,6 +308,10 @@ fn accepted() -> Vec<(&'static str, Value)> {
             ),
         ),
         ("a server with local users", on_server(&json!({ "endpointCentralServer": { "authentication": "Local" } }))),
+        (
+            "an own API that is verified",
+            spec(&json!({ "apiUrl": "https://a.example", "verify": { "interval": "5m", "path": "/ping" } })),
+        ),
         ("a server that is verified", on_server(&json!({ "verify": { "interval": "5m" } }))),
         ("the bounds of renewEvery", on_server(&json!({ "renewEvery": "168h" }))),
     ]

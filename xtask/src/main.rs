@@ -7,21 +7,24 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use clap::Parser;
-use zoho_api::crd;
+use zoho_api::{crd, products};
 
 /// Writes generated files anew, below the folder that it is started in.
 #[derive(Parser)]
 enum Task {
     /// The `CustomResourceDefinitions`: crds/, crds.yaml and the chart's copy.
     Crds,
-    /// docs/kubectl-zoho.md, from the plugin's command line.
+    /// docs/kubectl-zoho.md, from the plugin's command line; docs/products.md, from the table of products.
     Docs,
 }
 
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Crds => crds(),
-        Task::Docs => write("docs/kubectl-zoho.md", &kubectl_zoho::reference()),
+        Task::Docs => {
+            write("docs/kubectl-zoho.md", &kubectl_zoho::reference())?;
+            write(products::FILE, &products::markdown())
+        }
     }
 }
 

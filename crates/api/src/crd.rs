@@ -63,8 +63,8 @@ const CREDENTIAL_RULES: &[Rule] = &[
     },
     Rule {
         path: "/properties/spec",
-        cel: "!has(self.verify) || has(self.product) || has(self.endpointCentralServer)",
-        message: "verify needs product",
+        cel: "!has(self.verify) || has(self.product) || has(self.endpointCentralServer) || (has(self.apiUrl) && has(self.verify.path))",
+        message: "verify needs product, or apiUrl and verify.path",
     },
     Rule {
         path: "/properties/spec/properties/renewBefore",

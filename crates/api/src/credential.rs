@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::{Condition, ConditionType};
 use super::names::{LedgerName, ObjectVersion};
+use super::products::Product;
 use super::{Time, duration::GoDuration};
 
 /// Which token to keep valid, where its inputs are, and where the token goes.
@@ -62,7 +63,7 @@ pub struct ZohoCredentialSpec {
     /// The source: a Secret in the same namespace with the inputs that tokens are minted from.
     pub secret_ref: SecretRef,
 
-    /// Product whose API the token is for; sets api_url in the target and what verify calls. Default: none.
+    /// Product whose API the token is for; sets api_url in the target and what verify calls. docs/products.md lists what is known of each; one without a known host in the data center needs apiUrl. Default: none. Example: ZohoCRM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product: Option<Product>,
 
@@ -83,7 +84,7 @@ pub struct ZohoCredentialSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew_every: Option<GoDuration>,
 
-    /// Ask the product's API regularly whether it takes the token; sets condition Verified. Needs product. Default: off.
+    /// Ask the product's API regularly whether it takes the token; sets condition Verified. Needs product, or apiUrl and verify.path. Default: off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<Verify>,
 
@@ -160,44 +161,12 @@ impl fmt::Display for DataCenter {
     }
 }
 
-/// A product with an API that takes the token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum Product {
-    /// Patch Manager Plus Cloud.
-    PatchManagerPlus,
-    /// Endpoint Central (once Desktop Central) Cloud.
-    EndpointCentral,
-    /// ServiceDesk Plus Cloud.
-    ServiceDeskPlus,
-}
-
-impl Product {
-    /// Every value, in the order of the documentation.
-    pub const ALL: [Self; 3] = [Self::PatchManagerPlus, Self::EndpointCentral, Self::ServiceDeskPlus];
-}
-
-impl FromStr for Product {
-    type Err = String;
-
-    /// In any case; people type it.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        one_of(&Self::ALL, text, "product")
-    }
-}
-
-fn one_of<T: Copy + fmt::Display>(all: &[T], text: &str, what: &str) -> Result<T, String> {
+pub(crate) fn one_of<T: Copy + fmt::Display>(all: &[T], text: &str, what: &str) -> Result<T, String> {
     let is_it = |known: &&T| known.to_string().eq_ignore_ascii_case(text);
     all.iter().find(is_it).copied().ok_or_else(|| {
         let known: Vec<String> = all.iter().map(T::to_string).collect();
         format!("{text} is not a {what}; known are {}", known.join(" "))
     })
-}
-
-impl fmt::Display for Product {
-    /// As in `spec.product`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
 }
 
 /// Where an on-premises server is and how to log in.
@@ -344,7 +313,7 @@ pub struct Target {
 pub struct Verify {
     /// How often to ask. At least 1m. Example: 5m.
     pub interval: GoDuration,
-    /// Path of another cheap GET of that product, for tokens whose scopes forbid the default one. Example: /api/1.4/som/summary.
+    /// Path of another cheap GET of that product, for tokens whose scopes forbid the default one; needed where the product has no default, and without a product. Example: /api/1.4/som/summary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024), regex(pattern = r"^/[A-Za-z0-9][!-~]*$"))]
     pub path: Option<String>,

@@ -15,14 +15,16 @@ pub mod duration;
 #[expect(clippy::duplicated_attributes, reason = "kube's attributes repeat words")]
 pub mod ledger;
 pub mod names;
+pub mod products;
 pub mod time;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason};
 pub use credential::{
-    DataCenter, EndpointCentralServer, LastFailure, Observed, Product, SecretRef, ServerApiVersion,
-    ServerAuthentication, Target, Verify, ZohoCredential, ZohoCredentialSpec, ZohoCredentialStatus,
+    DataCenter, EndpointCentralServer, LastFailure, Observed, SecretRef, ServerApiVersion, ServerAuthentication,
+    Target, Verify, ZohoCredential, ZohoCredentialSpec, ZohoCredentialStatus,
 };
 pub use ledger::{Attempt, Outcome, Proven, Verdict, ZohoMintLedger, ZohoMintLedgerSpec};
+pub use products::Product;
 pub use time::Time;
 
 /// The API group of both kinds, and the prefix of our annotations and labels.

@@ -22,11 +22,14 @@ use crate::failure;
 use crate::tls::{self, Trust};
 use zoho_api::Reason;
 use zoho_core::issuer::TokenRequest;
+use zoho_core::issuer::answer;
 use zoho_core::issuer::body;
+use zoho_core::issuer::device::{self, DeviceCode, Polled};
 use zoho_core::issuer::login::{self, CodeGrant, Exchanged, Revoked};
-use zoho_core::issuer::probe::{self, Question};
+use zoho_core::issuer::probe::Question;
 use zoho_core::issuer::reply::{self, Failed, Head, Minted, Reply};
 use zoho_core::issuer::server_login::{self, Answer, LoginServer};
+use zoho_core::issuer::zoho::TokenService;
 use zoho_core::plan::verify;
 use zoho_core::secret::{LoginGrant, RefreshGrant};
 
@@ -160,7 +163,7 @@ impl Transport {
             request = request.header(header::ACCEPT, accept);
         }
         match self.read(url, request).await {
-            Ok(Received { status, body, .. }) => probe::classify(question, status, &body),
+            Ok(Received { status, body, .. }) => answer::classify(question, status, &body),
             Err(failed) => verify::Answer::Nothing(failed.reason),
         }
     }
@@ -202,10 +205,67 @@ impl Transport {
         }
     }
 
-    /// Ends a refresh token and its access tokens, for good. For people; one request.
-    pub async fn revoke(&self, revocation_url: &Url, refresh_token: &SecretString) -> Revoked {
-        let form = [("token", refresh_token.expose_secret())];
-        match self.read(revocation_url, self.post(revocation_url).form(&form)).await {
+    /// Asks for a code that a person types into a browser elsewhere. For logins of people; one request.
+    ///
+    /// # Errors
+    ///
+    /// There is none, and why.
+    pub async fn device_code(
+        &self,
+        service: &TokenService,
+        client_id: &str,
+        scope: &str,
+    ) -> Result<DeviceCode, Exchanged> {
+        let url = device::code_url(&service.token_url);
+        let form = [
+            ("grant_type", "device_request"),
+            ("client_id", client_id),
+            ("scope", scope),
+            ("access_type", "offline"),
+            ("prompt", "consent"),
+        ];
+        let received = self.read(&url, self.post(&url).form(&form)).await.map_err(Exchanged::Failed)?;
+        device::read_code(service, received.head(), &received.body, clock::system().now())
+    }
+
+    /// Asks whether the person has answered. For logins of people; one request.
+    pub async fn poll_device(
+        &self,
+        token_url: &Url,
+        client_id: &str,
+        client_secret: &SecretString,
+        device_code: &SecretString,
+    ) -> Polled {
+        let url = device::poll_url(token_url);
+        let form = [
+            ("grant_type", "device_token"),
+            ("client_id", client_id),
+            ("client_secret", client_secret.expose_secret()),
+            ("code", device_code.expose_secret()),
+        ];
+        match self.read(&url, self.post(&url).form(&form)).await {
+            Ok(received) => device::read_poll(received.head(), &received.body, clock::system().now()),
+            Err(failed) => Polled::NoAnswer(failed),
+        }
+    }
+
+    /// Ends a refresh token and its access tokens, for good. For people; one request, and another one in the newer form
+    /// where the server does not know the older.
+    pub async fn revoke(&self, token_url: &Url, grant: &RefreshGrant) -> Revoked {
+        let url = login::revocation_url(token_url);
+        let token = ("token", grant.refresh_token.expose_secret());
+        let revoked = self.ask_to_revoke(&url, self.post(&url).form(&[token])).await;
+        if revoked != Revoked::NoEndpoint {
+            return revoked;
+        }
+        let url = login::newer_revocation_url(token_url);
+        let request = self.post(&url).form(&[token, ("token_type", "refresh_token")]);
+        let (id, secret) = (grant.client_id.expose_secret(), grant.client_secret.expose_secret());
+        self.ask_to_revoke(&url, request.basic_auth(id, Some(secret))).await
+    }
+
+    async fn ask_to_revoke(&self, url: &Url, request: RequestBuilder) -> Revoked {
+        match self.read(url, request).await {
             Ok(received) => login::read_revocation(received.head(), &received.body),
             Err(failed) => Revoked::Failed(failed),
         }

@@ -14,6 +14,8 @@ const FEW_ATTEMPTS: usize = 5;
 /// Names that messages use.
 #[derive(Clone, Debug)]
 pub struct Names {
+    /// Name of the `ZohoCredential`.
+    pub credential: String,
     /// The source Secret.
     pub source: ObjectName,
     /// The target Secret.
@@ -104,7 +106,7 @@ pub fn throttled(attempts: usize) -> String {
 /// What a permanent refusal means and what to do about it.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the other refusals have one text")]
 pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: bool) -> String {
-    let Names { console, refresh_token_key, service, .. } = names;
+    let Names { console, service, .. } = names;
     let source = names.source_and_its_manager();
     let is_otp = code == Some(server_login::OTP_REFUSED);
     let is_unclear = code == Some(server_login::NOT_UNDERSTOOD);
@@ -113,9 +115,7 @@ pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: boo
     match reason {
         Reason::RefreshTokenRejected => {
             let ended = if confirmed { "; tokens made from it no longer work" } else { "" };
-            format!(
-                "Zoho refused the refresh token{code}{ended}. Make a new one at {console} and put it into key {refresh_token_key} of Secret {source}. A refresh token begins with 1000.; a code of the console has to be exchanged for one first, which kubectl zoho login does."
-            )
+            format!("Zoho refused the refresh token{code}{ended}. {}", how_to_get_a_refresh_token(names))
         }
         Reason::ClientRejected => format!(
             "Zoho refused the client{code}: the client id or secret in Secret {source} is wrong, or the client belongs to another data center than {data_center}. Compare both at {console}; if the client is not listed there, correct spec.dataCenter."
@@ -137,6 +137,22 @@ pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: boo
         ),
         _ => format!("Zoho refused the request{code}. Check the client's settings at {console} and Secret {source}."),
     }
+}
+
+/// The console alone does not do: it gives codes.
+fn how_to_get_a_refresh_token(names: &Names) -> String {
+    let Names { credential, console, refresh_token_key: key, source, .. } = names;
+    let get = match (&names.source_manager, names.data_center) {
+        (Some(_), Some(data_center)) => format!(
+            "kubectl zoho login {credential} --data-center {data_center} --print-secret=json gets a new one, for key {key} of Secret {}.",
+            names.source_and_its_manager()
+        ),
+        _ => format!(
+            "kubectl zoho login {credential} -n {} gets a new one and puts it into key {key} of Secret {source}.",
+            source.namespace
+        ),
+    };
+    format!("{get} What {console} gives is a code, which has to be exchanged for a refresh token first.")
 }
 
 /// What a failed call to the token service means.
@@ -177,6 +193,15 @@ pub fn verified(question: &Question, answer: Answer, took_it_before: bool) -> St
     let Question { product, url, needs, .. } = question;
     match answer {
         Answer::Taken => format!("{product} takes the token (GET {url})."),
+        Answer::MayNot => format!(
+            "{product} takes the token, but its owner may not do what is asked (GET {url}). If your program is refused likewise, give that user the rights in {product}."
+        ),
+        Answer::ScopeMissing => format!(
+            "{product} knows the token, but a scope is missing (GET {url}). It needs {needs}. A refresh token keeps its scopes for ever: make another one with that scope, or set spec.verify.path to a GET that its scopes allow. No other token is minted for this."
+        ),
+        Answer::NoToken => format!(
+            "The request came to {product} without the token (GET {url}): a proxy or gateway on the way takes the Authorization header away. The token itself may be good, so none is minted for this. Let the header pass, or let this pod reach the product directly (NO_PROXY; chart: proxy)."
+        ),
         Answer::Refused if took_it_before => format!(
             "{product} refuses a token that it took before (GET {url}): something has ended it early. A new one is minted once."
         ),

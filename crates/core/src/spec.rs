@@ -78,8 +78,9 @@ pub fn check(credential: &ZohoCredential, policy: &Policy) -> Result<Served, Def
         if let Some(flaw) = verify.path.as_deref().and_then(path_flaw) {
             return Err(invalid(&format!("spec.verify.path {flaw}.")));
         }
-        if spec.product.is_none() && spec.endpoint_central_server.is_none() {
-            return Err(invalid("spec.verify needs spec.product."));
+        let is_own = spec.api_url.is_some() && verify.path.is_some();
+        if spec.product.is_none() && spec.endpoint_central_server.is_none() && !is_own {
+            return Err(invalid("spec.verify needs spec.product, or spec.apiUrl and spec.verify.path."));
         }
         if verify.interval.0 < SHORTEST_INTERVAL {
             return Err(invalid("spec.verify.interval must be at least 1m."));
@@ -235,6 +236,8 @@ mod tests {
             (json!({ "/spec/target/data": { "k": "{{ acces_token }}" } }), "Template k of spec.target.data, line 1"),
             (json!({ "/spec/target/includeDefaultKeys": false }), "No key of the target holds the token"),
             (json!({ "/spec/verify": { "interval": "5m" } }), "needs spec.product"),
+            (json!({ "/spec/verify": { "interval": "5m", "path": "/a" } }), "needs spec.product, or spec.apiUrl"),
+            (json!({ "/spec/apiUrl": "https://a", "/spec/verify": { "interval": "5m" } }), "and spec.verify.path"),
             (json!({ "/spec/product": "PatchManagerPlus", "/spec/verify": { "interval": "30s" } }), "at least 1m"),
             (json!({ "/spec/accountsHost": "evil.example" }), "not on the operator's list"),
             (json!({ "/spec/apiUrl": "https://a.example/%2e%2E/x" }), "spec.apiUrl must not contain an encoded"),
@@ -417,6 +420,7 @@ mod tests {
             json!({ "/spec/target/labels": { "app.kubernetes.io/name": "x", "team": "a" } }),
             json!({ "/spec/target/annotations": { "reloader.stakater.com/ignore": "false" } }),
             json!({ "/spec/product": "PatchManagerPlus" }),
+            json!({ "/spec/apiUrl": "https://a.example", "/spec/verify": { "interval": "5m", "path": "/a" } }),
             json!({ "/spec/target/data": { "k": "{{ access_token }}" }, "/spec/target/includeDefaultKeys": false }),
         ] {
             assert_eq!(problem("ns", &edit), None, "{edit}");

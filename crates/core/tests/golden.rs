@@ -17,18 +17,19 @@ use zoho_api::{
 };
 use zoho_core::facts::ownership::{not_opaque, not_owned};
 use zoho_core::facts::source::source_defect;
-use zoho_core::issuer::Failure;
 use zoho_core::issuer::cause::{Cause, ProxyKind, ProxyProblem};
 use zoho_core::issuer::reply::{self, Failed, Head, Reply};
 use zoho_core::issuer::server_login::{self, Answer, LoginServer};
+use zoho_core::issuer::{Failure, answer};
 use zoho_core::message::{self, Names};
 use zoho_core::plan::budget::Limits;
 use zoho_core::plan::guard::Guard;
 use zoho_core::plan::record::{self, Lesson};
 use zoho_core::plan::renewal::Renewal;
-use zoho_core::plan::{Defect, Facts, Source, Target, plan};
+use zoho_core::plan::{Defect, Facts, Source, Target, plan, verify};
 use zoho_core::policy::{ListedServer, Policy};
 use zoho_core::secret::{LoginGrant, RefreshGrant};
+use zoho_core::spec;
 use zoho_core::status::Report;
 
 const INPUTS: &str = "inputs";
@@ -92,6 +93,7 @@ impl Told {
 
 fn names_of_zoho() -> Names {
     Names {
+        credential: "patch-manager".into(),
         source: ObjectName::new("patching", "zoho-oauth"),
         target: ObjectName::new("patching", "patch-manager-token"),
         source_manager: None,
@@ -348,7 +350,7 @@ fn unmeant(page: &mut String) {
     let spec = json!({ "dataCenter": "EU", "secretRef": { "name": "zoho-oauth" } });
     let policy = Policy { require_source_consent: true, data_centers: vec![DataCenter::EU], ..Policy::default() };
     let good = credential(spec.clone());
-    let served = zoho_core::spec::check(&good, &policy).expect("it can be served");
+    let served = spec::check(&good, &policy).expect("it can be served");
     let _ = writeln!(
         page,
         "## What the administrator does not allow, and Secrets that are not meant as source or target\n"
@@ -371,7 +373,7 @@ fn unmeant(page: &mut String) {
     ] {
         let mut edited = spec.clone();
         edited[field] = value.clone();
-        let defect = zoho_core::spec::check(&credential(edited), &policy).expect_err("it is not served");
+        let defect = spec::check(&credential(edited), &policy).expect_err("it is not served");
         refused(page, &format!("`{field}: {value}`"), defect, &names_of_zoho());
     }
     let target = ObjectName::new("patching", "patch-manager-token");
@@ -412,6 +414,44 @@ fn servers(page: &mut String) {
     }
 }
 
+/// What condition Verified says of a product's answer to a token that it took before.
+fn products(page: &mut String) {
+    let credential = |product: &str| {
+        let spec = json!({
+            "dataCenter": "EU", "product": product, "secretRef": { "name": "s" }, "verify": { "interval": "5m" },
+        });
+        ZohoCredential::new("c", serde_json::from_value(spec).expect("a spec"))
+    };
+    let table: [(&str, u16, &str); 8] = [
+        ("ZohoCRM", 200, r#"{"org":[]}"#),
+        ("ZohoCRM", 403, r#"{"code":"NO_PERMISSION"}"#),
+        ("ZohoCRM", 401, r#"{"code":"INVALID_TOKEN"}"#),
+        ("ZohoCRM", 401, r#"{"code":"OAUTH_SCOPE_MISMATCH"}"#),
+        ("Site24x7", 401, r#"{"error_code":1121}"#),
+        ("ZohoWorkDrive", 500, r#"{"errors":[{"id":"INVALID_TICKET"}]}"#),
+        ("ZohoCreator", 200, r#"{"code":4000}"#),
+        ("ZohoBooks", 200, "<html>"),
+    ];
+    let _ = writeln!(page, "## Answers of products to a token, in condition Verified\n");
+    for (product, status, body) in table {
+        let served = spec::check(&credential(product), &Policy::default()).expect("it is served");
+        let (_, question) = served.verify.expect("it is verified");
+        let question = question.expect("it is asked");
+        let answer = answer::classify(&question, status, body.as_bytes());
+        let says = message::verified(&question, answer, answer == verify::Answer::Refused);
+        let _ = writeln!(page, "{product}: `HTTP {status}` `{body}`\n: {answer:?}\n\n> {says}\n");
+    }
+    for (product, data_center) in [("ZohoCatalyst", DataCenter::EU), ("ZohoBilling", DataCenter::JP)] {
+        let mut credential = credential(product);
+        credential.spec.data_center = Some(data_center);
+        let told = match spec::check(&credential, &Policy::default()) {
+            Ok(served) => served.verify.expect("it is verified").1.expect_err("no path is known").message,
+            Err(defect) => defect.message,
+        };
+        let _ = writeln!(page, "{product} in {data_center}\n\n> {told}\n");
+    }
+}
+
 fn refused(page: &mut String, input: &str, defect: Defect, names: &Names) {
     Told::of(Source::Unusable(defect), ZohoMintLedgerSpec::default(), None, names, now()).write(page, input, now());
 }
@@ -421,7 +461,7 @@ fn messages_are_those_that_were_reviewed() {
     let mut page = String::from(
         "# What people read when something is wrong\n\nWritten by `make golden` (`crates/core/tests/golden.rs`), not by hand: input, condition and next try, and the message in\ncondition `Renewable`. No token is alive in these, and the credential is new.\n\n",
     );
-    for section in [replies, logins, connections, sources, servers, unmeant, held_back] {
+    for section in [replies, logins, connections, sources, servers, unmeant, held_back, products] {
         section(&mut page);
     }
     let page = page.trim_end().to_owned() + "\n";

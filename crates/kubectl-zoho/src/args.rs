@@ -17,7 +17,7 @@ use zoho_api::{DataCenter, Product};
     name = "kubectl-zoho",
     bin_name = "kubectl zoho",
     version,
-    max_term_width = 100,
+    max_term_width = 80,
     disable_help_subcommand = true,
     after_help = "kubectl zoho COMMAND --help has examples. Exit codes: 0 done, 1 failed, 2 wrong usage. Works with your own rights in the cluster."
 )]
@@ -99,16 +99,17 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = LOGIN_HELP)]
 pub(crate) struct LoginArgs {
-    /// Name of the ZohoCredential; it is made if there is none.
+    /// Name of the ZohoCredential. One that is there says everything else itself; else it is made.
     pub name: String,
-    /// Data center of the account: the one in the browser's address bar when you are signed in at Zoho.
+    /// Data center of the account: the one in the browser's address bar when you are signed in at Zoho. Needed for a new
+    /// ZohoCredential.
     #[arg(long, ignore_case = true, value_parser = one_of(&DataCenter::ALL), value_name = "DC")]
-    pub data_center: DataCenter,
+    pub data_center: Option<DataCenter>,
     /// Another accounts host of that data center; required with Other.
     #[arg(long, value_name = "HOST")]
     pub accounts_host: Option<String>,
     /// Product whose API the token is for; chooses the scopes, too.
-    #[arg(long, ignore_case = true, value_parser = one_of(&Product::ALL))]
+    #[arg(long, ignore_case = true, value_parser = one_of(Product::ALL))]
     pub product: Option<Product>,
     /// Scopes instead of the product's, separated by commas.
     #[arg(long, value_delimiter = ',', value_name = "SCOPE")]
@@ -119,6 +120,9 @@ pub(crate) struct LoginArgs {
     /// Server-based client: your browser asks for your consent, and brings the code back.
     #[arg(long)]
     pub browser: bool,
+    /// Non-browser client: a code is shown that you enter in a browser anywhere, such as on your phone.
+    #[arg(long, conflicts_with_all = ["browser", "grant_code", "redirect_uri"])]
+    pub device: bool,
     /// With --browser: only print the address, do not open a browser.
     #[arg(long, requires = "browser")]
     pub no_open: bool,
@@ -153,16 +157,20 @@ const LOGIN_HELP: &str = "Before the first login, make a client in the API conso
     choose 10 minutes, and copy the code.
   Server-based Applications (--browser): as redirect URI register
     http://localhost:8765/callback
+  Non-browser Applications (--device): nothing else to register.
 
 What is secret is typed at a prompt that does not show it. Where standard input is not a
 terminal it is read from there, one value a line, in this order:
   client id      without --client-id
   client secret  without --client-secret-file
-  code           without --browser; the whole address that the browser was sent to will do
+  code           without --browser or --device; the whole address that the browser
+                 was sent to will do
 
 Examples:
   kubectl zoho login patch-manager --data-center EU --product PatchManagerPlus
+  kubectl zoho login patch-manager   # anew, after its refresh token was revoked
   kubectl zoho login desk --data-center US --product ServiceDeskPlus --browser
+  kubectl zoho login desk --data-center US --product ServiceDeskPlus --device
   kubectl zoho login desk --data-center US --scope SDPOnDemand.requests.READ \\
     --print-secret=json | vault kv put secret/zoho -
   kubectl zoho login desk --data-center US --product ServiceDeskPlus \\
@@ -318,8 +326,36 @@ mod tests {
     use super::*;
 
     #[test]
+    fn help_offers_the_products_of_the_table() {
+        let names: Vec<String> = Product::ALL.iter().map(ToString::to_string).collect();
+        let command = Cli::command();
+        let login = command.find_subcommand("login").expect("a command");
+        let product = login.get_arguments().find(|argument| argument.get_id() == "product").expect("a flag");
+        let offered: Vec<String> =
+            product.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
+        assert_eq!(offered, names);
+    }
+
+    #[test]
     fn command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_fits_eighty_columns() {
+        let mut cli = Cli::command();
+        cli.build();
+        let names: Vec<String> = cli.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+        let mut pages = vec![cli.render_help(), cli.render_long_help()];
+        for name in names {
+            let command = cli.find_subcommand_mut(&name).expect("it is listed");
+            pages.extend([command.render_help(), command.render_long_help()]);
+        }
+        for page in pages {
+            for line in page.to_string().lines() {
+                assert!(line.chars().count() <= 80, "{} columns: {line}", line.chars().count());
+            }
+        }
     }
 
     #[test]
@@ -338,6 +374,6 @@ mod tests {
         let cli =
             Cli::try_parse_from(["z", "login", "n", "--data-center", "eu", "--product", "patchmanagerplus"]).unwrap();
         let Command::Login(login) = cli.command else { panic!("login") };
-        assert_eq!((login.data_center, login.product), (DataCenter::EU, Some(Product::PatchManagerPlus)));
+        assert_eq!((login.data_center, login.product), (Some(DataCenter::EU), Some(Product::PatchManagerPlus)));
     }
 }

@@ -83,6 +83,8 @@ mod tests {
     fn commands_flags_and_values_are_offered() {
         assert_eq!(names(&["re"]), ["renew", "revoke"]);
         assert_eq!(names(&["login", "x", "--data-center", "E"]), ["EU"]);
+        let products: Vec<String> = zoho_api::Product::ALL.iter().map(ToString::to_string).collect();
+        assert_eq!(names(&["login", "x", "--product", ""]), products);
         assert_eq!(names(&["login", "x", "--print"]), ["--print-secret"]);
         assert_eq!(names(&["completion", ""]), ["bash", "zsh", "fish", "words"]);
         assert_eq!(names(&["get", "-n", "x", "--outp"]), ["--output"]);

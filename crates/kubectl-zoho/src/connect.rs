@@ -5,9 +5,10 @@ use kube::{Api, Client};
 
 use super::args::Global;
 use super::usage;
-use zoho_api::ZohoCredential;
+use zoho_api::{Reason, ZohoCredential, ZohoCredentialSpec};
 use zoho_client::calls::{ApiError, call};
 use zoho_client::cluster;
+use zoho_core::issuer::zoho::TokenService;
 use zoho_core::policy::{Policy, parse_accounts_url};
 
 /// Field manager of the plugin's writes, and the value of the label that marks its Secrets.
@@ -101,5 +102,19 @@ pub(crate) fn operator_policy(global: &Global) -> anyhow::Result<Policy> {
         // Not known here; where it is not allowed, the operator's word in the conditions says so.
         allow_replication: true,
         ..Policy::default()
+    })
+}
+
+/// The token service of a spec. As with the operator, secrets go to listed hosts only.
+///
+/// # Errors
+///
+/// A host that is not on the list, and how to put it there.
+pub(crate) fn token_service(spec: &ZohoCredentialSpec, policy: &Policy) -> anyhow::Result<TokenService> {
+    TokenService::of(spec, policy).map_err(|defect| match &spec.accounts_host {
+        Some(host) if defect.reason == Reason::AccountsHostNotAllowed => usage(format!(
+            "{host} is no accounts host that is known here: allow it with --accounts-host-allowed {host}"
+        )),
+        Some(_) | None => anyhow::anyhow!(defect.message),
     })
 }

@@ -15,6 +15,7 @@ mod connect;
 mod describe;
 mod doctor;
 mod facts;
+mod failure;
 mod get;
 mod login;
 mod output;
@@ -85,7 +86,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Ended::Well) => ExitCode::SUCCESS,
         Ok(Ended::Badly) => ExitCode::FAILURE,
         Err(error) => {
-            output.error(&format!("{error:#}"));
+            output.error(&failure::told(&error));
             if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }

@@ -9,7 +9,7 @@ use super::render;
 use zoho_core::text::printable_lines;
 
 /// Longer lines are hard to read.
-const WIDEST: usize = 110;
+const WIDEST: usize = 80;
 
 /// Writes to the caller's terminal, pipe or file.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ impl Output {
     /// Where lines break: on a terminal at its edge, or earlier where that reads better; nowhere else.
     pub(crate) fn width(&self) -> usize {
         let terminal = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
-        terminal.map_or(usize::MAX, |width| width.min(WIDEST))
+        width_of_prose(terminal)
     }
 
     /// The text in a colour, where colours are wanted: between two marks, until it is printed.
@@ -161,6 +161,10 @@ impl Output {
     }
 }
 
+fn width_of_prose(terminal: Option<usize>) -> usize {
+    terminal.map_or(usize::MAX, |width| width.min(WIDEST))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -182,6 +186,11 @@ mod tests {
                 format!("{} \u{1b}[2Jname\n{}", output.paint(Paint::Bad, "FAIL"), output.paint(Paint::Strong, "b"));
             assert_eq!(output.shown(&painted), expected);
         }
+    }
+
+    #[test]
+    fn prose_on_a_terminal_fits_eighty_columns() {
+        assert_eq!([Some(60), Some(200), None].map(width_of_prose), [60, 80, usize::MAX]);
     }
 
     proptest! {

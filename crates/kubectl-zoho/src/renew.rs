@@ -11,7 +11,7 @@ use super::output::Output;
 use super::table::when;
 use super::{Ended, render, secret_io};
 use zoho_api::{ConditionStatus, ConditionType, Time, ZohoCredential, keys};
-use zoho_client::calls::call;
+use zoho_client::calls::{ApiError, call};
 use zoho_client::clock;
 
 /// Between two looks.
@@ -29,13 +29,7 @@ const EVERY: Duration = Duration::from_millis(500);
 pub(crate) async fn run(global: &Global, args: &RenewArgs, output: &Output) -> anyhow::Result<Ended> {
     let cluster = Cluster::connect(global)?;
     let before = cluster.credential(&args.name).await?;
-    let now = clock::system().now();
-    let request = format!("{now}-{}", &secret_io::random()[..8]);
-    let patch = json!({ "metadata": { "annotations": { (keys::RENEW_REQUESTED): request } } });
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-    call(cluster.credentials().patch(&args.name, &params, &Patch::Merge(patch)))
-        .await
-        .map_err(|error| cluster.explain(error, &args.name))?;
+    let request = request(&cluster, &args.name).await.map_err(|error| cluster.explain(error, &args.name))?;
     if args.timeout.is_zero() {
         output.note("Asked for; the operator handles it.");
         return Ok(Ended::Well);
@@ -58,6 +52,23 @@ pub(crate) async fn run(global: &Global, args: &RenewArgs, output: &Output) -> a
         output.progress(&format!("waiting for the operator … {}s", started.elapsed().as_secs()));
         tokio::time::sleep(EVERY).await;
     }
+}
+
+/// Asks the operator to look and to renew, and returns the request's text, which the status repeats once it is handled.
+///
+/// # Errors
+///
+/// The API server's.
+///
+/// # Permissions
+///
+/// patch on `zohocredentials`.
+pub(crate) async fn request(cluster: &Cluster, name: &str) -> Result<String, ApiError> {
+    let request = format!("{}-{}", clock::system().now(), &secret_io::random()[..8]);
+    let patch = json!({ "metadata": { "annotations": { (keys::RENEW_REQUESTED): request } } });
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    call(cluster.credentials().patch(name, &params, &Patch::Merge(patch))).await?;
+    Ok(request)
 }
 
 /// What came of a request that was handled.

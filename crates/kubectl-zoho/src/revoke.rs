@@ -8,18 +8,18 @@ use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 
 use super::args::{Global, RevokeArgs};
-use super::connect::{Cluster, operator_policy};
+use super::connect::{Cluster, operator_policy, token_service};
 use super::login::explain;
 use super::output::Output;
-use super::{Ended, secret_io, usage};
-use zoho_api::ZohoCredential;
+use super::{Ended, renew, secret_io, usage};
+use zoho_api::{SecretRef, ZohoCredential};
 use zoho_client::calls::{ApiError, call};
 use zoho_client::transport::Transport;
-use zoho_core::issuer::login::{Revoked, revocation_url};
+use zoho_core::issuer::login::Revoked;
 use zoho_core::issuer::zoho::TokenService;
 use zoho_core::secret::RefreshGrant;
 
-/// Asks, and revokes.
+/// Asks, revokes, and has the operator look at what it comes to.
 ///
 /// # Errors
 ///
@@ -27,23 +27,43 @@ use zoho_core::secret::RefreshGrant;
 ///
 /// # Permissions
 ///
-/// get and list on `zohocredentials`, get on the source Secret.
+/// get, list and patch on `zohocredentials`, get on the source Secret.
 pub(crate) async fn run(global: &Global, args: &RevokeArgs, output: &Output) -> anyhow::Result<Ended> {
     let cluster = Cluster::connect(global)?;
     let credential = cluster.credential(&args.name).await?;
-    let reference = &credential.spec.secret_ref;
     if credential.spec.endpoint_central_server.is_some() {
         return Err(usage(format!("{} logs in at a server: there is no refresh token to revoke", args.name)));
     }
-    let policy = operator_policy(global)?;
-    let service =
-        TokenService::of(&credential.spec, &policy).map_err(|defect| match &credential.spec.accounts_host {
-            // As with the operator, secrets go to listed hosts only.
-            Some(host) => usage(format!(
-                "{host} is no accounts host that is known here: allow it with --accounts-host-allowed {host}"
-            )),
-            None => anyhow::anyhow!(defect.message),
-        })?;
+    let service = token_service(&credential.spec, &operator_policy(global)?)?;
+    let grant = grant_of(&cluster, &credential.spec.secret_ref).await?;
+    let sharers = sharers(&cluster, &credential).await;
+    let source = &credential.spec.secret_ref.name;
+    output.note(&question(&cluster.namespace, source, host_of(&service), &sharers));
+    if !args.yes && !is_confirmed()? {
+        output.note("Nothing was revoked.");
+        return Ok(Ended::Badly);
+    }
+    let transport = Transport::new(&global.ca_file, &[])?;
+    match transport.revoke(&service.token_url, &grant).await {
+        Revoked::Done => {
+            output.say(&format!(
+                "Revoked. Secret {source} still holds it: log in anew (kubectl zoho login {}), or delete both.",
+                args.name
+            ));
+            have_looked_at(&cluster, &sharers, output).await;
+            Ok(Ended::Well)
+        }
+        revoked @ (Revoked::NotValid | Revoked::NoEndpoint | Revoked::Failed(_)) => {
+            output.error(&why_not(&revoked, &service));
+            if revoked == Revoked::NotValid {
+                have_looked_at(&cluster, &sharers, output).await;
+            }
+            Ok(Ended::Badly)
+        }
+    }
+}
+
+async fn grant_of(cluster: &Cluster, reference: &SecretRef) -> anyhow::Result<RefreshGrant> {
     let secrets = Api::<Secret>::namespaced(cluster.client.clone(), &cluster.namespace);
     let source = match call(secrets.get(&reference.name)).await {
         Ok(source) => source,
@@ -52,43 +72,45 @@ pub(crate) async fn run(global: &Global, args: &RevokeArgs, output: &Output) -> 
         }
         Err(error) => return Err(anyhow::Error::new(error).context(format!("read Secret {}", reference.name))),
     };
-    let grant = RefreshGrant::from_secret(&source, reference, &cluster.namespace)
-        .map_err(|defect| anyhow::anyhow!(defect.message))?;
+    RefreshGrant::from_secret(&source, reference, &cluster.namespace).map_err(|defect| anyhow::anyhow!(defect.message))
+}
 
-    let host = service.token_url.host_str().unwrap_or_default();
-    let sharers = sharers(&cluster, &credential).await;
-    output.note(&format!(
-        "The refresh token in Secret {}/{} will be revoked at {host}, for good. Access tokens made from it stop working at once, those of {}.",
-        cluster.namespace,
-        reference.name,
-        sharers.join(", ")
-    ));
-    if !args.yes && !is_confirmed()? {
-        output.note("Nothing was revoked.");
-        return Ok(Ended::Badly);
-    }
-    let transport = Transport::new(&global.ca_file, &[])?;
-    match transport.revoke(&revocation_url(&service.token_url), &grant.refresh_token).await {
-        Revoked::Done => {
-            output.say(&format!(
-                "Revoked. Secret {} still holds it: log in anew (kubectl zoho login {} --data-center {}), or delete both.",
-                reference.name, args.name, service.data_center
-            ));
-            Ok(Ended::Well)
-        }
-        Revoked::NotValid => {
-            output.error(&format!(
-                "{host} does not know this refresh token: it was revoked before, or belongs to another data center than {}",
-                service.data_center
-            ));
-            Ok(Ended::Badly)
-        }
+fn host_of(service: &TokenService) -> &str {
+    service.token_url.host_str().unwrap_or_default()
+}
+
+fn question(namespace: &str, source: &str, host: &str, sharers: &[String]) -> String {
+    let names: Vec<String> = sharers.iter().map(|name| format!("ZohoCredential {name}")).collect();
+    format!(
+        "The refresh token in Secret {namespace}/{source} will be revoked at {host}, for good. Access tokens made from it stop working at once, those of {}.",
+        names.join(", ")
+    )
+}
+
+/// Why it was not revoked, or may not have been.
+fn why_not(revoked: &Revoked, service: &TokenService) -> String {
+    let (host, data_center) = (host_of(service), service.data_center);
+    match revoked {
+        Revoked::Done => String::new(),
+        Revoked::NotValid => format!(
+            "{host} does not know this refresh token: it was revoked before, or belongs to another data center than {data_center}"
+        ),
+        Revoked::NoEndpoint => format!(
+            "{host} knows neither form of Zoho's revocation, so nothing was revoked. Is it an accounts host? Else remove the application at https://{host}/home#sessions/connectedapps"
+        ),
         Revoked::Failed(failed) => {
-            output.error(&format!(
-                "{} Whether it was revoked is not known; repeat it.",
-                explain::upstream(host, &failed)
+            format!("{} Whether it was revoked is not known; repeat it.", explain::upstream(host, failed))
+        }
+    }
+}
+
+/// The operator would notice at the next renewal only, and the status be wrong until then.
+async fn have_looked_at(cluster: &Cluster, names: &[String], output: &Output) {
+    for name in names {
+        if let Err(error) = renew::request(cluster, name).await {
+            output.note(&format!(
+                "The operator could not be asked to look at ZohoCredential {name} ({error}): its status changes at the next renewal."
             ));
-            Ok(Ended::Badly)
         }
     }
 }
@@ -100,7 +122,7 @@ fn is_confirmed() -> anyhow::Result<bool> {
     Ok(secret_io::ask("type yes to revoke it").is_ok_and(|answer| answer == "yes"))
 }
 
-/// The credentials of the namespace that live on this source; the one itself where they cannot be listed.
+/// Names of the credentials of the namespace that live on this source; the one itself where they cannot be listed.
 async fn sharers(cluster: &Cluster, credential: &ZohoCredential) -> Vec<String> {
     let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(cluster.client.clone(), &cluster.namespace);
     let listed = call(api.list(&ListParams::default())).await.map(|list| list.items).unwrap_or_default();
@@ -110,5 +132,5 @@ async fn sharers(cluster: &Cluster, credential: &ZohoCredential) -> Vec<String> 
     if names.is_empty() {
         names.extend(credential.metadata.name.clone());
     }
-    names.into_iter().map(|name| format!("ZohoCredential {name}")).collect()
+    names
 }

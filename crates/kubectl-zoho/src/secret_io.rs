@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use super::args::PrintSecret;
 use super::login::consent;
-use super::login::store::Wanted;
+use super::login::wanted::Wanted;
 use super::output::Output;
 use super::usage;
 use zoho_api::{SecretRef, keys};
@@ -60,7 +60,7 @@ pub(crate) fn ask_code() -> anyhow::Result<PastedCode> {
     let line = secret_line("code")?;
     let pasted = consent::read_pasted(unwrapped(&line)).map_err(usage)?;
     let code = checked("code", Kind::ClientSecret, &pasted.code).map(SecretString::from)?;
-    Ok(PastedCode { code, redirect_uri: pasted.redirect_uri, accounts_server: pasted.accounts_server })
+    Ok(PastedCode { code, redirect_uri: pasted.redirect_uri, home: pasted.home })
 }
 
 /// A code, and what stood around it.
@@ -70,7 +70,7 @@ pub(crate) struct PastedCode {
     /// The address that it was sent to, where it was pasted with it.
     pub redirect_uri: Option<String>,
     /// Where it is to be exchanged, if the address says so.
-    pub accounts_server: Option<String>,
+    pub home: Option<consent::Home>,
 }
 
 /// Asks for a secret: at a prompt that shows nothing, or as one line of standard input.
@@ -175,7 +175,7 @@ pub(crate) fn print_source(
     namespace: Option<&str>,
     form: PrintSecret,
 ) -> anyhow::Result<()> {
-    let reference = &wanted.reference();
+    let reference = &wanted.reference;
     let values: Map<String, Value> =
         values(grant, reference).into_iter().map(|(key, value)| (key, json!(value.as_str()))).collect();
     let text = Zeroizing::new(match form {

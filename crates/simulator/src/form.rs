@@ -5,6 +5,11 @@
 
 use std::collections::HashMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::device::DeviceForm;
+
 /// What was wrong with a request. The text never holds anything the client sent.
 pub type Violation = &'static str;
 
@@ -124,13 +129,82 @@ impl TokenForm {
     }
 }
 
-/// Reads the `token` field of `POST /oauth/v2/token/revoke`.
+/// A revocation, in one of the two forms that Zoho documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// Field `token`.
+    pub token: String,
+    /// Client id and secret, in the newer form.
+    pub client: Option<(String, String)>,
+}
+
+/// Reads `POST /oauth/v2/token/revoke`: field `token`, nothing else.
 ///
 /// # Errors
 ///
 /// The rule that the request breaks.
-pub fn read_revocation(request: &RawRequest<'_>) -> Result<String, Violation> {
-    request.fields()?.remove("token").ok_or("no token")
+pub fn read_revocation(request: &RawRequest<'_>) -> Result<Revocation, Violation> {
+    let mut fields = request.fields()?;
+    let token = fields.remove("token").ok_or("no token")?;
+    if fields.is_empty() { Ok(Revocation { token, client: None }) } else { Err("unexpected field") }
+}
+
+/// Reads `POST /oauth/v2/revoke/token`: fields `token` and `token_type`, the client in a Basic header.
+///
+/// # Errors
+///
+/// The rule that the request breaks.
+pub fn read_newer_revocation(request: &RawRequest<'_>, authorization: Option<&str>) -> Result<Revocation, Violation> {
+    let mut fields = request.fields()?;
+    let token = fields.remove("token").ok_or("no token")?;
+    if !matches!(fields.remove("token_type").as_deref(), Some("refresh_token" | "access_token")) {
+        return Err("no token_type");
+    }
+    if !fields.is_empty() {
+        return Err("unexpected field");
+    }
+    let basic = authorization.and_then(|text| text.strip_prefix("Basic ")).ok_or("no Basic header")?;
+    let pair = STANDARD.decode(basic).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let pair = pair.ok_or("Basic header is not base64")?;
+    let (id, secret) = pair.split_once(':').ok_or("Basic header without a secret")?;
+    Ok(Revocation { token, client: Some((id.to_owned(), secret.to_owned())) })
+}
+
+/// Reads `POST /oauth/v3/device/code`.
+///
+/// # Errors
+///
+/// The rule that the request breaks.
+pub fn read_device_begin(request: &RawRequest<'_>) -> Result<DeviceForm, Violation> {
+    let mut fields = request.fields()?;
+    if fields.remove("grant_type").as_deref() != Some("device_request") {
+        return Err("grant_type is not device_request");
+    }
+    let client_id = fields.remove("client_id").ok_or("no client_id")?;
+    let scope = fields.remove("scope").ok_or("no scope")?;
+    let (access_type, prompt) = (fields.remove("access_type"), fields.remove("prompt"));
+    let offline = access_type.as_deref() == Some("offline") && prompt.as_deref() == Some("consent");
+    if fields.is_empty() { Ok(DeviceForm::Begin { client_id, scope, offline }) } else { Err("unexpected field") }
+}
+
+/// Reads `POST /oauth/v3/device/token`.
+///
+/// # Errors
+///
+/// The rule that the request breaks.
+pub fn read_device_poll(request: &RawRequest<'_>) -> Result<DeviceForm, Violation> {
+    let mut fields = request.fields()?;
+    if fields.remove("grant_type").as_deref() != Some("device_token") {
+        return Err("grant_type is not device_token");
+    }
+    let client_id = fields.remove("client_id").ok_or("no client_id")?;
+    let client_secret = fields.remove("client_secret").ok_or("no client_secret")?;
+    let device_code = fields.remove("code").ok_or("no code")?;
+    if fields.is_empty() {
+        Ok(DeviceForm::Poll { client_id, client_secret, device_code })
+    } else {
+        Err("unexpected field")
+    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ const CONSENT_CODE_LIFE: Duration = Duration::from_mins(2);
 pub enum Client {
     /// Codes are made in the API console.
     SelfClient,
+    /// Has no browser: people type its codes elsewhere.
+    Device,
     /// Codes come by a redirect to one of these.
     Server {
         /// As registered; compared as text.
@@ -75,6 +77,7 @@ pub struct Grants {
     codes: HashMap<String, Code>,
     questions: HashMap<String, Question>,
     elsewhere: Option<Elsewhere>,
+    refuses_with: Option<&'static str>,
     answers_itself: Option<bool>,
     refresh_tokens: Vec<String>,
 }
@@ -102,6 +105,11 @@ impl Grants {
         self.elsewhere = elsewhere;
     }
 
+    /// Sends users back with this error although they consent, such as `no_org`.
+    pub fn set_refuses_with(&mut self, error: Option<&'static str>) {
+        self.refuses_with = error;
+    }
+
     /// Makes the consent page answer itself, by a script in it: a person for tests with a browser.
     pub fn set_answers_itself(&mut self, accepts: Option<bool>) {
         self.answers_itself = accepts;
@@ -112,9 +120,21 @@ impl Grants {
         self.answers_itself
     }
 
-    /// Every refresh token that a code was exchanged for.
+    /// Every refresh token that was given for consent.
     pub fn refresh_tokens(&self) -> &[String] {
         &self.refresh_tokens
+    }
+
+    /// Is this a client for devices?
+    pub(super) fn is_device(&self, client_id: &str) -> bool {
+        self.clients.get(client_id) == Some(&Client::Device)
+    }
+
+    /// A refresh token for consent that came without a code.
+    pub(super) fn grant(&mut self) -> String {
+        let refresh_token = format!("1000.granted{}.{}", random_text(), random_text());
+        self.refresh_tokens.push(refresh_token.clone());
+        refresh_token
     }
 
     /// Reads `GET /oauth/v2/auth` and returns the question's id with it.
@@ -157,7 +177,9 @@ impl Grants {
     pub(super) fn answer(&mut self, id: &str, accepts: bool, here: &str, now: Timestamp) -> Option<String> {
         let question = self.questions.remove(id)?;
         let mut pairs = vec![("state", question.state.clone())];
-        if accepts {
+        if let Some(error) = self.refuses_with.filter(|_| accepts) {
+            pairs.push(("error", error.to_owned()));
+        } else if accepts {
             let (location, server, code) = match self.elsewhere.clone() {
                 Some(Elsewhere { location, accounts_server, code }) => (location, accounts_server, code),
                 None => ("us".to_owned(), here.to_owned(), String::new()),
@@ -189,8 +211,7 @@ impl Grants {
             }
         }
         let code = self.codes.remove(text).ok_or("invalid_code")?;
-        let refresh_token = format!("1000.granted{}.{}", random_text(), random_text());
-        self.refresh_tokens.push(refresh_token.clone());
+        let refresh_token = self.grant();
         Ok(Granted { refresh_token, tells_refresh_token: code.with_refresh_token, scope: code.scope })
     }
 
@@ -214,7 +235,7 @@ impl Code {
     }
 }
 
-fn random_text() -> String {
+pub(super) fn random_text() -> String {
     let mut bytes = [0; 12];
     getrandom::fill(&mut bytes).expect("the system has a random number generator");
     bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))

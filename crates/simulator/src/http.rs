@@ -19,8 +19,9 @@ use tokio::time::sleep;
 
 use super::consent;
 use super::control;
-use super::form::{RawRequest, TokenForm, read_revocation};
+use super::form::{RawRequest, TokenForm, read_device_begin, read_device_poll, read_newer_revocation, read_revocation};
 use super::journal::Delivery;
+use super::products::{self, Call};
 use super::script::{Page, Reply};
 use super::server::LoginVisit;
 use super::shared::Shared;
@@ -29,13 +30,12 @@ use super::wire::Line;
 
 /// All routes: Zoho's, the products', and the simulator's own below `/_sim`.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
-    Router::new()
-        .route("/oauth/v2/token", any(token))
+    let apis = products::PRODUCTS.iter().fold(Router::new(), |router, api| router.route(api.path, get(product)));
+    apis.route("/oauth/v2/token", any(token))
         .route("/oauth/v2/token/revoke", any(revoke))
-        .route("/api/1.4/patch/summary", get(product))
-        .route("/api/1.4/som/summary", get(product))
-        .route("/api/v3/requests", get(product))
-        .route("/api/1.3/som/summary", get(product))
+        .route("/oauth/v2/revoke/token", any(revoke_in_the_newer_form))
+        .route("/oauth/v3/device/code", any(begin_device))
+        .route("/oauth/v3/device/token", any(poll_device))
         .route("/api/1.4/desktop/authentication", any(log_in))
         .route("/api/1.3/desktop/authentication", any(log_in))
         .route("/api/1.4/desktop/authentication/otpValidate", any(one_time_password))
@@ -52,8 +52,27 @@ async fn token(State(shared): State<Arc<Shared>>, ConnectInfo(line): ConnectInfo
 }
 
 async fn revoke(State(shared): State<Arc<Shared>>, ConnectInfo(line): ConnectInfo<Line>, sent: Sent) -> Response {
-    let token = read_revocation(&sent.raw());
-    play(&shared, &line, Visit::Revocation(token)).await
+    let revocation = read_revocation(&sent.raw());
+    play(&shared, &line, Visit::Revocation(revocation)).await
+}
+
+async fn revoke_in_the_newer_form(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(line): ConnectInfo<Line>,
+    sent: Sent,
+) -> Response {
+    let revocation = read_newer_revocation(&sent.raw(), text(&sent.headers, &header::AUTHORIZATION));
+    play(&shared, &line, Visit::Revocation(revocation)).await
+}
+
+async fn begin_device(State(shared): State<Arc<Shared>>, ConnectInfo(line): ConnectInfo<Line>, sent: Sent) -> Response {
+    let form = read_device_begin(&sent.raw());
+    play(&shared, &line, Visit::Device(form)).await
+}
+
+async fn poll_device(State(shared): State<Arc<Shared>>, ConnectInfo(line): ConnectInfo<Line>, sent: Sent) -> Response {
+    let form = read_device_poll(&sent.raw());
+    play(&shared, &line, Visit::Device(form)).await
 }
 
 async fn log_in(State(shared): State<Arc<Shared>>, ConnectInfo(line): ConnectInfo<Line>, sent: Sent) -> Response {
@@ -73,10 +92,11 @@ async fn one_time_password(
 async fn product(
     State(shared): State<Arc<Shared>>,
     ConnectInfo(line): ConnectInfo<Line>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Response {
     let authorization = text(&headers, &header::AUTHORIZATION).map(str::to_owned);
-    play(&shared, &line, Visit::Product(authorization)).await
+    play(&shared, &line, Visit::Product(Call { path: uri.path().to_owned(), authorization })).await
 }
 
 async fn stray(State(shared): State<Arc<Shared>>) -> Response {

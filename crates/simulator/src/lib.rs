@@ -22,9 +22,11 @@
 pub mod state;
 
 pub mod accounts;
+pub mod device;
 pub mod form;
 pub mod grants;
 pub mod journal;
+pub mod products;
 pub mod script;
 pub mod server;
 pub mod tls;
@@ -48,6 +50,7 @@ use tokio::time::timeout;
 use self::accounts::TokenState;
 use self::grants::Client;
 use self::journal::{Counts, Record, Stats};
+use self::products::Treatment;
 use self::script::{Script, Target};
 pub use self::shared::Clock;
 use self::shared::Shared;
@@ -207,7 +210,12 @@ impl Simulator {
         self.with(|zoho, now| zoho.grants_mut().code(client_id, scope, life, now))
     }
 
-    /// Every refresh token that a grant code was exchanged for.
+    /// A person types a code that a device shows, and answers. False if there is no such code.
+    pub fn answer_device(&self, user_code: &str, answer: device::Answer) -> bool {
+        self.with(|zoho, _| zoho.devices_mut().answer(user_code, answer))
+    }
+
+    /// Every refresh token that was given for consent.
     pub fn granted(&self) -> Vec<String> {
         self.shared.read(|zoho, _| zoho.grants().refresh_tokens().to_vec())
     }
@@ -241,6 +249,11 @@ impl Simulator {
     /// Ends a refresh token and its access tokens. False if it was not valid.
     pub fn revoke(&self, refresh_token: &str) -> bool {
         self.with(|zoho, now| zoho.accounts_mut().revoke(refresh_token, now))
+    }
+
+    /// Lets the products treat the tokens of this refresh token in another way from now on.
+    pub fn treat(&self, refresh_token: &str, treatment: Treatment) {
+        self.with(|zoho, _| zoho.treat(refresh_token, treatment));
     }
 
     /// Ends one access token. False if it was not alive.

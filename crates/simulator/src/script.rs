@@ -269,6 +269,8 @@ pub enum Target {
     RefreshToken(String),
     /// POSTs to the revocation endpoint; "mint" in a [`Reply`] then means "revoke".
     Revocation,
+    /// Both requests of a consent on another device; "mint" in a [`Reply`] then means that it is treated.
+    Device,
     /// Logins on a server, both requests of them; "mint" in a [`Reply`] then means that it is treated.
     Login,
     /// Calls of a product's API; "mint" in a [`Reply`] then means that the call is counted.

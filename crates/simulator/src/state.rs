@@ -3,6 +3,7 @@
 //! The HTTP shell calls [`Zoho::begin`] when a request arrives, [`Zoho::act`] when it is to take its ordinary effect,
 //! and [`Zoho::delivered`] when it is over. What lies between them in time is the shell's affair.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +11,11 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::accounts::{Accounts, Limits, Refusal};
-use super::form::{TokenForm, Violation};
-use super::grants::Grants;
+use super::device::{self, Consented, DeviceForm, Devices};
+use super::form::{Revocation, TokenForm, Violation};
+use super::grants::{Granted, Grants};
 use super::journal::{Delivery, Journal, Outcome};
+use super::products::{self, Answer, Call, Treatment};
 use super::script::{Page, Reply, Script, Scripts, Target};
 use super::server::{LoginVisit, Server};
 
@@ -51,10 +54,12 @@ impl Default for Settings {
 pub enum Visit {
     /// `POST /oauth/v2/token`, with the form or what is wrong with it.
     Token(Result<TokenForm, Violation>),
-    /// `POST /oauth/v2/token/revoke`, with the token or what is wrong with the request.
-    Revocation(Result<String, Violation>),
-    /// A call of a product's API with what the `Authorization` header holds.
-    Product(Option<String>),
+    /// A revocation, or what is wrong with the request.
+    Revocation(Result<Revocation, Violation>),
+    /// One of the two requests of a consent on another device, or what is wrong with it.
+    Device(Result<DeviceForm, Violation>),
+    /// A call of a product's API.
+    Product(Call),
     /// A request of a login on a server, or what is wrong with it.
     Login(Result<LoginVisit, Violation>),
 }
@@ -63,7 +68,7 @@ impl Visit {
     fn refresh_token(&self) -> Option<&str> {
         match self {
             Self::Token(Ok(form)) => form.refresh_token.as_deref(),
-            Self::Token(Err(_)) | Self::Revocation(_) | Self::Product(_) | Self::Login(_) => None,
+            Self::Token(Err(_)) | Self::Revocation(_) | Self::Device(_) | Self::Product(_) | Self::Login(_) => None,
         }
     }
 
@@ -76,6 +81,7 @@ impl Visit {
                 .chain([Target::Token])
                 .collect(),
             Self::Revocation(_) => vec![Target::Revocation],
+            Self::Device(_) => vec![Target::Device],
             Self::Product(_) => vec![Target::Product],
             Self::Login(_) => vec![Target::Login],
         }
@@ -108,9 +114,12 @@ pub struct Zoho {
     settings: Settings,
     accounts: Accounts,
     grants: Grants,
+    devices: Devices,
     scripts: Scripts,
     journal: Journal,
     server: Server,
+    /// By refresh token.
+    treatments: HashMap<String, Treatment>,
 }
 
 impl Zoho {
@@ -120,9 +129,11 @@ impl Zoho {
             accounts: Accounts::new(settings.limits.clone(), settings.token_life, seed),
             settings,
             grants: Grants::default(),
+            devices: Devices::default(),
             scripts: Scripts::default(),
             server: Server::new(seed),
             journal: Journal::default(),
+            treatments: HashMap::new(),
         }
     }
 
@@ -156,6 +167,21 @@ impl Zoho {
         &mut self.grants
     }
 
+    /// Consent on other devices.
+    pub fn devices(&self) -> &Devices {
+        &self.devices
+    }
+
+    /// Consent on other devices, to change.
+    pub fn devices_mut(&mut self) -> &mut Devices {
+        &mut self.devices
+    }
+
+    /// Lets the products treat the tokens of this refresh token in another way from now on.
+    pub fn treat(&mut self, refresh_token: &str, treatment: Treatment) {
+        self.treatments.insert(refresh_token.to_owned(), treatment);
+    }
+
     /// Counts and log.
     pub fn journal(&self) -> &Journal {
         &self.journal
@@ -176,10 +202,15 @@ impl Zoho {
         let scripted = self.scripts.next(&visit.targets());
         let violation = match visit {
             Visit::Token(Ok(form)) => form.violation(),
-            Visit::Token(Err(violation)) | Visit::Revocation(Err(violation)) | Visit::Login(Err(violation)) => {
-                Some(*violation)
-            }
-            Visit::Revocation(Ok(_)) | Visit::Product(_) | Visit::Login(Ok(_)) => None,
+            Visit::Token(Err(violation))
+            | Visit::Revocation(Err(violation))
+            | Visit::Device(Err(violation))
+            | Visit::Login(Err(violation)) => Some(*violation),
+            Visit::Device(Ok(DeviceForm::Poll { device_code, .. })) => self.devices.violation(device_code, now),
+            Visit::Device(Ok(DeviceForm::Begin { .. }))
+            | Visit::Revocation(Ok(_))
+            | Visit::Product(_)
+            | Visit::Login(Ok(_)) => None,
         };
         if let Some(violation) = violation {
             self.journal.violation(violation);
@@ -208,12 +239,13 @@ impl Zoho {
                 self.treated(number, visit, Outcome::Unreadable(violation), None);
                 Page::html(400, "<html><body><h1>Bad Request</h1></body></html>")
             }
-            Visit::Revocation(Ok(token)) => self.revoke(token, now),
+            Visit::Revocation(Ok(revocation)) => self.revoke(revocation, now),
+            Visit::Device(Ok(form)) => self.visit_device(form, now, &mut access_token),
             Visit::Login(Ok(login)) => self.server.visit(login, now),
-            Visit::Revocation(Err(_)) | Visit::Login(Err(_)) => {
+            Visit::Revocation(Err(_)) | Visit::Device(Err(_)) | Visit::Login(Err(_)) => {
                 Page::html(400, "<html><body><h1>Bad Request</h1></body></html>")
             }
-            Visit::Product(authorization) => self.call_product(authorization.as_deref(), now),
+            Visit::Product(call) => self.call_product(call, now),
         };
         Acted { page, access_token }
     }
@@ -275,6 +307,17 @@ impl Zoho {
         } else {
             None
         };
+        self.mint(form, granted, now, access_token)
+    }
+
+    /// Mints with the refresh token of the form, or with one that was granted this moment.
+    fn mint(
+        &mut self,
+        form: &TokenForm,
+        granted: Option<Granted>,
+        now: Timestamp,
+        access_token: &mut Option<Arc<str>>,
+    ) -> (Page, Outcome) {
         let first = granted.as_ref().map(|granted| {
             let text = |field: &Option<String>| field.clone().unwrap_or_default();
             let (client_id, client_secret) = (text(&form.client_id), text(&form.client_secret));
@@ -307,6 +350,39 @@ impl Zoho {
         }
     }
 
+    fn visit_device(&mut self, form: &DeviceForm, now: Timestamp, access_token: &mut Option<Arc<str>>) -> Page {
+        let refusal = |code: &str| Page::json(200, json!({ "error": code }).to_string());
+        match form {
+            DeviceForm::Begin { client_id, .. } if !self.grants.is_device(client_id) => refusal("invalid_client"),
+            DeviceForm::Begin { client_id, scope, offline } => {
+                let (device_code, user_code) = self.devices.begin(client_id, scope, *offline, now);
+                let (interval, expires_in) = self.devices.pace_in_milliseconds();
+                let body = json!({
+                    "user_code": user_code, "device_code": device_code,
+                    "interval": interval, "expires_in": expires_in,
+                });
+                Page::json(200, body.to_string())
+            }
+            DeviceForm::Poll { client_id, client_secret, device_code } => {
+                let form = TokenForm::refresh(client_id, client_secret, "");
+                if let Err(refused) = self.accounts.check_client(&form) {
+                    return self.refused(&refused).0;
+                }
+                match self.devices.poll(client_id, device_code, now) {
+                    Ok(Consented { scope, offline }) => {
+                        let refresh_token = self.grants.grant();
+                        let granted = Granted { refresh_token, tells_refresh_token: offline, scope };
+                        self.mint(&form, Some(granted), now, access_token).0
+                    }
+                    Err(device::Refusal::Code(code)) => refusal(code),
+                    Err(device::Refusal::Elsewhere(location)) => {
+                        Page::json(200, json!({ "error": "other_dc", "user_location": location }).to_string())
+                    }
+                }
+            }
+        }
+    }
+
     fn refused(&self, refusal: &Refusal) -> (Page, Outcome) {
         match refusal {
             Refusal::Throttled => {
@@ -318,7 +394,13 @@ impl Zoho {
         }
     }
 
-    fn revoke(&mut self, token: &str, now: Timestamp) -> Page {
+    fn revoke(&mut self, revocation: &Revocation, now: Timestamp) -> Page {
+        let Revocation { token, client } = revocation;
+        if let Some((id, secret)) = client
+            && self.accounts.check_client(&TokenForm::refresh(id, secret, token)).is_err()
+        {
+            return Page::json(401, r#"{"error":"invalid_client"}"#);
+        }
         if self.accounts.revoke(token, now) || self.accounts.revoke_access_token(token, now) {
             self.journal.stats.revocations += 1;
             Page::json(200, r#"{"status":"success"}"#)
@@ -327,15 +409,36 @@ impl Zoho {
         }
     }
 
-    fn call_product(&mut self, authorization: Option<&str>, now: Timestamp) -> Page {
-        let token = authorization.and_then(|text| text.strip_prefix("Zoho-oauthtoken "));
-        let is_session = authorization.is_some_and(|token| self.server.is_alive(token));
-        if is_session || token.is_some_and(|token| self.accounts.is_alive(token, now)) {
-            self.journal.stats.product_ok += 1;
-            Page::json(200, r#"{"status":"success","message_response":{}}"#)
-        } else {
-            self.journal.stats.product_refused += 1;
-            Page::json(401, r#"{"status":"error","error_code":"10002","error_description":"Invalid or expired token"}"#)
+    fn call_product(&mut self, call: &Call, now: Timestamp) -> Page {
+        let Some(product) = products::at(&call.path) else {
+            self.stray();
+            return Page::html(404, "<html><body><h1>Not Found</h1></body></html>");
+        };
+        let answer = self.answer(call.authorization.as_deref(), now);
+        match answer {
+            Answer::Taken => self.journal.stats.product_ok += 1,
+            Answer::Dead | Answer::NoToken | Answer::ScopeMissing | Answer::Throttled | Answer::Html => {
+                self.journal.stats.product_refused += 1;
+            }
+        }
+        product.page(answer)
+    }
+
+    fn answer(&self, authorization: Option<&str>, now: Timestamp) -> Answer {
+        let Some(authorization) = authorization else { return Answer::NoToken };
+        if self.server.is_alive(authorization) {
+            return Answer::Taken;
+        }
+        let Some(token) = authorization.strip_prefix("Zoho-oauthtoken ") else { return Answer::Dead };
+        let refresh_token = self.accounts.access_token(token).map(|known| &*known.refresh_token);
+        let treatment = refresh_token.and_then(|text| self.treatments.get(text)).copied().unwrap_or_default();
+        match treatment {
+            Treatment::HeaderLost => Answer::NoToken,
+            Treatment::Throttled => Answer::Throttled,
+            Treatment::Html => Answer::Html,
+            Treatment::Usual | Treatment::ScopeMissing if !self.accounts.is_alive(token, now) => Answer::Dead,
+            Treatment::ScopeMissing => Answer::ScopeMissing,
+            Treatment::Usual => Answer::Taken,
         }
     }
 }

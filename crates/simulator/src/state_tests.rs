@@ -202,7 +202,8 @@ fn revocation_ends_refresh_and_access_tokens() {
         ("unknown".to_owned(), 400),
     ];
     for (token, status) in rows {
-        let page = play(&mut zoho, &Visit::Revocation(Ok(token)), at(1)).expect("answered");
+        let page =
+            play(&mut zoho, &Visit::Revocation(Ok(Revocation { token, client: None })), at(1)).expect("answered");
         assert_eq!(page.code, status);
     }
     assert_eq!(zoho.journal().stats().revocations, 2);
@@ -221,10 +222,36 @@ fn product_takes_living_tokens_with_the_documented_header_only() {
         (None, 1, 401),
     ];
     for (header, second, status) in rows {
-        let page = play(&mut zoho, &Visit::Product(header), at(second)).expect("answered");
+        let call = Call { path: "/api/1.4/patch/summary".into(), authorization: header };
+        let page = play(&mut zoho, &Visit::Product(call), at(second)).expect("answered");
         assert_eq!(page.code, status);
     }
     let stats = zoho.journal().stats();
     assert_eq!((stats.product_ok, stats.product_refused), (1, 4));
     assert_eq!(stats.token.posts, 1);
+}
+
+#[test]
+fn products_answer_each_in_their_own_way() {
+    let mut zoho = zoho();
+    let page = play(&mut zoho, &refresh(), at(0)).expect("answered");
+    let token = body(&page)["access_token"].as_str().expect("text").to_owned();
+    let mut call = |path: &str, treatment: Treatment| {
+        zoho.treat("refresh", treatment);
+        let call = Call { path: path.into(), authorization: Some(format!("Zoho-oauthtoken {token}")) };
+        let page = play(&mut zoho, &Visit::Product(call), at(1)).expect("answered");
+        (page.code, String::from_utf8(page.body).expect("text"))
+    };
+    for (path, treatment, status, word) in [
+        ("/crm/v8/org", Treatment::Usual, 200, "org"),
+        ("/crm/v8/org", Treatment::ScopeMissing, 401, "OAUTH_SCOPE_MISMATCH"),
+        ("/api/v1/organizations", Treatment::HeaderLost, 401, "UNAUTHORIZED"),
+        ("/workdrive/api/v1/users/me", Treatment::HeaderLost, 500, "INVALID_TICKET"),
+        ("/creator/v2.1/meta/applications", Treatment::Throttled, 200, "4000"),
+        ("/api/monitors", Treatment::Html, 200, "<html>"),
+        ("/no/such/path", Treatment::Usual, 404, "Not Found"),
+    ] {
+        let (code, body) = call(path, treatment);
+        assert!(code == status && body.contains(word), "{path} {treatment:?}: {code} {body}");
+    }
 }

@@ -165,6 +165,12 @@ async fn refused_consent_ends_the_login() {
     assert!(open(&callback).await.1.contains("<h1>No consent</h1>"));
     let ran = waiting.end().await.failed();
     assert!(ran.stderr.contains("Zoho gave no code (access_denied): the consent was refused"), "{}", ran.stderr);
+    // Consent of an account that has no organization in the product.
+    world.zoho.with(|zoho, _| zoho.grants_mut().set_refuses_with(Some("no_org")));
+    let waiting = Waiting::start(&person, &free_redirect(), &["--no-open"]);
+    open(&answer(&waiting.address, "accept").await).await;
+    let ran = waiting.end().await.failed();
+    assert!(ran.stderr.contains("Zoho gave no code (no_org): this account has no organization"), "{}", ran.stderr);
     assert_eq!(world.zoho.stats().token.posts, 0);
 }
 

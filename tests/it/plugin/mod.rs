@@ -3,7 +3,9 @@
 
 mod browser;
 mod commands;
+mod device;
 mod doctor;
+mod failures;
 mod login;
 mod packaging;
 mod secrecy;

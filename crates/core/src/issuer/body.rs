@@ -96,6 +96,11 @@ impl<'a> Object<'a> {
         self.0.iter().rev().filter(move |(name, _)| name == key).map(|(_, value)| value.get())
     }
 
+    /// The objects that are the value of a key, or that its list holds; the last value first.
+    pub fn objects(&self, key: &'a str) -> impl Iterator<Item = Self> {
+        self.values(key).flat_map(list).filter_map(Self::parse)
+    }
+
     /// The last value of a key that is a text.
     pub fn string(&self, key: &'a str) -> Option<String> {
         self.values(key).find_map(string)
@@ -112,6 +117,12 @@ impl<'a> Object<'a> {
         let inner = self.object(first)?;
         if rest.is_empty() { Some(inner) } else { inner.at(rest) }
     }
+}
+
+/// The members of a JSON list; what is no list is its own only member.
+pub fn list(json: &str) -> Vec<&str> {
+    let members: Result<Vec<&RawValue>, _> = serde_json::from_str(json);
+    members.map_or_else(|_| vec![json], |members| members.into_iter().map(RawValue::get).collect())
 }
 
 /// A JSON text as a text. Halves of surrogate pairs, which JSON can write and Unicode does not have, become U+FFFD.

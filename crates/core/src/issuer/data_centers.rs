@@ -1,10 +1,9 @@
-//! Zoho's data centers as data: accounts hosts, API hosts and product hosts, all in one table.
+//! Zoho's data centers as data: accounts hosts and API domains. The hosts of products stand in [`zoho_api::products`].
 //!
-//! Sources: Zoho's multi-DC pages and the products' API pages. A dash there is `None` here: the product has no host in
-//! that data center, as far as known.
+//! Source: Zoho's multi-DC pages.
 
 use crate::template::LONGEST_API_DOMAIN;
-use zoho_api::{DataCenter, Product};
+use zoho_api::DataCenter;
 
 /// What is known of one data center.
 #[derive(Debug)]
@@ -15,49 +14,28 @@ pub struct Row {
     pub accounts: &'static [&'static str],
     /// Domains whose hosts `api_domain` may name: the domain itself or below it.
     pub api_domains: &'static [&'static str],
-    patch_manager_plus: Option<&'static str>,
-    endpoint_central: Option<&'static str>,
-    service_desk_plus: Option<&'static str>,
-}
-
-impl Row {
-    /// Host of the product's API in this data center.
-    pub fn product_host(&self, product: Product) -> Option<&'static str> {
-        match product {
-            Product::PatchManagerPlus => self.patch_manager_plus,
-            Product::EndpointCentral => self.endpoint_central,
-            Product::ServiceDeskPlus => self.service_desk_plus,
-        }
-    }
 }
 
 macro_rules! row {
-    ($dc:ident, $accounts:expr, $domains:expr, $pmp:expr, $ec:expr, $sdp:expr) => {
-        Row {
-            data_center: DataCenter::$dc,
-            accounts: &$accounts,
-            api_domains: &$domains,
-            patch_manager_plus: $pmp,
-            endpoint_central: $ec,
-            service_desk_plus: $sdp,
-        }
+    ($dc:ident, $accounts:expr, $domains:expr) => {
+        Row { data_center: DataCenter::$dc, accounts: &$accounts, api_domains: &$domains }
     };
 }
 
 /// Every data center but `Other`.
 #[rustfmt::skip]
 pub const TABLE: &[Row] = &[
-    row!(US, ["accounts.zoho.com"], ["zohoapis.com", "zoho.com"], Some("patch.manageengine.com"), Some("endpointcentral.manageengine.com"), Some("sdpondemand.manageengine.com")),
-    row!(EU, ["accounts.zoho.eu"], ["zohoapis.eu", "zoho.eu"], Some("patch.manageengine.eu"), Some("endpointcentral.manageengine.eu"), Some("sdpondemand.manageengine.eu")),
-    row!(IN, ["accounts.zoho.in"], ["zohoapis.in", "zoho.in"], Some("patch.manageengine.in"), Some("endpointcentral.manageengine.in"), Some("sdpondemand.manageengine.in")),
-    row!(AU, ["accounts.zoho.com.au"], ["zohoapis.com.au", "zoho.com.au"], Some("patch.manageengine.com.au"), Some("endpointcentral.manageengine.com.au"), Some("servicedeskplus.net.au")),
-    row!(CN, ["accounts.zoho.com.cn", "accounts.zoho.cn"], ["zohoapis.com.cn", "zoho.com.cn"], Some("patch.manageengine.cn"), Some("endpointcentral.manageengine.cn"), Some("servicedeskplus.cn")),
-    row!(JP, ["accounts.zoho.jp"], ["zohoapis.jp", "zoho.jp"], Some("patch.manageengine.jp"), Some("endpointcentral.manageengine.jp"), Some("servicedeskplus.jp")),
-    row!(CA, ["accounts.zohocloud.ca", "accounts.zohoone.ca", "accounts.zoho.ca"], ["zohoapis.ca", "zohocloud.ca"], Some("patch.manageengine.ca"), Some("endpointcentral.manageengine.ca"), Some("servicedeskplus.ca")),
-    row!(UK, ["accounts.zoho.uk"], ["zohoapis.uk", "zoho.uk"], Some("patch.manageengine.uk"), Some("endpointcentral.manageengine.uk"), Some("servicedeskplus.uk")),
-    row!(SA, ["accounts.zoho.sa"], ["zohoapis.sa", "zoho.sa"], Some("patch.manageengine.sa"), Some("endpointcentral.manageengine.sa"), Some("servicedeskplus.sa")),
-    row!(AE, ["accounts.zoho.ae"], ["zohoapis.ae", "zoho.ae"], None, None, Some("servicedeskplus.ae")),
-    row!(SG, ["accounts.zoho.sg"], ["zohoapis.sg", "zoho.sg"], None, None, None),
+    row!(US, ["accounts.zoho.com"], ["zohoapis.com", "zoho.com"]),
+    row!(EU, ["accounts.zoho.eu"], ["zohoapis.eu", "zoho.eu"]),
+    row!(IN, ["accounts.zoho.in"], ["zohoapis.in", "zoho.in"]),
+    row!(AU, ["accounts.zoho.com.au"], ["zohoapis.com.au", "zoho.com.au"]),
+    row!(CN, ["accounts.zoho.com.cn", "accounts.zoho.cn"], ["zohoapis.com.cn", "zoho.com.cn"]),
+    row!(JP, ["accounts.zoho.jp"], ["zohoapis.jp", "zoho.jp"]),
+    row!(CA, ["accounts.zohocloud.ca", "accounts.zohoone.ca", "accounts.zoho.ca"], ["zohoapis.ca", "zohocloud.ca"]),
+    row!(UK, ["accounts.zoho.uk"], ["zohoapis.uk", "zoho.uk"]),
+    row!(SA, ["accounts.zoho.sa"], ["zohoapis.sa", "zoho.sa"]),
+    row!(AE, ["accounts.zoho.ae"], ["zohoapis.ae", "zoho.ae"]),
+    row!(SG, ["accounts.zoho.sg"], ["zohoapis.sg", "zoho.sg"]),
 ];
 
 /// The row of a data center; `None` for `Other`.
@@ -75,15 +53,14 @@ pub fn of_accounts_host(host: &str) -> Option<DataCenter> {
     TABLE.iter().find(|row| row.accounts.contains(&host)).map(|row| row.data_center)
 }
 
+/// The data center of a short name as Zoho's answers have it, such as `eu`.
+pub fn of_location(name: &str) -> Option<DataCenter> {
+    TABLE.iter().map(|row| row.data_center).find(|known| known.to_string().eq_ignore_ascii_case(name))
+}
+
 /// The console in which clients and refresh tokens of a data center are made; `None` for `Other`.
 pub fn console(data_center: DataCenter) -> Option<String> {
     row(data_center).map(|row| format!("https://{}", row.accounts[0].replacen("accounts.", "api-console.", 1)))
-}
-
-/// Is this the host of a product's API, whatever its data center?
-pub fn is_known_product_host(host: &str) -> bool {
-    let hosts = |row: &Row| [row.patch_manager_plus, row.endpoint_central, row.service_desk_plus];
-    TABLE.iter().flat_map(hosts).flatten().any(|known| known == host)
 }
 
 /// `api_domain` of a token reply, if it is `https://host` with a host of that data center: server text is taken only
@@ -123,6 +100,14 @@ mod tests {
             assert_eq!(checked_api_domain(DataCenter::EU, said).as_deref(), expected, "{said}");
         }
         assert_eq!(checked_api_domain(DataCenter::Other, "https://www.zohoapis.eu"), None);
+    }
+
+    #[test]
+    fn api_domains_are_those_of_the_products_hosts() {
+        for row in TABLE {
+            let domains = zoho_api::products::domains(row.data_center).unwrap();
+            assert_eq!(row.api_domains, [domains.gateway, domains.zoho], "{}", row.data_center);
+        }
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub enum Revoked {
     Done,
     /// The server does not know it, or not any more.
     NotValid,
+    /// There is no such address at the server, so nothing was done.
+    NoEndpoint,
     /// Nothing usable came back.
     Failed(Failed),
 }
@@ -75,6 +77,7 @@ pub fn read_revocation(head: Head<'_>, body: &[u8]) -> Revoked {
         .is_some_and(|word| word.trim().eq_ignore_ascii_case("success"));
     let has_error = said.as_ref().is_some_and(|body| body.values("error").next().is_some());
     match (head.status, said) {
+        (404 | 405 | 410, _) => Revoked::NoEndpoint,
         (200..=299, Some(_)) if is_success => Revoked::Done,
         (400, Some(_)) => Revoked::NotValid,
         (..500, Some(_)) if has_error => Revoked::NotValid,
@@ -82,31 +85,33 @@ pub fn read_revocation(head: Head<'_>, body: &[u8]) -> Revoked {
     }
 }
 
-/// Where a refresh token is revoked, beside the token endpoint.
+/// Where a refresh token is revoked, for the token endpoint of the same accounts server: the older form, which wants the
+/// token alone.
 pub fn revocation_url(token_url: &Url) -> Url {
-    below(token_url, "/revoke")
+    beside(token_url, "/oauth/v2/token/revoke")
+}
+
+/// The newer form, which wants the client's id and secret in a Basic header, too. Zoho documents both.
+pub fn newer_revocation_url(token_url: &Url) -> Url {
+    beside(token_url, "/oauth/v2/revoke/token")
 }
 
 /// Where a person consents, for the token endpoint of the same accounts server.
 pub fn consent_url(token_url: &Url) -> Url {
-    let mut url = token_url.clone();
-    let base = token_url.path().strip_suffix("/oauth/v2/token").unwrap_or_default().to_owned();
-    url.set_path(&format!("{base}/oauth/v2/auth"));
-    url
+    beside(token_url, "/oauth/v2/auth")
 }
 
 /// Where an accounts server lists the data centers; needs no secret.
 pub fn server_info_url(token_url: &Url) -> Url {
-    let mut url = token_url.clone();
-    let base = token_url.path().strip_suffix("/oauth/v2/token").unwrap_or_default().to_owned();
-    url.set_path(&format!("{base}/oauth/serverinfo"));
-    url
+    beside(token_url, "/oauth/serverinfo")
 }
 
-fn below(url: &Url, path: &str) -> Url {
-    let mut below = url.clone();
-    below.set_path(&format!("{}{path}", url.path().trim_end_matches('/')));
-    below
+/// Another address of the accounts server that a token endpoint belongs to.
+pub(super) fn beside(token_url: &Url, path: &str) -> Url {
+    let mut url = token_url.clone();
+    let base = token_url.path().strip_suffix("/oauth/v2/token").unwrap_or_default().to_owned();
+    url.set_path(&format!("{base}{path}"));
+    url
 }
 
 #[cfg(test)]
@@ -163,6 +168,9 @@ mod tests {
             (200, r#"{"error":"invalid_token"}"#, Revoked::NotValid),
             (200, "<html>", failed(Reason::UpstreamReplyInvalid)),
             (200, "{}", failed(Reason::UpstreamReplyInvalid)),
+            (404, "<html>", Revoked::NoEndpoint),
+            (404, r#"{"error":"invalid_token"}"#, Revoked::NoEndpoint),
+            (405, "", Revoked::NoEndpoint),
             (302, "", failed(Reason::UpstreamRedirect)),
             (503, r#"{"error":"x"}"#, out_of_order(503)),
         ];
@@ -175,6 +183,7 @@ mod tests {
     fn endpoints_stand_beside_the_token_endpoint() {
         let url: Url = "https://gateway.example/zoho/oauth/v2/token".parse().unwrap();
         assert_eq!(revocation_url(&url).as_str(), "https://gateway.example/zoho/oauth/v2/token/revoke");
+        assert_eq!(newer_revocation_url(&url).as_str(), "https://gateway.example/zoho/oauth/v2/revoke/token");
         assert_eq!(consent_url(&url).as_str(), "https://gateway.example/zoho/oauth/v2/auth");
         assert_eq!(server_info_url(&url).as_str(), "https://gateway.example/zoho/oauth/serverinfo");
     }

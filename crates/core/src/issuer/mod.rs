@@ -3,9 +3,11 @@
 //! An issuer is found from the spec, reads its inputs from the source, and becomes a [`TokenRequest`]. Everything else,
 //! from the plan to the target, knows it only by its [`Terms`].
 
+pub mod answer;
 pub mod body;
 pub mod cause;
 pub mod data_centers;
+pub mod device;
 pub mod login;
 pub mod probe;
 pub mod reply;

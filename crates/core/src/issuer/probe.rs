@@ -1,14 +1,11 @@
-//! The request that shows a token to a product, and what the product's answers mean. Pure.
+//! The request that shows a token to a product. Pure; what the answers mean is in [`super::answer`].
 
 use url::Url;
 
-use super::body::{self, Object};
-use super::data_centers;
-use super::reply::is_something;
 use super::{Issuer, Terms};
 use crate::plan::Defect;
-use crate::plan::verify::Answer;
 use crate::policy::Policy;
+use zoho_api::products::{self, Probe, Says};
 use zoho_api::{Product, Reason, ZohoCredentialSpec};
 
 /// A cheap GET that a product answers to whoever has a token.
@@ -23,9 +20,11 @@ pub struct Question {
     /// What stands before the token in the `Authorization` header.
     pub scheme: &'static str,
     /// What a token needs so that the answer can be yes.
-    pub needs: &'static str,
-    /// Does 403 mean that the token is good and its owner may not do this?
-    forbidden_is_taken: bool,
+    pub needs: String,
+    /// What error codes of this product mean.
+    pub codes: &'static [(&'static str, Says)],
+    /// What a status means where there is no such code.
+    pub statuses: &'static [(u16, Says)],
 }
 
 impl Question {
@@ -39,8 +38,8 @@ impl Question {
 ///
 /// # Errors
 ///
-/// `InvalidSpec` when the token would go to a host that is not on the operator's list, or a path would lead elsewhere:
-/// the product is not asked then, but everything else is served.
+/// `InvalidSpec` when the token would go to a host that is not on the operator's list, when a path would lead elsewhere,
+/// or when none is known: the product is not asked then, but everything else is served.
 pub fn question(
     spec: &ZohoCredentialSpec,
     issuer: &Issuer,
@@ -48,7 +47,8 @@ pub fn question(
     api_url: Option<&str>,
     policy: &Policy,
 ) -> Result<Question, Defect> {
-    let base = api_url.ok_or_else(|| invalid("spec.verify needs spec.product.".into()))?;
+    let base = api_url
+        .ok_or_else(|| invalid("spec.verify needs spec.product, or spec.apiUrl and spec.verify.path.".into()))?;
     let base: Url = base.parse().map_err(|_| invalid("spec.apiUrl is no URL.".into()))?;
     if spec.api_url.is_some() && !is_allowed(&base, policy) {
         let host = base.host_str().unwrap_or_default();
@@ -57,15 +57,13 @@ pub fn question(
             "The token is not sent to {host} of spec.apiUrl, which is not on the operator's list: have the operator started with --api-host {host}, or leave out spec.verify."
         )));
     }
+    let known = spec.product.and_then(|product| product.facts().probe.as_ref());
     let own_path = spec.verify.as_ref().and_then(|verify| verify.path.as_deref());
-    let (path, query) = match (issuer, spec.product, own_path) {
+    let (path, query) = match (issuer, known, own_path) {
         (_, _, Some(path)) => (path.to_owned(), None),
         (Issuer::Server(server), _, None) => (format!("{}/som/summary", server.api_path()), None),
-        (Issuer::Zoho(_), Some(Product::PatchManagerPlus), None) => ("/api/1.4/patch/summary".into(), None),
-        (Issuer::Zoho(_), Some(Product::ServiceDeskPlus), None) => {
-            ("/api/v3/requests".into(), Some(r#"input_data={"list_info":{"row_count":1}}"#))
-        }
-        (Issuer::Zoho(_), Some(Product::EndpointCentral) | None, None) => ("/api/1.4/som/summary".into(), None),
+        (Issuer::Zoho(_), Some(probe), None) => (probe.path.to_owned(), probe.query),
+        (Issuer::Zoho(_), None, None) => return Err(invalid(no_path(spec.product))),
     };
     let mut url = base.clone();
     url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
@@ -73,65 +71,51 @@ pub fn question(
     if url.origin() != base.origin() || !url.path().starts_with(base.path().trim_end_matches('/')) {
         return Err(invalid("spec.verify.path leads out of the product's API: choose another one.".into()));
     }
-    let is_service_desk = spec.product == Some(Product::ServiceDeskPlus);
     Ok(Question {
-        product: match issuer {
-            Issuer::Zoho(_) => spec.product.map(|product| product.to_string()).unwrap_or_default(),
-            Issuer::Server(_) => terms.service.clone(),
+        product: match (issuer, spec.product) {
+            (Issuer::Server(_), _) => terms.service.clone(),
+            (Issuer::Zoho(_), Some(product)) => product.to_string(),
+            (Issuer::Zoho(_), None) => format!("The API at {}", url.host_str().unwrap_or_default()),
         },
         url,
-        accept: is_service_desk.then_some("application/vnd.manageengine.sdp.v3+json"),
+        accept: known.and_then(|probe| probe.accept),
         scheme: terms.scheme,
-        needs: needs(issuer, spec.product),
-        forbidden_is_taken: is_service_desk,
+        needs: match issuer {
+            Issuer::Server(_) => "a role of its account that may read this".into(),
+            Issuer::Zoho(_) => needs(known.filter(|_| own_path.is_none())),
+        },
+        codes: known.map_or(&[], |probe| probe.codes),
+        statuses: known.map_or(&[], |probe| probe.statuses),
     })
 }
 
-fn needs(issuer: &Issuer, product: Option<Product>) -> &'static str {
-    match (issuer, product) {
-        (Issuer::Server(_), _) => "a role of its account that may read this",
-        (Issuer::Zoho(_), Some(Product::PatchManagerPlus)) => {
-            "the scopes PatchManagerPlusCloud.Common.READ,PatchManagerPlusCloud.PatchMgmt.READ"
-        }
-        (Issuer::Zoho(_), Some(Product::ServiceDeskPlus)) => "the scope SDPOnDemand.requests.READ",
-        (Issuer::Zoho(_), Some(Product::EndpointCentral) | None) => {
-            "the scopes DesktopCentralCloud.Common.READ,DesktopCentralCloud.SOM.READ"
-        }
+fn no_path(product: Option<Product>) -> String {
+    match product {
+        Some(product) => format!(
+            "No GET is known that {product} answers to whoever has a token: set spec.verify.path to a cheap one that its scopes allow, or leave out spec.verify."
+        ),
+        None => "spec.verify without spec.product needs spec.verify.path: set it to a cheap GET of the API.".into(),
+    }
+}
+
+/// In words. `known`: what is asked, where that is not the user's own choice.
+fn needs(known: Option<&Probe>) -> String {
+    match known.map_or(&[][..], |probe| probe.scopes) {
+        [] => "a scope that allows this GET".into(),
+        [scope] => format!("the scope {scope}"),
+        scopes => format!("the scopes {}", scopes.join(",")),
     }
 }
 
 fn is_allowed(base: &Url, policy: &Policy) -> bool {
     let host = base.host_str().unwrap_or_default();
     let is_plain = base.username().is_empty() && base.password().is_none() && base.query().is_none();
-    let is_known = base.port().is_none() && data_centers::is_known_product_host(host);
+    let is_known = base.port().is_none() && products::is_known_host(host);
     base.scheme() == "https" && is_plain && (is_known || policy.allows_api_host(host, base.port()))
 }
 
 fn invalid(message: String) -> Defect {
     Defect { reason: Reason::InvalidSpec, message, again_at: None }
-}
-
-/// What an answer says of the token. Total. `body` is empty where it was too large to be read.
-///
-/// A refusal is no proof that the token is dead: a missing scope looks the same.
-pub fn classify(question: &Question, status: u16, body: &[u8]) -> Answer {
-    let text = body::text(body);
-    let body = Object::parse(&text);
-    let says_error = body.as_ref().is_some_and(|body| {
-        body.string("status").is_some_and(|word| word.trim().eq_ignore_ascii_case("error"))
-            && body.values("error_code").any(is_something)
-    });
-    match status {
-        401 => Answer::Refused,
-        403 if question.forbidden_is_taken => Answer::Taken,
-        // This code base reports errors with status 200 too.
-        200..=299 if says_error => Answer::Refused,
-        200..=299 if body.is_some() => Answer::Taken,
-        200..=299 => Answer::Nothing(Reason::UpstreamReplyInvalid),
-        300..=399 => Answer::Nothing(Reason::UpstreamRedirect),
-        429 | 500.. => Answer::Nothing(Reason::UpstreamUnavailable),
-        _ => Answer::Nothing(Reason::UpstreamError),
-    }
 }
 
 #[cfg(test)]
@@ -226,27 +210,52 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_has_its_meaning() {
-        let patch = asked(&json!({ "product": "PatchManagerPlus" })).unwrap();
-        let desk = asked(&json!({ "product": "ServiceDeskPlus" })).unwrap();
+    fn every_known_probe_is_asked_at_its_products_host() {
+        let mut asked_of = 0;
+        for product in Product::ALL {
+            let Some(data_center) = product.data_centers().first().copied() else { continue };
+            let question = asked(&json!({ "product": product, "dataCenter": data_center }));
+            let Some(probe) = &product.facts().probe else {
+                assert!(question.unwrap_err().message.contains("spec.verify.path"), "{product}");
+                continue;
+            };
+            let url = question.unwrap().url;
+            assert_eq!(url.host_str().map(str::to_owned), product.host(data_center), "{product}");
+            assert_eq!(url.path(), probe.path, "{product}");
+            asked_of += 1;
+        }
+        assert!(asked_of >= 25, "{asked_of}");
+    }
+
+    #[test]
+    fn what_is_no_product_is_asked_at_a_path_of_ones_own() {
+        let url = "https://desk.corp.example/base";
+        let path = json!({ "interval": "5m", "path": "/ping" });
+        let question = asked(&json!({ "apiUrl": url, "verify": path })).unwrap();
+        assert_eq!(question.url.as_str(), "https://desk.corp.example/base/ping");
+        assert_eq!(question.product, "The API at desk.corp.example");
+        assert_eq!(question.needs, "a scope that allows this GET");
+        assert!(asked(&json!({ "apiUrl": url })).unwrap_err().message.contains("spec.verify.path"));
+        let elsewhere = asked(&json!({ "apiUrl": "https://evil.example", "verify": path })).unwrap_err();
+        assert!(elsewhere.message.contains("--api-host"), "{}", elsewhere.message);
+    }
+
+    #[test]
+    fn missing_scope_is_named_where_it_is_known() {
         let table = [
-            (&patch, 200, r#"{"status":"success"}"#, Answer::Taken),
-            (&patch, 200, r#"{"status":"error","error_code":"10002"}"#, Answer::Refused),
-            (&patch, 200, "\u{feff}{\"status\":\"error\",\"error_code\":\"10002\"}", Answer::Refused),
-            (&patch, 200, "\u{feff}{\"status\":\"success\"}", Answer::Taken),
-            (&patch, 401, "", Answer::Refused),
-            (&patch, 403, "{}", Answer::Nothing(Reason::UpstreamError)),
-            (&desk, 403, r#"{"response_status":{"status_code":4002}}"#, Answer::Taken),
-            (&desk, 401, "{}", Answer::Refused),
-            (&patch, 200, "<html>", Answer::Nothing(Reason::UpstreamReplyInvalid)),
-            (&patch, 200, "", Answer::Nothing(Reason::UpstreamReplyInvalid)),
-            (&patch, 302, "", Answer::Nothing(Reason::UpstreamRedirect)),
-            (&patch, 404, "{}", Answer::Nothing(Reason::UpstreamError)),
-            (&patch, 429, "{}", Answer::Nothing(Reason::UpstreamUnavailable)),
-            (&patch, 503, "", Answer::Nothing(Reason::UpstreamUnavailable)),
+            (json!({ "product": "ZohoCRM" }), "the scope ZohoCRM.org.READ"),
+            (
+                json!({ "product": "PatchManagerPlus" }),
+                "the scopes PatchManagerPlusCloud.Common.READ,PatchManagerPlusCloud.PatchMgmt.READ",
+            ),
+            (json!({ "product": "Site24x7" }), "a scope that allows this GET"),
+            (
+                json!({ "product": "ZohoCRM", "verify": { "interval": "5m", "path": "/crm/v8/Leads" } }),
+                "a scope that allows this GET",
+            ),
         ];
-        for (question, status, body, expected) in table {
-            assert_eq!(classify(question, status, body.as_bytes()), expected, "{status} {body}");
+        for (fields, expected) in table {
+            assert_eq!(asked(&fields).unwrap().needs, expected, "{fields}");
         }
     }
 }

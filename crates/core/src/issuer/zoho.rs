@@ -105,7 +105,7 @@ pub fn api_url(spec: &ZohoCredentialSpec, policy: &Policy) -> Result<Option<Stri
     if let Some(url) = policy.api_url(product, data_center) {
         return Ok(Some(url.as_str().trim_end_matches('/').to_owned()));
     }
-    match data_centers::row(data_center).and_then(|row| row.product_host(product)) {
+    match product.host(data_center) {
         Some(host) => Ok(Some(format!("https://{host}"))),
         None => Err(Defect {
             reason: Reason::InvalidSpec,
@@ -222,9 +222,20 @@ mod tests {
         let own =
             json!({ "dataCenter": "EU", "product": "ServiceDeskPlus", "apiUrl": "https://desk.corp.example/app/it/" });
         assert_eq!(api_url(&spec(&own), &Policy::default()), Ok(Some("https://desk.corp.example/app/it".into())));
-        let none = api_url(&spec(&json!({ "dataCenter": "SG", "product": "PatchManagerPlus" })), &Policy::default())
-            .unwrap_err();
-        assert_eq!(none.reason, Reason::InvalidSpec);
-        assert!(none.message.contains("spec.apiUrl"), "{}", none.message);
+        for (product, data_center) in [
+            ("PatchManagerPlus", "SG"),
+            ("ZohoBooks", "UK"),
+            ("ZohoPayments", "EU"),
+            ("RemoteAccessPlus", "US"),
+            ("ZohoCRM", "Other"),
+        ] {
+            let nowhere = spec(&json!({ "dataCenter": data_center, "product": product }));
+            let none = api_url(&nowhere, &Policy::default()).unwrap_err();
+            assert_eq!(none.reason, Reason::InvalidSpec);
+            assert!(none.message.contains("spec.apiUrl") && none.message.contains(product), "{}", none.message);
+            let own =
+                spec(&json!({ "dataCenter": data_center, "product": product, "apiUrl": "https://rap.corp.example" }));
+            assert_eq!(api_url(&own, &Policy::default()), Ok(Some("https://rap.corp.example".into())));
+        }
     }
 }

@@ -49,10 +49,23 @@ pub struct Probe {
 pub enum Answer {
     /// It takes it.
     Taken,
+    /// It takes it, but the token's owner may not do what was asked.
+    MayNot,
     /// It does not.
     Refused,
+    /// It lives, but a scope is missing.
+    ScopeMissing,
+    /// No token came with the request: something on the way took it.
+    NoToken,
     /// Nothing about the token, for this reason.
     Nothing(Reason),
+}
+
+impl Answer {
+    /// Is the token one that the product takes?
+    pub fn is_taken(self) -> bool {
+        matches!(self, Self::Taken | Self::MayNot)
+    }
 }
 
 impl Verification {
@@ -65,7 +78,7 @@ impl Verification {
     /// one may help.
     ///
     /// The other one is another token: it has to be taken before its refusal says so again. Thus an episode costs one
-    /// mint, and a token that is refused for its scopes costs none.
+    /// mint, and a token that is refused for its scopes, or lost on its way, costs none.
     pub fn is_contradicted(&self, token: &Token) -> bool {
         self.answer_to(token) == Some(Answer::Refused) && self.taken.as_ref().is_some_and(|taken| self.is(taken, token))
     }
@@ -126,6 +139,9 @@ mod tests {
             ("refused from the start", known(Some(("a", Answer::Refused)), None), false),
             ("refused, another was taken", known(Some(("a", Answer::Refused)), Some("b")), false),
             ("no word about it", known(Some(("a", Answer::Nothing(Reason::UpstreamTimeout))), Some("a")), false),
+            ("its owner may not, after it was taken", known(Some(("a", Answer::MayNot)), Some("a")), false),
+            ("scope missing, after it was taken", known(Some(("a", Answer::ScopeMissing)), Some("a")), false),
+            ("lost on its way, after it was taken", known(Some(("a", Answer::NoToken)), Some("a")), false),
             ("another was refused", known(Some(("b", Answer::Refused)), Some("a")), false),
         ];
         for (name, known, expected) in table {

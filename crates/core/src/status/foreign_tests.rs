@@ -17,6 +17,7 @@ fn hostile() -> impl Strategy<Value = String> {
 
 fn names(manager: String, host: String) -> Names {
     Names {
+        credential: "one".into(),
         source: ObjectName::new("ns", "source"),
         target: ObjectName::new("ns", "target"),
         source_manager: Some(manager),

@@ -345,8 +345,11 @@ fn verified(report: &Report<'_>, alive: bool) -> Option<Wanted> {
     };
     let message = message::verified(question, answer, verification.is_contradicted(token));
     match answer {
-        Answer::Taken => Some(wanted(ConditionStatus::True, Reason::TokenValid, &message)),
-        Answer::Refused => Some(wanted(ConditionStatus::False, Reason::VerificationRejected, &message)),
+        Answer::Taken | Answer::MayNot => Some(wanted(ConditionStatus::True, Reason::TokenValid, &message)),
+        Answer::Refused | Answer::ScopeMissing => {
+            Some(wanted(ConditionStatus::False, Reason::VerificationRejected, &message))
+        }
+        Answer::NoToken => Some(wanted(ConditionStatus::Unknown, Reason::UpstreamError, &message)),
         Answer::Nothing(reason) => Some(wanted(ConditionStatus::Unknown, reason, &message)),
     }
 }

@@ -44,6 +44,7 @@ fn keep() -> Plan {
 
 fn names() -> Names {
     Names {
+        credential: "one".into(),
         source: ObjectName::new("ns", "source"),
         target: ObjectName::new("ns", "target"),
         source_manager: None,
@@ -317,7 +318,7 @@ fn wrong_data_center_is_suspected_by_name() {
 fn source_that_somebody_else_makes_is_changed_where_he_takes_it_from() {
     let names = Names { source_manager: Some("ExternalSecret zoho-oauth".into()), ..names() };
     let said = message::refusal(&names, Reason::RefreshTokenRejected, Some("invalid_code"), true);
-    let expected = "Zoho refused the refresh token (invalid_code); tokens made from it no longer work. Make a new one at https://api-console.zoho.eu and put it into key refresh_token of Secret ns/source (managed by ExternalSecret zoho-oauth: change it there). A refresh token begins with 1000.; a code of the console has to be exchanged for one first, which kubectl zoho login does.";
+    let expected = "Zoho refused the refresh token (invalid_code); tokens made from it no longer work. kubectl zoho login one --data-center EU --print-secret=json gets a new one, for key refresh_token of Secret ns/source (managed by ExternalSecret zoho-oauth: change it there). What https://api-console.zoho.eu gives is a code, which has to be exchanged for a refresh token first.";
     assert_eq!(said, expected);
 }
 
@@ -377,7 +378,10 @@ fn verified_says_what_the_product_said_and_keeps_it_until_the_next_answer() {
     let table = [
         ("not asked", known(None, "", None), "Unknown Minting"),
         ("taken", known(Some(Answer::Taken), "a", Some("a")), "True TokenValid"),
+        ("its owner may not", known(Some(Answer::MayNot), "a", Some("a")), "True TokenValid"),
         ("refused", known(Some(Answer::Refused), "a", None), "False VerificationRejected"),
+        ("scope missing", known(Some(Answer::ScopeMissing), "a", Some("a")), "False VerificationRejected"),
+        ("lost on its way", known(Some(Answer::NoToken), "a", Some("a")), "Unknown UpstreamError"),
         ("nothing", known(Some(Answer::Nothing(Reason::UpstreamTimeout)), "a", None), "Unknown UpstreamTimeout"),
     ];
     for (name, facts, expected) in table {

@@ -3,8 +3,9 @@
 use secrecy::SecretString;
 use url::Url;
 
-use super::issuer;
+use super::{explain, issuer};
 use zoho_api::DataCenter;
+use zoho_core::issuer::data_centers;
 use zoho_core::issuer::login::consent_url;
 use zoho_core::issuer::zoho::TokenService;
 use zoho_core::policy::Policy;
@@ -59,6 +60,21 @@ pub(crate) fn listen_at(redirect_uri: &str) -> Result<(u16, String), String> {
     }
 }
 
+/// The data center of the user's account, as a redirect names it; not yet looked for on the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Home {
+    /// By its accounts server.
+    Server(String),
+    /// By its short name, such as `eu`, where nothing else was said.
+    Location(String),
+}
+
+impl Home {
+    fn of(accounts_server: Option<String>, location: Option<String>) -> Option<Self> {
+        accounts_server.map(Self::Server).or(location.map(Self::Location))
+    }
+}
+
 /// What a request to the callback means.
 #[derive(Clone, Debug)]
 pub(crate) enum Callback {
@@ -66,8 +82,8 @@ pub(crate) enum Callback {
     Code {
         /// The grant code.
         code: SecretString,
-        /// Where it is to be exchanged, if that was said: the data center of the user's account.
-        accounts_server: Option<String>,
+        /// Where it is to be exchanged, if that was said.
+        home: Option<Home>,
     },
     /// The user did not agree, or Zoho did not.
     Refused {
@@ -94,7 +110,10 @@ pub(crate) fn read_callback(query: &str, state: &str) -> Callback {
         return Callback::Refused { code: Some(error).filter(|error| is_code(error)) };
     }
     match value("code").filter(|code| !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_graphic())) {
-        Some(code) => Callback::Code { code: SecretString::from(code), accounts_server: value("accounts-server") },
+        Some(code) => {
+            let home = Home::of(value("accounts-server"), value("location"));
+            Callback::Code { code: SecretString::from(code), home }
+        }
         None => Callback::Refused { code: None },
     }
 }
@@ -107,7 +126,7 @@ pub(crate) struct Pasted {
     /// The address that it was sent to.
     pub redirect_uri: Option<String>,
     /// Where it is to be exchanged, if that was said.
-    pub accounts_server: Option<String>,
+    pub home: Option<Home>,
 }
 
 /// Takes what was pasted apart: a code, or the address with the code in it, whole or from the question mark on.
@@ -116,10 +135,10 @@ pub(crate) struct Pasted {
 ///
 /// An address without a code; what it says instead, if it does.
 pub(crate) fn read_pasted(text: &str) -> Result<Pasted, String> {
-    let bare = || Pasted { code: text.to_owned(), redirect_uri: None, accounts_server: None };
+    let bare = || Pasted { code: text.to_owned(), redirect_uri: None, home: None };
     let (address, query) = match text.split_once('?') {
         Some((address, query)) => (address, query),
-        None if text.starts_with("code=") || text.contains("&code=") => ("", text),
+        None if is_query(text) => ("", text),
         None if text.contains("://") => return Err("that address has no code in it: paste all of it".into()),
         None => return Ok(bare()),
     };
@@ -130,25 +149,30 @@ pub(crate) fn read_pasted(text: &str) -> Result<Pasted, String> {
         (Some(code), _) => Ok(Pasted {
             code,
             redirect_uri: Some(address.to_owned()).filter(|address| address.contains("://")),
-            accounts_server: value("accounts-server"),
+            home: Home::of(value("accounts-server"), value("location")),
         }),
-        (None, Some(error)) => {
-            Err(format!("that address brings no code but an error ({error}): the consent was refused"))
-        }
+        (None, Some(error)) => Err(explain::consent(Some(&error))),
         (None, None) => Err("that address has no code in it: paste all of it".into()),
     }
+}
+
+/// Is it what stands behind the question mark of such an address?
+fn is_query(text: &str) -> bool {
+    ["code=", "error="].iter().any(|name| text.starts_with(name) || text.contains(&format!("&{name}")))
 }
 
 fn is_code(error: &str) -> bool {
     (1..=64).contains(&error.len()) && error.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
-/// The token service at the accounts server that a redirect names, with the data center and host of its spec.
+/// The token service of the data center that a redirect names, with the data center and host of its spec.
 ///
 /// `None` where it is not on the list: what comes with a redirect is not believed, and secrets go to listed hosts only.
-pub(crate) fn service_at(server: &str, policy: &Policy) -> Option<(DataCenter, Option<String>, TokenService)> {
-    let url: Url = server.parse().ok()?;
-    let (data_center, accounts_host) = issuer::of_server(&url, policy)?;
+pub(crate) fn service_at(home: &Home, policy: &Policy) -> Option<(DataCenter, Option<String>, TokenService)> {
+    let (data_center, accounts_host) = match home {
+        Home::Server(server) => issuer::of_server(&server.parse().ok()?, policy)?,
+        Home::Location(location) => (data_centers::of_location(location)?, None),
+    };
     let spec = issuer::spec(data_center, accounts_host.as_deref());
     Some((data_center, accounts_host, TokenService::of(&spec, policy).ok()?))
 }
@@ -161,8 +185,12 @@ mod tests {
 
     fn word(callback: &Callback) -> String {
         match callback {
-            Callback::Code { code, accounts_server } => {
-                format!("{} at {}", code.expose_secret(), accounts_server.as_deref().unwrap_or("-"))
+            Callback::Code { code, home } => {
+                let home = match home {
+                    Some(Home::Server(home) | Home::Location(home)) => home,
+                    None => "-",
+                };
+                format!("{} at {home}", code.expose_secret())
             }
             Callback::Refused { code } => format!("refused {}", code.as_deref().unwrap_or("-")),
             Callback::Stray => "stray".into(),
@@ -194,6 +222,7 @@ mod tests {
                 "1000.c at https://accounts.zoho.eu",
             ),
             ("state=s&code=1000.c", "1000.c at -"),
+            ("state=s&code=1000.c&location=eu", "1000.c at eu"),
             ("state=s&error=access_denied", "refused access_denied"),
             ("state=s&error=%1b%5b31mred", "refused -"),
             ("state=s", "refused -"),
@@ -212,20 +241,20 @@ mod tests {
     fn pasted_address_is_taken_apart() {
         let address = "http://localhost/callback?state=s&code=1000.c%2Ed&location=eu&accounts-server=https%3A%2F%2Faccounts.zoho.eu#top";
         let from_query = &address["http://localhost/callback".len()..];
-        let eu = Some("https://accounts.zoho.eu".to_owned());
-        let pasted = |code: &str, redirect_uri: Option<&str>, accounts_server: Option<String>| {
-            Ok(Pasted { code: code.into(), redirect_uri: redirect_uri.map(str::to_owned), accounts_server })
+        let eu = Some(Home::Server("https://accounts.zoho.eu".to_owned()));
+        let pasted = |code: &str, redirect_uri: Option<&str>, home: Option<Home>| {
+            Ok(Pasted { code: code.into(), redirect_uri: redirect_uri.map(str::to_owned), home })
         };
+        let no_code = |error: &str| Err(explain::consent(Some(error)));
         let table = [
             ("1000.c.d", pasted("1000.c.d", None, None)),
             (address, pasted("1000.c.d", Some("http://localhost/callback"), eu.clone())),
             (from_query, pasted("1000.c.d", None, eu)),
             ("code=1000.c", pasted("1000.c", None, None)),
-            ("location=eu&code=1000.c", pasted("1000.c", None, None)),
-            (
-                "https://x/cb?error=access_denied",
-                Err("that address brings no code but an error (access_denied): the consent was refused".into()),
-            ),
+            ("location=eu&code=1000.c", pasted("1000.c", None, Some(Home::Location("eu".into())))),
+            ("https://x/cb?error=access_denied", no_code("access_denied")),
+            ("?state=s&error=no_org&location=eu", no_code("no_org")),
+            ("error=no_org", no_code("no_org")),
             ("https://x/cb?code=", Err("that address has no code in it: paste all of it".into())),
             ("https://x/cb?error=%1b", Err("that address has no code in it: paste all of it".into())),
             ("https://x/cb", Err("that address has no code in it: paste all of it".into())),
@@ -260,10 +289,16 @@ mod tests {
             ("", None),
         ];
         for (server, expected) in table {
-            let got = service_at(server, &policy).map(|(data_center, host, service)| {
+            let got = service_at(&Home::Server(server.into()), &policy).map(|(data_center, host, service)| {
                 format!("{data_center} {} {}", host.as_deref().unwrap_or("-"), service.token_url)
             });
             assert_eq!(got.as_deref(), expected, "{server}");
+        }
+        for (location, expected) in
+            [("eu", Some(DataCenter::EU)), ("IN", Some(DataCenter::IN)), ("other", None), ("xx", None)]
+        {
+            let got = service_at(&Home::Location(location.into()), &policy).map(|(data_center, _, _)| data_center);
+            assert_eq!(got, expected, "{location}");
         }
     }
 

@@ -12,7 +12,13 @@ pub(crate) enum Way {
     SelfClient,
     /// Brought by the browser.
     Browser,
+    /// None: a person typed one that was shown to him.
+    Device,
 }
+
+/// Nobody typed the code.
+pub(crate) const EXPIRED: &str =
+    "the code was not entered, or the consent not given, while it was good: log in again for another one";
 
 /// Why there is no refresh token.
 pub(crate) fn exchange(exchanged: &Exchanged, service: &TokenService, way: Way) -> String {
@@ -25,8 +31,8 @@ pub(crate) fn exchange(exchanged: &Exchanged, service: &TokenService, way: Way) 
             Way::SelfClient => format!(
                 "Zoho gave an access token but no refresh token. Is this a Self Client? Codes of other clients need access_type=offline and prompt=consent: use --browser. At {console}, Self Client, Generate Code makes one that works."
             ),
-            Way::Browser => format!(
-                "Zoho gave an access token but no refresh token, although it was asked for with access_type=offline and prompt=consent. Remove the application at https://{host}/home#sessions/connectedapps and log in again, or use a Self Client (without --browser)."
+            Way::Browser | Way::Device => format!(
+                "Zoho gave an access token but no refresh token, although it was asked for with access_type=offline and prompt=consent. Remove the application at https://{host}/home#sessions/connectedapps and log in again, or use a Self Client (--grant-code)."
             ),
         },
         Exchanged::Throttled => {
@@ -47,6 +53,12 @@ fn refused(code: &str, host: &str, data_center: zoho_api::DataCenter, console: &
         ("invalid_code" | "invalid_grant" | "invalid_token", Way::Browser) => {
             "Code: Zoho does not take it. It lives for one or two minutes and works once: log in again, and go on at once".into()
         }
+        ("invalid_code" | "invalid_grant" | "invalid_token", Way::Device) => {
+            "Code: Zoho does not know it any more. Log in again for another one".into()
+        }
+        ("invalid_client", Way::Device) => format!(
+            "Client or data center: {host} does not know this client id as one of a Non-browser Application. It is mistyped, of another type, or of another data center than {data_center}: see {console}"
+        ),
         ("invalid_client", _) => format!(
             "Client or data center: {host} does not know this client id. It is mistyped, or the client belongs to another data center than {data_center}: it is listed at {console} when you are signed in there, or it is not of {data_center}"
         ),
@@ -59,10 +71,25 @@ fn refused(code: &str, host: &str, data_center: zoho_api::DataCenter, console: &
         ("invalid_scope", _) => "Scope: Zoho does not know one of the scopes, or the account's edition does not have it. Name others with --scope".into(),
         ("access_denied", _) => "Consent: it was refused, or the account may not use the product".into(),
         ("unauthorized_client" | "unsupported_grant_type", _) => format!(
-            "Client: it is of another type than this login needs. At {console} a Self Client goes with a code, a Server-based Application with --browser"
+            "Client: it is of another type than this login needs. At {console} a Self Client goes with a code, a Server-based Application with --browser, a Non-browser Application with --device"
         ),
         (_, _) => format!("Zoho refused the request. Check the client at {console}"),
     }
+}
+
+/// Why the answer to the consent page brings no code. `code`: the error that it brings instead.
+pub(crate) fn consent(code: Option<&str>) -> String {
+    let why = match code {
+        Some("no_org") => {
+            "this account has no organization in a product of the asked scopes. Sign in with an account that uses the product, or open the product with this one once and set it up; other scopes are named with --scope"
+        }
+        Some("access_denied") => {
+            "the consent was refused, or the account may not use the product. Log in again and accept, with an account that may"
+        }
+        Some("invalid_scope") => "Zoho does not know one of the scopes. Name others with --scope",
+        Some(_) | None => "the consent was refused, or the account may not use the product",
+    };
+    format!("Zoho gave no code{}: {why}", code.map(|code| format!(" ({code})")).unwrap_or_default())
 }
 
 fn fate_of_the_code(outcome: Outcome) -> &'static str {
@@ -98,6 +125,19 @@ mod tests {
     use crate::login::issuer;
     use zoho_api::DataCenter;
     use zoho_core::policy::Policy;
+
+    #[test]
+    fn answer_without_a_code_is_explained() {
+        let table = [
+            (Some("no_org"), "Zoho gave no code (no_org): this account has no organization in a product of the asked"),
+            (Some("access_denied"), "Zoho gave no code (access_denied): the consent was refused, or the account may"),
+            (Some("other_error"), "Zoho gave no code (other_error): the consent was refused, or the account may"),
+            (None, "Zoho gave no code: the consent was refused, or the account may"),
+        ];
+        for (code, expected) in table {
+            assert!(consent(code).starts_with(expected), "{}", consent(code));
+        }
+    }
 
     #[test]
     fn each_failure_names_what_it_is_about() {

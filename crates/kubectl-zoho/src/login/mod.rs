@@ -1,43 +1,41 @@
-//! `kubectl zoho login`: from a grant code to a refresh token in the source Secret, and on to a token that is kept valid.
+//! `kubectl zoho login`: from a person's consent to a refresh token in the source Secret, and on to a token that is kept
+//! valid.
 //!
-//! In order: check what was asked for; try the writes; get a code ([`consent`], [`callback`], or typed by a person);
-//! exchange it; store or print; wait.
+//! In order: see what is there ([`wanted`]); try the writes ([`store`]); get a code ([`browser`], or typed by a person) and
+//! exchange it, or have the consent given elsewhere ([`device`]); store or print; wait.
 
+mod browser;
 pub(crate) mod callback;
 pub(crate) mod consent;
+mod device;
+mod dry_run;
 pub(crate) mod explain;
 pub(crate) mod issuer;
 pub(crate) mod scopes;
 pub(crate) mod store;
 pub(crate) mod wait;
+pub(crate) mod wanted;
 
 use secrecy::SecretString;
-use serde_json::{Value, json};
-use url::Url;
+use tokio::signal;
 
-use self::callback::Listener;
-use self::consent::{Callback, Consent};
+use self::browser::Waiting;
+use self::consent::Home;
 use self::explain::Way;
-use self::store::{Place, Wanted};
-use super::args::{Global, LoginArgs};
-use super::connect::{Cluster, operator_policy};
+use self::store::Place;
+use self::wanted::Wanted;
+use super::args::{Global, LoginArgs, PrintSecret};
+use super::connect::{Cluster, operator_policy, token_service};
 use super::output::{Output, Paint};
 use super::secret_io::PastedCode;
 use super::{Ended, secret_io, usage};
-use zoho_api::SecretRef;
+use zoho_api::DataCenter;
 use zoho_client::clock;
 use zoho_client::transport::Transport;
-use zoho_core::issuer::login::{CodeGrant, Exchanged, Revoked, revocation_url};
+use zoho_core::issuer::login::{CodeGrant, Exchanged, Revoked};
 use zoho_core::issuer::zoho::TokenService;
 use zoho_core::policy::Policy;
 use zoho_core::secret::RefreshGrant;
-
-/// What listens for the browser.
-struct Waiting {
-    listener: Listener,
-    port: u16,
-    state: String,
-}
 
 /// A login that was thought through and has not begun.
 struct Login<'a> {
@@ -49,10 +47,10 @@ struct Login<'a> {
     scope: Option<String>,
 }
 
-/// A code and what it is exchanged with.
-struct Obtained {
-    service: TokenService,
-    grant: CodeGrant,
+/// What asks for consent.
+struct Client {
+    id: String,
+    secret: SecretString,
 }
 
 /// Logs in.
@@ -61,52 +59,58 @@ struct Obtained {
 ///
 /// Whatever keeps it from being stored; the operator's word on it is told by the exit code.
 pub(crate) async fn run(global: &Global, args: &LoginArgs, output: &Output) -> anyhow::Result<Ended> {
-    let login = Login::prepare(global, args, output)?;
-    let mut wanted = Wanted {
-        name: args.name.clone(),
-        data_center: args.data_center,
-        accounts_host: args.accounts_host.clone(),
-        product: args.product,
-        secret: args.secret.clone(),
-    };
+    if let Some(form) = args.print_secret {
+        return print(global, args, form, output).await;
+    }
+    let cluster = Cluster::connect(global)?;
+    let existing = store::existing(&cluster, &args.name).await?;
+    let mut wanted = Wanted::of(args, existing.as_ref())?;
+    let login = Login::prepare(global, args, &wanted, output)?;
+    let place = Place::find(&cluster, &wanted).await?;
     if args.dry_run {
         // All that the real one would be refused for, short of asking anybody for secrets.
-        let cluster = Cluster::connect(global)?;
-        let place = Place::find(&cluster, &wanted).await?;
         login.check_what_is_given()?;
-        output.result(&dry_run(&login, &wanted, &place, global.namespace.as_deref())?);
+        output.result(&dry_run::manifests(&login, &wanted, place.source_metadata(), global.namespace.as_deref())?);
         return Ok(Ended::Well);
     }
     let transport = Transport::new(&global.ca_file, &[])?;
-    if let Some(form) = args.print_secret {
-        if output.is_terminal() {
-            return Err(usage(
-                "--print-secret prints secrets: pipe it into the program that stores them, not to a terminal",
-            ));
-        }
-        let obtained = login.obtain(&mut wanted, None).await?;
-        let grant = login.exchange(&transport, obtained).await?.1;
-        secret_io::print_source(output, &grant, &wanted, global.namespace.as_deref(), form)?;
-        return Ok(Ended::Well);
-    }
-    let cluster = Cluster::connect(global)?;
-    let place = Place::find(&cluster, &wanted).await?;
-    let obtained = login.obtain(&mut wanted, Some(&place)).await?;
-    let (service, grant) = login.exchange(&transport, obtained).await?;
+    let (service, grant) = login.ask(&transport, &mut wanted).await?;
     let since = clock::system().now();
     let source = match place.store_source(&grant).await {
         Ok(source) => source,
         Err(error) => return Err(undo(&transport, &service, &grant, error).await),
     };
-    let (namespace, secret) = (&cluster.namespace, &place.reference.name);
-    output.note(&format!("Stored in Secret {namespace}/{secret}."));
+    let namespace = &cluster.namespace;
+    output.note(&format!("Stored in Secret {namespace}/{}.", wanted.reference.name));
     place.store_credential(&wanted).await?;
-    let there = if place.existing.is_some() { "stands as it was" } else { "is made" };
+    let there = if wanted.is_there { "stands as it was" } else { "is made" };
     output.note(&format!("ZohoCredential {namespace}/{} {there}.", wanted.name));
     if args.timeout.is_zero() {
         return Ok(Ended::Well);
     }
-    wait::until_ready(&cluster, &wanted.name, (&source, since), args.timeout, output).await
+    tokio::select! {
+        ended = wait::until_ready(&cluster, &wanted.name, (&source, since), args.timeout, output) => ended,
+        _ = signal::ctrl_c() => {
+            output.progress_ends();
+            output.note("Everything is stored; the operator goes on without you.");
+            Ok(Ended::Badly)
+        }
+    }
+}
+
+/// Logs in without a cluster, and prints what would be stored.
+async fn print(global: &Global, args: &LoginArgs, form: PrintSecret, output: &Output) -> anyhow::Result<Ended> {
+    if output.is_terminal() {
+        return Err(usage(
+            "--print-secret prints secrets: pipe it into the program that stores them, not to a terminal",
+        ));
+    }
+    let mut wanted = Wanted::of(args, None)?;
+    let login = Login::prepare(global, args, &wanted, output)?;
+    let transport = Transport::new(&global.ca_file, &[])?;
+    let (_, grant) = login.ask(&transport, &mut wanted).await?;
+    secret_io::print_source(output, &grant, &wanted, global.namespace.as_deref(), form)?;
+    Ok(Ended::Well)
 }
 
 /// What cannot be stored must not live on unseen: a user has twenty refresh tokens.
@@ -116,7 +120,7 @@ async fn undo(
     grant: &RefreshGrant,
     error: anyhow::Error,
 ) -> anyhow::Error {
-    let revoked = transport.revoke(&revocation_url(&service.token_url), &grant.refresh_token).await;
+    let revoked = transport.revoke(&service.token_url, grant).await;
     error.context(if revoked == Revoked::Done {
         "the new refresh token could not be stored, and was revoked again"
     } else {
@@ -125,17 +129,22 @@ async fn undo(
 }
 
 impl<'a> Login<'a> {
-    fn prepare(global: &Global, args: &'a LoginArgs, output: &'a Output) -> anyhow::Result<Self> {
-        let way = if args.browser { Way::Browser } else { Way::SelfClient };
+    fn prepare(global: &Global, args: &'a LoginArgs, wanted: &Wanted, output: &'a Output) -> anyhow::Result<Self> {
+        let way = match (args.browser, args.device) {
+            (true, _) => Way::Browser,
+            (false, true) => Way::Device,
+            (false, false) => Way::SelfClient,
+        };
         let mut global = global.clone();
         // Who names a host on the command line trusts it; the operator has its own list.
         global.accounts_host_allowed.extend(args.accounts_host.clone());
         let policy = operator_policy(&global)?;
-        let spec = issuer::spec(args.data_center, args.accounts_host.as_deref());
-        let service =
-            TokenService::of(&spec, &policy).map_err(|_| usage("--data-center Other needs --accounts-host"))?;
-        let scope = scopes::wanted(&args.scope, args.product).map_err(usage)?;
-        if way == Way::Browser && scope.is_none() {
+        if wanted.data_center == DataCenter::Other && wanted.accounts_host.is_none() {
+            return Err(usage("--data-center Other needs --accounts-host"));
+        }
+        let service = token_service(&issuer::spec(wanted.data_center, wanted.accounts_host.as_deref()), &policy)?;
+        let scope = scopes::wanted(&wanted.scopes, wanted.product).map_err(usage)?;
+        if way != Way::SelfClient && scope.is_none() {
             return Err(usage("what for? Name a --product, or scopes with --scope"));
         }
         if way == Way::Browser {
@@ -155,114 +164,107 @@ impl<'a> Login<'a> {
         Ok(())
     }
 
-    /// Gets a code from a person, or by the browser. The browser may bring word of another data center.
-    async fn obtain(&self, wanted: &mut Wanted, place: Option<&Place<'_>>) -> anyhow::Result<Obtained> {
+    /// Gets a refresh token. Where it comes from may be another data center than was thought.
+    async fn ask(&self, transport: &Transport, wanted: &mut Wanted) -> anyhow::Result<(TokenService, RefreshGrant)> {
         // Where nothing can come back, nothing is asked for.
-        let waiting = if self.way == Way::Browser { Some(self.wait_for_browser().await?) } else { None };
+        let waiting =
+            if self.way == Way::Browser { Some(Waiting::start(redirect_uri(self.args)).await?) } else { None };
         self.introduce();
-        let client_id = match &self.args.client_id {
+        let client = self.client()?;
+        if self.way == Way::Device {
+            return device::consent(self, transport, client, wanted).await;
+        }
+        let (service, grant) = match waiting {
+            Some(waiting) => self.code_of_browser(waiting, client, wanted).await?,
+            None => self.code_of_person(client, wanted)?,
+        };
+        let exchanged = transport.exchange(&service.token_url, &grant).await;
+        let CodeGrant { client_id: id, client_secret: secret, redirect_uri, .. } = grant;
+        let grant = self.granted(exchanged, &service, Client { id, secret }, redirect_uri)?;
+        Ok((service, grant))
+    }
+
+    fn client(&self) -> anyhow::Result<Client> {
+        let id = match &self.args.client_id {
             Some(id) => secret_io::given("client id", id)?,
             None => secret_io::ask("client id")?,
         };
-        let client_secret = match &self.args.client_secret_file {
+        let secret = match &self.args.client_secret_file {
             Some(path) => secret_io::read_secret("client secret", path)?,
             None => secret_io::ask_secret("client secret")?,
         };
-        let Some(waiting) = waiting else {
-            let PastedCode { code, redirect_uri, accounts_server } = secret_io::ask_code()?;
-            let service = match accounts_server {
-                Some(server) => self.follow(&server, wanted, place)?,
-                None => self.service.clone(),
-            };
-            let redirect_uri = self.args.redirect_uri.clone().or(redirect_uri);
-            let grant = CodeGrant { client_id, client_secret, code, redirect_uri, verifier: None };
-            return Ok(Obtained { service, grant });
-        };
-        let (code, accounts_server, verifier) = self.consent(&client_id, waiting).await?;
-        let service = match accounts_server {
-            Some(server) => self.follow(&server, wanted, place)?,
-            None => self.service.clone(),
-        };
+        Ok(Client { id, secret })
+    }
+
+    fn code_of_person(&self, client: Client, wanted: &mut Wanted) -> anyhow::Result<(TokenService, CodeGrant)> {
+        let PastedCode { code, redirect_uri, home } = secret_io::ask_code()?;
+        let service = self.at_home(home.as_ref(), wanted)?;
+        let redirect_uri = self.args.redirect_uri.clone().or(redirect_uri);
+        let Client { id: client_id, secret: client_secret } = client;
+        Ok((service, CodeGrant { client_id, client_secret, code, redirect_uri, verifier: None }))
+    }
+
+    async fn code_of_browser(
+        &self,
+        waiting: Waiting,
+        client: Client,
+        wanted: &mut Wanted,
+    ) -> anyhow::Result<(TokenService, CodeGrant)> {
+        let (code, home, verifier) = waiting.code(self, &client.id).await?;
+        let service = self.at_home(home.as_ref(), wanted)?;
         let redirect_uri = Some(redirect_uri(self.args).to_owned());
-        Ok(Obtained {
-            service,
-            grant: CodeGrant { client_id, client_secret, code, redirect_uri, verifier: Some(verifier) },
-        })
+        let Client { id: client_id, secret: client_secret } = client;
+        Ok((service, CodeGrant { client_id, client_secret, code, redirect_uri, verifier: Some(verifier) }))
     }
 
     /// Says where to click, and which scopes are asked for.
     fn introduce(&self) {
         let strong = |text: &str| self.output.paint(Paint::Strong, text);
         let scope = self.scope.as_deref();
+        let console = strong(&self.service.console());
         let text = match self.way {
             Way::Browser => format!(
-                "Client:  a Server-based Application at {}, with redirect URI {}\nScope:   {}",
-                strong(&self.service.console()),
+                "Client:  a Server-based Application at {console}, with redirect URI {}\nScope:   {}",
                 strong(redirect_uri(self.args)),
                 strong(scope.unwrap_or_default())
             ),
+            Way::Device => format!(
+                "Client:  a Non-browser Application at {console}\nScope:   {}",
+                strong(scope.unwrap_or_default())
+            ),
             Way::SelfClient => format!(
-                "At {}, Self Client, Generate Code, enter\n  Scope:     {}\n  Duration:  10 minutes\nand copy the code. Client id and secret stand under Client Secret.",
-                strong(&self.service.console()),
+                "At {console}, Self Client, Generate Code, enter\n  Scope:     {}\n  Duration:  10 minutes\nand copy the code. Client id and secret stand under Client Secret.",
                 scope.map_or_else(|| "the scopes of your product's API".into(), strong)
             ),
         };
         self.output.note(&text);
     }
 
-    /// Listens for the answer to a question that bears this state.
-    async fn wait_for_browser(&self) -> anyhow::Result<Waiting> {
-        let (port, path) = consent::listen_at(redirect_uri(self.args)).map_err(usage)?;
-        let state = secret_io::random();
-        Ok(Waiting { listener: Listener::start(port, &path, &state).await?, port, state })
-    }
-
-    async fn consent(
-        &self,
-        client_id: &str,
-        waiting: Waiting,
-    ) -> anyhow::Result<(SecretString, Option<String>, SecretString)> {
-        let redirect_uri = redirect_uri(self.args);
-        let Waiting { listener, port, state } = waiting;
-        let (verifier, challenge) = secret_io::new_verifier();
-        let scope = self.scope.as_deref().unwrap_or_default();
-        let consent = Consent { client_id, scope, redirect_uri, state: &state, challenge: &challenge };
-        let address: Url = consent::address(&self.service, &consent);
-        let opened = !self.args.no_open && open::that_detached(address.as_str()).is_ok();
-        let how = if opened { "Your browser opens. If it does not, open" } else { "Open in a browser on this machine" };
-        self.output.note(&format!("{how}:\n\n  {address}\n"));
-        self.output.progress("waiting for the browser …");
-        let answer = listener.answer().await;
-        self.output.progress_ends();
-        match answer {
-            Some(Callback::Code { code, accounts_server }) => Ok((code, accounts_server, verifier)),
-            Some(Callback::Refused { code }) => {
-                let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
-                anyhow::bail!(
-                    "Zoho gave no code{code}: the consent was refused, or the account may not use the product"
-                )
-            }
-            Some(Callback::Stray) | None => anyhow::bail!(
-                "no answer came to {redirect_uri} within five minutes. If the browser runs on another machine, forward the port: ssh -L {port}:localhost:{port}"
+    /// Where the user's account lives, as Zoho said, if it did: secrets go to listed hosts only.
+    fn at_home(&self, home: Option<&Home>, wanted: &mut Wanted) -> anyhow::Result<TokenService> {
+        let Some(home) = home else { return Ok(self.service.clone()) };
+        match consent::service_at(home, &self.policy) {
+            Some(there) => self.follow(there, wanted),
+            None => anyhow::bail!(
+                "the redirect names an accounts server that is not on the list, so the code was not sent there. If it is a real one, allow it with --accounts-host-allowed"
             ),
         }
     }
 
     /// The code belongs to the data center of the user's account, wherever the question was put.
-    fn follow(&self, server: &str, wanted: &mut Wanted, place: Option<&Place<'_>>) -> anyhow::Result<TokenService> {
-        let Some((data_center, accounts_host, service)) = consent::service_at(server, &self.policy) else {
-            anyhow::bail!(
-                "the redirect names an accounts server that is not on the list, so the code was not sent there. If it is a real one, allow it with --accounts-host-allowed"
-            )
-        };
+    fn follow(
+        &self,
+        (data_center, accounts_host, service): (DataCenter, Option<String>, TokenService),
+        wanted: &mut Wanted,
+    ) -> anyhow::Result<TokenService> {
         if service.token_url == self.service.token_url {
             return Ok(service);
         }
-        if data_center == wanted.data_center && place.is_some_and(|place| place.existing.is_some()) {
+        if data_center == wanted.data_center && wanted.is_there {
             // Another host of the same data center: the spec's is as good.
             return Ok(service);
         }
-        if place.is_some_and(|place| place.existing.is_some()) {
+        if wanted.is_there {
             anyhow::bail!(
                 "your account lives in data center {data_center}, and ZohoCredential {} logs in at {}. Sign in with another account, or correct its spec",
                 wanted.name,
@@ -278,15 +280,16 @@ impl<'a> Login<'a> {
         Ok(service)
     }
 
-    async fn exchange(
+    /// What Zoho gave, as it is stored.
+    fn granted(
         &self,
-        transport: &Transport,
-        obtained: Obtained,
-    ) -> anyhow::Result<(TokenService, RefreshGrant)> {
-        let Obtained { service, grant } = obtained;
-        let exchanged = transport.exchange(&service.token_url, &grant).await;
+        exchanged: Exchanged,
+        service: &TokenService,
+        client: Client,
+        redirect_uri: Option<String>,
+    ) -> anyhow::Result<RefreshGrant> {
         let Exchanged::Granted { refresh_token, scope } = exchanged else {
-            anyhow::bail!(explain::exchange(&exchanged, &service, self.way));
+            anyhow::bail!(explain::exchange(&exchanged, service, self.way));
         };
         if let (Some(asked), Some(granted)) = (&self.scope, &scope) {
             let missing = scopes::missing(asked, granted);
@@ -294,48 +297,15 @@ impl<'a> Login<'a> {
                 self.output.note(&format!("Zoho did not grant {}: calls that need it will fail.", missing.join(", ")));
             }
         }
-        let grant = RefreshGrant {
-            client_id: SecretString::from(grant.client_id),
-            client_secret: grant.client_secret,
+        Ok(RefreshGrant {
+            client_id: SecretString::from(client.id),
+            client_secret: client.secret,
             refresh_token,
-            redirect_uri: grant.redirect_uri.map(SecretString::from),
-        };
-        Ok((service, grant))
+            redirect_uri: redirect_uri.map(SecretString::from),
+        })
     }
 }
 
 fn redirect_uri(args: &LoginArgs) -> &str {
     args.redirect_uri.as_deref().unwrap_or(consent::REDIRECT_URI)
-}
-
-/// The manifests without what is secret.
-fn dry_run(login: &Login<'_>, wanted: &Wanted, place: &Place<'_>, namespace: Option<&str>) -> anyhow::Result<String> {
-    let reference = place.reference.clone();
-    let mut metadata = place.source_metadata();
-    if let Some(namespace) = namespace {
-        metadata["namespace"] = json!(namespace);
-    }
-    let secret = json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque",
-        "stringData": placeholders(login, &reference),
-    });
-    // A credential that is there stays as it is.
-    let credential = place.existing.is_none().then(|| wanted.manifest(&reference, namespace));
-    let manifests: Vec<Value> = std::iter::once(secret).chain(credential).collect();
-    let documents: Result<Vec<String>, _> = manifests.iter().map(serde_saphyr::to_string).collect();
-    let scope = login.scope.as_deref().map(|scope| format!("# Scope: {scope}\n")).unwrap_or_default();
-    Ok(format!("{scope}{}", documents?.join("---\n").trim_end()))
-}
-
-fn placeholders(login: &Login<'_>, reference: &SecretRef) -> Value {
-    let client_id = login.args.client_id.as_deref().unwrap_or("<client id>");
-    let mut data = json!({
-        (reference.client_id_key()): client_id,
-        (reference.client_secret_key()): "<client secret>",
-        (reference.refresh_token_key()): "<refresh token>",
-    });
-    if login.way == Way::Browser || login.args.redirect_uri.is_some() {
-        data[reference.redirect_uri_key()] = json!(redirect_uri(login.args));
-    }
-    data
 }

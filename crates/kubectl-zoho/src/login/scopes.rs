@@ -1,17 +1,9 @@
-//! Scopes that fit a product. Data from the products' API pages; a scope cannot be added to a refresh token later.
+//! Scopes that fit a product, from the table of products. A scope cannot be added to a refresh token later.
 
 use zoho_api::Product;
 
-/// The scopes of a product: what its usual reading calls need, and no more.
-pub(crate) fn preset(product: Product) -> &'static [&'static str] {
-    match product {
-        Product::PatchManagerPlus => &["PatchManagerPlusCloud.Common.READ", "PatchManagerPlusCloud.PatchMgmt.READ"],
-        Product::EndpointCentral => &["DesktopCentralCloud.Common.READ", "DesktopCentralCloud.SOM.READ"],
-        Product::ServiceDeskPlus => &["SDPOnDemand.requests.READ"],
-    }
-}
-
-/// What is to be asked for: the caller's own scopes, else the product's, separated by commas as Zoho wants it.
+/// What is to be asked for: the caller's own scopes, else the product's where they are known, separated by commas as Zoho
+/// wants it.
 ///
 /// # Errors
 ///
@@ -21,11 +13,8 @@ pub(crate) fn wanted(own: &[String], product: Option<Product>) -> Result<Option<
     if let Some(wrong) = own.iter().find(|scope| !is_scope(scope)) {
         return Err(format!("{wrong} is no scope: want Service.module.OPERATION, such as SDPOnDemand.requests.READ"));
     }
-    Ok(match (own.is_empty(), product) {
-        (false, _) => Some(own.join(",")),
-        (true, Some(product)) => Some(preset(product).join(",")),
-        (true, None) => None,
-    })
+    let scopes = if own.is_empty() { product.map_or(&[][..], |product| product.facts().scopes) } else { &own };
+    Ok((!scopes.is_empty()).then(|| scopes.join(",")))
 }
 
 /// Those of `asked` that `granted`, the server's list, does not have. Scopes are separated by commas or spaces.
@@ -53,6 +42,7 @@ mod tests {
         assert_eq!(wanted(&own, Some(Product::EndpointCentral)), both);
         assert_eq!(wanted(&[], Some(Product::ServiceDeskPlus)), Ok(Some("SDPOnDemand.requests.READ".to_owned())));
         assert_eq!(wanted(&[], None), Ok(None));
+        assert_eq!(wanted(&[], Some(Product::ZohoMeeting)), Ok(None), "nobody names them");
         for wrong in ["READ", "A b.c", "A..c", "A.b.c.d.e", "A.b.c&prompt=x"] {
             assert!(wanted(&[wrong.to_owned()], None).is_err(), "{wrong}");
         }
@@ -60,8 +50,8 @@ mod tests {
 
     #[test]
     fn every_preset_is_well_formed() {
-        for product in [Product::PatchManagerPlus, Product::EndpointCentral, Product::ServiceDeskPlus] {
-            assert!(preset(product).iter().all(|scope| is_scope(scope)), "{product}");
+        for product in Product::ALL {
+            assert!(product.facts().scopes.iter().all(|scope| is_scope(scope)), "{product}");
         }
     }
 

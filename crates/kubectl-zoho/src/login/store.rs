@@ -13,59 +13,35 @@ use serde_json::{Value, json};
 use super::super::connect::{Cluster, FIELD_MANAGER};
 use super::super::facts::manager_of;
 use super::super::secret_io;
+use super::wanted::Wanted;
 use zoho_api::names::ObjectVersion;
-use zoho_api::{DataCenter, Product, SecretRef, ZohoCredential, keys};
+use zoho_api::{SecretRef, ZohoCredential, keys};
 use zoho_client::apply::{Before, write_secret};
 use zoho_client::calls::{ApiError, call};
 use zoho_core::facts::source::with_consent;
 use zoho_core::secret::RefreshGrant;
 
-/// What the caller wants to be there.
-#[derive(Clone, Debug)]
-pub(crate) struct Wanted {
-    /// Name of the `ZohoCredential`.
-    pub name: String,
-    /// Its data center.
-    pub data_center: DataCenter,
-    /// Its accounts host, if it is not the usual one.
-    pub accounts_host: Option<String>,
-    /// Its product.
-    pub product: Option<Product>,
-    /// The name of the source Secret, if the caller said one.
-    pub secret: Option<String>,
-}
-
-impl Wanted {
-    /// The source where no credential says otherwise.
-    pub(crate) fn reference(&self) -> SecretRef {
-        let name = self.secret.clone().unwrap_or_else(|| format!("{}-oauth", self.name));
-        SecretRef { name, ..SecretRef::default() }
-    }
-
-    /// The `ZohoCredential` as it is applied.
-    pub(crate) fn manifest(&self, reference: &SecretRef, namespace: Option<&str>) -> Value {
-        let mut metadata = json!({ "name": self.name });
-        if let Some(namespace) = namespace {
-            metadata["namespace"] = json!(namespace);
-        }
-        let mut spec = json!({ "dataCenter": self.data_center, "secretRef": { "name": reference.name } });
-        if let Some(host) = &self.accounts_host {
-            spec["accountsHost"] = json!(host);
-        }
-        if let Some(product) = self.product {
-            spec["product"] = json!(product);
-        }
-        json!({ "apiVersion": "zoho-operator.dev/v1alpha1", "kind": "ZohoCredential", "metadata": metadata, "spec": spec })
+/// The credential of that name, if there is one.
+///
+/// # Errors
+///
+/// With a sentence: no permission, no cluster.
+///
+/// # Permissions
+///
+/// get on `zohocredentials`.
+pub(crate) async fn existing(cluster: &Cluster, name: &str) -> anyhow::Result<Option<ZohoCredential>> {
+    match call(cluster.credentials().get(name)).await {
+        Ok(credential) => Ok(Some(credential)),
+        Err(ApiError::NotFound) => Ok(None),
+        Err(error) => Err(cluster.explain(error, name)),
     }
 }
 
 /// A place that was looked at and takes what is to be stored.
 pub(crate) struct Place<'a> {
     cluster: &'a Cluster,
-    /// Where the secrets go, and under which keys.
-    pub reference: SecretRef,
-    /// The credential that was there before; it stays as it is.
-    pub existing: Option<ZohoCredential>,
+    reference: SecretRef,
     /// The source that was there before, and ours: its version.
     own: Option<ObjectVersion>,
     /// Whom the source is for, as its annotation will say.
@@ -81,18 +57,9 @@ impl<'a> Place<'a> {
     ///
     /// # Permissions
     ///
-    /// get and patch on `zohocredentials`, get and patch (and create) on Secrets.
+    /// patch on `zohocredentials` where there is none yet, get and patch (and create) on Secrets.
     pub(crate) async fn find(cluster: &'a Cluster, wanted: &Wanted) -> anyhow::Result<Self> {
-        let namespace = &cluster.namespace;
-        let existing = match call(cluster.credentials().get(&wanted.name)).await {
-            Ok(credential) => Some(credential),
-            Err(ApiError::NotFound) => None,
-            Err(error) => return Err(cluster.explain(error, &wanted.name)),
-        };
-        let reference = match &existing {
-            Some(credential) => fitting_reference(credential, wanted)?,
-            None => wanted.reference(),
-        };
+        let (namespace, reference) = (&cluster.namespace, wanted.reference.clone());
         let secret = match call(secrets(cluster).get_metadata(&reference.name)).await {
             Ok(secret) => Some(secret.metadata),
             Err(ApiError::NotFound) => None,
@@ -109,7 +76,7 @@ impl<'a> Place<'a> {
         let own = secret.as_ref().map(ObjectVersion::of);
         let said = secret.as_ref().and_then(|meta| meta.annotations.as_ref()?.get(keys::SOURCE_FOR));
         let source_for = with_consent(said.map(String::as_str), &wanted.name);
-        let place = Self { cluster, reference, existing, own, source_for };
+        let place = Self { cluster, reference, own, source_for };
         place.rehearse(wanted).await?;
         Ok(place)
     }
@@ -180,10 +147,10 @@ impl<'a> Place<'a> {
     }
 
     async fn apply_credential(&self, wanted: &Wanted, dry_run: bool) -> anyhow::Result<()> {
-        if self.existing.is_some() {
+        if wanted.is_there {
             return Ok(());
         }
-        let manifest = wanted.manifest(&self.reference, None);
+        let manifest = wanted.manifest(None);
         let params = PatchParams { dry_run, ..PatchParams::apply(FIELD_MANAGER) };
         let api = self.cluster.credentials();
         call(api.patch(&wanted.name, &params, &Patch::Apply(manifest))).await.map_err(|error| self.explain(error))?;
@@ -209,27 +176,6 @@ fn secrets(cluster: &Cluster) -> Api<Secret> {
     Api::namespaced(cluster.client.clone(), &cluster.namespace)
 }
 
-/// The source of a credential that is there, if what the caller wants does not speak against it.
-fn fitting_reference(credential: &ZohoCredential, wanted: &Wanted) -> anyhow::Result<SecretRef> {
-    let name = &wanted.name;
-    let spec = &credential.spec;
-    if spec.data_center != Some(wanted.data_center) || spec.accounts_host != wanted.accounts_host {
-        let there = spec.data_center.map_or_else(|| "a server".into(), |dc| format!("data center {dc}"));
-        anyhow::bail!(
-            "ZohoCredential {name} is there and logs in at {there}{}, not at data center {}. Correct its spec first, or choose another name",
-            spec.accounts_host.as_ref().map(|host| format!(" ({host})")).unwrap_or_default(),
-            wanted.data_center
-        );
-    }
-    let reference = spec.secret_ref.clone();
-    match &wanted.secret {
-        Some(secret) if *secret != reference.name => {
-            anyhow::bail!("ZohoCredential {name} is there and reads Secret {}, not {secret}", reference.name)
-        }
-        Some(_) | None => Ok(reference),
-    }
-}
-
 fn not_ours(namespace: &str, name: &str, manager: Option<&str>) -> String {
     match manager {
         Some(manager) => format!(
@@ -246,33 +192,6 @@ fn not_ours(namespace: &str, name: &str, manager: Option<&str>) -> String {
 mod tests {
     use super::*;
 
-    fn wanted() -> Wanted {
-        Wanted {
-            name: "patch".into(),
-            data_center: DataCenter::EU,
-            accounts_host: None,
-            product: Some(Product::PatchManagerPlus),
-            secret: None,
-        }
-    }
-
-    fn credential(spec: &Value) -> ZohoCredential {
-        serde_json::from_value(json!({ "metadata": { "name": "patch" }, "spec": spec })).unwrap()
-    }
-
-    #[test]
-    fn credential_that_is_there_says_where_the_secrets_go() {
-        let there =
-            credential(&json!({ "dataCenter": "EU", "secretRef": { "name": "zoho", "refreshTokenKey": "rt" } }));
-        let reference = fitting_reference(&there, &wanted()).unwrap();
-        assert_eq!((reference.name.as_str(), reference.refresh_token_key()), ("zoho", "rt"));
-        let other = credential(&json!({ "dataCenter": "US", "secretRef": { "name": "zoho" } }));
-        let message = fitting_reference(&other, &wanted()).unwrap_err().to_string();
-        assert!(message.contains("logs in at data center US, not at data center EU"), "{message}");
-        let named = Wanted { secret: Some("else".into()), ..wanted() };
-        assert!(fitting_reference(&there, &named).unwrap_err().to_string().contains("reads Secret zoho, not else"));
-    }
-
     #[test]
     fn foreign_secret_is_told_apart_from_a_managed_one() {
         assert!(not_ours("ns", "s", Some("ExternalSecret zoho")).contains("is managed by ExternalSecret zoho"));
@@ -280,13 +199,5 @@ mod tests {
             not_ours("ns", "s", None)
                 .contains("kubectl label secret -n ns s app.kubernetes.io/managed-by=kubectl-zoho")
         );
-    }
-
-    #[test]
-    fn manifest_names_what_was_asked_for() {
-        let manifest = wanted().manifest(&wanted().reference(), Some("ns"));
-        let spec = json!({ "dataCenter": "EU", "product": "PatchManagerPlus", "secretRef": { "name": "patch-oauth" } });
-        assert_eq!(manifest["spec"], spec);
-        assert_eq!(manifest["metadata"], json!({ "name": "patch", "namespace": "ns" }));
     }
 }
