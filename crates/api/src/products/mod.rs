@@ -162,7 +162,7 @@ impl fmt::Display for Product {
 mod tests {
     use super::*;
 
-    /// Written by hand from the products' pages, and not from the table.
+    /// Taken from the same facts as the table, but not from the table: it shows a slip in copying.
     const HOSTS: &str = include_str!("hosts.txt");
 
     #[test]

@@ -203,7 +203,7 @@ mod tests {
                 format!("d A {page} 30 300"),
             ),
             // Nothing that a terminal obeys is shown.
-            (r#"{"user_code":"A[31m","device_code":"d"}"#, "UpstreamReplyInvalid ".into()),
+            (r#"{"user_code":"A\u001b[31m","device_code":"d"}"#, "UpstreamReplyInvalid ".into()),
             (r#"{"device_code":"d"}"#, "UpstreamReplyInvalid ".into()),
             (r#"{"access_token":"a","refresh_token":"r"}"#, "UpstreamReplyInvalid ".into()),
             (r#"{"error":"invalid_client"}"#, "ClientRejected invalid_client".into()),
