@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use zoho_api::names::ObjectName;
-use zoho_api::{Reason, Time, ZohoCredential, ZohoCredentialStatus, keys};
+use zoho_api::{Time, ZohoCredential, ZohoCredentialStatus};
 use zoho_client::apply;
 use zoho_client::calls::ApiError;
 use zoho_core::facts;
 use zoho_core::facts::custody::Custody;
 use zoho_core::memory::Memory;
-use zoho_core::status::Announcement;
+use zoho_core::status;
 
 use super::recheck::look_again_at;
 use super::{Context, PassError};
@@ -86,15 +86,7 @@ impl Context {
             return;
         }
         tracing::info!(credential = %key, %by, "another installation serves it: it is left alone");
-        let note = format!(
-            "Installation {by} serves this object, so {us} leaves it alone. It takes over when {by} is two minutes late with what it announced, or at once: kubectl annotate --overwrite zohocredential -n {} {} {}={us}",
-            key.namespace,
-            key.name,
-            keys::SERVED_BY,
-            us = self.installation.name,
-        );
-        let reason = Reason::ServedElsewhere.as_str().into();
-        self.events.publish(credential, Announcement { warning: false, reason, note });
+        self.events.publish(credential, status::served_elsewhere(key, &by, &self.installation.name));
         memory.told_of = Some(by);
     }
 }

@@ -29,7 +29,7 @@ impl Events {
         let reporter = Reporter { controller: "zoho-operator".into(), instance: Some(holder.to_owned()) };
         let recorder = Recorder::new(client, reporter);
         tokio::spawn(async move {
-            while let Some((object, Announcement { warning, reason, note })) = receiver.recv().await {
+            while let Some((object, Announcement { warning, reason, note, .. })) = receiver.recv().await {
                 let event = Event {
                     type_: if warning { EventType::Warning } else { EventType::Normal },
                     reason,

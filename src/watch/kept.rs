@@ -7,6 +7,7 @@ use zoho_api::{ZohoCredential, ZohoMintLedger, keys};
 use zoho_client::told::Told;
 use zoho_core::facts::ownership::SecretSeen;
 use zoho_core::facts::{LONGEST_REQUEST, identity};
+use zoho_core::text::printable;
 
 use super::index::SecretMeta;
 
@@ -63,7 +64,7 @@ fn reduce<K: kube::Resource>(object: &mut Told<K>, keep: impl FnOnce(ObjectMeta)
         Ok(object) => *object.meta_mut() = keep(take(object.meta_mut())),
         Err(unreadable) => {
             unreadable.metadata = keep(take(&mut unreadable.metadata));
-            unreadable.error = unreadable.error.chars().filter(|c| !c.is_control()).take(LONGEST_ERROR).collect();
+            unreadable.error = printable(&unreadable.error, LONGEST_ERROR);
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::text::printable;
 use zoho_api::names::{InputsDigest, LedgerName, ObjectName};
 use zoho_api::{
     ConditionStatus, ConditionType, LastFailure, Observed as Versions, Outcome, Reason, Time, Verdict,
-    ZohoCredentialStatus,
+    ZohoCredentialStatus, keys,
 };
 
 /// `GitOps` tools apply in any order: for this long a missing part is work going on, not a person's turn.
@@ -374,6 +374,7 @@ const LONGEST_NOTE: usize = 1024;
 
 /// An Event to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Announcement {
     /// Something a person may have to do.
     pub warning: bool,
@@ -397,6 +398,17 @@ pub fn warning(obstacle: &Defect) -> Announcement {
     Announcement::new(true, obstacle.reason.as_str(), &obstacle.message)
 }
 
+/// The Event of an object that another installation serves.
+pub fn served_elsewhere(object: &ObjectName, by: &str, us: &str) -> Announcement {
+    let note = format!(
+        "Installation {by} serves this object, so {us} leaves it alone. It takes over when {by} is two minutes late with what it announced, or at once: kubectl annotate --overwrite zohocredential -n {} {} {}={us}",
+        object.namespace,
+        object.name,
+        keys::SERVED_BY,
+    );
+    Announcement::new(false, Reason::ServedElsewhere.as_str(), &note)
+}
+
 /// The Event of a Secret that was taken over. It tells how many keys went, not which: they were somebody else's.
 pub fn adopted(target: &ObjectName, lost: usize) -> Announcement {
     let keys = match lost {
@@ -405,7 +417,7 @@ pub fn adopted(target: &ObjectName, lost: usize) -> Announcement {
         lost => format!("{lost} keys of it were"),
     };
     let note = format!("Secret {target} was taken over and holds the token now; {keys} removed.");
-    Announcement { warning: false, reason: "Adopted".into(), note }
+    Announcement::new(false, "Adopted", &note)
 }
 
 /// The Events of a change of status: one for each transition, none for a routine renewal.

@@ -416,3 +416,11 @@ fn asked(previous: &ZohoCredentialStatus, facts: &Facts) -> ZohoCredentialStatus
     };
     report(&input, now())
 }
+
+#[test]
+fn name_of_another_installation_is_shown_as_text_of_bounded_length() {
+    let hostile = format!("a/\u{1b}[2J\u{202e}{}", "x".repeat(5000));
+    let event = served_elsewhere(&ObjectName::new("ns", "one"), &hostile, "ours/one");
+    assert!(event.note.chars().all(crate::text::is_plain), "{}", event.note);
+    assert!(event.note.len() <= 1024 && !event.warning);
+}
