@@ -256,8 +256,7 @@ async fn hosts(flags: &Flags, client: &Client) -> (BTreeSet<Url>, Vec<Finding>) 
 fn served_elsewhere(credentials: &[ZohoCredential], us: &str) -> Vec<Finding> {
     let mut others: BTreeMap<&str, usize> = BTreeMap::new();
     for credential in credentials {
-        let by = credential.status.as_ref().and_then(|status| status.served_by.as_deref());
-        if let Some(by) = by.filter(|by| *by != us && !by.is_empty()) {
+        if let Some(by) = credential.served_elsewhere(us) {
             *others.entry(by).or_default() += 1;
         }
     }

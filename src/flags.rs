@@ -275,7 +275,7 @@ impl Flags {
 
     /// Base URLs of these servers.
     pub(crate) fn server_urls(&self) -> Vec<Url> {
-        self.policy().servers.into_iter().map(|server| server.url).collect()
+        self.servers().unwrap_or_default().into_iter().map(|server| server.url).collect()
     }
 
     /// Namespace of ledgers, lease and hash key.

@@ -311,8 +311,7 @@ impl Mints {
         let is_same_spec = credential.metadata.uid.as_deref() == Some(&order.uid)
             && credential.metadata.generation.unwrap_or_default() == order.generation
             && credential.metadata.deletion_timestamp.is_none();
-        let served_by = credential.status.as_ref().and_then(|status| status.served_by.as_ref());
-        let is_ours = served_by.is_none_or(|by| *by == order.installation);
+        let is_ours = credential.served_elsewhere(&order.installation).is_none();
         let source = self.index.secret(&order.source).map(|seen| seen.version);
         is_same_spec && is_ours && (source.is_none() || source == order.source_version)
     }

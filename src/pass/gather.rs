@@ -60,6 +60,7 @@ pub(crate) enum Read {
 
 /// The same, for all who share the read.
 pub(crate) type Answer = Result<Read, Arc<ApiError>>;
+
 /// A target of a former name.
 pub(super) enum Former {
     /// There is no such Secret any more.

@@ -32,13 +32,6 @@ pub(crate) struct Series {
     pub installation: String,
 }
 
-impl Series {
-    fn is_ours(&self, credential: &ZohoCredential) -> bool {
-        let by = credential.status.as_ref().and_then(|status| status.served_by.as_ref());
-        by.is_none_or(|by| *by == self.installation)
-    }
-}
-
 impl fmt::Debug for Series {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Series")
@@ -57,7 +50,7 @@ impl Collector for Series {
         let mut credentials = if leads { self.index.credentials() } else { Vec::new() };
         let all = credentials.len();
         // The installation that serves them has the series of the others.
-        credentials.retain(|credential| self.is_ours(credential));
+        credentials.retain(|credential| credential.served_elsewhere(&self.installation).is_none());
         encoder
             .encode_descriptor(
                 "zoho_operator_served_elsewhere",

@@ -323,7 +323,7 @@ impl CredentialSeen {
     /// The installation that serves it, as its status says.
     fn served_by(&self) -> Option<&str> {
         match self {
-            Self::Readable(credential) => credential.status.as_ref()?.served_by.as_deref(),
+            Self::Readable(credential) => credential.served_by(),
             Self::Unreadable(..) => None,
         }
     }

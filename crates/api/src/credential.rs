@@ -411,6 +411,16 @@ impl ZohoCredentialStatus {
 }
 
 impl ZohoCredential {
+    /// The installation that serves it, as its status says; `None` where it is nobody's yet.
+    pub fn served_by(&self) -> Option<&str> {
+        self.status.as_ref()?.served_by.as_deref().filter(|by| !by.is_empty())
+    }
+
+    /// The installation that serves it, where that is another one than `us`.
+    pub fn served_elsewhere(&self, us: &str) -> Option<&str> {
+        self.served_by().filter(|by| *by != us)
+    }
+
     /// Name of the target Secret, with its default.
     pub fn target_name(&self) -> String {
         let named = self.spec.target.as_ref().and_then(|target| target.name.clone());

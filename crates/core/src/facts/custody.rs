@@ -57,10 +57,9 @@ impl Watching {
     ) -> Custody {
         let none = ZohoCredentialStatus::default();
         let status = credential.status.as_ref().unwrap_or(&none);
-        let Some(by) = status.served_by.clone().filter(|by| !by.is_empty()) else { return Custody::Nobodys };
-        if by == us {
-            return Custody::Ours;
-        }
+        let Some(by) = credential.served_elsewhere(us).map(str::to_owned) else {
+            return credential.served_by().map_or(Custody::Nobodys, |_us| Custody::Ours);
+        };
         if asked_for(credential) == Some(us) {
             return Custody::Abandoned { by };
         }
