@@ -3,6 +3,7 @@
 mod admission;
 mod chart;
 mod check;
+mod client_credentials;
 mod clients;
 mod control_plane;
 mod crash;
