@@ -25,7 +25,6 @@ mod journey;
 mod layers;
 mod leader;
 mod metrics;
-mod model;
 mod monitoring;
 mod plugin;
 mod ports;
