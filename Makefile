@@ -25,7 +25,7 @@ FUZZ_TARGETS := reply duration template status ledger
 # --target, so that build scripts and macros are not instrumented.
 COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
 
-.PHONY: help build demo check deny test test-long flakes bugs crash-plan crash-list e2e fuzz crds docs golden dist image clean-cache need-cargo need-go
+.PHONY: help build demo check deny test test-long flakes bench bugs crash-plan crash-list e2e fuzz crds docs golden dist image clean-cache need-cargo need-go
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,11 @@ crash-plan: need-cargo need-go ## Kill the operator at one write again: CRASH_PL
 
 crash-list: need-cargo need-go ## Write tests/it/crash/boundaries.txt anew: what each flow writes, and so where it is killed
 	WRITE_CRASH_LIST=1 $(CARGO) test $(WITH_TESTING) --test it crash::plans::every_write
+
+bench: need-cargo need-go ## What the released operator needs, beside the least that could be done (SIZES=100,1000 ONLY=burst PEER=folder)
+	@CARGO='$(CARGO)' tests/beside control-plane $(CARGO) build --locked --release --bin zoho-operator
+	@$(CARGO) build --locked --release -p zoho-benches
+	@target/release/zoho-bench --operator target/release/zoho-operator $(if $(SIZES),--sizes $(SIZES)) $(if $(ONLY),--only $(ONLY)) $(if $(PEER),--peer '$(PEER)')
 
 fuzz: need-cargo ## Coverage-guided fuzzing for a minute (FUZZ_SECONDS=… for each of the five targets)
 	@host=$$(rustc -vV | sed -n 's/^host: //p'); \
