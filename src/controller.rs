@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use zoho_api::Time;
-use zoho_api::names::{LedgerName, ObjectName};
+use zoho_api::names::ObjectName;
 use zoho_client::clock;
 use zoho_core::mirror::Scope;
 use zoho_core::queue::{ClockWatch, Queue};
@@ -28,6 +28,8 @@ use crate::watch::feed::{Listing, start_watches};
 
 /// The wall clock is compared with the due times at least this often: timers stand still while a machine is suspended.
 const HEARTBEAT: Duration = Duration::from_secs(3);
+/// While news waits behind a burst it is looked so often whether that is over.
+const BURST_LOOK: Duration = Duration::from_millis(250);
 /// What is in flight at shutdown may take this long.
 const DRAIN_WITHIN: Duration = Duration::from_secs(20);
 /// How often ledgers that nothing refers to are looked for.
@@ -90,6 +92,8 @@ struct Controller {
     passes: JoinSet<Result<Option<Time>, PassError>>,
     running: HashMap<Id, (ObjectName, Instant)>,
     tidied: Time,
+    /// When the queue was last counted.
+    measured: Instant,
 }
 
 impl Controller {
@@ -102,6 +106,7 @@ impl Controller {
             passes: JoinSet::new(),
             running: HashMap::new(),
             tidied: context.clock.now(),
+            measured: Instant::now(),
             context,
         }
     }
@@ -116,7 +121,14 @@ impl Controller {
                 self.queue.add(ObjectName::of(&credential.metadata), now);
             }
         }
-        self.context.metrics.queued(self.queue.depth(now));
+        for key in self.context.news.due(self.context.events.room().min(self.context.flags.concurrency.into()), now) {
+            self.queue.add(key, now);
+        }
+        if self.measured.elapsed() >= BURST_LOOK {
+            // Counting thousands at every turn would be most of the work.
+            self.measured = Instant::now();
+            self.context.metrics.queued(self.queue.depth(now));
+        }
         while let Some(key) = works.then(|| self.queue.take(now)).flatten() {
             self.running.insert(begin(&self.context, &key, &mut self.passes), (key, Instant::now()));
         }
@@ -126,7 +138,8 @@ impl Controller {
             tokio::spawn(tidy(self.context.clone()));
         }
         let due = self.queue.next_due().filter(|_| works);
-        due.map_or(HEARTBEAT, |due| due.since(now)).min(HEARTBEAT)
+        let longest = if self.context.news.is_owed() { BURST_LOOK } else { HEARTBEAT };
+        due.map_or(longest, |due| due.since(now)).min(longest)
     }
 
     /// Everything in a namespace (`None`: in all) is listed.
@@ -231,11 +244,12 @@ async fn drain(context: &Arc<Context>, mut passes: JoinSet<Result<Option<Time>, 
 /// Deletes ledgers that nothing refers to, and forgets what is kept in memory of inputs that nobody has any more.
 async fn tidy(context: Arc<Context>) {
     let credentials = context.index.credentials();
-    let in_use: HashSet<LedgerName> =
-        credentials.iter().filter_map(|credential| credential.status.as_ref()?.ledger.clone()).collect();
+    // A status may not have been written yet.
+    let (inputs, mut in_use) = context.inputs_in_use();
+    in_use.extend(credentials.iter().filter_map(|credential| credential.status.as_ref()?.ledger.clone()));
     let ledgers = context.mints.ledgers();
     for name in ledgers.names().into_iter().filter(|name| !in_use.contains(name)) {
         ledgers.delete_if_empty(&name).await;
     }
-    context.mints.forget_unused(&in_use, &context.inputs_in_use());
+    context.mints.forget_unused(&in_use, &inputs);
 }

@@ -157,6 +157,7 @@ impl Parts {
             clock,
             wake,
             memories: std::sync::Mutex::default(),
+            news: pass::later::News::default(),
         }
     }
 }

@@ -32,6 +32,7 @@ use zoho_core::plan::guard::{self, Guard};
 use zoho_core::plan::intake::{Intake, Newcomer};
 use zoho_core::plan::record::Lesson;
 use zoho_core::plan::renewal::Life;
+use zoho_core::rehearsal::Rehearsals;
 use zoho_core::secret::MintedToken;
 
 /// How long nothing is minted where the ledger could not be written.
@@ -58,6 +59,8 @@ pub(crate) struct Order {
     pub uid: String,
     /// Generation of its spec.
     pub generation: i64,
+    /// When this was decided.
+    pub decided_at: Time,
     /// The source Secret.
     pub source: ObjectName,
     /// The version of it that the request was made from.
@@ -104,6 +107,7 @@ pub(crate) struct Mints {
     wake: tokio::sync::mpsc::UnboundedSender<ObjectName>,
     in_the_air: tokio_util::task::TaskTracker,
     state: Arc<Mutex<State>>,
+    rehearsals: Arc<Mutex<Rehearsals>>,
 }
 
 impl Mints {
@@ -130,12 +134,18 @@ impl Mints {
             wake,
             in_the_air: tokio_util::task::TaskTracker::new(),
             state: Arc::default(),
+            rehearsals: Arc::default(),
         }
     }
 
     /// The ledgers that flights are reserved in.
     pub(crate) fn ledgers(&self) -> &Ledgers {
         &self.ledgers
+    }
+
+    /// What creates of Secrets came to lately.
+    pub(crate) fn rehearsals(&self) -> MutexGuard<'_, Rehearsals> {
+        self.rehearsals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -313,7 +323,9 @@ impl Mints {
             && credential.metadata.deletion_timestamp.is_none();
         let is_ours = credential.served_elsewhere(&order.installation).is_none();
         let source = self.index.secret(&order.source).map(|seen| seen.version);
-        is_same_spec && is_ours && (source.is_none() || source == order.source_version)
+        // What spoke for its Secret then does no more.
+        let is_refused = self.rehearsals().refused_after(&key.namespace, order.decided_at);
+        is_same_spec && is_ours && !is_refused && (source.is_none() || source == order.source_version)
     }
 
     /// Nothing is minted with these inputs for a while: their ledger cannot be written.

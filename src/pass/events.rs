@@ -45,6 +45,11 @@ impl Events {
         Self { sender }
     }
 
+    /// So many more may wait.
+    pub(crate) fn room(&self) -> usize {
+        self.sender.capacity()
+    }
+
     /// Publishes an Event on the object.
     pub(crate) fn publish(&self, credential: &ZohoCredential, announcement: Announcement) {
         if self.sender.try_send((credential.object_ref(&()), announcement)).is_err() {

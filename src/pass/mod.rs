@@ -6,6 +6,7 @@
 mod custody;
 pub(crate) mod events;
 mod gather;
+pub(crate) mod later;
 pub(crate) mod probes;
 pub(crate) mod reads;
 mod recheck;
@@ -32,6 +33,7 @@ use zoho_core::status::{self};
 use self::custody::Charge;
 use self::events::Events;
 use self::gather::{Answer, Gatherer, ReadError};
+use self::later::News;
 use self::probes::Probes;
 use self::reads::SharedReads;
 use self::recheck::look_again_at;
@@ -69,6 +71,8 @@ pub(crate) struct Context {
     pub wake: tokio::sync::mpsc::UnboundedSender<ObjectName>,
     /// What passes remember.
     pub memories: Mutex<HashMap<ObjectName, Memory>>,
+    /// Whose good news waits.
+    pub news: News,
 }
 
 /// Why a pass could not be finished. It is tried again after a pause.
@@ -154,11 +158,11 @@ pub(crate) async fn reconcile(context: &Context, key: &ObjectName) -> Result<Opt
 }
 
 impl Context {
-    /// Keyed hashes of all inputs that a pass has seen and may ask about again.
-    pub(crate) fn inputs_in_use(&self) -> HashSet<InputsDigest> {
+    /// Keyed hashes of all inputs that a pass has seen and may ask about again, and their ledgers.
+    pub(crate) fn inputs_in_use(&self) -> (HashSet<InputsDigest>, HashSet<LedgerName>) {
         let memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
-        let inputs = |memory: &Memory| memory.source.as_ref()?.source.usable().map(|(inputs, _)| inputs.clone());
-        memories.values().filter_map(inputs).collect()
+        let usable = |memory: &Memory| memory.source.as_ref()?.source.usable().map(|(a, b)| (a.clone(), b.clone()));
+        memories.values().filter_map(usable).unzip()
     }
 
     fn recall(&self, key: &ObjectName) -> Memory {
@@ -322,6 +326,7 @@ impl Pass<'_> {
             uid: self.credential.metadata.uid.clone().unwrap_or_default(),
             generation: self.generation(),
             installation: self.context.installation.name.clone(),
+            decided_at: now,
             source: facts::source_of(self.credential),
             source_version: readings.source.version.clone(),
             request,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tracing::Instrument as _;
-use zoho_api::{Time, ZohoCredentialStatus};
+use zoho_api::{ConditionStatus, ConditionType, Time, ZohoCredentialStatus};
 use zoho_client::apply;
 use zoho_client::calls::ApiError;
 use zoho_core::facts::{self, Readings};
@@ -54,6 +54,10 @@ impl Pass<'_> {
         if status::says_the_same(&before, &after) {
             return Ok(before);
         }
+        if let Some(until) = self.may_wait(plan, &after, now) {
+            self.again_at = Some(until);
+            return Ok(before);
+        }
         if !self.memory.may_report(now) {
             self.again_at = Some(now + Duration::from_secs(1));
             return Ok(before);
@@ -76,6 +80,7 @@ impl Pass<'_> {
             Ok(written) => {
                 // The write named a version, so the object was the one that this pass took it for.
                 self.memory.confirmed = self.credential.metadata.generation;
+                self.memory.news_since = None;
                 self.context.index.apply_credential(written);
                 let of_scopes = status::missing_scopes(&self.credential.spec, &before, &after);
                 for announcement in status::announcements(&before, &after).into_iter().chain(of_scopes) {
@@ -96,6 +101,17 @@ impl Pass<'_> {
             }
             Err(error) => Err(PassError::Status(error)),
         }
+    }
+
+    /// In a burst Secrets come first. Until when good news of this object waits at most; bad news never does.
+    fn may_wait(&mut self, plan: &Plan, after: &ZohoCredentialStatus, now: Time) -> Option<Time> {
+        let is_good = matches!(plan, Plan::Keep { .. })
+            && after.condition(ConditionType::Ready).is_some_and(|ready| ready.status == ConditionStatus::True);
+        if !is_good {
+            return None;
+        }
+        let since = *self.memory.news_since.get_or_insert(now);
+        self.context.news.may_wait(self.key, since, now)
     }
 
     fn silent_until(&self, now: Time) -> Time {

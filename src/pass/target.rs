@@ -10,6 +10,7 @@ use zoho_core::facts::target::render;
 use zoho_core::facts::{self, Readings};
 use zoho_core::memory::{Refused, Seen, Stored};
 use zoho_core::plan::{Defect, Facts, Target, Write, to_store};
+use zoho_core::rehearsal::Shape;
 use zoho_core::{secret, status};
 
 use super::{Effect, Pass, PassError};
@@ -17,7 +18,7 @@ use crate::serve::telemetry::SPANS;
 
 impl Pass<'_> {
     /// A dry run of the target's write where it is new, changed, or was refused before: what cannot be stored must not
-    /// be minted.
+    /// be minted. One of the same shape that was just created in the namespace says as much.
     pub(super) async fn rehearse(&mut self, readings: &Readings, now: Time) -> Result<Effect, PassError> {
         let target = facts::target_of(self.credential);
         if let Some(refused) = self.memory.refusal(&target, self.generation(), now) {
@@ -34,10 +35,20 @@ impl Pass<'_> {
             Ok(dummy) => dummy,
             Err(defect) => return Ok(Effect::Blocked(defect)),
         };
+        let shape = readings.target.version.is_none().then(|| Shape::of(&dummy));
+        let mints = &self.context.mints;
+        let was_just_created = |shape: &Shape| mints.rehearsals().is_proven(shape, now);
+        if self.memory.refused.is_none() && shape.as_ref().is_some_and(was_just_created) {
+            // Not noted of this object: a refusal of another one ends it.
+            return Ok(Effect::Done);
+        }
         match self.write(&dummy, readings, Mode::DryRun).await {
             Ok(_) | Err(ApiError::NoDryRun) => {
                 self.memory.rehearsed = Some(occasion);
                 self.memory.refused = None;
+                if let Some(shape) = shape {
+                    mints.rehearsals().passed(shape, now);
+                }
                 Ok(Effect::Done)
             }
             Err(ApiError::AlreadyExists | ApiError::Conflict) => {
@@ -78,7 +89,7 @@ impl Pass<'_> {
                 if is_repair {
                     self.memory.note_repair(now);
                 }
-                self.stored(&written, &wanted, token.attempt.clone());
+                self.stored(&written, &wanted, token.attempt.clone(), now);
                 tracing::info!(credential = %self.key, uid = self.credential.metadata.uid, generation = self.generation(), %target, attempt = %token.attempt, expires_at = %token.life.expires_at, "token stored");
                 if let Some(lost) = readings.target.keys_lost_by_adoption(self.credential, &wanted) {
                     self.context.events.publish(self.credential, status::adopted(&target, lost));
@@ -95,7 +106,9 @@ impl Pass<'_> {
     }
 
     /// Takes in what a write left. Only what is as it was meant is called intact: admission may have changed it.
-    fn stored(&mut self, written: &Secret, wanted: &Secret, attempt: zoho_api::names::AttemptId) {
+    fn stored(&mut self, written: &Secret, wanted: &Secret, attempt: zoho_api::names::AttemptId, now: Time) {
+        self.context.mints.rehearsals().passed(Shape::of(wanted), now);
+        self.context.news.stored(self.key, now);
         let concerned = self.context.index.apply_secret(&written.metadata);
         self.context.wake_others(self.key, concerned);
         let seen = Seen { version: ObjectVersion::of(&written.metadata), generation: self.generation() };
@@ -136,6 +149,7 @@ impl Pass<'_> {
         let target = facts::target_of(self.credential);
         let refused = Refused { target, generation: self.generation(), words, at: now };
         let defect = refused.defect();
+        self.context.mints.rehearsals().refused(&self.key.namespace, now);
         self.memory.refused = Some(refused);
         defect
     }

@@ -1,5 +1,6 @@
 //! The decisions of zoho-operator, as pure functions: no I/O, no clock, no randomness.
 
+pub mod burst;
 pub mod facts;
 #[cfg(test)]
 mod fixtures;
@@ -11,6 +12,7 @@ pub mod mirror;
 pub mod plan;
 pub mod policy;
 pub mod queue;
+pub mod rehearsal;
 pub mod secret;
 pub mod shares;
 pub mod spec;

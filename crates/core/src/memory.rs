@@ -55,6 +55,8 @@ pub struct Memory {
     pub took_over: bool,
     /// The last writes of the status.
     pub reports: Vec<Time>,
+    /// Since when good news waits behind a burst.
+    pub news_since: Option<Time>,
 }
 
 /// A version of a Secret, looked at for a generation of the spec.

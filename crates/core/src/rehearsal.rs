@@ -1,0 +1,178 @@
+//! Which Secrets need no rehearsal, since one of the same shape was created a moment ago. Pure; the clock is an argument.
+//!
+//! What would refuse a create (a quota, a policy, missing rights) is found by a dry run before anything is minted. Where a
+//! Secret of the same shape was just created in the same namespace, that says as much. What tells Secrets apart by their
+//! names alone is not found by it; then one token is minted that waits in memory until it can be stored.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use zoho_api::{GROUP, Time};
+
+/// For so long a create speaks for the next ones.
+const SPEAKS_FOR: Duration = Duration::from_secs(10);
+/// For so long a refusal is remembered: longer than an order waits for its turn.
+const REMEMBERED_FOR: Duration = Duration::from_mins(10);
+/// More shapes and namespaces than this are not remembered.
+const MOST: usize = 1000;
+
+/// All of a Secret that rules may look at, but for its name and what differs between any two of ours.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Shape {
+    namespace: String,
+    type_: Option<String>,
+    immutable: Option<bool>,
+    labels: BTreeMap<String, Option<String>>,
+    annotations: BTreeMap<String, Option<String>>,
+    keys: BTreeSet<String>,
+}
+
+impl Shape {
+    /// The shape of a Secret as it would be created.
+    pub fn of(secret: &Secret) -> Self {
+        let meta = &secret.metadata;
+        // Ours say which object and token it is for.
+        let pair = |(key, value): (&String, &String)| {
+            let is_ours = key.starts_with(GROUP);
+            (key.clone(), (!is_ours).then(|| value.clone()))
+        };
+        Self {
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            type_: secret.type_.clone(),
+            immutable: secret.immutable,
+            labels: meta.labels.iter().flatten().map(pair).collect(),
+            annotations: meta.annotations.iter().flatten().map(pair).collect(),
+            keys: secret.data.iter().flatten().map(|(key, _)| key.clone()).collect(),
+        }
+    }
+}
+
+/// What creates came to lately.
+#[derive(Debug, Default)]
+pub struct Rehearsals {
+    passed: HashMap<Shape, Time>,
+    refused: HashMap<String, Time>,
+}
+
+impl Rehearsals {
+    /// A Secret of this shape was created, or would have been.
+    pub fn passed(&mut self, shape: Shape, now: Time) {
+        if self.passed.len() >= MOST {
+            self.passed.retain(|_, at| is_within(*at, SPEAKS_FOR, now));
+        }
+        if self.passed.len() < MOST || self.passed.contains_key(&shape) {
+            self.passed.insert(shape, now);
+        }
+    }
+
+    /// A Secret was refused: nothing speaks for the next one in that namespace.
+    pub fn refused(&mut self, namespace: &str, now: Time) {
+        self.passed.retain(|shape, _| shape.namespace != namespace);
+        self.refused.retain(|_, at| is_within(*at, REMEMBERED_FOR, now));
+        if self.refused.len() < MOST {
+            self.refused.insert(namespace.to_owned(), now);
+        }
+    }
+
+    /// Does a create of a moment ago say that this one would pass?
+    pub fn is_proven(&self, shape: &Shape, now: Time) -> bool {
+        self.passed.get(shape).is_some_and(|at| is_within(*at, SPEAKS_FOR, now))
+    }
+
+    /// Was a Secret refused in the namespace after something was decided? Not within the same second: who decides again at
+    /// once must get on.
+    pub fn refused_after(&self, namespace: &str, decided_at: Time) -> bool {
+        self.refused.get(namespace).is_some_and(|at| *at > decided_at)
+    }
+}
+
+/// One of the future was noted before the clock was set back, and says nothing.
+fn is_within(at: Time, within: Duration, now: Time) -> bool {
+    at <= now && at + within > now
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(seconds: i64) -> Time {
+        Time::from_unix(1_000_000 + seconds)
+    }
+
+    fn secret(name: &str, edit: &serde_json::Value) -> Secret {
+        let mut secret = json!({
+            "metadata": {
+                "name": name, "namespace": "ns", "labels": { "team": "a" },
+                "annotations": { "zoho-operator.dev/attempt": name, "example.com/x": "y" },
+            },
+            "type": "Opaque", "data": { "access_token": "", "api_url": "" },
+        });
+        for (path, value) in edit.as_object().into_iter().flatten() {
+            match secret.pointer_mut(path) {
+                Some(place) => *place = value.clone(),
+                None => {
+                    let (parent, key) = path.rsplit_once('/').expect("a path");
+                    secret.pointer_mut(parent).expect("a parent")[key] = value.clone();
+                }
+            }
+        }
+        serde_json::from_value(secret).expect("a Secret")
+    }
+
+    #[test]
+    fn create_speaks_for_the_next_of_its_shape_for_a_while() {
+        let mut rehearsals = Rehearsals::default();
+        let next = Shape::of(&secret("next", &json!({})));
+        assert!(!rehearsals.is_proven(&next, at(0)));
+        rehearsals.passed(Shape::of(&secret("first", &json!({}))), at(0));
+        assert!(rehearsals.is_proven(&next, at(9)));
+        assert!(!rehearsals.is_proven(&next, at(10)), "a quota may be used up by then");
+        assert!(!rehearsals.is_proven(&next, at(-1)), "the clock was set back");
+    }
+
+    #[test]
+    fn other_shapes_are_rehearsed() {
+        let mut rehearsals = Rehearsals::default();
+        rehearsals.passed(Shape::of(&secret("first", &json!({}))), at(0));
+        for edit in [
+            json!({ "/metadata/namespace": "other" }),
+            json!({ "/metadata/labels/team": "b" }),
+            json!({ "/metadata/labels/more": "b" }),
+            json!({ "/metadata/annotations/example.com~1x": "z" }),
+            json!({ "/data/more": "" }),
+            json!({ "/type": "other" }),
+            json!({ "/immutable": true }),
+        ] {
+            assert!(!rehearsals.is_proven(&Shape::of(&secret("next", &edit)), at(1)), "{edit}");
+        }
+    }
+
+    #[test]
+    fn refusal_ends_it_for_its_namespace() {
+        let mut rehearsals = Rehearsals::default();
+        let (here, elsewhere) = (json!({}), json!({ "/metadata/namespace": "other" }));
+        for edit in [&here, &elsewhere] {
+            rehearsals.passed(Shape::of(&secret("first", edit)), at(0));
+        }
+        rehearsals.refused("ns", at(1));
+        assert!(!rehearsals.is_proven(&Shape::of(&secret("next", &here)), at(1)));
+        assert!(rehearsals.is_proven(&Shape::of(&secret("next", &elsewhere)), at(1)));
+        assert!(rehearsals.refused_after("ns", at(0)), "what was decided before is looked at again");
+        assert!(!rehearsals.refused_after("ns", at(1)));
+        assert!(!rehearsals.refused_after("other", at(0)));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut rehearsals = Rehearsals::default();
+        for number in 0..3000 {
+            let namespace = json!({ "/metadata/namespace": format!("ns-{number}") });
+            rehearsals.passed(Shape::of(&secret("s", &namespace)), at(0));
+            rehearsals.refused(&format!("other-{number}"), at(0));
+        }
+        assert!(rehearsals.passed.len() <= MOST && rehearsals.refused.len() <= MOST);
+    }
+}

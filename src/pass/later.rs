@@ -1,0 +1,53 @@
+//! Whose good news waits behind a burst. The rule is in `zoho_core::burst`.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use zoho_api::Time;
+use zoho_api::names::ObjectName;
+use zoho_core::burst::Bursts;
+
+/// Good news that waits.
+#[derive(Default)]
+pub(crate) struct News {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    bursts: Bursts,
+    owed: BTreeSet<ObjectName>,
+}
+
+impl News {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A target was written.
+    pub(crate) fn stored(&self, key: &ObjectName, now: Time) {
+        self.lock().bursts.stored(&key.namespace, now);
+    }
+
+    /// Until when news of an object that came at `since` waits at most; `None` where it is to be told now.
+    pub(crate) fn may_wait(&self, key: &ObjectName, since: Time, now: Time) -> Option<Time> {
+        let mut state = self.lock();
+        let until = state.bursts.may_wait(&key.namespace, since, now)?;
+        state.owed.insert(key.clone());
+        Some(until)
+    }
+
+    /// Is there any that waits?
+    pub(crate) fn is_owed(&self) -> bool {
+        !self.lock().owed.is_empty()
+    }
+
+    /// Some of the objects whose news need not wait any more, now that there is no burst.
+    pub(crate) fn due(&self, most: usize, now: Time) -> Vec<ObjectName> {
+        let mut state = self.lock();
+        if state.bursts.is_on(now) {
+            return Vec::new();
+        }
+        std::iter::from_fn(|| state.owed.pop_first()).take(most).collect()
+    }
+}
