@@ -86,7 +86,7 @@ crds: need-cargo ## Write crds/ anew after a change of crates/api
 golden: need-cargo ## Write crates/core/tests/golden/messages.md anew: what people read when something is wrong
 	WRITE_GOLDEN=1 $(CARGO) test --quiet --locked -p zoho-core --test golden
 
-docs: need-cargo ## Write docs/kubectl-zoho.md and docs/products.md anew: the plugin's command line, the table of products
+docs: need-cargo ## Write the generated pages of docs/ anew: products, data centers, hosts, the plugin, the fields of the kinds
 	$(CARGO) run --quiet --locked -p xtask -- docs
 
 dist: need-cargo ## Build release archives of kubectl-zoho for this machine's Linux, with checksums and krew manifest, into dist/
