@@ -1,13 +1,17 @@
-//! What `docs/multi-tenancy.md` and `docs/security.md` tell an administrator to type, typed.
+//! What pages of `docs/` have an administrator type, typed: several tenants, backup and restore, another namespace.
 
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::process::Command;
+use zoho_simulator::{Simulator, SimulatorConfig};
 use zoho_testkit::control_plane::ControlPlane;
 
 use crate::chart::{CHART, root};
-use crate::install::{NAMESPACE, control_plane, helm, kubectl};
-use crate::support::eventually;
+use crate::install::{NAMESPACE, Operator, control_plane, helm, kubectl};
+use crate::support::{eventually, untested};
 
 /// The blocks of this language in a document, in order.
 fn blocks(document: &str, language: &str) -> Vec<String> {
@@ -82,4 +86,78 @@ async fn commands_for_several_tenants_work_and_the_quota_counts() {
     }
     let error = cluster.apply_yaml(&credential("patching", "one-more")).await.expect_err("beyond the quota");
     assert!(error.to_string().contains("exceeded quota: zoho"), "{error}");
+}
+
+/// Runs a block for bash in a folder that has what the repository has, with kubectl and helm for this cluster.
+async fn bash(cluster: &ControlPlane, folder: &Path, script: &str) {
+    let programs = cluster.kubectl_path().parent().expect("a folder").display();
+    let with_path = format!("PATH='{programs}':\"$PATH\"\n{script}");
+    let mut command = Command::new("bash");
+    command.args(["-euo", "pipefail", "-c", &with_path]).current_dir(folder);
+    command.env("KUBECONFIG", cluster.kubeconfig_path()).env("KUBERC", "off");
+    let output = command.env("HOME", cluster.folder()).output().await.expect("bash runs");
+    assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The block of a page that has this in it.
+fn block_with(document: &str, words: &str) -> String {
+    let mut found = blocks(document, "bash").into_iter().filter(|block| block.contains(words));
+    found.next().unwrap_or_else(|| panic!("{document} has no block with {words}"))
+}
+
+async fn source(cluster: &ControlPlane) {
+    let pairs = ["client_id=1000.CLIENT", "client_secret=secret", "refresh_token=1000.refresh"];
+    let pairs = pairs.map(|pair| format!("--from-literal={pair}"));
+    let mut create = vec!["create", "secret", "generic", "zoho-oauth", "-n", "patching"];
+    create.extend(pairs.iter().map(String::as_str));
+    kubectl(cluster, &create).await;
+}
+
+/// Is the credential served by the installation in this namespace, and its token valid?
+async fn is_served_from(cluster: &ControlPlane, namespace: &str) -> Option<()> {
+    let get = ["get", "zcred", "patch-manager", "-n", "patching", "-o", "json"];
+    let object: Value = serde_json::from_str(&kubectl(cluster, &get).await).expect("JSON");
+    let conditions = object["status"]["conditions"].as_array()?;
+    let is_ready = conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+    (is_ready && object["status"]["servedBy"] == format!("{namespace}/zoho-operator")).then_some(())
+}
+
+#[tokio::test]
+async fn an_operator_moves_to_another_namespace_and_to_another_cluster_as_the_pages_say() {
+    if Command::new("jq").arg("--version").output().await.is_err() {
+        return untested("backup and restore as docs/backup.md has them", "there is no jq");
+    }
+    let zoho = Simulator::start(SimulatorConfig::default());
+    zoho.register("1000.CLIENT", "secret", "1000.refresh");
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["charts", "crds.yaml"] {
+        symlink(root().join(name), folder.path().join(name)).expect("linked");
+    }
+
+    let cluster = control_plane().await;
+    helm(&cluster, &["install", "zoho-operator", CHART, "-n", NAMESPACE, "--create-namespace"]).await;
+    kubectl(&cluster, &["create", "namespace", "patching"]).await;
+    source(&cluster).await;
+    cluster.apply_yaml(&credential("patching", "patch-manager")).await.expect("applied");
+    let operator = Operator::start_in(&cluster, &zoho, NAMESPACE).await;
+    operator.until("the token is there", async || is_served_from(&cluster, NAMESPACE).await).await;
+    drop(operator);
+
+    bash(&cluster, folder.path(), &block_with("docs/backup.md", "> ledgers.json")).await;
+    bash(&cluster, folder.path(), &block_with("docs/upgrading.md", "served-by=tokens-system")).await;
+    let operator = Operator::start_in(&cluster, &zoho, "tokens-system").await;
+    operator.until("it is served from there", async || is_served_from(&cluster, "tokens-system").await).await;
+    assert_eq!(zoho.stats().token.mints, 1, "the key and the ledgers came along, so the token is known");
+    drop(operator);
+
+    let other = control_plane().await;
+    bash(&other, folder.path(), &block_with("docs/backup.md", "kubectl create -f hash-key.json")).await;
+    source(&other).await;
+    let operator = Operator::start_in(&other, &zoho, NAMESPACE).await;
+    operator.until("it is served there", async || is_served_from(&other, NAMESPACE).await).await;
+    let ledgers = kubectl(&other, &["get", "zledger", "-n", NAMESPACE, "-o", "json"]).await;
+    let ledgers: Value = serde_json::from_str(&ledgers).expect("JSON");
+    let attempts = ledgers["items"][0]["spec"]["attempts"].as_array().map(Vec::len);
+    assert_eq!((ledgers["items"].as_array().map(Vec::len), attempts), (Some(1), Some(2)), "it goes on with the ledger");
+    assert_eq!(zoho.stats().token.mints, 2, "no target was restored, so there is one more token");
 }

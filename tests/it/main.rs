@@ -1,6 +1,7 @@
 //! Everything that needs more than pure functions: tests against a real API server.
 
 mod admission;
+mod blocks;
 mod chart;
 mod check;
 mod clients;
@@ -26,6 +27,7 @@ mod leader;
 mod metrics;
 mod model;
 mod monitoring;
+mod pages;
 mod plugin;
 mod ports;
 mod preconditions;
