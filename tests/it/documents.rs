@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
 
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -88,21 +87,47 @@ async fn commands_for_several_tenants_work_and_the_quota_counts() {
     assert!(error.to_string().contains("exceeded quota: zoho"), "{error}");
 }
 
-/// Runs a block for bash in a folder that has what the repository has, with kubectl and helm for this cluster.
-async fn bash(cluster: &ControlPlane, folder: &Path, script: &str) {
-    let programs = cluster.kubectl_path().parent().expect("a folder").display();
-    let with_path = format!("PATH='{programs}':\"$PATH\"\n{script}");
-    let mut command = Command::new("bash");
-    command.args(["-euo", "pipefail", "-c", &with_path]).current_dir(folder);
-    command.env("KUBECONFIG", cluster.kubeconfig_path()).env("KUBERC", "off");
-    let output = command.env("HOME", cluster.folder()).output().await.expect("bash runs");
-    assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
+/// A Zoho with one refresh token, and a folder that has what the repository has.
+struct Desk {
+    zoho: Simulator,
+    folder: tempfile::TempDir,
 }
 
-/// The block of a page that has this in it.
-fn block_with(document: &str, words: &str) -> String {
-    let mut found = blocks(document, "bash").into_iter().filter(|block| block.contains(words));
-    found.next().unwrap_or_else(|| panic!("{document} has no block with {words}"))
+impl Desk {
+    fn new() -> Self {
+        let zoho = Simulator::start(SimulatorConfig::default());
+        zoho.register("1000.CLIENT", "secret", "1000.refresh");
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["charts", "crds.yaml"] {
+            symlink(root().join(name), folder.path().join(name)).expect("linked");
+        }
+        Self { zoho, folder }
+    }
+
+    fn mints(&self) -> u64 {
+        self.zoho.stats().token.mints
+    }
+
+    /// Types the block of a page, in bash or sh, that has these words in it.
+    async fn types(&self, cluster: &ControlPlane, page: &str, words: &str) {
+        let blocks = blocks(page, "bash").into_iter().chain(blocks(page, "sh"));
+        let script = blocks.into_iter().find(|block| block.contains(words));
+        let script = script.unwrap_or_else(|| panic!("{page} has no block with {words}"));
+        let programs = cluster.kubectl_path().parent().expect("a folder").display();
+        let with_path = format!("PATH='{programs}':\"$PATH\"\n{script}");
+        let mut command = Command::new("bash");
+        command.args(["-euo", "pipefail", "-c", &with_path]).current_dir(self.folder.path());
+        command.env("KUBECONFIG", cluster.kubeconfig_path()).env("KUBERC", "off").env("HOME", cluster.folder());
+        let output = command.output().await.expect("bash runs");
+        assert!(output.status.success(), "{page}: {script}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// The operator of this namespace, once it serves the credential with a valid token.
+    async fn serving(&self, cluster: &ControlPlane, namespace: &str) -> Operator {
+        let operator = Operator::start_in(cluster, &self.zoho, namespace).await;
+        operator.until("it is served", async || is_served_from(cluster, namespace).await).await;
+        operator
+    }
 }
 
 async fn source(cluster: &ControlPlane) {
@@ -113,10 +138,14 @@ async fn source(cluster: &ControlPlane) {
     kubectl(cluster, &create).await;
 }
 
+async fn json_of(cluster: &ControlPlane, kind: &str, namespace: &str, name: &[&str]) -> Value {
+    let get = [&["get", kind, "-n", namespace, "-o", "json"], name].concat();
+    serde_json::from_str(&kubectl(cluster, &get).await).expect("JSON")
+}
+
 /// Is the credential served by the installation in this namespace, and its token valid?
 async fn is_served_from(cluster: &ControlPlane, namespace: &str) -> Option<()> {
-    let get = ["get", "zcred", "patch-manager", "-n", "patching", "-o", "json"];
-    let object: Value = serde_json::from_str(&kubectl(cluster, &get).await).expect("JSON");
+    let object = json_of(cluster, "zcred", "patching", &["patch-manager"]).await;
     let conditions = object["status"]["conditions"].as_array()?;
     let is_ready = conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
     (is_ready && object["status"]["servedBy"] == format!("{namespace}/zoho-operator")).then_some(())
@@ -127,37 +156,45 @@ async fn an_operator_moves_to_another_namespace_and_to_another_cluster_as_the_pa
     if Command::new("jq").arg("--version").output().await.is_err() {
         return untested("backup and restore as docs/backup.md has them", "there is no jq");
     }
-    let zoho = Simulator::start(SimulatorConfig::default());
-    zoho.register("1000.CLIENT", "secret", "1000.refresh");
-    let folder = tempfile::tempdir().expect("a folder");
-    for name in ["charts", "crds.yaml"] {
-        symlink(root().join(name), folder.path().join(name)).expect("linked");
-    }
-
+    let desk = Desk::new();
     let cluster = control_plane().await;
     helm(&cluster, &["install", "zoho-operator", CHART, "-n", NAMESPACE, "--create-namespace"]).await;
     kubectl(&cluster, &["create", "namespace", "patching"]).await;
     source(&cluster).await;
     cluster.apply_yaml(&credential("patching", "patch-manager")).await.expect("applied");
-    let operator = Operator::start_in(&cluster, &zoho, NAMESPACE).await;
-    operator.until("the token is there", async || is_served_from(&cluster, NAMESPACE).await).await;
-    drop(operator);
+    drop(desk.serving(&cluster, NAMESPACE).await);
 
-    bash(&cluster, folder.path(), &block_with("docs/backup.md", "> ledgers.json")).await;
-    bash(&cluster, folder.path(), &block_with("docs/upgrading.md", "served-by=tokens-system")).await;
-    let operator = Operator::start_in(&cluster, &zoho, "tokens-system").await;
-    operator.until("it is served from there", async || is_served_from(&cluster, "tokens-system").await).await;
-    assert_eq!(zoho.stats().token.mints, 1, "the key and the ledgers came along, so the token is known");
-    drop(operator);
+    desk.types(&cluster, "docs/backup.md", "> ledgers.json").await;
+    desk.types(&cluster, "docs/upgrading.md", "served-by=tokens-system").await;
+    drop(desk.serving(&cluster, "tokens-system").await);
+    assert_eq!(desk.mints(), 1, "the key and the ledgers came along, so the token is known");
 
     let other = control_plane().await;
-    bash(&other, folder.path(), &block_with("docs/backup.md", "kubectl create -f hash-key.json")).await;
+    desk.types(&other, "docs/backup.md", "kubectl create -f hash-key.json").await;
     source(&other).await;
-    let operator = Operator::start_in(&other, &zoho, NAMESPACE).await;
-    operator.until("it is served there", async || is_served_from(&other, NAMESPACE).await).await;
-    let ledgers = kubectl(&other, &["get", "zledger", "-n", NAMESPACE, "-o", "json"]).await;
-    let ledgers: Value = serde_json::from_str(&ledgers).expect("JSON");
+    let operator = desk.serving(&other, NAMESPACE).await;
+    let ledgers = json_of(&other, "zledger", NAMESPACE, &[]).await;
     let attempts = ledgers["items"][0]["spec"]["attempts"].as_array().map(Vec::len);
     assert_eq!((ledgers["items"].as_array().map(Vec::len), attempts), (Some(1), Some(2)), "it goes on with the ledger");
-    assert_eq!(zoho.stats().token.mints, 2, "no target was restored, so there is one more token");
+    assert_eq!(desk.mints(), 2, "no target was restored, so there is one more token");
+    keeps_the_name_of_the_secret(&desk, &other, &operator).await;
+}
+
+/// docs/migration.md: the Secret that a CronJob wrote keeps its name.
+async fn keeps_the_name_of_the_secret(desk: &Desk, cluster: &ControlPlane, operator: &Operator) {
+    let job = ["create", "cronjob", "zoho-token", "-n", "patching", "--image=x", "--schedule=0 0 1 1 *"];
+    kubectl(cluster, &job).await;
+    kubectl(cluster, &["create", "secret", "generic", "zoho-token", "-n", "patching", "--from-literal=token=old"])
+        .await;
+    let before = desk.mints();
+    desk.types(cluster, "docs/migration.md", "zoho-operator.dev/adopt=patch-manager").await;
+    operator
+        .until("the CronJob's Secret has the token", async || {
+            let adopted = json_of(cluster, "secret", "patching", &["zoho-token"]).await;
+            let former = json_of(cluster, "secret", "patching", &["patch-manager-token"]).await;
+            (adopted["data"]["token"] == former["data"]["access_token"]).then_some(())
+        })
+        .await;
+    assert_eq!(json_of(cluster, "cronjob", "patching", &["zoho-token"]).await["spec"]["suspend"], true);
+    assert_eq!(desk.mints(), before, "another name of the Secret costs no token");
 }

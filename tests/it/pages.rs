@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::chart::{CHART, root};
 
 /// Pages beside `docs/` that users read.
-const BESIDE: &[&str] = &["README.md", "charts/zoho-operator/README.md"];
+const BESIDE: &[&str] = &["README.md", "charts/zoho-operator/README.md", "examples/README.md"];
 
 /// Pages for those who change the code: their links are checked, their words are not.
 const FOR_DEVELOPERS: &[&str] = &["ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
@@ -135,6 +135,18 @@ fn every_page_is_in_the_index() {
             _ => name == "README.md" || index.contains(name),
         };
         assert!(is_listed, "{page} is in no index: add it to docs/README.md");
+    }
+}
+
+#[test]
+fn every_example_is_in_the_list_of_examples() {
+    let listed: BTreeSet<String> = links(&read("examples/README.md")).into_iter().collect();
+    for folder in ["", "clients/"] {
+        for entry in fs::read_dir(root().join("examples").join(folder)).expect("a folder").flatten() {
+            let name = format!("{folder}{}", entry.file_name().to_string_lossy());
+            let is_listed = listed.contains(&name) || entry.path().is_dir() || name == "README.md";
+            assert!(is_listed, "examples/{name} is not in examples/README.md");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Tests compare what is written here with what is checked in.
 
 mod pages;
+mod site;
 
 use std::fs;
 use std::path::Path;
@@ -19,11 +20,17 @@ enum Task {
     /// The pages of docs/ that are made from what the code knows: products, data centers, hosts, the plugin's command line,
     /// the fields of the kinds.
     Docs,
+    /// What mdBook makes the documentation site from, in target/site.
+    Site,
+    /// Whether the links of the site lead somewhere.
+    SiteLinks,
 }
 
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Crds => crds(),
+        Task::Site => site::stage(),
+        Task::SiteLinks => site::check(),
         Task::Docs => pages::all().into_iter().try_for_each(|(path, text)| write(path, &text)),
     }
 }
