@@ -252,7 +252,7 @@ async fn pods_pass_the_restricted_level() {
     }
 }
 
-/// The pod that a Deployment or a CronJob makes.
+/// The pod that a Deployment or a `CronJob` makes.
 fn pod_of(object: &Value) -> Option<&Value> {
     match object["kind"].as_str()? {
         "Deployment" => object.pointer("/spec/template/spec"),

@@ -180,7 +180,7 @@ async fn an_operator_moves_to_another_namespace_and_to_another_cluster_as_the_pa
     keeps_the_name_of_the_secret(&desk, &other, &operator).await;
 }
 
-/// docs/migration.md: the Secret that a CronJob wrote keeps its name.
+/// docs/migration.md: the Secret that a `CronJob` wrote keeps its name.
 async fn keeps_the_name_of_the_secret(desk: &Desk, cluster: &ControlPlane, operator: &Operator) {
     let job = ["create", "cronjob", "zoho-token", "-n", "patching", "--image=x", "--schedule=0 0 1 1 *"];
     kubectl(cluster, &job).await;

@@ -20,7 +20,14 @@ const FOR_DEVELOPERS: &[&str] = &["ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGEL
 const FROM_CODE: &[&str] = &["docs/kubectl-zoho.md", "docs/products.md", "docs/reference.md"];
 
 /// Pages that are still to be put into plain words, and records that stay as they were written.
-const NOT_YET_PLAIN: &[&str] = &["docs/runbooks.md", "docs/reliability.md", "docs/decisions/"];
+const NOT_YET_PLAIN: &[&str] = &[
+    "docs/runbooks.md",
+    "docs/reliability.md",
+    "docs/performance.md",
+    "docs/releases.md",
+    "docs/client-credentials.md",
+    "docs/decisions/",
+];
 
 /// Words that native readers stop at, with what to write instead.
 const NOT_USED: &[(&[&str], &str)] = &[
@@ -41,7 +48,7 @@ fn below(folder: &str) -> Vec<String> {
         let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
         if entry.path().is_dir() {
             found.extend(below(&name));
-        } else if name.ends_with(".md") {
+        } else if entry.path().extension().is_some_and(|end| end == "md") {
             found.push(name);
         }
     }

@@ -1,4 +1,4 @@
-//! `docs/network.md`: hosts and ports for a firewall, a proxy and a NetworkPolicy.
+//! `docs/network.md`: hosts and ports for a firewall, a proxy and a `NetworkPolicy`.
 
 use std::fmt::Write as _;
 
