@@ -4,6 +4,7 @@ mod admission;
 mod blocks;
 mod chart;
 mod check;
+mod client_credentials;
 mod clients;
 mod control_plane;
 mod crash;
