@@ -62,6 +62,9 @@ fn classify(block: &str) -> Option<Block> {
     {
         return Some(Block::OfOthers); // Argo CD's script, which gitops.rs runs.
     }
+    if value["dependencies"].is_array() {
+        return Some(Block::OfOthers); // A part of somebody's Chart.yaml.
+    }
     let chart = fs::read_to_string(Path::new(CHART).join("values.yaml")).expect("readable");
     let chart: Value = serde_saphyr::from_str(&chart).expect("YAML");
     value.as_object()?.keys().all(|key| chart.get(key).is_some()).then_some(Block::Values)

@@ -178,6 +178,12 @@ async fn an_operator_moves_to_another_namespace_and_to_another_cluster_as_the_pa
     assert_eq!((ledgers["items"].as_array().map(Vec::len), attempts), (Some(1), Some(2)), "it goes on with the ledger");
     assert_eq!(desk.mints(), 2, "no target was restored, so there is one more token");
     keeps_the_name_of_the_secret(&desk, &other, &operator).await;
+
+    // The definitions were applied by hand; Helm takes them over.
+    desk.types(&other, "docs/upgrading.md", "kubectl label crd").await;
+    let upgrade = ["upgrade", "zoho-operator", CHART, "-n", NAMESPACE, "--reset-then-reuse-values"];
+    helm(&other, &[&upgrade[..], &["--set", "crds.enabled=true"]].concat()).await;
+    is_served_from(&other, NAMESPACE).await.expect("no credential is affected");
 }
 
 /// docs/migration.md: the Secret that a `CronJob` wrote keeps its name.
