@@ -2,15 +2,19 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
+use zoho_simulator::grants::Client;
 use zoho_simulator::{Simulator, SimulatorConfig};
 use zoho_testkit::control_plane::ControlPlane;
 
 use crate::chart::{CHART, root};
 use crate::install::{NAMESPACE, Operator, control_plane, helm, kubectl};
-use crate::support::{eventually, untested};
+use crate::support::{cluster, eventually, untested};
 
 /// The blocks of this language in a document, in order.
 fn blocks(document: &str, language: &str) -> Vec<String> {
@@ -203,4 +207,41 @@ async fn keeps_the_name_of_the_secret(desk: &Desk, cluster: &ControlPlane, opera
         .await;
     assert_eq!(json_of(cluster, "cronjob", "patching", &["zoho-token"]).await["spec"]["suspend"], true);
     assert_eq!(desk.mints(), before, "another name of the Secret costs no token");
+}
+
+#[tokio::test]
+async fn the_source_is_made_by_hand_as_the_page_says() {
+    let cluster = cluster().await;
+    let namespace = cluster.namespace("by_hand").await;
+    let zoho = Simulator::start(SimulatorConfig::default());
+    zoho.register_client("1000.CLIENT", "canary0hand0secret", Client::SelfClient);
+    let code = zoho.grant_code("1000.CLIENT", "PatchManagerPlusCloud.Common.READ", Duration::from_mins(10));
+    let script = blocks("docs/by-hand.md", "bash").concat();
+    for line in blocks("README.md", "bash").iter().find(|block| block.contains("read -rsp")).expect("a block").lines() {
+        assert!(script.contains(line), "README and docs/by-hand.md differ: {line}");
+    }
+    let script =
+        script.replace("https://accounts.zoho.com", &zoho.url()).replace("-n patching", &format!("-n {namespace}"));
+    let programs = cluster.kubectl_path().parent().expect("a folder").display();
+    let mut command = Command::new("bash");
+    command.args(["-euc", &format!("PATH='{programs}':\"$PATH\"\n{script}")]);
+    command.env("KUBECONFIG", cluster.kubeconfig_path()).env("NO_PROXY", "127.0.0.1").env("TMPDIR", cluster.folder());
+    let mut bash = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("bash");
+    let typed = format!("1000.CLIENT\ncanary0hand0secret\n{code}\n");
+    bash.stdin.take().expect("a pipe").write_all(typed.as_bytes()).await.expect("typed");
+    let output = bash.wait_with_output().await.expect("it ends");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("It worked."),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let secret = json_of(cluster, "secret", &namespace, &["zoho-oauth", "--show-managed-fields=false"]).await;
+    let lengths = |key: &str| secret["data"][key].as_str().map_or(0, str::len);
+    assert!(
+        ["client_id", "client_secret", "refresh_token"].into_iter().all(|key| lengths(key) > 10),
+        "a key is missing"
+    );
+    let annotations = secret["metadata"]["annotations"].as_object();
+    assert!(annotations.is_none(), "the values stand in an annotation, too");
 }
