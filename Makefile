@@ -19,13 +19,15 @@ WITH_TESTING := --locked --workspace --features testing,otlp
 DEMO         := --locked -p zoho-operator -p zoho-testkit --features testing
 
 .DEFAULT_GOAL := help
+MDBOOK_VERSION := 0.5.4
+MDBOOK         := target/tools/bin/mdbook
 FUZZ_SECONDS ?= 12
 FUZZ_TARGETS := reply duration template status ledger
 # libFuzzer's instrumentation, as LLVM has it: no other toolchain than the one in rust-toolchain.toml is needed. With
 # --target, so that build scripts and macros are not instrumented.
 COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
 
-.PHONY: help build demo check deny test test-long flakes bench bugs crash-plan crash-list e2e fuzz crds docs golden dist image clean-cache need-cargo need-go
+.PHONY: help build demo check deny test test-long flakes bench bugs crash-plan crash-list e2e fuzz crds docs site golden dist image clean-cache need-cargo need-go
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,8 +93,15 @@ crds: need-cargo ## Write crds/ anew after a change of crates/api
 golden: need-cargo ## Write crates/core/tests/golden/messages.md anew: what people read when something is wrong
 	WRITE_GOLDEN=1 $(CARGO) test --quiet --locked -p zoho-core --test golden
 
-docs: need-cargo ## Write docs/kubectl-zoho.md and docs/products.md anew: the plugin's command line, the table of products
+docs: need-cargo ## Write the generated pages of docs/ anew: products, data centers, hosts, the plugin, the fields of the kinds
 	$(CARGO) run --quiet --locked -p xtask -- docs
+
+site: need-cargo ## Build the documentation site: target/site/book/index.html (installs mdBook below target/ once)
+	@$(MDBOOK) --version 2>/dev/null | grep -qxF 'mdbook v$(MDBOOK_VERSION)' || \
+		$(CARGO) install --locked --root target/tools --version $(MDBOOK_VERSION) --no-default-features --features search,serve mdbook
+	@$(CARGO) run --quiet --locked -p xtask -- site
+	@$(MDBOOK) build
+	@$(CARGO) run --quiet --locked -p xtask -- site-links
 
 dist: need-cargo ## Build release archives of kubectl-zoho for this machine's Linux, with checksums and krew manifest, into dist/
 	CARGO='$(CARGO)' VERSION='$(VERSION)' packaging/dist

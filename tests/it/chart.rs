@@ -229,17 +229,18 @@ async fn pods_pass_the_restricted_level() {
     crate::support::eventually("the default ServiceAccount exists", default).await;
 
     let chart = dry_run(cluster, None, &render(cluster, &namespace, None, &[]).await).await;
-    let workload = fs::read_to_string(root().join("examples/workload.yaml")).expect("readable");
-    let workload = dry_run(cluster, Some(&namespace), &workload).await;
-    let deployments: Vec<_> = chart.iter().chain(&workload).filter(|object| object["kind"] == "Deployment").collect();
-    assert_eq!(deployments.len(), 2);
-    for deployment in deployments {
-        let name = deployment["metadata"]["name"].as_str().expect("it has one");
+    let read = |name: &str| fs::read_to_string(root().join("examples").join(name)).expect("readable");
+    let workloads = format!("{}---\n{}", read("workload.yaml"), read("cronjob.yaml"));
+    let workloads = dry_run(cluster, Some(&namespace), &workloads).await;
+    let pods: Vec<_> = chart.iter().chain(&workloads).filter_map(|object| Some((object, pod_of(object)?))).collect();
+    assert_eq!(pods.len(), 3);
+    for (object, spec) in pods {
+        let name = object["metadata"]["name"].as_str().expect("it has one");
         let mut pod = json!({
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": { "name": name, "namespace": namespace },
-            "spec": deployment["spec"]["template"]["spec"],
+            "spec": spec,
         });
         // Deployments are let in with a warning; only pods are refused.
         let create = ["create", "--dry-run=server", "-f", "-"];
@@ -248,6 +249,15 @@ async fn pods_pass_the_restricted_level() {
         pod["spec"]["containers"][0]["securityContext"] = json!({});
         let output = cluster.kubectl_stdin(&create, &pod.to_string()).await.expect("runs");
         assert!(!output.status.success(), "the level is not enforced");
+    }
+}
+
+/// The pod that a Deployment or a `CronJob` makes.
+fn pod_of(object: &Value) -> Option<&Value> {
+    match object["kind"].as_str()? {
+        "Deployment" => object.pointer("/spec/template/spec"),
+        "CronJob" => object.pointer("/spec/jobTemplate/spec/template/spec"),
+        _ => None,
     }
 }
 
@@ -375,6 +385,7 @@ async fn examples_are_accepted_and_served() {
         "accounts-host.yaml",
         "adopt.yaml",
         "client-credentials.yaml",
+        "cronjob.yaml",
         "endpoint-central-server.yaml",
         "endpoint-central.yaml",
         "env-style.yaml",

@@ -122,6 +122,37 @@ async fn go_client_is_well_formed_and_survives_a_renewal() {
     survives_a_renewal(&program, &[]).await;
 }
 
+/// The job of `examples/cronjob.yaml`: it uses the token of the folder, and fails where the product refuses that.
+#[tokio::test]
+async fn cronjob_uses_the_token_of_its_folder_and_fails_with_a_refused_one() {
+    if !is_installed("curl", "--version") {
+        return;
+    }
+    let text =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/cronjob.yaml")).expect("readable");
+    let job: Value = serde_saphyr::from_str(&text).expect("YAML");
+    let command = &job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["command"];
+    let command: Vec<String> = serde_json::from_value(command.clone()).expect("a list of texts");
+    let zoho = Simulator::start(SimulatorConfig::default());
+    zoho.register("client", "secret", "refresh");
+    let token = mint(&zoho).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    replace(folder.path(), "api_url", &zoho.url());
+    replace(folder.path(), "authorization", &format!("Zoho-oauthtoken {token}"));
+    let script = command[2].replace("/var/run/zoho", &folder.path().to_string_lossy());
+    let run = async || {
+        let mut job = tokio::process::Command::new(&command[0]);
+        job.args([&command[1], &script]).env("NO_PROXY", "127.0.0.1").output().await.expect("it runs")
+    };
+    let output = run().await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains(r#""status":"success""#));
+    assert!(zoho.revoke_access_token(&token));
+    let output = run().await;
+    assert!(!output.status.success(), "a refused token must fail the job");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains(&token), "a token stands in the output");
+}
+
 #[test]
 fn prometheus_sends_the_header_that_zoho_wants() {
     let text = fs::read_to_string(client("prometheus.yaml")).expect("readable");

@@ -282,7 +282,7 @@ spec:
 ";
 
 /// The operator as the chart's `ServiceAccount`, with the arguments that its pod has. Killed when dropped.
-struct Operator {
+pub(crate) struct Operator {
     _process: Child,
     log: PathBuf,
     clock: PathBuf,
@@ -290,12 +290,17 @@ struct Operator {
 
 impl Operator {
     async fn start(cluster: &ControlPlane, zoho: &Simulator) -> Self {
-        let deployment = kubectl(cluster, &["get", "deployment", "zoho-operator", "-n", NAMESPACE, "-o", "json"]).await;
+        Self::start_in(cluster, zoho, NAMESPACE).await
+    }
+
+    /// The operator that the chart installed in this namespace.
+    pub(crate) async fn start_in(cluster: &ControlPlane, zoho: &Simulator, namespace: &str) -> Self {
+        let deployment = kubectl(cluster, &["get", "deployment", "zoho-operator", "-n", namespace, "-o", "json"]).await;
         let deployment: Value = serde_json::from_str(&deployment).expect("JSON");
         let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].clone();
         let arguments: Vec<String> = serde_json::from_value(arguments).expect("a list of texts");
         let account = deployment["spec"]["template"]["spec"]["serviceAccountName"].as_str().expect("one").to_owned();
-        let token = kubectl(cluster, &["create", "token", &account, "-n", NAMESPACE]).await;
+        let token = kubectl(cluster, &["create", "token", &account, "-n", namespace]).await;
         let admin = fs::read_to_string(cluster.kubeconfig_path()).expect("readable");
         let mut kubeconfig: Value = serde_json::from_str(&admin).expect("JSON");
         kubeconfig["users"][0]["user"] = json!({ "token": token });
@@ -332,7 +337,7 @@ impl Operator {
     }
 
     /// Like [`eventually`], with the operator's log on failure.
-    async fn until<T>(&self, what: &str, observe: impl AsyncFnMut() -> Option<T>) -> T {
+    pub(crate) async fn until<T>(&self, what: &str, observe: impl AsyncFnMut() -> Option<T>) -> T {
         let waiting = tokio::time::timeout(Duration::from_secs(50), eventually(what, observe)).await;
         waiting.unwrap_or_else(|_| panic!("{what}\n{}", fs::read_to_string(&self.log).unwrap_or_default()))
     }

@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("crates/simulator", &["zoho-api", "zoho-core"]),
     ("crates/cluster-programs", &[]),
     ("crates/testkit", &["zoho-api", "zoho-core", "zoho-simulator", "cluster-programs"]),
-    ("xtask", &["zoho-api", "kubectl-zoho"]),
+    ("xtask", &["zoho-api", "zoho-core", "kubectl-zoho"]),
 ];
 
 /// What the pure members must not be able to do.

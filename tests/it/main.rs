@@ -1,6 +1,7 @@
 //! Everything that needs more than pure functions: tests against a real API server.
 
 mod admission;
+mod blocks;
 mod chart;
 mod check;
 mod client_credentials;
@@ -26,6 +27,7 @@ mod layers;
 mod leader;
 mod metrics;
 mod monitoring;
+mod pages;
 mod plugin;
 mod ports;
 mod preconditions;

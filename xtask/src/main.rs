@@ -2,29 +2,36 @@
 //!
 //! Tests compare what is written here with what is checked in.
 
+mod pages;
+mod site;
+
 use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
 use clap::Parser;
-use zoho_api::{crd, products};
+use zoho_api::crd;
 
 /// Writes generated files anew, below the folder that it is started in.
 #[derive(Parser)]
 enum Task {
     /// The `CustomResourceDefinitions`: crds/, crds.yaml and the chart's copy.
     Crds,
-    /// docs/kubectl-zoho.md, from the plugin's command line; docs/products.md, from the table of products.
+    /// The pages of docs/ that are made from what the code knows: products, data centers, hosts, the plugin's command line,
+    /// the fields of the kinds.
     Docs,
+    /// What mdBook makes the documentation site from, in target/site.
+    Site,
+    /// Whether the links of the site lead somewhere.
+    SiteLinks,
 }
 
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Crds => crds(),
-        Task::Docs => {
-            write("docs/kubectl-zoho.md", &kubectl_zoho::reference())?;
-            write(products::FILE, &products::markdown())
-        }
+        Task::Site => site::stage(),
+        Task::SiteLinks => site::check(),
+        Task::Docs => pages::all().into_iter().try_for_each(|(path, text)| write(path, &text)),
     }
 }
 
