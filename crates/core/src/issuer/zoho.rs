@@ -44,16 +44,19 @@ impl TokenService {
                 ),
                 again_at: None,
             }),
-            None => match (policy.accounts_url(data_center), data_centers::row(data_center)) {
-                (Some(base), _) => service(endpoint(base)),
-                (None, Some(row)) => service(endpoint(&https(row.accounts[0]))),
-                (None, None) => Err(Defect {
-                    reason: Reason::InvalidSpec,
-                    message: "spec.dataCenter Other needs spec.accountsHost.".into(),
-                    again_at: None,
-                }),
-            },
+            None => Self::usual(data_center, policy).ok_or_else(|| Defect {
+                reason: Reason::InvalidSpec,
+                message: "spec.dataCenter Other needs spec.accountsHost.".into(),
+                again_at: None,
+            }),
         }
+    }
+
+    /// That of a data center where no spec names another host; none for `Other`.
+    pub fn usual(data_center: DataCenter, policy: &Policy) -> Option<Self> {
+        let known = || data_centers::row(data_center).map(|row| https(row.accounts[0]));
+        let base = policy.accounts_url(data_center).cloned().or_else(known)?;
+        Some(Self { data_center, token_url: endpoint(&base) })
     }
 
     /// Host of the console in which clients and refresh tokens of this data center are made.
