@@ -61,8 +61,8 @@ impl Finding {
         Self { topic, seen, verdict: Verdict::Bad(remedy.into()) }
     }
 
-    fn skipped(seen: String, hint: &str) -> Self {
-        Self { topic: "issuer", seen: format!("not tried: {seen}"), verdict: Verdict::Skipped(hint.into()) }
+    fn skipped(what: &str, hint: &str) -> Self {
+        Self { topic: "issuer", seen: format!("not tried: {what}"), verdict: Verdict::Skipped(hint.into()) }
     }
 
     /// Is something wrong?
@@ -282,16 +282,16 @@ fn not_tried(policy: &Policy, tried: &BTreeSet<Url>) -> Vec<Finding> {
     let left: Vec<String> = left.map(|data_center| data_center.to_string()).collect();
     if !left.is_empty() {
         let hint = "name those that you use in --data-centers (chart: config.dataCenters) to have them tried";
-        findings.push(Finding::skipped(format!("data centers {}", left.join(", ")), hint));
+        findings.push(Finding::skipped(&format!("data centers {}", left.join(", ")), hint));
     }
     let is_tried = |host: &str| tried.iter().any(|url| url.host_str() == Some(host));
     let hosts: Vec<&str> = policy.accounts_hosts.iter().map(String::as_str).filter(|host| !is_tried(host)).collect();
     if !hosts.is_empty() {
         let hint = "they are tried once a ZohoCredential names them in spec.accountsHost";
-        findings.push(Finding::skipped(format!("accounts hosts {}", hosts.join(", ")), hint));
+        findings.push(Finding::skipped(&format!("accounts hosts {}", hosts.join(", ")), hint));
     }
     let hint = "docs/products.md lists them; only spec.verify connects to them";
-    findings.push(Finding::skipped("hosts of products".into(), hint));
+    findings.push(Finding::skipped("hosts of products", hint));
     findings
 }
 

@@ -10,7 +10,7 @@ use crate::install::{NAMESPACE, control_plane, helm, kubectl};
 use crate::support::eventually;
 
 /// The blocks of this language in a document, in order.
-fn blocks(document: &str, language: &str) -> Vec<String> {
+pub(crate) fn blocks(document: &str, language: &str) -> Vec<String> {
     let text = fs::read_to_string(root().join(document)).expect("readable");
     let begins = format!("```{language}\n");
     let found = text.split(&begins).skip(1).map(|rest| rest.split("```").next().unwrap_or_default().to_owned());

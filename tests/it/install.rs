@@ -286,7 +286,7 @@ spec:
 ";
 
 /// The operator as the chart's `ServiceAccount`, with the arguments that its pod has. Killed when dropped.
-struct Operator {
+pub(crate) struct Operator {
     _process: Child,
     log: PathBuf,
     clock: PathBuf,
@@ -294,12 +294,17 @@ struct Operator {
 
 impl Operator {
     async fn start(cluster: &ControlPlane, zoho: &Simulator) -> Self {
-        let deployment = kubectl(cluster, &["get", "deployment", "zoho-operator", "-n", NAMESPACE, "-o", "json"]).await;
+        Self::of(cluster, zoho, (NAMESPACE, "zoho-operator")).await
+    }
+
+    /// That of the release whose Deployment has this namespace and name.
+    pub(crate) async fn of(cluster: &ControlPlane, zoho: &Simulator, (namespace, name): (&str, &str)) -> Self {
+        let deployment = kubectl(cluster, &["get", "deployment", name, "-n", namespace, "-o", "json"]).await;
         let deployment: Value = serde_json::from_str(&deployment).expect("JSON");
         let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].clone();
         let arguments: Vec<String> = serde_json::from_value(arguments).expect("a list of texts");
         let account = deployment["spec"]["template"]["spec"]["serviceAccountName"].as_str().expect("one").to_owned();
-        let token = kubectl(cluster, &["create", "token", &account, "-n", NAMESPACE]).await;
+        let token = kubectl(cluster, &["create", "token", &account, "-n", namespace]).await;
         let admin = fs::read_to_string(cluster.kubeconfig_path()).expect("readable");
         let mut kubeconfig: Value = serde_json::from_str(&admin).expect("JSON");
         kubeconfig["users"][0]["user"] = json!({ "token": token });
@@ -336,14 +341,14 @@ impl Operator {
     }
 
     /// Like [`eventually`], with the operator's log on failure.
-    async fn until<T>(&self, what: &str, observe: impl AsyncFnMut() -> Option<T>) -> T {
+    pub(crate) async fn until<T>(&self, what: &str, observe: impl AsyncFnMut() -> Option<T>) -> T {
         let waiting = tokio::time::timeout(Duration::from_secs(50), eventually(what, observe)).await;
         waiting.unwrap_or_else(|_| panic!("{what}\n{}", fs::read_to_string(&self.log).unwrap_or_default()))
     }
 }
 
 /// Is the credential Ready for this generation, with its token in that Secret?
-async fn is_ready(cluster: &ControlPlane, target: &str) -> bool {
+pub(crate) async fn is_ready(cluster: &ControlPlane, target: &str) -> bool {
     let credential = kubectl(cluster, &["get", "zcred", "patch", "-n", "patching", "-o", "json"]).await;
     let credential: Value = serde_json::from_str(&credential).expect("JSON");
     let status = &credential["status"];
@@ -368,7 +373,7 @@ async fn is_complete(cluster: &ControlPlane, target: &str) -> bool {
         && metadata["ownerReferences"][0]["kind"] == "ZohoCredential"
 }
 
-async fn patch(cluster: &ControlPlane, edit: &Value) {
+pub(crate) async fn patch(cluster: &ControlPlane, edit: &Value) {
     kubectl(cluster, &["patch", "zcred", "patch", "-n", "patching", "--type=merge", "-p", &edit.to_string()]).await;
 }
 

@@ -2,6 +2,7 @@
 
 mod admission;
 mod chart;
+mod chart_move;
 mod chart_values;
 mod check;
 mod clients;
