@@ -25,7 +25,7 @@ FUZZ_TARGETS := reply duration template status ledger
 # --target, so that build scripts and macros are not instrumented.
 COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
 
-.PHONY: help build demo check deny test test-long flakes bugs crash-plan crash-list e2e fuzz crds docs golden dist image clean-cache need-cargo need-go
+.PHONY: help build demo check deny test test-long flakes bugs crash-plan crash-list e2e fuzz crds docs golden picture dist image clean-cache need-cargo need-go
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,10 @@ golden: need-cargo ## Write crates/core/tests/golden/messages.md anew: what peop
 
 docs: need-cargo ## Write docs/kubectl-zoho.md and docs/products.md anew: the plugin's command line, the table of products
 	$(CARGO) run --quiet --locked -p xtask -- docs
+
+picture: need-cargo need-go ## Draw docs/img/dashboard.svg anew: plays hours of an operator, asks a Prometheus (Debian: prometheus)
+	WRITE_PICTURE=1 $(CARGO) test $(WITH_TESTING) --test it picture::answers -- --ignored
+	$(CARGO) run --quiet --locked -p xtask -- picture
 
 dist: need-cargo ## Build release archives of kubectl-zoho for this machine's Linux, with checksums and krew manifest, into dist/
 	CARGO='$(CARGO)' VERSION='$(VERSION)' packaging/dist

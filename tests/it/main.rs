@@ -28,6 +28,7 @@ mod leader;
 mod metrics;
 mod model;
 mod monitoring;
+mod picture;
 mod plugin;
 mod ports;
 mod preconditions;

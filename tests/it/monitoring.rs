@@ -272,7 +272,7 @@ async fn rules_with(set: &str) -> Vec<Value> {
 }
 
 /// The dashboard, as it is without the chart's values.
-fn dashboard() -> Value {
+pub(crate) fn dashboard() -> Value {
     let path = Path::new(CHART).join("files/dashboards/zoho-operator.json");
     serde_json::from_str(&fs::read_to_string(path).expect("readable")).expect("JSON")
 }
