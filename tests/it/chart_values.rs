@@ -56,6 +56,12 @@ impl Rendered {
     }
 }
 
+fn selects(spec: &Value, pod: &Value) -> bool {
+    let labels = &pod["metadata"]["labels"];
+    let wanted = spec["selector"]["matchLabels"].as_object().expect("labels");
+    wanted.iter().all(|(key, value)| labels[key] == *value)
+}
+
 /// A file without facts shows nothing.
 #[test]
 fn every_file_of_ci_has_a_test() {
@@ -194,7 +200,14 @@ async fn high_availability_spreads_three_replicas_and_drains_one_at_a_time() {
     assert_eq!(rendered.pod()["topologySpreadConstraints"][0]["whenUnsatisfiable"], "DoNotSchedule");
     assert_eq!(rendered.pod()["priorityClassName"], "system-cluster-critical");
     assert_eq!(rendered.pod()["terminationGracePeriodSeconds"], 60);
-    assert_eq!(rendered.one("PodDisruptionBudget")["spec"]["maxUnavailable"], 1);
+    let budget = &rendered.one("PodDisruptionBudget")["spec"];
+    assert_eq!(budget["maxUnavailable"], 1);
+    // It is about the operator's pods. That of helm test has no controller, so a budget with it cannot be counted.
+    assert!(selects(budget, &rendered.spec()["template"]));
+    assert!(!selects(budget, rendered.one("Pod")));
+    // And helm test takes the way that the NetworkPolicy leaves.
+    let policy = json!({ "selector": rendered.one("NetworkPolicy")["spec"]["podSelector"] });
+    assert!(selects(&policy, &rendered.spec()["template"]) && selects(&policy, rendered.one("Pod")));
     let times =
         ["lease-duration", "renew-deadline", "retry-period"].map(|time| rendered.flag(&format!("leader-elect-{time}")));
     assert_eq!(times.concat(), ["30s", "20s", "4s"]);

@@ -42,10 +42,16 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- toYaml (merge $own .Values.commonLabels) }}
 {{- end }}
 
+{{/* Labels of the operator's pods alone; the one that helm test starts has the others. */}}
+{{- define "zoho-operator.operatorLabels" -}}
+{{ include "zoho-operator.selectorLabels" . }}
+app.kubernetes.io/component: operator
+{{- end }}
+
 {{/* Labels of the pod: what selects it wins over podLabels, and these over commonLabels. */}}
 {{- define "zoho-operator.podLabels" -}}
 {{- $own := include "zoho-operator.labels" . | fromYaml }}
-{{- toYaml (merge (include "zoho-operator.selectorLabels" . | fromYaml) .Values.podLabels $own) }}
+{{- toYaml (merge (include "zoho-operator.operatorLabels" . | fromYaml) .Values.podLabels $own) }}
 {{- end }}
 
 {{- define "zoho-operator.serviceAccountName" -}}
