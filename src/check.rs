@@ -263,7 +263,7 @@ fn named(policy: &Policy) -> BTreeSet<Url> {
 }
 
 fn usual_host(data_center: DataCenter, policy: &Policy) -> Option<Url> {
-    TokenService::usual(data_center, policy).map(|service| root(&service.token_url))
+    TokenService::usual_url(data_center, policy).map(|url| root(&url))
 }
 
 fn root(url: &Url) -> Url {

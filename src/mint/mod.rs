@@ -277,7 +277,7 @@ impl Mints {
                 }
             };
         let issuer = match &order.request {
-            TokenRequest::Refresh(..) => Issuer::OAuth,
+            TokenRequest::Refresh(..) | TokenRequest::Client(..) => Issuer::OAuth,
             TokenRequest::Login(..) => Issuer::Login,
         };
         // A process that was paused since it reserved may have lost the lease, or let the reservation grow old.
@@ -330,7 +330,7 @@ impl Mints {
         reply: Reply,
     ) -> Result<MintedToken, Option<Failure>> {
         match reply {
-            Reply::Minted(Minted { access_token, life, api_domain, refresh_token, .. }) => {
+            Reply::Minted(Minted { access_token, life, api_domain, scopes, refresh_token }) => {
                 if refresh_token.is_some() {
                     self.warn_of_rotation(order);
                 }
@@ -340,7 +340,7 @@ impl Mints {
                 let api_domain = api_domain.and_then(|said| order.request.checked_api_domain(&said));
                 let life = Life { issued_at: reservation.at, expires_at: reservation.at + life };
                 let (inputs, attempt) = (order.inputs.clone(), reservation.id);
-                Ok(MintedToken { access_token, life, api_domain, inputs, attempt })
+                Ok(MintedToken { access_token, life, api_domain, scopes, inputs, attempt })
             }
             Reply::Throttled { silence } => {
                 self.learn(order, &reservation, Outcome::NotMinted, None);

@@ -45,6 +45,7 @@ impl Pass<'_> {
                 names: &self.names(readings),
                 versions: readings.observed(self.memory),
                 live_tokens: usable.and_then(|(_, ledger)| mints.live_tokens(ledger)),
+                granted_scopes: self.granted_scopes(facts),
                 handled: self.handled(plan).filter(|_| !facts.minting),
             },
             now,
@@ -76,7 +77,8 @@ impl Pass<'_> {
                 // The write named a version, so the object was the one that this pass took it for.
                 self.memory.confirmed = self.credential.metadata.generation;
                 self.context.index.apply_credential(written);
-                for announcement in status::announcements(&before, &after) {
+                let of_scopes = status::missing_scopes(&self.credential.spec, &before, &after);
+                for announcement in status::announcements(&before, &after).into_iter().chain(of_scopes) {
                     self.context.events.publish(self.credential, announcement);
                 }
                 Ok(after)
@@ -110,6 +112,13 @@ impl Pass<'_> {
         }
     }
 
+    /// The scopes that came with the token in the target, where this process minted it.
+    fn granted_scopes(&self, facts: &Facts) -> Option<Vec<String>> {
+        let token = facts.target.token()?;
+        let hand = self.context.mints.at_hand(&token.inputs).filter(|hand| hand.attempt == token.attempt)?;
+        Some(hand.scopes.clone())
+    }
+
     /// What the product is asked.
     pub(super) fn question(readings: &Readings) -> Option<Question> {
         readings.served.as_ref().ok()?.verify.as_ref()?.1.as_ref().ok().cloned()
@@ -125,7 +134,9 @@ impl Pass<'_> {
             source_manager: seen.and_then(|seen| seen.controller),
             target: facts::target_of(self.credential),
             refresh_token_key: self.credential.spec.secret_ref.refresh_token_key().to_owned(),
+            scopes: self.credential.spec.scopes.clone(),
             data_center: terms.and_then(|terms| terms.data_center),
+            grant: self.credential.spec.grant(),
             service: terms.map(|terms| terms.service.clone()).unwrap_or_default(),
             console: terms.map(|terms| terms.console.clone()).unwrap_or_default(),
             question: Self::question(readings),

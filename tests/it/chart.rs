@@ -381,6 +381,7 @@ async fn examples_are_accepted_and_served() {
     let expected = [
         "accounts-host.yaml",
         "adopt.yaml",
+        "client-credentials.yaml",
         "endpoint-central-server.yaml",
         "endpoint-central.yaml",
         "env-style.yaml",

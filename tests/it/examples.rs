@@ -6,7 +6,8 @@ use std::path::Path;
 use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Map, Value, json};
-use zoho_api::{ConditionStatus, ConditionType, Product, ZohoCredential};
+use zoho_api::{ConditionStatus, ConditionType, Grant, Product, ZohoCredential};
+use zoho_simulator::self_clients::Owner;
 
 use crate::support::eventually;
 use crate::support::world::{World, condition, is_ready};
@@ -19,6 +20,10 @@ const SERVER: &str = "https://ec.corp.example:8383";
 fn source_of(credential: &ZohoCredential, number: usize) -> Map<String, Value> {
     let reference = &credential.spec.secret_ref;
     let pairs: Vec<(&str, String)> = match &credential.spec.endpoint_central_server {
+        None if credential.spec.grant() == Grant::ClientCredentials => vec![
+            (reference.client_id_key(), "client".into()),
+            (reference.client_secret_key(), "canary0example0secret".into()),
+        ],
         None => vec![
             (reference.client_id_key(), "client".into()),
             (reference.client_secret_key(), "canary0example0secret".into()),
@@ -36,6 +41,13 @@ fn source_of(credential: &ZohoCredential, number: usize) -> Map<String, Value> {
 fn teach(world: &World, credential: &ZohoCredential, number: usize) {
     let refresh_token = format!("canary0example0refresh0{number}");
     world.zoho.register("client", "canary0example0secret", &refresh_token);
+    if credential.spec.grant() == Grant::ClientCredentials {
+        let owner = Owner {
+            scopes: credential.spec.scopes.clone(),
+            organisations: credential.spec.soid.iter().cloned().collect(),
+        };
+        world.zoho.register_self_client("client", "canary0example0secret", owner);
+    }
     if let Some(server) = &credential.spec.endpoint_central_server {
         let (domain, name) = (server.domain.as_deref(), if server.domain.is_some() { "ad" } else { "local" });
         let seed = server.domain.is_some().then_some(SEED);

@@ -5,6 +5,7 @@ mod chart;
 mod chart_move;
 mod chart_values;
 mod check;
+mod client_credentials;
 mod clients;
 mod control_plane;
 mod crash;

@@ -19,6 +19,10 @@ const HOST_NEEDS_DATA_CENTER: &str = "accountsHost goes with dataCenter only";
 const CLOUD_ONLY: &str =
     "clientIdKey, clientSecretKey, refreshTokenKey, redirectUriKey and renewBefore go with dataCenter only";
 const SERVER_ONLY: &str = "usernameKey, passwordKey, totpSecretKey and renewEvery go with endpointCentralServer only";
+const GRANT_CLOUD_ONLY: &str = "grant, scopes and soid go with dataCenter only";
+const CLIENT_NEEDS_SCOPES: &str = "grant ClientCredentials needs scopes";
+const CLIENT_ONLY: &str = "refreshTokenKey and redirectUriKey go with grant RefreshToken only";
+const SOID: &str = "soid goes with grant ClientCredentials only";
 const DOMAIN: &str = "authentication ActiveDirectory needs domain, and domain goes with it only";
 const NOT_THE_SOURCE: &str =
     "the target must not be the source: set spec.target.name to another name than spec.secretRef.name";
@@ -128,6 +132,13 @@ fn refused_by_rules() -> Vec<Refused> {
         ),
         ("renewBefore for a server", on_server(&json!({ "renewBefore": "30m" })), "spec", CLOUD_ONLY),
         ("renewEvery for a data center", spec(&json!({ "renewEvery": "8h" })), "spec", SERVER_ONLY),
+        ("scopes for a server", on_server(&json!({ "scopes": ["A.b.READ"] })), "spec", GRANT_CLOUD_ONLY),
+        ("a grant for a server", on_server(&json!({ "grant": "RefreshToken" })), "spec", GRANT_CLOUD_ONLY),
+        ("a client without scopes", spec(&json!({ "grant": "ClientCredentials" })), "spec", CLIENT_NEEDS_SCOPES),
+        ("a client with no scope", client(&json!({ "scopes": [] })), "spec", CLIENT_NEEDS_SCOPES),
+        ("a client's refresh token", client(&json!({ "secretRef": { "refreshTokenKey": "k" } })), "spec", CLIENT_ONLY),
+        ("a client's redirect URI", client(&json!({ "secretRef": { "redirectUriKey": "k" } })), "spec", CLIENT_ONLY),
+        ("an organisation for a refresh token", spec(&json!({ "soid": "ZohoCRM.7" })), "spec", SOID),
         ("verify without product", spec(&json!({ "verify": { "interval": "5m" } })), "spec", VERIFY),
         (
             "verify of an own API without path",
@@ -221,11 +232,31 @@ fn refused_by_bounds() -> Vec<Refused> {
             "spec.accountsHost",
             "should match",
         ),
+        ("a scope of one word", spec(&json!({ "scopes": ["READ"] })), "spec.scopes[0]", "should match"),
+        ("a scope and more", spec(&json!({ "scopes": ["A.b.READ\nx"] })), "spec.scopes[0]", "should match"),
+        ("two scopes in one", spec(&json!({ "scopes": ["A.b.READ,A.c.READ"] })), "spec.scopes[0]", "should match"),
+        ("a scope twice", spec(&json!({ "scopes": ["A.b.READ", "A.b.READ"] })), "spec.scopes[1]", "Duplicate value"),
+        ("too many scopes", spec(&json!({ "scopes": scopes(65) })), "spec.scopes", "must have at most 64 items"),
+        ("an organisation without its service", client(&json!({ "soid": "7000001" })), "spec.soid", "should match"),
+        ("an unknown grant", spec(&json!({ "grant": "Password" })), "spec.grant", "supported values"),
         ("an unknown data center", spec(&json!({ "dataCenter": "MARS" })), "spec.dataCenter", "supported values"),
         ("a member called null", spec(&json!({ "dataCenter": "null" })), "spec.dataCenter", "supported values"),
         ("a span without unit", spec(&json!({ "renewBefore": "1800" })), "spec.renewBefore", "should match"),
         ("no source", spec(&json!({ "secretRef": null })), "spec.secretRef", "Required value"),
     ]
+}
+
+/// A client in its own name.
+fn client(edit: &Value) -> Value {
+    let mut fields = json!({ "grant": "ClientCredentials", "scopes": ["ZohoCRM.modules.READ"] });
+    for (field, value) in edit.as_object().into_iter().flatten() {
+        fields[field] = value.clone();
+    }
+    spec(&fields)
+}
+
+fn scopes(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("ZohoCRM.module{number}.READ")).collect()
 }
 
 fn refused_keys() -> Vec<Refused> {
@@ -275,6 +306,8 @@ fn accepted() -> Vec<(&'static str, Value)> {
                 &json!({ "secretRef": { "clientIdKey": "a", "clientSecretKey": "b", "refreshTokenKey": "c", "redirectUriKey": "d" } }),
             ),
         ),
+        ("recorded scopes", spec(&json!({ "grant": "RefreshToken", "scopes": scopes(64) }))),
+        ("a client", client(&json!({ "soid": "ZohoCRM.7000001" }))),
         ("Other with host", spec(&json!({ "dataCenter": "Other", "accountsHost": "accounts.zohoone.ca" }))),
         ("another host", spec(&json!({ "accountsHost": "accounts.zoho.cn" }))),
         ("the shortest renewBefore", spec(&json!({ "renewBefore": "5m" }))),

@@ -63,6 +63,26 @@ const CREDENTIAL_RULES: &[Rule] = &[
     },
     Rule {
         path: "/properties/spec",
+        cel: "!has(self.endpointCentralServer) || !(has(self.grant) || has(self.scopes) || has(self.soid))",
+        message: "grant, scopes and soid go with dataCenter only",
+    },
+    Rule {
+        path: "/properties/spec",
+        cel: "!has(self.grant) || self.grant != 'ClientCredentials' || (has(self.scopes) && size(self.scopes) > 0)",
+        message: "grant ClientCredentials needs scopes",
+    },
+    Rule {
+        path: "/properties/spec",
+        cel: "!has(self.grant) || self.grant != 'ClientCredentials' || !(has(self.secretRef.refreshTokenKey) || has(self.secretRef.redirectUriKey))",
+        message: "refreshTokenKey and redirectUriKey go with grant RefreshToken only",
+    },
+    Rule {
+        path: "/properties/spec",
+        cel: "!has(self.soid) || (has(self.grant) && self.grant == 'ClientCredentials')",
+        message: "soid goes with grant ClientCredentials only",
+    },
+    Rule {
+        path: "/properties/spec",
         cel: "!has(self.verify) || has(self.product) || has(self.endpointCentralServer) || (has(self.apiUrl) && has(self.verify.path))",
         message: "verify needs product, or apiUrl and verify.path",
     },

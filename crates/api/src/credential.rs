@@ -63,6 +63,24 @@ pub struct ZohoCredentialSpec {
     /// The source: a Secret in the same namespace with the inputs that tokens are minted from.
     pub secret_ref: SecretRef,
 
+    /// dataCenter only: how tokens are asked for. RefreshToken (default), or ClientCredentials: as the self client itself, without any refresh token; needs scopes. Example: ClientCredentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<Grant>,
+
+    /// dataCenter only: what the token is for, as Zoho writes scopes. With ClientCredentials they are sent with every request. With RefreshToken they are a record of what the refresh token was made for: shown when a new one has to be made, and compared with what Zoho says it granted. At most 64. Example: [ZohoCRM.modules.READ].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        inner(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+){1,3}$"))
+    )]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub scopes: Vec<String>,
+
+    /// ClientCredentials only: the organisation that the token is for, where the account has several: the first word of the scopes, a dot, and the organisation's id. Example: ZohoCRM.7000001.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 128), regex(pattern = r"^[A-Za-z0-9_-]+[.][A-Za-z0-9_-]+$"))]
+    pub soid: Option<String>,
+
     /// Product whose API the token is for; sets api_url in the target and what verify calls. docs/products.md lists what is known of each; one without a known host in the data center needs apiUrl. Default: none. Example: ZohoCRM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product: Option<Product>,
@@ -96,6 +114,16 @@ pub struct ZohoCredentialSpec {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+/// How tokens of a data center are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Grant {
+    /// By a refresh token, in the name of the user who consented.
+    #[default]
+    RefreshToken,
+    /// By client id and secret alone, in the name of the self client's owner.
+    ClientCredentials,
 }
 
 /// A Zoho data center; accounts live in exactly one, and so do clients and refresh tokens.
@@ -363,6 +391,10 @@ pub struct ZohoCredentialStatus {
     /// long as this one does what it announces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub served_by: Option<String>,
+    /// The scopes of the token in the target, sorted, as far as the reply that brought it named them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 128)))]
+    pub granted_scopes: Vec<String>,
     /// Until when Zoho's throttle is met with silence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throttled_until: Option<Time>,
@@ -407,6 +439,20 @@ impl ZohoCredentialStatus {
     /// The condition of that type, if set.
     pub fn condition(&self, type_: ConditionType) -> Option<&Condition> {
         self.conditions.iter().find(|condition| condition.type_ == type_.as_str())
+    }
+}
+
+impl ZohoCredentialSpec {
+    /// How tokens are asked for, with its default.
+    pub fn grant(&self) -> Grant {
+        self.grant.unwrap_or_default()
+    }
+
+    /// The scopes that `granted` does not have. None where it names none. Zoho's own pages write the operation in any case.
+    pub fn scopes_missing_in(&self, granted: &[String]) -> Vec<&str> {
+        let has = |scope: &&String| granted.iter().any(|one| one.eq_ignore_ascii_case(scope));
+        let missing = self.scopes.iter().filter(|_| !granted.is_empty()).filter(|scope| !has(scope));
+        missing.map(String::as_str).collect()
     }
 }
 

@@ -20,7 +20,7 @@ pub mod time;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason};
 pub use credential::{
-    DataCenter, EndpointCentralServer, LastFailure, Observed, SecretRef, ServerApiVersion, ServerAuthentication,
+    DataCenter, EndpointCentralServer, Grant, LastFailure, Observed, SecretRef, ServerApiVersion, ServerAuthentication,
     Target, Verify, ZohoCredential, ZohoCredentialSpec, ZohoCredentialStatus,
 };
 pub use ledger::{Attempt, Outcome, Proven, Verdict, ZohoMintLedger, ZohoMintLedgerSpec};

@@ -24,6 +24,7 @@ use zoho_api::Reason;
 use zoho_core::issuer::TokenRequest;
 use zoho_core::issuer::answer;
 use zoho_core::issuer::body;
+use zoho_core::issuer::client_credentials;
 use zoho_core::issuer::device::{self, DeviceCode, Polled};
 use zoho_core::issuer::login::{self, CodeGrant, Exchanged, Revoked};
 use zoho_core::issuer::probe::Question;
@@ -31,7 +32,7 @@ use zoho_core::issuer::reply::{self, Failed, Head, Minted, Reply};
 use zoho_core::issuer::server_login::{self, Answer, LoginServer};
 use zoho_core::issuer::zoho::TokenService;
 use zoho_core::plan::verify;
-use zoho_core::secret::{LoginGrant, RefreshGrant};
+use zoho_core::secret::{ClientGrant, LoginGrant, RefreshGrant};
 
 /// From nothing to a connection, TLS included.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -140,6 +141,7 @@ impl Transport {
     pub async fn send(&self, request: &TokenRequest, clock: &dyn Clock) -> Reply {
         match request {
             TokenRequest::Refresh(service, grant) => self.refresh(&service.token_url, grant, clock).await,
+            TokenRequest::Client(service, grant) => self.ask_as_client(&service.token_url, grant, clock).await,
             TokenRequest::Login(server, grant) => {
                 match timeout(LOGIN_WITHIN, self.log_in(server, grant, clock)).await {
                     Ok(Ok(access_token)) => Reply::Minted(Minted::bare(access_token, server.life())),
@@ -181,6 +183,24 @@ impl Transport {
         }
         match self.read(token_url, self.post(token_url).form(&form)).await {
             Ok(received) => reply::classify(received.head(), &received.body, clock.now()),
+            Err(failed) => Reply::Failed(failed),
+        }
+    }
+
+    /// RFC 6749 section 4.4, with the client's credentials in the body: one request.
+    async fn ask_as_client(&self, token_url: &Url, grant: &ClientGrant, clock: &dyn Clock) -> Reply {
+        let scope = grant.asked.scope();
+        let mut form = vec![
+            ("grant_type", "client_credentials"),
+            ("client_id", grant.client_id.expose_secret()),
+            ("client_secret", grant.client_secret.expose_secret()),
+            ("scope", &scope),
+        ];
+        if let Some(soid) = &grant.asked.soid {
+            form.push(("soid", soid));
+        }
+        match self.read(token_url, self.post(token_url).form(&form)).await {
+            Ok(received) => client_credentials::classify(received.head(), &received.body, clock.now()),
             Err(failed) => Reply::Failed(failed),
         }
     }

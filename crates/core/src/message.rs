@@ -6,10 +6,12 @@ use crate::issuer::{Failure, data_centers, server_login};
 use crate::plan::guard::Guard;
 use crate::plan::verify::Answer;
 use zoho_api::names::ObjectName;
-use zoho_api::{DataCenter, Reason, Time, keys};
+use zoho_api::{DataCenter, Grant, Reason, Time, keys};
 
 /// Zoho allows ten requests in ten minutes; with so few of our own, others have made the rest.
 const FEW_ATTEMPTS: usize = 5;
+/// Longest list of scopes in a message, in bytes.
+const LONGEST_SCOPES: usize = 400;
 
 /// Names that messages use.
 #[derive(Clone, Debug)]
@@ -24,6 +26,10 @@ pub struct Names {
     pub source_manager: Option<String>,
     /// Key of the refresh token.
     pub refresh_token_key: String,
+    /// What the token is for, as the spec says it.
+    pub scopes: Vec<String>,
+    /// How tokens are asked for, at a data center.
+    pub grant: Grant,
     /// The data center.
     pub data_center: Option<DataCenter>,
     /// Who is asked for tokens, at the start of a sentence.
@@ -57,9 +63,12 @@ pub fn with_next_try(message: &str, until: Time) -> String {
     format!("{message} Next try {}.", until.clock())
 }
 
-/// Adds when the next try is, of something that the source can cure.
-pub fn with_next_try_or_change(message: &str, until: Option<Time>) -> String {
+/// Adds when the next try is, of something that the source can cure; where the client asks by itself, the spec can, too.
+pub fn with_next_try_or_change(message: &str, names: &Names, until: Option<Time>) -> String {
     match until {
+        Some(until) if names.grant == Grant::ClientCredentials => {
+            format!("{message} Next try {}, or at once when the spec or that Secret changes.", until.clock())
+        }
         Some(until) => format!("{message} Next try {}, or at once when that Secret changes.", until.clock()),
         None => format!("{message} It is not tried again until that Secret changes: wrong passwords lock accounts."),
     }
@@ -86,37 +95,76 @@ pub fn guarded(guard: Guard) -> &'static str {
     }
 }
 
+/// What the issuer counts requests by.
+pub fn counted_by(names: &Names) -> &'static str {
+    match names.grant {
+        Grant::RefreshToken => "refresh token",
+        Grant::ClientCredentials => "client",
+    }
+}
+
+/// What was asked for and not granted.
+pub fn not_granted(grant: Grant, missing: &[&str]) -> String {
+    let scopes = listed(missing);
+    let remedy = match grant {
+        Grant::RefreshToken => {
+            "A refresh token keeps its scopes for ever: make a new one with them, or correct spec.scopes."
+        }
+        Grant::ClientCredentials => "Look whether the client's owner may use them, or correct spec.scopes.",
+    };
+    format!("Zoho granted a token without {scopes}, so calls that need it fail. {remedy}")
+}
+
+/// As Zoho wants them to be typed, with commas and no spaces, as far as there is room.
+fn listed(scopes: &[impl AsRef<str>]) -> String {
+    let mut list = String::new();
+    for (number, scope) in scopes.iter().map(AsRef::as_ref).enumerate() {
+        if list.len() + scope.len() >= LONGEST_SCOPES {
+            return format!("{list} and {} more", scopes.len() - number);
+        }
+        let comma = if number == 0 { "" } else { "," };
+        list.push_str(comma);
+        list.push_str(scope);
+    }
+    list
+}
+
 /// What a throttle means. `attempts`: how many requests of our own led to it.
 ///
 /// Zoho's words for it are localised, and are those for an address that may not log in; so where our own requests cannot
 /// have been the cause, both are named.
-pub fn throttled(attempts: usize) -> String {
+pub fn throttled(names: &Names, attempts: usize) -> String {
+    let counted_by = counted_by(names);
     let somebody_else = if attempts <= FEW_ATTEMPTS {
         format!(
-            " Only {attempts} of them in ten minutes were this operator's: something else uses this refresh token too, or it is not about requests, since Zoho answers alike where the account may not be used from this cluster's address (Zoho Accounts, Allowed IP Addresses)."
+            " Only {attempts} of them in ten minutes were this operator's: something else uses this {counted_by} too, or it is not about requests, since Zoho answers alike where the account may not be used from this cluster's address (Zoho Accounts, Allowed IP Addresses)."
         )
     } else {
         String::new()
     };
     format!(
-        "Zoho says that there were too many requests with this refresh token.{somebody_else} It is left in silence, since every further request would prolong the block."
+        "Zoho says that there were too many requests with this {counted_by}.{somebody_else} It is left in silence, since every further request would prolong the block."
     )
 }
 
 /// What a permanent refusal means and what to do about it.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the other refusals have one text")]
 pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: bool) -> String {
-    let Names { console, service, .. } = names;
+    let Names { console, service, grant, .. } = names;
     let source = names.source_and_its_manager();
     let is_otp = code == Some(server_login::OTP_REFUSED);
     let is_unclear = code == Some(server_login::NOT_UNDERSTOOD);
     let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
     let data_center = names.data_center_and_its_hosts();
+    let is_client = *grant == Grant::ClientCredentials;
     match reason {
         Reason::RefreshTokenRejected => {
             let ended = if confirmed { "; tokens made from it no longer work" } else { "" };
             format!("Zoho refused the refresh token{code}{ended}. {}", how_to_get_a_refresh_token(names))
         }
+        Reason::ClientRejected if is_client => format!(
+            "Zoho refused the client{code}: the client id or secret in Secret {source} is wrong, the client belongs to another data center than {data_center}, or it is no Self Client. Compare both at {console}; if the client is not listed there, correct spec.dataCenter."
+        ),
         Reason::ClientRejected => format!(
             "Zoho refused the client{code}: the client id or secret in Secret {source} is wrong, or the client belongs to another data center than {data_center}. Compare both at {console}; if the client is not listed there, correct spec.dataCenter."
         ),
@@ -135,6 +183,7 @@ pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: boo
         Reason::OtpRequired => format!(
             "{service} asks for a one-time password. Let the account use an authenticator app and put its seed (base32) into key totp_secret of Secret {source}; passwords that are sent by mail cannot be answered."
         ),
+        _ if is_client => of_client_credentials(names, &code, &source),
         _ => format!("Zoho refused the request{code}. Check the client's settings at {console} and Secret {source}."),
     }
 }
@@ -142,17 +191,42 @@ pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: boo
 /// The console alone does not do: it gives codes.
 fn how_to_get_a_refresh_token(names: &Names) -> String {
     let Names { credential, console, refresh_token_key: key, source, .. } = names;
+    let scopes = match &*names.scopes {
+        [] => String::new(),
+        scopes => format!(" with the scopes {}", listed(scopes)),
+    };
     let get = match (&names.source_manager, names.data_center) {
         (Some(_), Some(data_center)) => format!(
-            "kubectl zoho login {credential} --data-center {data_center} --print-secret=json gets a new one, for key {key} of Secret {}.",
+            "kubectl zoho login {credential} --data-center {data_center} --print-secret=json gets a new one{scopes}, for key {key} of Secret {}.",
             names.source_and_its_manager()
         ),
         _ => format!(
-            "kubectl zoho login {credential} -n {} gets a new one and puts it into key {key} of Secret {source}.",
+            "kubectl zoho login {credential} -n {} gets a new one{scopes} and puts it into key {key} of Secret {source}.",
             source.namespace
         ),
     };
     format!("{get} What {console} gives is a code, which has to be exchanged for a refresh token first.")
+}
+
+/// A refusal of what a client asks for in its own name. `code`: in parentheses.
+fn of_client_credentials(names: &Names, code: &str, source: &str) -> String {
+    let console = &names.console;
+    let client = format!("the Self Client of Secret {source}");
+    match code.trim_matches([' ', '(', ')']) {
+        "missing_org_info" => format!(
+            "Zoho needs to know for which organisation{code}, since the account of {client} has several: set spec.soid to the first word of the scopes, a dot and the organisation's id, such as ZohoCRM.7000001."
+        ),
+        "invalid_soid" => format!(
+            "Zoho does not know the organisation in spec.soid{code}, or the owner of {client} is not in it. Correct spec.soid: the first word of the scopes, a dot and the organisation's id, such as ZohoCRM.7000001."
+        ),
+        "invalid_scope" => format!(
+            "Zoho refused the scopes{code}. Correct spec.scopes: one of {} is misspelt, belongs to another data center, or cannot be had by {client} alone.",
+            listed(&names.scopes)
+        ),
+        _ => format!(
+            "Zoho refused the request{code}. Check {client} at {console}, spec.scopes and spec.soid; where the product does not take part in client credentials, use grant RefreshToken."
+        ),
+    }
 }
 
 /// What a failed call to the token service means.

@@ -10,7 +10,7 @@ use crate::plan::renewal::Renewal;
 use crate::policy::Policy;
 use crate::secret::Form;
 use crate::template;
-use zoho_api::{Reason, Target, ZohoCredential, ZohoCredentialSpec};
+use zoho_api::{Grant, Reason, Target, ZohoCredential, ZohoCredentialSpec};
 
 /// Default of `spec.renewBefore`.
 const RENEW_BEFORE: Duration = Duration::from_secs(30 * 60);
@@ -18,6 +18,9 @@ const RENEW_BEFORE: Duration = Duration::from_secs(30 * 60);
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(60);
 /// Longest name of a Secret.
 const LONGEST_NAME: usize = 253;
+/// Most of `spec.scopes`, and the longest.
+const MOST_SCOPES: usize = 64;
+const LONGEST_SCOPE: usize = 128;
 
 /// What a spec that can be served asks for.
 #[derive(Clone, Debug)]
@@ -50,6 +53,7 @@ impl Served {
 pub fn check(credential: &ZohoCredential, policy: &Policy) -> Result<Served, Defect> {
     let spec = &credential.spec;
     foreign_fields(spec)?;
+    grant_fields(spec)?;
     if credential.metadata.namespace.as_deref() == Some(policy.operator_namespace.as_str()) {
         return Err(invalid(
             "A ZohoCredential in the operator's own namespace is not served: its Secrets would stand beside the operator's. Create it in the namespace of its workloads.",
@@ -172,6 +176,49 @@ fn foreign_fields(spec: &ZohoCredentialSpec) -> Result<(), Defect> {
     Ok(())
 }
 
+/// Fields that go with one grant only, and what that grant is sent with.
+fn grant_fields(spec: &ZohoCredentialSpec) -> Result<(), Defect> {
+    if spec.endpoint_central_server.is_some()
+        && (spec.grant.is_some() || !spec.scopes.is_empty() || spec.soid.is_some())
+    {
+        return Err(invalid("grant, scopes and soid go with spec.dataCenter only."));
+    }
+    if spec.scopes.len() > MOST_SCOPES || !spec.scopes.iter().all(|scope| is_scope(scope)) {
+        return Err(invalid(
+            "spec.scopes is a list of at most 64 scopes such as ZohoCRM.modules.READ, of letters, digits, '_', '-' and dots.",
+        ));
+    }
+    match spec.grant() {
+        Grant::RefreshToken if spec.soid.is_some() => Err(invalid("spec.soid goes with grant ClientCredentials only.")),
+        Grant::ClientCredentials if spec.scopes.is_empty() => {
+            Err(invalid("spec.grant ClientCredentials needs spec.scopes: they are sent with every request."))
+        }
+        Grant::ClientCredentials
+            if spec.secret_ref.refresh_token_key.is_some() || spec.secret_ref.redirect_uri_key.is_some() =>
+        {
+            Err(invalid("refreshTokenKey and redirectUriKey go with grant RefreshToken only."))
+        }
+        Grant::ClientCredentials if !spec.soid.as_deref().is_none_or(is_soid) => Err(invalid(
+            "spec.soid is the first word of the scopes, a dot, and the organisation's id: ZohoCRM.7000001.",
+        )),
+        Grant::RefreshToken | Grant::ClientCredentials => Ok(()),
+    }
+}
+
+/// Is it a scope as Zoho writes it, `Service.module.OPERATION`?
+pub fn is_scope(text: &str) -> bool {
+    text.len() <= LONGEST_SCOPE && (2..=4).contains(&text.split('.').count()) && text.split('.').all(is_word)
+}
+
+/// Is it an organisation as Zoho names it, `Service.id`?
+pub fn is_soid(text: &str) -> bool {
+    text.len() <= LONGEST_SCOPE && text.split('.').count() == 2 && text.split('.').all(is_word)
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
 fn invalid(message: &str) -> Defect {
     Defect { reason: Reason::InvalidSpec, message: message.into(), again_at: None }
 }
@@ -250,6 +297,27 @@ mod tests {
             (
                 json!({ "/spec/target/annotations": { "reflector.v1.k8s.emberstack.com/reflection-allowed": "true" } }),
                 "spec.target.annotations uses reflector.v1.k8s.emberstack.com/reflection-allowed, by which",
+            ),
+            (json!({ "/spec/scopes": ["READ"] }), "list of at most 64 scopes"),
+            (json!({ "/spec/scopes": ["A.b.READ\n"] }), "list of at most 64 scopes"),
+            (json!({ "/spec/scopes": vec!["A.b.READ"; 65] }), "list of at most 64 scopes"),
+            (json!({ "/spec/soid": "A.7" }), "grant ClientCredentials only"),
+            (json!({ "/spec/grant": "ClientCredentials" }), "needs spec.scopes"),
+            (
+                json!({ "/spec/grant": "ClientCredentials", "/spec/scopes": ["A.b.READ"], "/spec/soid": "7" }),
+                "first word of the scopes",
+            ),
+            (
+                json!({ "/spec/grant": "ClientCredentials", "/spec/scopes": ["A.b.READ"], "/spec/secretRef/refreshTokenKey": "r" }),
+                "grant RefreshToken only",
+            ),
+            (
+                json!({ "/spec/grant": "ClientCredentials", "/spec/scopes": ["A.b.READ"], "/spec/secretRef/redirectUriKey": "r" }),
+                "grant RefreshToken only",
+            ),
+            (
+                json!({ "/spec/dataCenter": null, "/spec/endpointCentralServer": { "url": "https://ec" }, "/spec/scopes": ["A.b.READ"] }),
+                "spec.dataCenter only",
             ),
         ];
         for (edit, expected) in table {
@@ -421,6 +489,8 @@ mod tests {
             json!({ "/spec/target/annotations": { "reloader.stakater.com/ignore": "false" } }),
             json!({ "/spec/product": "PatchManagerPlus" }),
             json!({ "/spec/apiUrl": "https://a.example", "/spec/verify": { "interval": "5m", "path": "/a" } }),
+            json!({ "/spec/grant": "RefreshToken", "/spec/scopes": ["ZohoCRM.modules.leads.READ"] }),
+            json!({ "/spec/grant": "ClientCredentials", "/spec/scopes": ["Desk.tickets.READ"], "/spec/soid": "Desk.7" }),
             json!({ "/spec/target/data": { "k": "{{ access_token }}" }, "/spec/target/includeDefaultKeys": false }),
         ] {
             assert_eq!(problem("ns", &edit), None, "{edit}");

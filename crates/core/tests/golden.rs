@@ -12,12 +12,13 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 use zoho_api::names::{AttemptId, ObjectName};
 use zoho_api::{
-    Attempt, ConditionType, DataCenter, Observed as Versions, Outcome, Reason, SecretRef, Time, ZohoCredential,
+    Attempt, ConditionType, DataCenter, Grant, Observed as Versions, Outcome, Reason, SecretRef, Time, ZohoCredential,
     ZohoCredentialStatus, ZohoMintLedgerSpec,
 };
 use zoho_core::facts::ownership::{not_opaque, not_owned};
 use zoho_core::facts::source::source_defect;
 use zoho_core::issuer::cause::{Cause, ProxyKind, ProxyProblem};
+use zoho_core::issuer::client_credentials;
 use zoho_core::issuer::reply::{self, Failed, Head, Reply};
 use zoho_core::issuer::server_login::{self, Answer, LoginServer};
 use zoho_core::issuer::{Failure, answer};
@@ -73,6 +74,7 @@ impl Told {
             names,
             versions: Versions::default(),
             live_tokens: None,
+            granted_scopes: None,
             handled: None,
         };
         Self(zoho_core::status::report(&report, at))
@@ -98,11 +100,21 @@ fn names_of_zoho() -> Names {
         target: ObjectName::new("patching", "patch-manager-token"),
         source_manager: None,
         refresh_token_key: "refresh_token".into(),
+        scopes: Vec::new(),
+        grant: Grant::RefreshToken,
         data_center: Some(DataCenter::EU),
         service: "The token service of data center EU".into(),
         console: "https://api-console.zoho.eu".into(),
         expiry_is_named: true,
         question: None,
+    }
+}
+
+fn names_of_client() -> Names {
+    Names {
+        grant: Grant::ClientCredentials,
+        scopes: vec!["ZohoCRM.modules.READ".into(), "ZohoCRM.users.READ".into()],
+        ..names_of_zoho()
     }
 }
 
@@ -217,6 +229,34 @@ fn replies(page: &mut String) {
     let often = reply::classify(Head::of(200), br#"{"error":"general_error"}"#, now());
     let (told, at) = told(&vec![often; 8], &names_of_zoho());
     told.write(page, "`HTTP 200` `{\"error\":\"general_error\"}`, eight times", at);
+}
+
+fn clients(page: &mut String) {
+    let throttle = r#"{"error":"Access Denied","error_description":"You have made too many requests continuously. Please try again after some time.","status":"failure"}"#;
+    let table = [
+        r#"{"error":"missing_org_info"}"#,
+        r#"{"error":"invalid_soid"}"#,
+        r#"{"error":"invalid_scope"}"#,
+        r#"{"error":"unauthorized_client"}"#,
+        r#"{"error":"invalid_client"}"#,
+        r#"{"error":"invalid_code"}"#,
+        throttle,
+    ];
+    let _ = writeln!(page, "## Replies to a request by client credentials, twice a minute apart\n");
+    for body in table {
+        let reply = client_credentials::classify(Head::of(200), body.as_bytes(), now());
+        let (told, at) = told(&[reply.clone(), reply], &names_of_client());
+        told.write(page, &input(Head::of(200), body.as_bytes()), at);
+    }
+    let _ = writeln!(page, "## A refresh token whose scopes are recorded\n");
+    let names = Names { grant: Grant::RefreshToken, ..names_of_client() };
+    let reply = reply::classify(Head::of(200), br#"{"error":"invalid_code"}"#, now());
+    let (told, at) = told(&[reply.clone(), reply], &names);
+    told.write(page, "`HTTP 200` `{\"error\":\"invalid_code\"}`, twice", at);
+    let _ = writeln!(page, "## Scopes that were not granted (Event `VerificationRejected`)\n");
+    for grant in [Grant::RefreshToken, Grant::ClientCredentials] {
+        let _ = writeln!(page, "{grant:?}\n: {}\n", message::not_granted(grant, &["ZohoCRM.users.READ"]));
+    }
 }
 
 fn input(head: Head<'_>, body: &[u8]) -> String {
@@ -461,7 +501,7 @@ fn messages_are_those_that_were_reviewed() {
     let mut page = String::from(
         "# What people read when something is wrong\n\nWritten by `make golden` (`crates/core/tests/golden.rs`), not by hand: input, condition and next try, and the message in\ncondition `Renewable`. No token is alive in these, and the credential is new.\n\n",
     );
-    for section in [replies, logins, connections, sources, servers, unmeant, held_back, products] {
+    for section in [replies, clients, logins, connections, sources, servers, unmeant, held_back, products] {
         section(&mut page);
     }
     let page = page.trim_end().to_owned() + "\n";

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use zoho_api::{DataCenter, Product};
+use zoho_core::spec;
 
 /// Log in at Zoho, look after ZohoCredentials, and find out what is wrong.
 #[derive(Debug, Parser)]
@@ -123,6 +124,12 @@ pub(crate) struct LoginArgs {
     /// Non-browser client: a code is shown that you enter in a browser anywhere, such as on your phone.
     #[arg(long, conflicts_with_all = ["browser", "grant_code", "redirect_uri"])]
     pub device: bool,
+    /// Self client without any refresh token: it asks for tokens in its own name, where the product takes part in that.
+    #[arg(long, conflicts_with_all = ["browser", "grant_code", "redirect_uri"])]
+    pub client_credentials: bool,
+    /// With --client-credentials: the organisation, where the account has several. Example: ZohoCRM.7000001.
+    #[arg(long, requires = "client_credentials", value_name = "SERVICE.ID", value_parser = parse_soid)]
+    pub soid: Option<String>,
     /// With --browser: only print the address, do not open a browser.
     #[arg(long, requires = "browser")]
     pub no_open: bool,
@@ -163,14 +170,16 @@ What is secret is typed at a prompt that does not show it. Where standard input 
 terminal it is read from there, one value a line, in this order:
   client id      without --client-id
   client secret  without --client-secret-file
-  code           without --browser or --device; the whole address that the browser
-                 was sent to will do
+  code           without --browser or --device, and never with --client-credentials;
+                 the whole address that the browser was sent to will do
 
 Examples:
   kubectl zoho login patch-manager --data-center EU --product PatchManagerPlus
   kubectl zoho login patch-manager   # anew, after its refresh token was revoked
   kubectl zoho login desk --data-center US --product ServiceDeskPlus --browser
   kubectl zoho login desk --data-center US --product ServiceDeskPlus --device
+  kubectl zoho login crm --data-center EU --client-credentials \\
+    --scope ZohoCRM.modules.READ --soid ZohoCRM.7000001
   kubectl zoho login desk --data-center US --scope SDPOnDemand.requests.READ \\
     --print-secret=json | vault kv put secret/zoho -
   kubectl zoho login desk --data-center US --product ServiceDeskPlus \\
@@ -312,6 +321,12 @@ where
 {
     PossibleValuesParser::new(all.iter().map(|word| PossibleValue::new(word.to_string())))
         .try_map(|word| word.parse::<T>())
+}
+
+fn parse_soid(text: &str) -> Result<String, String> {
+    let wants =
+        || "want the first word of the scopes, a dot and the organisation's id, such as ZohoCRM.7000001".to_owned();
+    spec::is_soid(text).then(|| text.to_owned()).ok_or_else(wants)
 }
 
 fn parse_span(text: &str) -> Result<std::time::Duration, String> {

@@ -6,11 +6,15 @@ use super::facts::{Facts, manager_of};
 use super::output::Output;
 use super::table::when;
 use super::{Ended, render};
-use zoho_api::{ConditionType, Time};
+use zoho_api::{ConditionType, Grant, Time, ZohoCredentialSpec};
 use zoho_client::clock;
 use zoho_core::issuer::data_centers;
 use zoho_core::plan::Plan;
 use zoho_core::plan::budget;
+use zoho_core::text::printable;
+
+/// Longest list of granted scopes, in bytes: a status may be anybody's.
+const LONGEST_GRANTED: usize = 4096;
 
 /// Describes one credential.
 ///
@@ -34,6 +38,9 @@ pub(crate) fn lines(facts: &Facts, now: Time) -> Vec<(&'static str, String)> {
     let name =
         format!("{}/{}", meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
     let mut lines = vec![("Name", name), ("Issuer", issuer(facts)), ("Source", source(facts))];
+    if !credential.spec.scopes.is_empty() || !status.granted_scopes.is_empty() {
+        lines.push(("Scopes", scopes(&credential.spec, &status.granted_scopes)));
+    }
     lines.push(("Target", format!("Secret {}", credential.target_name())));
     lines.push(("Token", token(facts, now)));
     if status.observed_generation.is_none_or(|seen| seen < 0) {
@@ -88,7 +95,26 @@ fn issuer(facts: &Facts) -> String {
     };
     let data_center = spec.data_center.map(|dc| dc.to_string()).unwrap_or_default();
     let product = spec.product.map(|product| format!(", {product}")).unwrap_or_default();
-    format!("data center {data_center} ({host}){product}")
+    let grant = match spec.grant() {
+        Grant::RefreshToken => "",
+        Grant::ClientCredentials => ", by client credentials: no refresh token in use",
+    };
+    let soid = spec.soid.as_ref().map(|soid| format!(", for {soid}")).unwrap_or_default();
+    format!("data center {data_center} ({host}){product}{grant}{soid}")
+}
+
+/// What the spec asks for, and how that differs from what Zoho said it granted.
+fn scopes(spec: &ZohoCredentialSpec, granted: &[String]) -> String {
+    let asked = if spec.scopes.is_empty() { "none recorded".into() } else { spec.scopes.join(",") };
+    let missing = spec.scopes_missing_in(granted);
+    if !missing.is_empty() {
+        return format!("{asked}\nNot granted: {}", missing.join(","));
+    }
+    if granted.is_empty() {
+        asked
+    } else {
+        format!("{asked}\nGranted: {}", printable(&granted.join(","), LONGEST_GRANTED))
+    }
 }
 
 fn source(facts: &Facts) -> String {

@@ -12,7 +12,7 @@ use super::connect::{Cluster, operator_policy, token_service};
 use super::login::explain;
 use super::output::Output;
 use super::{Ended, renew, secret_io, usage};
-use zoho_api::{SecretRef, ZohoCredential};
+use zoho_api::{Grant, SecretRef, ZohoCredential};
 use zoho_client::calls::{ApiError, call};
 use zoho_client::transport::Transport;
 use zoho_core::issuer::login::Revoked;
@@ -33,6 +33,12 @@ pub(crate) async fn run(global: &Global, args: &RevokeArgs, output: &Output) -> 
     let credential = cluster.credential(&args.name).await?;
     if credential.spec.endpoint_central_server.is_some() {
         return Err(usage(format!("{} logs in at a server: there is no refresh token to revoke", args.name)));
+    }
+    if credential.spec.grant() == Grant::ClientCredentials {
+        return Err(usage(format!(
+            "{} asks by client credentials: there is no refresh token to revoke. Delete the client in the API console, or make it a new secret there",
+            args.name
+        )));
     }
     let service = token_service(&credential.spec, &operator_policy(global)?)?;
     let grant = grant_of(&cluster, &credential.spec.secret_ref).await?;

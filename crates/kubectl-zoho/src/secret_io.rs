@@ -24,8 +24,8 @@ use super::login::wanted::Wanted;
 use super::output::Output;
 use super::usage;
 use zoho_api::{SecretRef, keys};
-use zoho_core::secret::RefreshGrant;
 use zoho_core::secret::values::{self, Kind};
+use zoho_core::secret::{ClientGrant, RefreshGrant};
 
 /// Asks for a value that may be seen: at a prompt, or as one line of standard input.
 ///
@@ -144,23 +144,53 @@ pub(crate) fn random() -> String {
     URL_SAFE_NO_PAD.encode(*bytes)
 }
 
-/// The values of a source Secret, by the keys that the credential names.
-fn values(grant: &RefreshGrant, reference: &SecretRef) -> Vec<(String, Zeroizing<String>)> {
-    let pair = |key: &str, value: &SecretString| (key.to_owned(), Zeroizing::new(value.expose_secret().to_owned()));
-    let mut values = vec![
-        pair(reference.client_id_key(), &grant.client_id),
-        pair(reference.client_secret_key(), &grant.client_secret),
-        pair(reference.refresh_token_key(), &grant.refresh_token),
-    ];
-    values.extend(grant.redirect_uri.as_ref().map(|uri| pair(reference.redirect_uri_key(), uri)));
-    values
+/// What a login brings.
+pub(crate) trait SourceValues {
+    /// The values of a source Secret, by the keys that the credential names.
+    fn values(&self, reference: &SecretRef) -> Vec<(String, Zeroizing<String>)>;
+}
+
+impl SourceValues for RefreshGrant {
+    fn values(&self, reference: &SecretRef) -> Vec<(String, Zeroizing<String>)> {
+        let mut values = vec![
+            pair(reference.client_id_key(), &self.client_id),
+            pair(reference.client_secret_key(), &self.client_secret),
+            pair(reference.refresh_token_key(), &self.refresh_token),
+        ];
+        values.extend(self.redirect_uri.as_ref().map(|uri| pair(reference.redirect_uri_key(), uri)));
+        values
+    }
+}
+
+impl SourceValues for ClientGrant {
+    fn values(&self, reference: &SecretRef) -> Vec<(String, Zeroizing<String>)> {
+        vec![pair(reference.client_id_key(), &self.client_id), pair(reference.client_secret_key(), &self.client_secret)]
+    }
+}
+
+fn pair(key: &str, value: &SecretString) -> (String, Zeroizing<String>) {
+    (key.to_owned(), Zeroizing::new(value.expose_secret().to_owned()))
+}
+
+/// Refuses to print secrets where they would be seen.
+///
+/// # Errors
+///
+/// Standard output is a terminal.
+pub(crate) fn refuse_terminal(output: &Output) -> anyhow::Result<()> {
+    if output.is_terminal() {
+        return Err(usage(
+            "--print-secret prints secrets: pipe it into the program that stores them, not to a terminal",
+        ));
+    }
+    Ok(())
 }
 
 /// The source Secret as it is applied, without its metadata.
 ///
 /// In `data`: the API server forgets who owns what came as `stringData`, and would keep keys that are left out later.
-pub(crate) fn source_data(grant: &RefreshGrant, reference: &SecretRef) -> BTreeMap<String, ByteString> {
-    values(grant, reference).into_iter().map(|(key, value)| (key, ByteString(value.as_bytes().to_vec()))).collect()
+pub(crate) fn source_data(grant: &impl SourceValues, reference: &SecretRef) -> BTreeMap<String, ByteString> {
+    grant.values(reference).into_iter().map(|(key, value)| (key, ByteString(value.as_bytes().to_vec()))).collect()
 }
 
 /// Prints the values of a source Secret as one JSON object, or the Secret as a manifest.
@@ -170,14 +200,14 @@ pub(crate) fn source_data(grant: &RefreshGrant, reference: &SecretRef) -> BTreeM
 /// They could not be written.
 pub(crate) fn print_source(
     output: &Output,
-    grant: &RefreshGrant,
+    grant: &impl SourceValues,
     wanted: &Wanted,
     namespace: Option<&str>,
     form: PrintSecret,
 ) -> anyhow::Result<()> {
     let reference = &wanted.reference;
     let values: Map<String, Value> =
-        values(grant, reference).into_iter().map(|(key, value)| (key, json!(value.as_str()))).collect();
+        grant.values(reference).into_iter().map(|(key, value)| (key, json!(value.as_str()))).collect();
     let text = Zeroizing::new(match form {
         PrintSecret::Json => serde_json::to_string(&values)? + "\n",
         PrintSecret::Manifest => {

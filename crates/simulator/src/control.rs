@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::grants::Client;
 use super::script::{Reply, Script, Target, Times};
+use super::self_clients::Owner;
 use super::shared::Shared;
 
 pub(super) fn router() -> Router<Arc<Shared>> {
@@ -100,13 +101,17 @@ async fn register(State(shared): State<Arc<Shared>>, Json(body): Json<Register>)
     StatusCode::NO_CONTENT
 }
 
-/// A self client, or with `redirect_uri` a server client.
+/// A self client, which with `scopes` may ask for tokens in its own name, or with `redirect_uri` a server client.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewClient {
     client_id: String,
     client_secret: String,
     redirect_uri: Option<String>,
+    #[serde(default)]
+    scopes: Vec<String>,
+    #[serde(default)]
+    organisations: Vec<String>,
 }
 
 async fn client(State(shared): State<Arc<Shared>>, Json(body): Json<NewClient>) -> StatusCode {
@@ -114,6 +119,10 @@ async fn client(State(shared): State<Arc<Shared>>, Json(body): Json<NewClient>) 
         zoho.accounts_mut().register_client(&body.client_id, &body.client_secret);
         let server = body.redirect_uri.map(|uri| Client::Server { redirect_uris: vec![uri] });
         zoho.grants_mut().register(&body.client_id, server.unwrap_or(Client::SelfClient));
+        if !body.scopes.is_empty() {
+            let owner = Owner { scopes: body.scopes, organisations: body.organisations };
+            zoho.self_clients_mut().register(&body.client_id, owner);
+        }
     });
     StatusCode::NO_CONTENT
 }

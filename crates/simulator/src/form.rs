@@ -71,6 +71,10 @@ pub struct TokenForm {
     pub redirect_uri: Option<String>,
     /// Field `code_verifier` (RFC 7636).
     pub code_verifier: Option<String>,
+    /// Field `scope`, where a client asks in its own name.
+    pub scope: Option<String>,
+    /// Field `soid`, there.
+    pub soid: Option<String>,
     /// Whether there were fields that a refresh has no use for, such as `scope`.
     pub has_unknown_fields: bool,
 }
@@ -87,10 +91,15 @@ impl TokenForm {
             grant_type: fields.remove("grant_type"),
             client_id: fields.remove("client_id"),
             client_secret: fields.remove("client_secret"),
-            refresh_token: fields.remove("refresh_token"),
-            redirect_uri: fields.remove("redirect_uri"),
             ..Self::default()
         };
+        if form.is_of_client() {
+            form.scope = fields.remove("scope");
+            form.soid = fields.remove("soid");
+        } else {
+            form.refresh_token = fields.remove("refresh_token");
+            form.redirect_uri = fields.remove("redirect_uri");
+        }
         if form.is_code_exchange() {
             form.code = fields.remove("code");
             form.code_verifier = fields.remove("code_verifier");
@@ -110,6 +119,22 @@ impl TokenForm {
         }
     }
 
+    /// A correct request of a client in its own name.
+    pub fn of_client(client_id: &str, client_secret: &str, scope: &str, soid: Option<&str>) -> Self {
+        Self {
+            grant_type: Some("client_credentials".to_owned()),
+            client_id: Some(client_id.to_owned()),
+            client_secret: Some(client_secret.to_owned()),
+            scope: Some(scope.to_owned()),
+            soid: soid.map(str::to_owned),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn is_of_client(&self) -> bool {
+        self.grant_type.as_deref() == Some("client_credentials")
+    }
+
     pub(super) fn is_code_exchange(&self) -> bool {
         self.grant_type.as_deref() == Some("authorization_code")
     }
@@ -120,7 +145,13 @@ impl TokenForm {
             (&self.grant_type, "no grant_type"),
             (&self.client_id, "no client_id"),
             (&self.client_secret, "no client_secret"),
-            if self.is_code_exchange() { (&self.code, "no code") } else { (&self.refresh_token, "no refresh_token") },
+            if self.is_code_exchange() {
+                (&self.code, "no code")
+            } else if self.is_of_client() {
+                (&self.scope, "no scope")
+            } else {
+                (&self.refresh_token, "no refresh_token")
+            },
         ];
         required
             .into_iter()
@@ -244,11 +275,17 @@ mod tests {
 
     #[test]
     fn missing_and_unexpected_fields_are_violations() {
-        let cases: [(&[u8], Option<Violation>); 4] = [
+        let cases: [(&[u8], Option<Violation>); 7] = [
             (b"", Some("no grant_type")),
             (b"grant_type=g&client_id=c&client_secret=s", Some("no refresh_token")),
             (b"grant_type=g&client_id=c&client_secret=s&refresh_token=r&scope=x", Some("unexpected field")),
             (b"grant_type=g&client_id=c&client_secret=s&refresh_token=r&redirect_uri=x", None),
+            (b"grant_type=client_credentials&client_id=c&client_secret=s", Some("no scope")),
+            (b"grant_type=client_credentials&client_id=c&client_secret=s&scope=A.b.READ&soid=A.7", None),
+            (
+                b"grant_type=client_credentials&client_id=c&client_secret=s&scope=A.b.READ&refresh_token=r",
+                Some("unexpected field"),
+            ),
         ];
         for (body, violation) in cases {
             let form = TokenForm::read(&RawRequest { body, ..GOOD }).expect("readable");

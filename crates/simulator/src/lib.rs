@@ -28,6 +28,7 @@ pub mod grants;
 pub mod journal;
 pub mod products;
 pub mod script;
+pub mod self_clients;
 pub mod server;
 pub mod tls;
 pub mod wire;
@@ -52,6 +53,7 @@ use self::grants::Client;
 use self::journal::{Counts, Record, Stats};
 use self::products::Treatment;
 use self::script::{Script, Target};
+use self::self_clients::Owner;
 pub use self::shared::Clock;
 use self::shared::Shared;
 use self::state::{Settings, Zoho};
@@ -203,6 +205,12 @@ impl Simulator {
             zoho.accounts_mut().register_client(client_id, client_secret);
             zoho.grants_mut().register(client_id, client);
         });
+    }
+
+    /// Makes a self client known that may ask for tokens in its owner's name.
+    pub fn register_self_client(&self, client_id: &str, client_secret: &str, owner: Owner) {
+        self.register_client(client_id, client_secret, Client::SelfClient);
+        self.with(|zoho, _| zoho.self_clients_mut().register(client_id, owner));
     }
 
     /// A grant code as the API console makes it for a self client.

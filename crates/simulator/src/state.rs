@@ -17,6 +17,7 @@ use super::grants::{Granted, Grants};
 use super::journal::{Delivery, Journal, Outcome};
 use super::products::{self, Answer, Call, Treatment};
 use super::script::{Page, Reply, Script, Scripts, Target};
+use super::self_clients::SelfClients;
 use super::server::{LoginVisit, Server};
 
 const THROTTLED: &str = "Access Denied";
@@ -115,6 +116,7 @@ pub struct Zoho {
     accounts: Accounts,
     grants: Grants,
     devices: Devices,
+    self_clients: SelfClients,
     scripts: Scripts,
     journal: Journal,
     server: Server,
@@ -130,6 +132,7 @@ impl Zoho {
             settings,
             grants: Grants::default(),
             devices: Devices::default(),
+            self_clients: SelfClients::default(),
             scripts: Scripts::default(),
             server: Server::new(seed),
             journal: Journal::default(),
@@ -180,6 +183,11 @@ impl Zoho {
     /// Lets the products treat the tokens of this refresh token in another way from now on.
     pub fn treat(&mut self, refresh_token: &str, treatment: Treatment) {
         self.treatments.insert(refresh_token.to_owned(), treatment);
+    }
+
+    /// Clients that may ask in their own name, to change.
+    pub fn self_clients_mut(&mut self) -> &mut SelfClients {
+        &mut self.self_clients
     }
 
     /// Counts and log.
@@ -298,14 +306,9 @@ impl Zoho {
     }
 
     fn exchange(&mut self, form: &TokenForm, now: Timestamp, access_token: &mut Option<Arc<str>>) -> (Page, Outcome) {
-        let granted = if form.is_code_exchange() {
-            let known = self.accounts.check_client(form);
-            match known.and_then(|()| self.grants.exchange(form, now).map_err(Refusal::Code)) {
-                Ok(granted) => Some(granted),
-                Err(refusal) => return self.refused(&refusal),
-            }
-        } else {
-            None
+        let granted = match self.granted(form, now) {
+            Ok(granted) => granted,
+            Err(refusal) => return self.refused(&refusal),
         };
         self.mint(form, granted, now, access_token)
     }
@@ -381,6 +384,24 @@ impl Zoho {
                 }
             }
         }
+    }
+
+    /// What a code, or a client that asks in its own name, is granted; nothing new where a refresh token is shown.
+    fn granted(&mut self, form: &TokenForm, now: Timestamp) -> Result<Option<Granted>, Refusal> {
+        if !form.is_code_exchange() && !form.is_of_client() {
+            return Ok(None);
+        }
+        self.accounts.check_client(form)?;
+        let granted = if form.is_code_exchange() {
+            self.grants.exchange(form, now)
+        } else {
+            self.self_clients.grant(form).map(|granted| Granted {
+                refresh_token: granted.account,
+                tells_refresh_token: false,
+                scope: granted.scope,
+            })
+        };
+        granted.map(Some).map_err(Refusal::Code)
     }
 
     fn refused(&self, refusal: &Refusal) -> (Page, Outcome) {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::*;
+use crate::self_clients::Owner;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + seconds).expect("in range")
@@ -254,4 +255,23 @@ fn products_answer_each_in_their_own_way() {
         let (code, body) = call(path, treatment);
         assert!(code == status && body.contains(word), "{path} {treatment:?}: {code} {body}");
     }
+}
+
+#[test]
+fn client_in_its_own_name_gets_a_token_and_no_refresh_token_within_the_limits() {
+    let mut zoho = zoho();
+    zoho.self_clients_mut().register("client", Owner::of_scopes(&["A.b.READ", "A.c.READ"]));
+    let ask = |scope, secret| Visit::Token(Ok(TokenForm::of_client("client", secret, scope, None)));
+    let said = body(&play(&mut zoho, &ask("A.b.READ,A.c.READ", "secret"), at(0)).expect("answered"));
+    assert_eq!((&said["scope"], &said["refresh_token"]), (&json!("A.b.READ A.c.READ"), &Value::Null));
+    assert!(zoho.accounts().is_alive(said["access_token"].as_str().expect("a token"), at(1)));
+    let refused = body(&play(&mut zoho, &ask("A.x.READ", "secret"), at(1)).expect("answered"));
+    assert_eq!(refused, json!({ "error": "invalid_scope" }));
+    let wrong = body(&play(&mut zoho, &ask("A.b.READ", "wrong"), at(1)).expect("answered"));
+    assert_eq!(wrong, json!({ "error": "invalid_client_secret" }));
+    for second in 2..11 {
+        play(&mut zoho, &ask("A.c.READ,A.b.READ", "secret"), at(second));
+    }
+    let throttled = play(&mut zoho, &ask("A.b.READ,A.c.READ", "secret"), at(12)).expect("answered");
+    assert_eq!(throttled.code, 400, "ten in ten minutes, in whatever order the scopes stand");
 }

@@ -372,6 +372,9 @@ metadata:
 spec:
   dataCenter: US
   product: PatchManagerPlus
+  scopes:
+  - PatchManagerPlusCloud.Common.READ
+  - PatchManagerPlusCloud.PatchMgmt.READ
   secretRef:
     name: patch-oauth"
     );

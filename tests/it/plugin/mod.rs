@@ -2,6 +2,7 @@
 //! and, where a token is to come of it, an operator process.
 
 mod browser;
+mod client_credentials;
 mod commands;
 mod device;
 mod doctor;

@@ -15,7 +15,7 @@ use zoho_client::clock::Clock;
 use zoho_client::transport::Transport;
 use zoho_core::issuer::TokenRequest;
 use zoho_core::issuer::reply::{Failed, Reply};
-use zoho_core::issuer::zoho::TokenService;
+use zoho_core::issuer::zoho::{GrantType, TokenService};
 use zoho_core::secret::RefreshGrant;
 
 /// How long a server waits for more of a request, or for another one.
@@ -188,7 +188,10 @@ pub(crate) fn refresh(base: &Url) -> TokenRequest {
         refresh_token: secret("1000.refresh.token"),
         redirect_uri: None,
     };
-    TokenRequest::Refresh(TokenService { data_center: DataCenter::EU, token_url }, grant)
+    TokenRequest::Refresh(
+        TokenService { data_center: DataCenter::EU, token_url, grant_type: GrantType::RefreshToken },
+        grant,
+    )
 }
 
 /// Says something past the test harness.

@@ -148,12 +148,14 @@ fn is_user_code(code: &str) -> bool {
 mod tests {
     use secrecy::ExposeSecret;
 
+    use super::super::zoho::GrantType;
     use super::*;
 
     fn service() -> TokenService {
         TokenService {
             data_center: DataCenter::EU,
             token_url: "https://accounts.zoho.eu/oauth/v2/token".parse().unwrap(),
+            grant_type: GrantType::RefreshToken,
         }
     }
 

@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod body;
 pub mod cause;
+pub mod client_credentials;
 pub mod data_centers;
 pub mod device;
 pub mod login;
@@ -20,17 +21,17 @@ use k8s_openapi::api::core::v1::Secret;
 
 use self::cause::Cause;
 use self::server_login::LoginServer;
-use self::zoho::TokenService;
+use self::zoho::{GrantType, TokenService};
 use crate::plan::Defect;
 use crate::policy::Policy;
-use crate::secret::{HashKey, LoginGrant, RefreshGrant};
+use crate::secret::{ClientGrant, HashKey, LoginGrant, RefreshGrant};
 use zoho_api::names::{InputsDigest, LedgerName};
-use zoho_api::{DataCenter, Reason, SecretRef, Time, ZohoCredentialSpec};
+use zoho_api::{DataCenter, Grant, Reason, SecretRef, Time, ZohoCredentialSpec};
 
 /// Who gives tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Issuer {
-    /// Zoho's OAuth token service, by refresh token.
+    /// Zoho's OAuth token service, by one of its grants.
     Zoho(TokenService),
     /// An on-premises Endpoint Central or Patch Manager Plus server, by login.
     Server(LoginServer),
@@ -45,6 +46,8 @@ pub struct Terms {
     pub console: String,
     /// The data center, where there is one.
     pub data_center: Option<DataCenter>,
+    /// How tokens are asked for there.
+    pub grant: Grant,
     /// What stands before the token in an `Authorization` header.
     pub scheme: &'static str,
     /// Does the issuer say when a token expires?
@@ -64,6 +67,8 @@ pub struct Terms {
 pub enum TokenRequest {
     /// RFC 6749 section 6, as Zoho understands it.
     Refresh(TokenService, RefreshGrant),
+    /// RFC 6749 section 4.4, as Zoho understands it.
+    Client(TokenService, ClientGrant),
     /// A login.
     Login(LoginServer, LoginGrant),
 }
@@ -127,6 +132,7 @@ impl Issuer {
                 service: format!("The token service of data center {}", service.data_center),
                 console: service.console(),
                 data_center: Some(service.data_center),
+                grant: service.grant(),
                 scheme: "Zoho-oauthtoken ",
                 names_expiry: true,
                 is_login: false,
@@ -138,6 +144,7 @@ impl Issuer {
                 service: format!("The server {}", server.base_url()),
                 console: server.base_url(),
                 data_center: None,
+                grant: Grant::RefreshToken,
                 scheme: "",
                 names_expiry: false,
                 is_login: true,
@@ -151,8 +158,10 @@ impl Issuer {
     /// The keys that the source must have.
     pub fn required_keys<'a>(&self, reference: &'a SecretRef) -> Vec<&'a str> {
         match self {
-            Self::Zoho(_) => {
-                vec![reference.client_id_key(), reference.client_secret_key(), reference.refresh_token_key()]
+            Self::Zoho(service) => {
+                let of_client = [reference.client_id_key(), reference.client_secret_key()];
+                let refresh_token = (service.grant() == Grant::RefreshToken).then(|| reference.refresh_token_key());
+                of_client.into_iter().chain(refresh_token).collect()
             }
             Self::Server(_) => vec![reference.username_key(), reference.password_key()],
         }
@@ -165,9 +174,15 @@ impl Issuer {
     /// `SourceSecretInvalid`, with the key and what is wrong with it.
     pub fn request(&self, source: &Secret, reference: &SecretRef, namespace: &str) -> Result<TokenRequest, Defect> {
         Ok(match self {
-            Self::Zoho(service) => {
-                TokenRequest::Refresh(service.clone(), RefreshGrant::from_secret(source, reference, namespace)?)
-            }
+            Self::Zoho(service) => match &service.grant_type {
+                GrantType::RefreshToken => {
+                    TokenRequest::Refresh(service.clone(), RefreshGrant::from_secret(source, reference, namespace)?)
+                }
+                GrantType::ClientCredentials(asked) => TokenRequest::Client(
+                    service.clone(),
+                    ClientGrant::from_secret(source, reference, namespace, asked.clone())?,
+                ),
+            },
             Self::Server(server) => {
                 TokenRequest::Login(server.clone(), LoginGrant::from_secret(source, reference, namespace)?)
             }
@@ -179,7 +194,7 @@ impl TokenRequest {
     /// Host that it is sent to.
     pub fn host(&self) -> &str {
         let url = match self {
-            Self::Refresh(service, _) => &service.token_url,
+            Self::Refresh(service, _) | Self::Client(service, _) => &service.token_url,
             Self::Login(server, _) => &server.url,
         };
         url.host_str().unwrap_or_default()
@@ -188,7 +203,7 @@ impl TokenRequest {
     /// The server that is logged in to, if it is a login.
     pub fn server(&self) -> Option<&str> {
         match self {
-            Self::Refresh(..) => None,
+            Self::Refresh(..) | Self::Client(..) => None,
             Self::Login(server, _) => Some(server.url.as_str()),
         }
     }
@@ -197,6 +212,7 @@ impl TokenRequest {
     pub fn ledger_name(&self, key: &HashKey) -> LedgerName {
         match self {
             Self::Refresh(_, grant) => grant.ledger_name(key),
+            Self::Client(_, grant) => grant.ledger_name(key),
             Self::Login(server, grant) => grant.ledger_name(key, &server.account()),
         }
     }
@@ -205,6 +221,7 @@ impl TokenRequest {
     pub fn inputs(&self, key: &HashKey) -> InputsDigest {
         match self {
             Self::Refresh(service, grant) => grant.inputs(key, service.token_url.as_str()),
+            Self::Client(service, grant) => grant.inputs(key, service.token_url.as_str()),
             Self::Login(server, grant) => grant.inputs(key, &[server.login_url().as_str(), &server.account().concat()]),
         }
     }
@@ -213,14 +230,16 @@ impl TokenRequest {
     pub fn spacing(&self) -> Duration {
         match self {
             Self::Login(_, grant) if grant.has_seed() => server_login::ONE_TIME_PASSWORDS_APART,
-            Self::Refresh(..) | Self::Login(..) => Duration::ZERO,
+            Self::Refresh(..) | Self::Client(..) | Self::Login(..) => Duration::ZERO,
         }
     }
 
     /// The API domain that came with a token, if it is one of those that are known.
     pub fn checked_api_domain(&self, said: &str) -> Option<String> {
         match self {
-            Self::Refresh(service, _) => data_centers::checked_api_domain(service.data_center, said),
+            Self::Refresh(service, _) | Self::Client(service, _) => {
+                data_centers::checked_api_domain(service.data_center, said)
+            }
             Self::Login(..) => None,
         }
     }

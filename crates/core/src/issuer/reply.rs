@@ -77,7 +77,7 @@ pub struct Minted {
     pub life: Duration,
     /// As the server wrote it; see `data_centers::checked_api_domain`.
     pub api_domain: Option<String>,
-    /// What it is good for, as far as the server names it.
+    /// What it is good for, sorted, as far as the server names it.
     pub scopes: Vec<String>,
     /// Another refresh token. The first exchange of a code brings one; a refresh usually does not.
     pub refresh_token: Option<SecretString>,
@@ -175,12 +175,16 @@ fn refused(head: Head<'_>, object: &Object<'_>, text: &str, error: Option<Said>,
 
 fn minted(object: &Object<'_>, token: String) -> Minted {
     let scopes = object.string("scope").unwrap_or_default();
+    let mut scopes: Vec<String> = scopes.split([',', ' ']).filter(|scope| is_scope(scope)).map(str::to_owned).collect();
+    scopes.sort_unstable();
+    scopes.dedup();
+    scopes.truncate(MOST_SCOPES);
     let refresh_token = object.string("refresh_token").filter(|token| is_token(token));
     Minted {
         access_token: SecretString::from(token),
         life: life(object),
         api_domain: object.string("api_domain"),
-        scopes: scopes.split([',', ' ']).filter(|scope| is_scope(scope)).take(MOST_SCOPES).map(str::to_owned).collect(),
+        scopes,
         refresh_token: refresh_token.map(SecretString::from),
     }
 }
@@ -528,6 +532,22 @@ mod tests {
         for (status, body, expected) in table {
             assert_eq!(said(status, &body), expected, "{status} {body}");
         }
+    }
+
+    #[test]
+    fn scopes_are_sorted_and_few_and_short() {
+        let scopes_of = |scope: &str| {
+            let body = serde_json::json!({ "access_token": "t", "scope": scope }).to_string();
+            match classify(Head::of(200), body.as_bytes(), Time::from_unix(0)) {
+                Reply::Minted(minted) => minted.scopes,
+                reply @ (Reply::Throttled { .. } | Reply::Failed(_)) => panic!("{reply:?}"),
+            }
+        };
+        assert_eq!(scopes_of("B.x.READ A.x-y_z.READ,B.x.READ"), ["A.x-y_z.READ", "B.x.READ"]);
+        assert_eq!(scopes_of(&format!("{} {}", "a".repeat(128), "b".repeat(129))), ["a".repeat(128)]);
+        assert_eq!(scopes_of("A/b A\u{e9} A\nb"), Vec::<String>::new());
+        let many: Vec<String> = (0..100).map(|number| format!("A.{number:03}.READ")).collect();
+        assert_eq!(scopes_of(&many.join(",")), many[..64]);
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! Zoho's OAuth refresh grant: which token service a spec names, and the form that is sent. Pure.
+//! Zoho's OAuth token service: which one a spec names, and by which grant it is asked. Pure.
 
 use url::Url;
 
+use super::client_credentials::Asked;
 use super::data_centers;
 use crate::plan::Defect;
 use crate::policy::Policy;
-use zoho_api::{DataCenter, Reason, ZohoCredentialSpec};
+use zoho_api::{DataCenter, Grant, Reason, ZohoCredentialSpec};
 
 /// Where a token is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,17 @@ pub struct TokenService {
     pub data_center: DataCenter,
     /// Full URL of the token endpoint.
     pub token_url: Url,
+    /// How.
+    pub grant_type: GrantType,
+}
+
+/// How a token is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GrantType {
+    /// By the refresh token in the source.
+    RefreshToken,
+    /// By the client alone.
+    ClientCredentials(Asked),
 }
 
 impl TokenService {
@@ -32,7 +44,11 @@ impl TokenService {
         {
             return Err(not_allowed(other, policy));
         }
-        let service = |token_url| Ok(Self { data_center, token_url });
+        let grant_type = match spec.grant() {
+            Grant::RefreshToken => GrantType::RefreshToken,
+            Grant::ClientCredentials => GrantType::ClientCredentials(Asked::of(spec)),
+        };
+        let service = |token_url| Ok(Self { data_center, token_url, grant_type });
         match &spec.accounts_host {
             Some(host) if data_centers::is_known_accounts_host(host) || policy.allows_accounts_host(host) => {
                 service(endpoint(&https(host)))
@@ -44,19 +60,29 @@ impl TokenService {
                 ),
                 again_at: None,
             }),
-            None => Self::usual(data_center, policy).ok_or_else(|| Defect {
-                reason: Reason::InvalidSpec,
-                message: "spec.dataCenter Other needs spec.accountsHost.".into(),
-                again_at: None,
-            }),
+            None => match Self::usual_url(data_center, policy) {
+                Some(url) => service(url),
+                None => Err(Defect {
+                    reason: Reason::InvalidSpec,
+                    message: "spec.dataCenter Other needs spec.accountsHost.".into(),
+                    again_at: None,
+                }),
+            },
         }
     }
 
-    /// That of a data center where no spec names another host; none for `Other`.
-    pub fn usual(data_center: DataCenter, policy: &Policy) -> Option<Self> {
+    /// The token endpoint of a data center where no spec names another host; none for `Other`.
+    pub fn usual_url(data_center: DataCenter, policy: &Policy) -> Option<Url> {
         let known = || data_centers::row(data_center).map(|row| https(row.accounts[0]));
-        let base = policy.accounts_url(data_center).cloned().or_else(known)?;
-        Some(Self { data_center, token_url: endpoint(&base) })
+        policy.accounts_url(data_center).cloned().or_else(known).map(|base| endpoint(&base))
+    }
+
+    /// The grant, as specs name it.
+    pub fn grant(&self) -> Grant {
+        match self.grant_type {
+            GrantType::RefreshToken => Grant::RefreshToken,
+            GrantType::ClientCredentials(_) => Grant::ClientCredentials,
+        }
     }
 
     /// Host of the console in which clients and refresh tokens of this data center are made.

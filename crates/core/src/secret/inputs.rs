@@ -7,6 +7,7 @@ use totp_rs::{Algorithm, Builder, Totp};
 
 use super::values::{Kind, checked};
 use super::{HashKey, hex};
+use crate::issuer::client_credentials::Asked;
 use crate::plan::Defect;
 use zoho_api::names::{InputsDigest, LedgerName};
 use zoho_api::{Reason, SecretRef};
@@ -62,6 +63,52 @@ impl RefreshGrant {
             ],
         )
         .into()
+    }
+}
+
+/// What a client needs to ask for a token in its own name (RFC 6749 section 4.4).
+#[derive(Clone, Debug)]
+pub struct ClientGrant {
+    /// OAuth client id.
+    pub client_id: SecretString,
+    /// OAuth client secret.
+    pub client_secret: SecretString,
+    /// What for.
+    pub asked: Asked,
+}
+
+impl ClientGrant {
+    /// Takes the client from a source Secret, as [`RefreshGrant::from_secret`] does. Other keys are nobody's.
+    ///
+    /// # Errors
+    ///
+    /// `SourceSecretInvalid`, as there.
+    pub fn from_secret(secret: &Secret, reference: &SecretRef, namespace: &str, asked: Asked) -> Result<Self, Defect> {
+        let source = Source { secret, namespace, name: &reference.name };
+        Ok(Self {
+            client_id: source.required(reference.client_id_key(), Kind::ClientId)?,
+            client_secret: source.required(reference.client_secret_key(), Kind::ClientSecret)?,
+            asked,
+        })
+    }
+
+    /// Name of the ledger: the client and what it asks for, never its secret, since the name is public.
+    pub fn ledger_name(&self, key: &HashKey) -> LedgerName {
+        hex(&key.digest("client", &self.parts(&[]))[..16]).into()
+    }
+
+    /// Keyed hash of everything that is sent, and where.
+    pub fn inputs(&self, key: &HashKey, token_url: &str) -> InputsDigest {
+        let secret = self.client_secret.expose_secret();
+        key.hash("client inputs", &self.parts(&[token_url.as_bytes(), secret.as_bytes()])).into()
+    }
+
+    /// The scopes come last: there may be any number of them.
+    fn parts<'a>(&'a self, more: &[&'a [u8]]) -> Vec<&'a [u8]> {
+        let soid = self.asked.soid.as_deref().unwrap_or_default();
+        let first = [self.client_id.expose_secret().as_bytes(), soid.as_bytes()];
+        let scopes = self.asked.scopes.iter().map(String::as_bytes);
+        more.iter().copied().chain(first).chain(scopes).collect()
     }
 }
 
@@ -281,6 +328,39 @@ mod tests {
             assert!(defect.message.contains("totp_secret"), "{seed}: {}", defect.message);
         }
         assert!(login("JBSWY3DPEHPK3PXP").is_ok(), "ten bytes, as many servers hand out");
+    }
+
+    fn client(secret: &'static [u8], scopes: &[&str], soid: Option<&str>) -> ClientGrant {
+        let asked = Asked { scopes: scopes.iter().map(|&scope| scope.into()).collect(), soid: soid.map(str::to_owned) };
+        let pairs: [(&str, &[u8]); 2] = [("client_id", b"1000.ID"), ("client_secret", secret)];
+        ClientGrant::from_secret(&source(&pairs), &reference(), "ns", asked).unwrap()
+    }
+
+    #[test]
+    fn ledger_of_a_client_follows_what_it_asks_for_and_not_its_secret() {
+        let one = client(b"one", &["A.b.READ", "A.c.READ"], Some("A.7"));
+        let other = client(b"other", &["A.b.READ", "A.c.READ"], Some("A.7"));
+        assert_eq!(one.ledger_name(&key()), other.ledger_name(&key()));
+        assert_ne!(one.inputs(&key(), "https://a"), other.inputs(&key(), "https://a"));
+        assert_ne!(one.inputs(&key(), "https://a"), one.inputs(&key(), "https://b"));
+        for (scopes, soid) in [
+            (&["A.b.READ"][..], Some("A.7")),
+            (&["A.b.READ", "A.c.READ"], Some("A.8")),
+            (&["A.b.READ", "A.c.READ"], None),
+        ] {
+            let another = client(b"one", scopes, soid);
+            assert_ne!(one.ledger_name(&key()), another.ledger_name(&key()), "{scopes:?} {soid:?}");
+            assert_ne!(one.inputs(&key(), "https://a"), another.inputs(&key(), "https://a"), "{scopes:?} {soid:?}");
+        }
+        let text = format!("{one:?}");
+        assert!(!text.contains("1000.ID") && !text.contains("one\""), "{text}");
+    }
+
+    #[test]
+    fn client_grant_needs_no_refresh_token() {
+        let asked = Asked { scopes: vec!["A.b.READ".into()], soid: None };
+        let defect = ClientGrant::from_secret(&source(&complete()[1..]), &reference(), "ns", asked).unwrap_err();
+        assert!(defect.message.contains("has no key client_id"), "{}", defect.message);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::plan::renewal::Life;
 use zoho_api::names::{AttemptId, InputsDigest};
 use zoho_api::{Time, keys};
 
-pub use self::inputs::{LoginGrant, RefreshGrant};
+pub use self::inputs::{ClientGrant, LoginGrant, RefreshGrant};
 pub use self::mask::without_values;
 pub use self::target::{Form, dummy_token, is_intact, recover, render_target, stale_metadata, token_in};
 
@@ -98,6 +98,8 @@ pub struct MintedToken {
     pub life: Life,
     /// `https://` and a host of the data center, if Zoho named one.
     pub api_domain: Option<String>,
+    /// What it is good for, sorted, as far as the reply named it and this process has seen that.
+    pub scopes: Vec<String>,
     /// Keyed hash of what it was minted from.
     pub inputs: InputsDigest,
     /// Id of the ledger entry it was minted under.

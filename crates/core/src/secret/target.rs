@@ -186,6 +186,7 @@ pub fn recover(target: &Secret, credential: &ZohoCredential, key: &HashKey) -> O
         access_token: token_at(annotations.get(keys::TOKEN_AT)?, target.data.as_ref()?)?,
         life: stamp.life,
         api_domain: annotations.get(keys::API_DOMAIN).filter(|domain| !domain.is_empty()).cloned(),
+        scopes: Vec::new(),
         inputs: stamp.inputs,
         attempt: stamp.attempt,
     };
@@ -211,6 +212,7 @@ pub fn dummy_token(now: Time) -> MintedToken {
         access_token: SecretString::from(format!("1000.{}.{}", "0".repeat(32), "0".repeat(32))),
         life: Life { issued_at: now, expires_at: now },
         api_domain: Some("https://www.zohoapis.com".into()),
+        scopes: Vec::new(),
         inputs: InputsDigest::default(),
         attempt: AttemptId::default(),
     }
@@ -244,6 +246,9 @@ mod tests {
             api_url: None,
             target: None,
             renew_before: None,
+            grant: None,
+            scopes: Vec::new(),
+            soid: None,
             renew_every: None,
             verify: None,
             suspend: false,
@@ -259,6 +264,7 @@ mod tests {
             access_token: SecretString::from("1000.aa.bb"),
             life: Life { issued_at: Time::UNIX_EPOCH, expires_at: Time::UNIX_EPOCH + Duration::from_secs(3600) },
             api_domain: Some("https://www.zohoapis.eu".into()),
+            scopes: Vec::new(),
             inputs: "k.1".into(),
             attempt: "a1".into(),
         }

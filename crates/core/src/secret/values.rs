@@ -25,6 +25,8 @@ const SCHEMES: [&str; 4] = ["zoho-oauthtoken ", "bearer ", "basic ", "authorizat
 pub enum Grant {
     /// A refresh at Zoho's token service.
     Refresh,
+    /// A client's own request at Zoho's token service.
+    Client,
     /// A login on a server.
     Login,
 }
@@ -63,6 +65,9 @@ impl Kind {
                 (reference.refresh_token_key(), Self::RefreshToken),
                 (reference.redirect_uri_key(), Self::RedirectUri),
             ],
+            Grant::Client => {
+                vec![(reference.client_id_key(), Self::ClientId), (reference.client_secret_key(), Self::ClientSecret)]
+            }
             Grant::Login => vec![
                 (reference.username_key(), Self::Username),
                 (reference.password_key(), Self::Password),

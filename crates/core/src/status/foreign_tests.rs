@@ -8,7 +8,7 @@ use crate::fixtures::{after, issued_ago, now, steady};
 use crate::plan::{Defect, MintReason};
 use crate::text::is_plain;
 use zoho_api::names::ObjectName;
-use zoho_api::{Condition, DataCenter};
+use zoho_api::{Condition, DataCenter, Grant};
 
 fn hostile() -> impl Strategy<Value = String> {
     let bad = "[\u{0}-\u{1f}\u{7f}-\u{9f}\u{200b}-\u{200f}\u{2028}-\u{202e}\u{2066}-\u{2069}\u{feff}a-c]{0,40}";
@@ -22,6 +22,8 @@ fn names(manager: String, host: String) -> Names {
         target: ObjectName::new("ns", "target"),
         source_manager: Some(manager),
         refresh_token_key: "refresh_token".into(),
+        scopes: Vec::new(),
+        grant: Grant::RefreshToken,
         data_center: Some(DataCenter::EU),
         service: host.clone(),
         console: host,
@@ -98,6 +100,7 @@ proptest! {
             names: &names(manager, host),
             versions: Versions::default(),
             live_tokens: None,
+            granted_scopes: None,
             handled: None,
         }, now());
         let value = serde_json::to_value(&status).expect("plain data");

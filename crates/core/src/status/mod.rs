@@ -4,10 +4,12 @@
 //! it be renewed, as far as is known; if not, why?
 
 mod conditions;
+mod scopes;
 
 use std::time::Duration;
 
 use self::conditions::{Conditions, Wanted, shortened, wanted};
+pub use self::scopes::missing_scopes;
 use crate::issuer::Failure;
 use crate::message::{self, Names};
 use crate::plan::backoff;
@@ -44,6 +46,8 @@ pub struct Report<'a> {
     pub versions: Versions,
     /// Tokens that may have been alive right after the last mint.
     pub live_tokens: Option<usize>,
+    /// The scopes that came with the token in the target, where that is known: where the process minted it.
+    pub granted_scopes: Option<Vec<String>>,
     /// A renewal request that is done or refused by now.
     pub handled: Option<String>,
 }
@@ -87,6 +91,7 @@ pub fn report(report: &Report<'_>, now: Time) -> ZohoCredentialStatus {
     status.renewal_time = life.map(|life| renewal_time(report, life));
     status.next_attempt_time = next_attempt(report, cause.as_ref(), life);
     status.live_tokens = live_tokens(report, life);
+    status.granted_scopes = report.granted_scopes.clone().unwrap_or(status.granted_scopes);
     status.last_handled_renew_request = report.handled.clone().or(status.last_handled_renew_request);
     status.observed = Some(report.versions.clone());
     let mut conditions = Conditions::of(&previous.conditions);
@@ -189,7 +194,7 @@ fn cause(report: &Report<'_>, alive: bool) -> Option<Cause> {
             let message = message::refusal(report.names, reason, verdict.code.as_deref(), ends_token(report, verdict));
             Some(Cause {
                 reason,
-                message: message::with_next_try_or_change(&message, *until),
+                message: message::with_next_try_or_change(&message, report.names, *until),
                 next: *until,
                 person: true,
             })
@@ -230,7 +235,9 @@ fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
     let names = report.names;
     match why {
         Hold::InFlight => (Reason::Minting, "A token request is on its way.".into()),
-        Hold::Throttled => (Reason::Throttled, message::throttled(budget::attempts_before_last(&report.facts.ledger))),
+        Hold::Throttled => {
+            (Reason::Throttled, message::throttled(names, budget::attempts_before_last(&report.facts.ledger)))
+        }
         Hold::Confirming(verdict) => {
             let reason = verdict.reason.parse().unwrap_or(Reason::RequestRejected);
             (
@@ -243,11 +250,14 @@ fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
         }
         Hold::WindowFull => (
             Reason::MintBudgetExhausted,
-            "The requests that Zoho allows for one refresh token in ten minutes are used up.".into(),
+            format!("The requests that Zoho allows for one {} in ten minutes are used up.", message::counted_by(names)),
         ),
         Hold::LiveFull => (
             Reason::MintBudgetExhausted,
-            "So many tokens of this refresh token may be alive that one more could kill one in use.".into(),
+            format!(
+                "So many tokens of this {} may be alive that one more could kill one in use.",
+                message::counted_by(names)
+            ),
         ),
         Hold::Guarded(guard) => (Reason::MintBudgetExhausted, message::guarded(*guard).into()),
         Hold::Spaced => (

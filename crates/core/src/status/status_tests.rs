@@ -5,7 +5,7 @@ use crate::fixtures::{after, issued_ago, now, steady};
 use crate::plan::{Defect, MintReason, Token};
 use zoho_api::ZohoMintLedgerSpec;
 use zoho_api::names::ObjectName;
-use zoho_api::{Condition, DataCenter};
+use zoho_api::{Condition, DataCenter, Grant};
 
 fn token(seconds: u64) -> Token {
     issued_ago(seconds).of_attempt("a")
@@ -49,6 +49,8 @@ fn names() -> Names {
         target: ObjectName::new("ns", "target"),
         source_manager: None,
         refresh_token_key: "refresh_token".into(),
+        scopes: Vec::new(),
+        grant: Grant::RefreshToken,
         data_center: Some(DataCenter::EU),
         service: "The token service of data center EU".into(),
         console: "https://api-console.zoho.eu".into(),
@@ -68,6 +70,7 @@ fn reported_at(previous: &ZohoCredentialStatus, facts: &Facts, plan: &Plan, at: 
         names: &names(),
         versions: Versions::default(),
         live_tokens: None,
+        granted_scopes: None,
         handled: None,
     };
     report(&input, at)
@@ -270,6 +273,7 @@ fn living_tokens_are_as_counted_then_as_reported_then_as_the_ledger_tells() {
             names: &names,
             versions: Versions::default(),
             live_tokens: counted,
+            granted_scopes: None,
             handled: None,
         };
         report(&input, now()).live_tokens
@@ -277,6 +281,31 @@ fn living_tokens_are_as_counted_then_as_reported_then_as_the_ledger_tells() {
     assert_eq!(live(Some(4), Some(3)), Some(4));
     assert_eq!(live(None, Some(3)), Some(3));
     assert_eq!(live(None, None), Some(2), "the lost one may live");
+}
+
+#[test]
+fn granted_scopes_are_those_of_the_mint_and_else_as_they_were() {
+    let previous = ZohoCredentialStatus { granted_scopes: vec!["A.old.READ".into()], ..Default::default() };
+    let facts = with(Some(token(60)));
+    let (plan, names) = (keep(), names());
+    let granted = |granted_scopes: Option<Vec<String>>| {
+        let input = Report {
+            previous: &previous,
+            generation: 1,
+            facts: &facts,
+            plan: &plan,
+            failure: None,
+            names: &names,
+            versions: Versions::default(),
+            live_tokens: None,
+            granted_scopes,
+            handled: None,
+        };
+        report(&input, now()).granted_scopes
+    };
+    assert_eq!(granted(Some(vec!["A.new.READ".into()])), ["A.new.READ"]);
+    assert_eq!(granted(Some(Vec::new())), Vec::<String>::new(), "the reply named none");
+    assert_eq!(granted(None), ["A.old.READ"], "minted by another process");
 }
 
 #[test]
@@ -293,6 +322,7 @@ fn message_survives_a_restart_and_tells_the_next_try() {
         names: &names(),
         versions: Versions::default(),
         live_tokens: None,
+        granted_scopes: None,
         handled: None,
     };
     assert_eq!(line(&report(&restarted, after(5))), line(&failed));
@@ -412,6 +442,7 @@ fn asked(previous: &ZohoCredentialStatus, facts: &Facts) -> ZohoCredentialStatus
         names: &names,
         versions: Versions::default(),
         live_tokens: None,
+        granted_scopes: None,
         handled: None,
     };
     report(&input, now())

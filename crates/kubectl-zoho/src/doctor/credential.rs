@@ -19,6 +19,7 @@ pub(crate) fn examine(name: &str, facts: &Facts, now: Time) -> Vec<Finding> {
     findings.extend(source(name, facts));
     findings.extend(target(name, facts));
     findings.extend(conditions(name, facts, now));
+    findings.extend(scopes(name, facts));
     findings.extend(overdue(name, facts, now));
     findings.extend(facts.unseen.iter().map(|what| Finding::unseen(name, what.clone())));
     findings
@@ -52,7 +53,8 @@ fn source(name: &str, facts: &Facts) -> Vec<Finding> {
                 name,
                 format!("its source Secret {secret} does not exist"),
                 if facts.service().is_some() {
-                    format!("kubectl zoho login {name} makes one")
+                    let client = facts.credential.spec.grant() == zoho_api::Grant::ClientCredentials;
+                    format!("kubectl zoho login {name}{} makes one", if client { " --client-credentials" } else { "" })
                 } else {
                     defect.message.clone()
                 },
@@ -65,8 +67,12 @@ fn source(name: &str, facts: &Facts) -> Vec<Finding> {
         None => format!("in Secret {secret}"),
     };
     let required = facts.served.as_ref().map(|served| served.issuer.required_keys(reference)).unwrap_or_default();
-    let is_login = facts.credential.spec.endpoint_central_server.is_some();
-    let grant = if is_login { Grant::Login } else { Grant::Refresh };
+    let spec = &facts.credential.spec;
+    let grant = match spec.grant() {
+        _ if spec.endpoint_central_server.is_some() => Grant::Login,
+        zoho_api::Grant::RefreshToken => Grant::Refresh,
+        zoho_api::Grant::ClientCredentials => Grant::Client,
+    };
     let oddities = oddities(found, reference, &required, grant);
     let is_about_a_key =
         |defect: &Defect| oddities.iter().any(|odd| defect.message.contains(&format!("key {}", odd.key)));
@@ -139,6 +145,19 @@ fn conditions(name: &str, facts: &Facts, now: Time) -> Vec<Finding> {
         findings.push(Finding::fail(name, text, "compare the scopes of the refresh token with what the product's API wants; other scopes need another login"));
     }
     findings
+}
+
+/// What was asked for and not granted.
+fn scopes(name: &str, facts: &Facts) -> Option<Finding> {
+    let spec = &facts.credential.spec;
+    let granted = facts.credential.status.as_ref().map(|status| &*status.granted_scopes).unwrap_or_default();
+    let missing = spec.scopes_missing_in(granted);
+    let text = format!("the token lacks scopes of spec.scopes: {}", missing.join(","));
+    let advice = match spec.grant() {
+        zoho_api::Grant::RefreshToken => "log in again and ask for them, or correct spec.scopes",
+        zoho_api::Grant::ClientCredentials => "look whether the client's owner may use them, or correct spec.scopes",
+    };
+    (!missing.is_empty()).then(|| Finding::warn(name, text, advice))
 }
 
 fn advice(said: &Condition) -> &'static str {

@@ -6,6 +6,7 @@
 
 mod browser;
 pub(crate) mod callback;
+pub(crate) mod client;
 pub(crate) mod consent;
 mod device;
 mod dry_run;
@@ -29,7 +30,8 @@ use super::connect::{Cluster, operator_policy, token_service};
 use super::output::{Output, Paint};
 use super::secret_io::PastedCode;
 use super::{Ended, secret_io, usage};
-use zoho_api::DataCenter;
+use zoho_api::names::ObjectVersion;
+use zoho_api::{DataCenter, Time};
 use zoho_client::clock;
 use zoho_client::transport::Transport;
 use zoho_core::issuer::login::{CodeGrant, Exchanged, Revoked};
@@ -65,12 +67,16 @@ pub(crate) async fn run(global: &Global, args: &LoginArgs, output: &Output) -> a
     let cluster = Cluster::connect(global)?;
     let existing = store::existing(&cluster, &args.name).await?;
     let mut wanted = Wanted::of(args, existing.as_ref())?;
+    if let Some(asked) = wanted.of_client() {
+        return client::run((global, args, output), &cluster, &wanted, asked).await;
+    }
     let login = Login::prepare(global, args, &wanted, output)?;
     let place = Place::find(&cluster, &wanted).await?;
     if args.dry_run {
         // All that the real one would be refused for, short of asking anybody for secrets.
-        login.check_what_is_given()?;
-        output.result(&dry_run::manifests(&login, &wanted, place.source_metadata(), global.namespace.as_deref())?);
+        check_what_is_given(args)?;
+        let values = dry_run::placeholders(&login, &wanted);
+        output.result(&dry_run::manifests(&wanted, &values, place.source_metadata(), global.namespace.as_deref())?);
         return Ok(Ended::Well);
     }
     let transport = Transport::new(&global.ca_file, &[])?;
@@ -80,16 +86,28 @@ pub(crate) async fn run(global: &Global, args: &LoginArgs, output: &Output) -> a
         Ok(source) => source,
         Err(error) => return Err(undo(&transport, &service, &grant, error).await),
     };
+    finish(&cluster, &wanted, &place, (&source, since), args, output).await
+}
+
+/// Once the source is written: the credential, and a token in its target.
+async fn finish(
+    cluster: &Cluster,
+    wanted: &Wanted,
+    place: &Place<'_>,
+    (source, since): (&ObjectVersion, Time),
+    args: &LoginArgs,
+    output: &Output,
+) -> anyhow::Result<Ended> {
     let namespace = &cluster.namespace;
     output.note(&format!("Stored in Secret {namespace}/{}.", wanted.reference.name));
-    place.store_credential(&wanted).await?;
+    place.store_credential(wanted).await?;
     let there = if wanted.is_there { "stands as it was" } else { "is made" };
     output.note(&format!("ZohoCredential {namespace}/{} {there}.", wanted.name));
     if args.timeout.is_zero() {
         return Ok(Ended::Well);
     }
     tokio::select! {
-        ended = wait::until_ready(&cluster, &wanted.name, (&source, since), args.timeout, output) => ended,
+        ended = wait::until_ready(cluster, &wanted.name, (source, since), args.timeout, output) => ended,
         _ = signal::ctrl_c() => {
             output.progress_ends();
             output.note("Everything is stored; the operator goes on without you.");
@@ -100,12 +118,13 @@ pub(crate) async fn run(global: &Global, args: &LoginArgs, output: &Output) -> a
 
 /// Logs in without a cluster, and prints what would be stored.
 async fn print(global: &Global, args: &LoginArgs, form: PrintSecret, output: &Output) -> anyhow::Result<Ended> {
-    if output.is_terminal() {
-        return Err(usage(
-            "--print-secret prints secrets: pipe it into the program that stores them, not to a terminal",
-        ));
-    }
+    secret_io::refuse_terminal(output)?;
     let mut wanted = Wanted::of(args, None)?;
+    if let Some(asked) = wanted.of_client() {
+        let grant = client::proven(global, args, output, &wanted, asked).await?;
+        secret_io::print_source(output, &grant, &wanted, global.namespace.as_deref(), form)?;
+        return Ok(Ended::Well);
+    }
     let login = Login::prepare(global, args, &wanted, output)?;
     let transport = Transport::new(&global.ca_file, &[])?;
     let (_, grant) = login.ask(&transport, &mut wanted).await?;
@@ -128,6 +147,45 @@ async fn undo(
     })
 }
 
+/// Whom to ask, by the rules of the operator.
+fn issuer_of(global: &Global, args: &LoginArgs, wanted: &Wanted) -> anyhow::Result<(Policy, TokenService)> {
+    let mut global = global.clone();
+    // Who names a host on the command line trusts it; the operator has its own list.
+    global.accounts_host_allowed.extend(args.accounts_host.clone());
+    let policy = operator_policy(&global)?;
+    if wanted.data_center == DataCenter::Other && wanted.accounts_host.is_none() {
+        return Err(usage("--data-center Other needs --accounts-host"));
+    }
+    let service = token_service(&issuer::spec(wanted.data_center, wanted.accounts_host.as_deref()), &policy)?;
+    Ok((policy, service))
+}
+
+/// Looks at what stands on the command line, without asking for the rest.
+fn check_what_is_given(args: &LoginArgs) -> anyhow::Result<()> {
+    if let Some(id) = &args.client_id {
+        secret_io::given("client id", id)?;
+    }
+    if let Some(path) = &args.client_secret_file {
+        secret_io::read_secret("client secret", path)?;
+    }
+    Ok(())
+}
+
+impl Client {
+    /// From the command line, or from a person.
+    fn ask(args: &LoginArgs) -> anyhow::Result<Self> {
+        let id = match &args.client_id {
+            Some(id) => secret_io::given("client id", id)?,
+            None => secret_io::ask("client id")?,
+        };
+        let secret = match &args.client_secret_file {
+            Some(path) => secret_io::read_secret("client secret", path)?,
+            None => secret_io::ask_secret("client secret")?,
+        };
+        Ok(Self { id, secret })
+    }
+}
+
 impl<'a> Login<'a> {
     fn prepare(global: &Global, args: &'a LoginArgs, wanted: &Wanted, output: &'a Output) -> anyhow::Result<Self> {
         let way = match (args.browser, args.device) {
@@ -135,15 +193,8 @@ impl<'a> Login<'a> {
             (false, true) => Way::Device,
             (false, false) => Way::SelfClient,
         };
-        let mut global = global.clone();
-        // Who names a host on the command line trusts it; the operator has its own list.
-        global.accounts_host_allowed.extend(args.accounts_host.clone());
-        let policy = operator_policy(&global)?;
-        if wanted.data_center == DataCenter::Other && wanted.accounts_host.is_none() {
-            return Err(usage("--data-center Other needs --accounts-host"));
-        }
-        let service = token_service(&issuer::spec(wanted.data_center, wanted.accounts_host.as_deref()), &policy)?;
-        let scope = scopes::wanted(&wanted.scopes, wanted.product).map_err(usage)?;
+        let (policy, service) = issuer_of(global, args, wanted)?;
+        let scope = (!wanted.scopes.is_empty()).then(|| wanted.scopes.join(","));
         if way != Way::SelfClient && scope.is_none() {
             return Err(usage("what for? Name a --product, or scopes with --scope"));
         }
@@ -153,24 +204,13 @@ impl<'a> Login<'a> {
         Ok(Self { args, output, policy, service, way, scope })
     }
 
-    /// Looks at what stands on the command line, without asking for the rest.
-    fn check_what_is_given(&self) -> anyhow::Result<()> {
-        if let Some(id) = &self.args.client_id {
-            secret_io::given("client id", id)?;
-        }
-        if let Some(path) = &self.args.client_secret_file {
-            secret_io::read_secret("client secret", path)?;
-        }
-        Ok(())
-    }
-
     /// Gets a refresh token. Where it comes from may be another data center than was thought.
     async fn ask(&self, transport: &Transport, wanted: &mut Wanted) -> anyhow::Result<(TokenService, RefreshGrant)> {
         // Where nothing can come back, nothing is asked for.
         let waiting =
             if self.way == Way::Browser { Some(Waiting::start(redirect_uri(self.args)).await?) } else { None };
         self.introduce();
-        let client = self.client()?;
+        let client = Client::ask(self.args)?;
         if self.way == Way::Device {
             return device::consent(self, transport, client, wanted).await;
         }
@@ -182,18 +222,6 @@ impl<'a> Login<'a> {
         let CodeGrant { client_id: id, client_secret: secret, redirect_uri, .. } = grant;
         let grant = self.granted(exchanged, &service, Client { id, secret }, redirect_uri)?;
         Ok((service, grant))
-    }
-
-    fn client(&self) -> anyhow::Result<Client> {
-        let id = match &self.args.client_id {
-            Some(id) => secret_io::given("client id", id)?,
-            None => secret_io::ask("client id")?,
-        };
-        let secret = match &self.args.client_secret_file {
-            Some(path) => secret_io::read_secret("client secret", path)?,
-            None => secret_io::ask_secret("client secret")?,
-        };
-        Ok(Client { id, secret })
     }
 
     fn code_of_person(&self, client: Client, wanted: &mut Wanted) -> anyhow::Result<(TokenService, CodeGrant)> {

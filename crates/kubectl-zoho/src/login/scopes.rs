@@ -1,20 +1,26 @@
 //! Scopes that fit a product, from the table of products. A scope cannot be added to a refresh token later.
 
 use zoho_api::Product;
+use zoho_core::spec::is_scope;
 
-/// What is to be asked for: the caller's own scopes, else the product's where they are known, separated by commas as Zoho
-/// wants it.
+/// What is to be asked for: the caller's own scopes, each once, else the product's where they are known.
 ///
 /// # Errors
 ///
 /// Something that is no scope, named.
-pub(crate) fn wanted(own: &[String], product: Option<Product>) -> Result<Option<String>, String> {
+pub(crate) fn wanted(own: &[String], product: Option<Product>) -> Result<Vec<String>, String> {
     let own: Vec<&str> = own.iter().map(|scope| scope.trim()).filter(|scope| !scope.is_empty()).collect();
     if let Some(wrong) = own.iter().find(|scope| !is_scope(scope)) {
         return Err(format!("{wrong} is no scope: want Service.module.OPERATION, such as SDPOnDemand.requests.READ"));
     }
     let scopes = if own.is_empty() { product.map_or(&[][..], |product| product.facts().scopes) } else { &own };
-    Ok((!scopes.is_empty()).then(|| scopes.join(",")))
+    let mut each_once = Vec::new();
+    for scope in scopes.iter().map(|scope| (*scope).to_owned()) {
+        if !each_once.contains(&scope) {
+            each_once.push(scope);
+        }
+    }
+    Ok(each_once)
 }
 
 /// Those of `asked` that `granted`, the server's list, does not have. Scopes are separated by commas or spaces.
@@ -24,25 +30,18 @@ pub(crate) fn missing<'a>(asked: &'a str, granted: &str) -> Vec<&'a str> {
     asked.split(',').filter(|scope| !has(scope)).collect()
 }
 
-fn is_scope(text: &str) -> bool {
-    let is_word = |part: &str| {
-        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
-    };
-    (2..=4).contains(&text.split('.').count()) && text.split('.').all(is_word)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn own_scopes_win_over_the_products() {
-        let own = ["ZohoCRM.modules.ALL".to_owned(), " SDPOnDemand.requests.READ ".to_owned()];
-        let both = Ok(Some("ZohoCRM.modules.ALL,SDPOnDemand.requests.READ".to_owned()));
+        let own = ["ZohoCRM.modules.ALL", " SDPOnDemand.requests.READ ", "ZohoCRM.modules.ALL"].map(str::to_owned);
+        let both = Ok(vec!["ZohoCRM.modules.ALL".to_owned(), "SDPOnDemand.requests.READ".to_owned()]);
         assert_eq!(wanted(&own, Some(Product::EndpointCentral)), both);
-        assert_eq!(wanted(&[], Some(Product::ServiceDeskPlus)), Ok(Some("SDPOnDemand.requests.READ".to_owned())));
-        assert_eq!(wanted(&[], None), Ok(None));
-        assert_eq!(wanted(&[], Some(Product::ZohoMeeting)), Ok(None), "nobody names them");
+        assert_eq!(wanted(&[], Some(Product::ServiceDeskPlus)), Ok(vec!["SDPOnDemand.requests.READ".to_owned()]));
+        assert_eq!(wanted(&[], None), Ok(vec![]));
+        assert_eq!(wanted(&[], Some(Product::ZohoMeeting)), Ok(vec![]), "nobody names them");
         for wrong in ["READ", "A b.c", "A..c", "A.b.c.d.e", "A.b.c&prompt=x"] {
             assert!(wanted(&[wrong.to_owned()], None).is_err(), "{wrong}");
         }

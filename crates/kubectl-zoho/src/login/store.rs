@@ -12,14 +12,13 @@ use serde_json::{Value, json};
 
 use super::super::connect::{Cluster, FIELD_MANAGER};
 use super::super::facts::manager_of;
-use super::super::secret_io;
+use super::super::secret_io::{self, SourceValues};
 use super::wanted::Wanted;
 use zoho_api::names::ObjectVersion;
 use zoho_api::{SecretRef, ZohoCredential, keys};
 use zoho_client::apply::{Before, write_secret};
 use zoho_client::calls::{ApiError, call};
 use zoho_core::facts::source::with_consent;
-use zoho_core::secret::RefreshGrant;
 
 /// The credential of that name, if there is one.
 ///
@@ -96,7 +95,7 @@ impl<'a> Place<'a> {
     /// # Errors
     ///
     /// The API server's.
-    pub(crate) async fn store_source(&self, grant: &RefreshGrant) -> anyhow::Result<ObjectVersion> {
+    pub(crate) async fn store_source(&self, grant: &impl SourceValues) -> anyhow::Result<ObjectVersion> {
         let data = secret_io::source_data(grant, &self.reference);
         let written = self.apply_source(&data, false).await?;
         Ok(ObjectVersion::of(&written.metadata))

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::super::args::LoginArgs;
 use super::super::usage;
-use zoho_api::{DataCenter, Product, SecretRef, ZohoCredential};
+use super::{issuer, scopes};
+use zoho_api::{DataCenter, Grant, Product, SecretRef, ZohoCredential, ZohoCredentialSpec};
+use zoho_core::issuer::client_credentials::Asked;
 
 /// What the caller wants to be there.
 #[derive(Clone, Debug)]
@@ -17,8 +19,12 @@ pub(crate) struct Wanted {
     pub accounts_host: Option<String>,
     /// Its product.
     pub product: Option<Product>,
-    /// What is to be asked for; empty: what the product needs.
+    /// How the operator asks for tokens.
+    pub grant: Grant,
+    /// What is to be asked for: the scopes of the credential, of the command line, or of the product. Empty: nobody says.
     pub scopes: Vec<String>,
+    /// The organisation, where a client asks in its own name and the account has several.
+    pub soid: Option<String>,
     /// Where the secrets go, and under which keys.
     pub reference: SecretRef,
     /// There is such a credential already; it stays as it is.
@@ -51,7 +57,9 @@ impl Wanted {
             data_center,
             accounts_host: args.accounts_host.clone(),
             product: args.product,
-            scopes: args.scope.clone(),
+            grant: if args.client_credentials { Grant::ClientCredentials } else { Grant::RefreshToken },
+            scopes: scopes::wanted(&args.scope, args.product).map_err(usage)?,
+            soid: args.soid.clone(),
             reference: SecretRef { name, ..SecretRef::default() },
             is_there: false,
         })
@@ -89,10 +97,20 @@ impl Wanted {
             data_center,
             accounts_host: spec.accounts_host.clone(),
             product: spec.product.or(args.product),
-            scopes: args.scope.clone(),
+            grant: fitting_grant(args, spec)?,
+            scopes: fitting_scopes(args, spec)?,
+            soid: spec.soid.clone(),
             reference: spec.secret_ref.clone(),
             is_there: true,
         })
+    }
+
+    /// What a client asks for in its own name; `None` where a refresh token is wanted.
+    pub(crate) fn of_client(&self) -> Option<Asked> {
+        let mut spec = issuer::spec(self.data_center, self.accounts_host.as_deref());
+        spec.scopes.clone_from(&self.scopes);
+        spec.soid.clone_from(&self.soid);
+        (self.grant == Grant::ClientCredentials).then(|| Asked::of(&spec))
     }
 
     /// The `ZohoCredential` as it is applied.
@@ -108,8 +126,52 @@ impl Wanted {
         if let Some(product) = self.product {
             spec["product"] = json!(product);
         }
+        if self.grant == Grant::ClientCredentials {
+            spec["grant"] = json!(self.grant);
+        }
+        if !self.scopes.is_empty() {
+            spec["scopes"] = json!(self.scopes);
+        }
+        if let Some(soid) = &self.soid {
+            spec["soid"] = json!(soid);
+        }
         json!({ "apiVersion": "zoho-operator.dev/v1alpha1", "kind": "ZohoCredential", "metadata": metadata, "spec": spec })
     }
+}
+
+/// The credential's grant, if the command line does not ask for another one.
+fn fitting_grant(args: &LoginArgs, spec: &ZohoCredentialSpec) -> anyhow::Result<Grant> {
+    let name = &args.name;
+    let asks_for_code = args.browser || args.device || args.grant_code || args.redirect_uri.is_some();
+    match spec.grant() {
+        Grant::ClientCredentials if asks_for_code => anyhow::bail!(
+            "ZohoCredential {name} is there and uses no refresh token, so there is no consent to ask for: leave out --browser, --device, --grant-code and --redirect-uri"
+        ),
+        Grant::RefreshToken if args.client_credentials => anyhow::bail!(
+            "ZohoCredential {name} is there and uses a refresh token: log in without --client-credentials, or choose another name"
+        ),
+        grant @ (Grant::RefreshToken | Grant::ClientCredentials) => Ok(grant),
+    }
+}
+
+/// The scopes that the credential names, if the command line does not leave out any; else those of the command line or of the
+/// product.
+fn fitting_scopes(args: &LoginArgs, spec: &ZohoCredentialSpec) -> anyhow::Result<Vec<String>> {
+    let name = &args.name;
+    let asked = scopes::wanted(&args.scope, spec.product.or(args.product)).map_err(usage)?;
+    let says_scopes = !args.scope.is_empty();
+    // A refresh token may be for more than the credential says; a client asks for what the credential says, and no more.
+    let leaves_out = spec.scopes.iter().any(|scope| !asked.contains(scope));
+    let adds = spec.grant() == Grant::ClientCredentials && asked.iter().any(|scope| !spec.scopes.contains(scope));
+    let has_other_soid = args.soid.is_some() && args.soid != spec.soid;
+    if has_other_soid || (says_scopes && (leaves_out || adds)) {
+        let soid = spec.soid.as_ref().map(|soid| format!(" --soid {soid}")).unwrap_or_default();
+        anyhow::bail!(
+            "ZohoCredential {name} is there and is for something else: --scope {}{soid}. Leave these options out, or correct its spec first",
+            spec.scopes.join(",")
+        );
+    }
+    Ok(if says_scopes || spec.scopes.is_empty() { asked } else { spec.scopes.clone() })
 }
 
 #[cfg(test)]
@@ -145,6 +207,27 @@ mod tests {
     }
 
     #[test]
+    fn scopes_and_grant_of_the_credential_are_asked_for_again() {
+        let grant = |spec: &Value, flags: &[&str]| {
+            let wanted = wanted(flags, Some(spec)).unwrap();
+            (wanted.scopes.join(","), wanted.of_client().map(|asked| asked.soid))
+        };
+        let desk = json!({ "dataCenter": "EU", "secretRef": { "name": "zoho" }, "scopes": ["A.b.READ"] });
+        assert_eq!(grant(&desk, &[]), ("A.b.READ".into(), None));
+        assert_eq!(
+            grant(&desk, &["--scope", "A.c.READ,A.b.READ"]),
+            ("A.c.READ,A.b.READ".into(), None),
+            "it may be more"
+        );
+        let mut crm = desk;
+        crm["grant"] = json!("ClientCredentials");
+        crm["soid"] = json!("A.7");
+        for flags in [&[][..], &["--client-credentials"], &["--scope", "A.b.READ"]] {
+            assert_eq!(grant(&crm, flags), ("A.b.READ".into(), Some(Some("A.7".into()))), "{flags:?}");
+        }
+    }
+
+    #[test]
     fn command_line_that_contradicts_the_credential_is_refused() {
         let spec = json!({ "dataCenter": "EU", "product": "ServiceDeskPlus", "secretRef": { "name": "zoho" } });
         let table: [(&[&str], &str); 4] = [
@@ -157,6 +240,24 @@ mod tests {
             let refused = wanted(flags, Some(&spec)).unwrap_err();
             assert!(refused.starts_with("ZohoCredential patch is there and ") && refused.contains(says), "{refused}");
         }
+        let crm = json!({
+            "dataCenter": "EU", "secretRef": { "name": "zoho" }, "grant": "ClientCredentials",
+            "scopes": ["A.b.READ", "A.c.READ"], "soid": "A.7",
+        });
+        let desk = json!({ "dataCenter": "EU", "secretRef": { "name": "zoho" }, "scopes": ["A.b.READ", "A.c.READ"] });
+        let table: [(&Value, &[&str], &str); 7] = [
+            (&crm, &["--browser"], "uses no refresh token"),
+            (&crm, &["--scope", "A.b.READ"], "something else: --scope A.b.READ,A.c.READ --soid A.7"),
+            (&crm, &["--scope", "A.b.READ,A.c.READ,A.d.READ"], "something else: --scope A.b.READ,A.c.READ --soid A.7"),
+            (&crm, &["--client-credentials", "--soid", "A.8"], "something else: --scope A.b.READ,A.c.READ --soid A.7"),
+            (&desk, &["--client-credentials"], "uses a refresh token: log in without --client-credentials"),
+            (&desk, &["--scope", "A.b.READ"], "something else: --scope A.b.READ,A.c.READ."),
+            (&spec, &["--client-credentials"], "uses a refresh token: log in without --client-credentials"),
+        ];
+        for (spec, flags, says) in table {
+            let refused = wanted(flags, Some(spec)).unwrap_err();
+            assert!(refused.starts_with("ZohoCredential patch is there and ") && refused.contains(says), "{refused}");
+        }
         let server = json!({ "endpointCentralServer": { "url": "https://ec.example" }, "secretRef": { "name": "s" } });
         assert!(wanted(&[], Some(&server)).unwrap_err().contains("logs in at a server by itself"));
     }
@@ -166,9 +267,21 @@ mod tests {
         assert!(wanted(&[], None).unwrap_err().contains("--data-center"));
         let flags = ["--data-center", "EU", "--product", "PatchManagerPlus"];
         let manifest = wanted(&flags, None).unwrap().manifest(Some("ns"));
-        let spec = json!({ "dataCenter": "EU", "product": "PatchManagerPlus", "secretRef": { "name": "patch-oauth" } });
+        let spec = json!({
+            "dataCenter": "EU", "product": "PatchManagerPlus", "secretRef": { "name": "patch-oauth" },
+            "scopes": Product::PatchManagerPlus.facts().scopes,
+        });
         assert_eq!(manifest["spec"], spec);
         assert_eq!(manifest["metadata"], json!({ "name": "patch", "namespace": "ns" }));
+        let client = ["--data-center", "EU", "--client-credentials", "--scope", "A.c.READ,A.b.READ", "--soid", "A.7"];
+        let client = wanted(&client, None).unwrap();
+        let spec = json!({
+            "dataCenter": "EU", "secretRef": { "name": "patch-oauth" },
+            "grant": "ClientCredentials", "scopes": ["A.c.READ", "A.b.READ"], "soid": "A.7",
+        });
+        assert_eq!(client.manifest(None)["spec"], spec);
+        let asked = client.of_client().expect("a client that asks in its own name");
+        assert_eq!((asked.scope().as_str(), asked.soid.as_deref()), ("A.b.READ,A.c.READ", Some("A.7")));
         let named = wanted(&[&flags[..], &["--secret", "own"]].concat(), None).unwrap();
         assert_eq!((named.reference.name.as_str(), named.is_there), ("own", false));
     }
