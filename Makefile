@@ -27,7 +27,7 @@ FUZZ_TARGETS := reply duration template status ledger
 # --target, so that build scripts and macros are not instrumented.
 COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
 
-.PHONY: help build demo check deny test test-long flakes bench bugs crash-plan crash-list e2e fuzz crds docs site golden dist image clean-cache need-cargo need-go
+.PHONY: help build demo check deny test test-long flakes bench bugs crash-plan crash-list e2e fuzz crds docs site golden picture dist image clean-cache need-cargo need-go
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -102,6 +102,10 @@ site: need-cargo ## Build the documentation site: target/site/book/index.html (i
 	@$(CARGO) run --quiet --locked -p xtask -- site
 	@$(MDBOOK) build
 	@$(CARGO) run --quiet --locked -p xtask -- site-links
+
+picture: need-cargo need-go ## Draw docs/img/dashboard.svg anew: plays hours of an operator, asks a Prometheus (Debian: prometheus)
+	WRITE_PICTURE=1 $(CARGO) test $(WITH_TESTING) --test it picture::answers -- --ignored
+	$(CARGO) run --quiet --locked -p xtask -- picture
 
 dist: need-cargo ## Build release archives of kubectl-zoho for this machine's Linux, with checksums and krew manifest, into dist/
 	CARGO='$(CARGO)' VERSION='$(VERSION)' packaging/dist

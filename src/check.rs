@@ -18,12 +18,14 @@ use url::Url;
 use crate::flags::{Flags, SecretAccess};
 use crate::serve::clients::LARGEST_OFFSET;
 use crate::watch::source::{OfCluster, Source as _};
-use zoho_api::{GROUP, Time, ZohoCredential};
+use zoho_api::{DataCenter, GROUP, Time, ZohoCredential};
 use zoho_client::calls::call;
 use zoho_client::clock::Clock;
 use zoho_client::told::Told;
 use zoho_client::transport::Transport;
 use zoho_core::issuer::Issuer;
+use zoho_core::issuer::zoho::TokenService;
+use zoho_core::policy::Policy;
 
 /// Questions asked at once.
 const AT_ONCE: usize = 8;
@@ -35,18 +37,49 @@ pub(crate) struct Finding {
     pub topic: &'static str,
     /// What was looked at, and how it is.
     pub seen: String,
-    /// What to do, where something is wrong.
-    pub remedy: Option<String>,
+    /// What comes of it.
+    pub verdict: Verdict,
+}
+
+/// What comes of a finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is as it should be.
+    Good,
+    /// Something is wrong, and this is what to do.
+    Bad(String),
+    /// It was not tried, and this is what would have it tried.
+    Skipped(String),
+}
+
+impl Finding {
+    fn good(topic: &'static str, seen: String) -> Self {
+        Self { topic, seen, verdict: Verdict::Good }
+    }
+
+    fn bad(topic: &'static str, seen: String, remedy: impl Into<String>) -> Self {
+        Self { topic, seen, verdict: Verdict::Bad(remedy.into()) }
+    }
+
+    fn skipped(what: &str, hint: &str) -> Self {
+        Self { topic: "issuer", seen: format!("not tried: {what}"), verdict: Verdict::Skipped(hint.into()) }
+    }
+
+    /// Is something wrong?
+    pub(crate) fn is_bad(&self) -> bool {
+        matches!(self.verdict, Verdict::Bad(_))
+    }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = if self.remedy.is_some() { "FAIL" } else { "ok" };
+        let (word, advice) = match &self.verdict {
+            Verdict::Good => ("ok", None),
+            Verdict::Bad(remedy) => ("FAIL", Some(remedy)),
+            Verdict::Skipped(hint) => ("skip", Some(hint)),
+        };
         write!(f, "{word:<5} {:<8} {}", self.topic, self.seen)?;
-        match &self.remedy {
-            Some(remedy) => write!(f, ": {remedy}"),
-            None => Ok(()),
-        }
+        advice.map_or(Ok(()), |advice| write!(f, ": {advice}"))
     }
 }
 
@@ -163,17 +196,13 @@ async fn clock_offset(client: &Client, clock: &dyn Clock) -> anyhow::Result<Find
     let answer = call(client.send(request)).await.context("ask the API server for its version")?;
     let date = answer.headers().get(header::DATE).and_then(|date| Time::from_http_date(date.to_str().ok()?));
     let ahead = date.map(|date| clock.now().unix() - date.unix());
-    let topic = "clock";
+    let seen = |ahead| format!("{ahead} s ahead of the API server's");
     Ok(match ahead {
-        Some(ahead) if ahead.abs() <= LARGEST_OFFSET => {
-            Finding { topic, seen: format!("{ahead} s ahead of the API server's"), remedy: None }
+        Some(ahead) if ahead.abs() <= LARGEST_OFFSET => Finding::good("clock", seen(ahead)),
+        Some(ahead) => {
+            Finding::bad("clock", seen(ahead), "correct the clock of this node or of the control plane (NTP)")
         }
-        Some(ahead) => Finding {
-            topic,
-            seen: format!("{ahead} s ahead of the API server's"),
-            remedy: Some("correct the clock of this node or of the control plane (NTP)".into()),
-        },
-        None => Finding { topic, seen: "the API server's answer has no date to compare with".into(), remedy: None },
+        None => Finding::good("clock", "the API server's answer has no date to compare with".into()),
     })
 }
 
@@ -196,37 +225,78 @@ async fn may(client: &Client, right: Right) -> anyhow::Result<Finding> {
     };
     let reviews = Api::<SelfSubjectAccessReview>::all(client.clone());
     let answer = call(reviews.create(&PostParams::default(), &review)).await.context("ask for the own rights")?;
-    let is_granted = answer.status.is_some_and(|status| status.allowed);
     let remedy = "grant it: the chart does so with rbac.create=true, and its README lists all rights";
-    Ok(Finding { topic: "rights", seen: right.to_string(), remedy: (!is_granted).then(|| remedy.to_owned()) })
+    let is_granted = answer.status.is_some_and(|status| status.allowed);
+    Ok(if is_granted {
+        Finding::good("rights", right.to_string())
+    } else {
+        Finding::bad("rights", right.to_string(), remedy)
+    })
 }
 
-/// Each host that a credential of this cluster gets its tokens from.
+/// Each host that a credential of this cluster gets its tokens from, and those that the flags name: before there is a credential,
+/// these are all.
 async fn issuers(flags: &Flags, client: &Client, transport: &Transport) -> Vec<Finding> {
-    let topic = "issuer";
-    let (hosts, said) = hosts(flags, client).await;
-    let mut findings: Vec<Finding> = said;
-    if hosts.is_empty() && findings.is_empty() {
-        let seen = "no ZohoCredential says yet where tokens come from".into();
-        findings.push(Finding { topic, seen, remedy: None });
-    }
-    for host in hosts {
-        findings.push(match transport.reach(&host).await {
-            Ok(status) => Finding { topic, seen: format!("{host} answers ({status})"), remedy: None },
+    let policy = flags.policy();
+    let (mut hosts, mut findings) = hosts(flags, &policy, client).await;
+    hosts.extend(named(&policy));
+    for host in &hosts {
+        findings.push(match transport.reach(host).await {
+            Ok(status) => Finding::good("issuer", format!("{host} answers ({status})")),
             Err((failed, innermost)) => {
                 let remedy = failed.cause.as_ref().map_or_else(
                     || "it does not answer in time; let this pod's traffic out to it, or set HTTPS_PROXY (chart: proxy)".into(),
                     |cause| cause.sentence("it"),
                 );
-                Finding { topic, seen: format!("{host} ({innermost})"), remedy: Some(remedy) }
+                Finding::bad("issuer", format!("{host} ({innermost})"), remedy)
             }
         });
     }
+    findings.extend(not_tried(&policy, &hosts));
     findings
 }
 
-async fn hosts(flags: &Flags, client: &Client) -> (BTreeSet<Url>, Vec<Finding>) {
-    let (policy, mut hosts, mut findings) = (flags.policy(), BTreeSet::new(), Vec::new());
+/// The hosts that flags name: token services of `--data-centers`, and listed servers.
+fn named(policy: &Policy) -> BTreeSet<Url> {
+    let services = policy.data_centers.iter().filter_map(|data_center| usual_host(*data_center, policy));
+    services.chain(policy.servers.iter().map(|server| root(&server.url))).collect()
+}
+
+fn usual_host(data_center: DataCenter, policy: &Policy) -> Option<Url> {
+    TokenService::usual_url(data_center, policy).map(|url| root(&url))
+}
+
+fn root(url: &Url) -> Url {
+    let mut root = url.clone();
+    root.set_path("/");
+    root.set_query(None);
+    root
+}
+
+/// What this report says nothing about, though credentials could come to need it.
+fn not_tried(policy: &Policy, tried: &BTreeSet<Url>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let allowed = DataCenter::ALL.into_iter().filter(|data_center| policy.allows_data_center(*data_center));
+    let left =
+        allowed.filter(|data_center| usual_host(*data_center, policy).is_some_and(|host| !tried.contains(&host)));
+    let left: Vec<String> = left.map(|data_center| data_center.to_string()).collect();
+    if !left.is_empty() {
+        let hint = "name those that you use in --data-centers (chart: config.dataCenters) to have them tried";
+        findings.push(Finding::skipped(&format!("data centers {}", left.join(", ")), hint));
+    }
+    let is_tried = |host: &str| tried.iter().any(|url| url.host_str() == Some(host));
+    let hosts: Vec<&str> = policy.accounts_hosts.iter().map(String::as_str).filter(|host| !is_tried(host)).collect();
+    if !hosts.is_empty() {
+        let hint = "they are tried once a ZohoCredential names them in spec.accountsHost";
+        findings.push(Finding::skipped(&format!("accounts hosts {}", hosts.join(", ")), hint));
+    }
+    let hint = "docs/products.md lists them; only spec.verify connects to them";
+    findings.push(Finding::skipped("hosts of products", hint));
+    findings
+}
+
+async fn hosts(flags: &Flags, policy: &Policy, client: &Client) -> (BTreeSet<Url>, Vec<Finding>) {
+    let (mut hosts, mut findings) = (BTreeSet::new(), Vec::new());
     let sources: Vec<OfCluster<Told<ZohoCredential>>> = match flags.watch_namespaces.as_slice() {
         [] => vec![OfCluster::new(client, None)],
         some => some.iter().map(|namespace| OfCluster::new(client, Some(namespace))).collect(),
@@ -238,15 +308,15 @@ async fn hosts(flags: &Flags, client: &Client) -> (BTreeSet<Url>, Vec<Finding>) 
                 findings.extend(served_elsewhere(&readable, &flags.installation()));
                 let issuers = readable.iter().filter_map(|credential| {
                     let namespace = credential.metadata.namespace.as_deref().unwrap_or_default();
-                    Issuer::of(&credential.spec, namespace, &policy).ok()
+                    Issuer::of(&credential.spec, namespace, policy).ok()
                 });
                 hosts.extend(issuers.filter_map(|issuer| issuer.root()));
             }
-            Err(error) => findings.push(Finding {
-                topic: "issuer",
-                seen: format!("ZohoCredentials cannot be listed ({error})"),
-                remedy: Some("install the CustomResourceDefinitions and grant the rights above".into()),
-            }),
+            Err(error) => findings.push(Finding::bad(
+                "issuer",
+                format!("ZohoCredentials cannot be listed ({error})"),
+                "install the CustomResourceDefinitions and grant the rights above",
+            )),
         }
     }
     (hosts, findings)
@@ -261,7 +331,7 @@ fn served_elsewhere(credentials: &[ZohoCredential], us: &str) -> Vec<Finding> {
         }
     }
     let seen = |(by, count)| format!("{count} ZohoCredentials are served by installation {by} and left alone by {us}");
-    others.into_iter().map(|other| Finding { topic: "installation", seen: seen(other), remedy: None }).collect()
+    others.into_iter().map(|other| Finding::good("installation", seen(other))).collect()
 }
 
 #[cfg(test)]

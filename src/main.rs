@@ -175,8 +175,8 @@ async fn check(flags: &Flags) -> anyhow::Result<ExitCode> {
             println!("{}", printable_lines(&finding.to_string()));
         }
     }
-    let is_good = findings.iter().all(|finding| finding.remedy.is_none());
-    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_bad = findings.iter().any(check::Finding::is_bad);
+    Ok(if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// No core dump, and no debugger of the same user, gets to see tokens.

@@ -1,17 +1,18 @@
 //! A controller as a process: what it is started with, and what it has used.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use procfs::process::Process;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Killed when dropped.
 pub(crate) struct Program {
     child: Child,
+    log: PathBuf,
 }
 
 /// What a process has used since it started.
@@ -24,17 +25,19 @@ pub(crate) struct Used {
 }
 
 impl Program {
+    /// `command`: one that ends with its standard input, see [`cluster_programs::mortal`].
     pub(crate) fn spawn(mut command: Command, log: &Path) -> Result<Self> {
         let file = File::create(log).with_context(|| format!("create {}", log.display()))?;
-        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        command.stdin(Stdio::piped()).stdout(file.try_clone()?).stderr(file);
         let child = command.spawn().with_context(|| format!("start {}", command.get_program().display()))?;
-        Ok(Self { child })
+        Ok(Self { child, log: log.to_owned() })
     }
 
     /// Fails where it has ended.
     pub(crate) fn used(&self) -> Result<Used> {
-        let process = Process::new(self.child.id().cast_signed()).context("the controller has ended; see its log")?;
+        let process = Process::new(self.child.id().cast_signed()).context("find the controller's process")?;
         let (stat, status) = (process.stat()?, process.status()?);
+        ensure!(stat.state != 'Z', "the controller has ended: {}", std::fs::read_to_string(&self.log)?);
         let ticks = Duration::from_secs(1) / u32::try_from(procfs::ticks_per_second())?;
         Ok(Used { cpu: ticks * u32::try_from(stat.utime + stat.stime)?, peak: status.vmhwm.unwrap_or_default() * 1024 })
     }

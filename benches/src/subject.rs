@@ -88,7 +88,7 @@ impl Subject {
         let program = Program::spawn(command, &log)?;
         if self.is_ours {
             until("the operator has listed", async || {
-                program.used().with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
+                program.used()?;
                 Ok(fs::read_to_string(&log)?.contains(LISTED).then_some(()))
             })
             .await?;

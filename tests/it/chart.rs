@@ -38,6 +38,8 @@ async fn whatever_is_rendered_is_accepted() {
             format!("apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {name}\n  namespace: {namespace}\n");
         cluster.apply_yaml(&yaml).await.expect("created");
     }
+    let class = "apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata:\n  name: kata\nhandler: kata\n";
+    cluster.apply_yaml(class).await.expect("created");
     cluster.apply_yaml(MONITORING_CRDS).await.expect("applied");
     let established = ["wait", "--for=condition=Established", "crd", "--all"];
     assert!(cluster.kubectl(&established).await.expect("runs").status.success());
@@ -56,6 +58,7 @@ async fn whatever_is_rendered_is_accepted() {
         "NetworkPolicy",
         "Pod",
         "PodDisruptionBudget",
+        "PodMonitor",
         "PrometheusRule",
         "Role",
         "RoleBinding",
@@ -107,6 +110,7 @@ async fn values_of_one_kind_appear_only_where_they_are_asked_for() {
     for (set, kind) in [
         ("prometheusRule.enabled=true", "PrometheusRule"),
         ("serviceMonitor.enabled=true", "ServiceMonitor"),
+        ("podMonitor.enabled=true", "PodMonitor"),
         ("dashboards.enabled=true", "ConfigMap"),
     ] {
         assert!(!default.contains(kind), "{kind} is rendered by default");
@@ -129,8 +133,11 @@ async fn values_of_one_kind_appear_only_where_they_are_asked_for() {
 #[tokio::test]
 async fn limits_that_are_on_by_default_are_so_where_the_values_do_not_know_them() {
     let cluster = cluster().await;
-    let without = ["--set", "admissionPolicy=null,networkPolicy.ingress=null"];
-    let manifest = render(cluster, "somewhere", None, &without).await;
+    let new = "admissionPolicy networkPolicy.ingress enabled revisionHistoryLimit deploymentAnnotations podMonitor dnsPolicy dnsConfig \
+               hostAliases runtimeClassName terminationGracePeriodSeconds prometheusRule.alertLabels prometheusRule.alerts";
+    let without: Vec<String> = new.split_whitespace().map(|name| format!("{name}=null")).collect();
+    let without = format!("{},prometheusRule.enabled=true", without.join(","));
+    let manifest = render(cluster, "somewhere", None, &["--set", &without]).await;
     for kind in ["NetworkPolicy", "ValidatingAdmissionPolicy"] {
         assert!(manifest.contains(&format!("\nkind: {kind}\n")), "{kind}");
     }

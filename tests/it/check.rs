@@ -5,6 +5,7 @@ use std::fs;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
+use zoho_simulator::{Simulator, SimulatorConfig};
 
 use crate::chart::CHART;
 use crate::support::cluster;
@@ -36,7 +37,7 @@ async fn all_is_well_under_the_rights_of_the_chart_and_no_secret_is_sent() {
     let output = check(&world, &world.operator_namespace, &world.zoho.url()).await;
     let text = text(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(text.lines().all(|line| line.starts_with("ok    ")), "{text}");
+    assert!(text.lines().all(|line| line.starts_with("ok    ") || line.starts_with("skip  issuer   ")), "{text}");
     for line in [
         "ok    clock    ",
         &format!("ok    rights   patch zohocredentials/status.zoho-operator.dev in namespace {}", world.namespace),
@@ -56,8 +57,11 @@ async fn host_of_a_data_center_that_is_not_allowed_is_not_tried() {
     let world = World::new("check_data_center").await;
     world.credential("one", "source", json!({})).await;
     let url = world.zoho.url();
+    // Those that are allowed are tried, and nobody is asked who is not on this machine.
+    let elsewhere = ["--accounts-url=EU=http://127.0.0.1:1", "--accounts-url=AU=http://127.0.0.1:1"];
     for (allowed, is_tried) in [("US", true), ("EU,AU", false)] {
-        let output = check_with(&world, &world.operator_namespace, &url, &["--data-centers", allowed]).await;
+        let more = [&elsewhere[..], &["--data-centers", allowed]].concat();
+        let output = check_with(&world, &world.operator_namespace, &url, &more).await;
         assert_eq!(text(&output).contains(&url), is_tried, "{allowed}: {}", text(&output));
     }
 }
@@ -98,7 +102,41 @@ async fn clock_that_is_wrong_is_a_finding() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     let line = text.lines().find(|line| line.starts_with("FAIL  clock")).unwrap_or_else(|| panic!("{text}"));
     assert!(line.contains("s ahead of the API server's: correct the clock"), "{line}");
-    assert!(text.contains("ok    issuer   no ZohoCredential says yet where tokens come from"), "{text}");
+    let skipped = "skip  issuer   not tried: data centers US, EU, IN, AU, CN, JP, CA, SA, UK, AE, SG: name those";
+    assert!(text.contains(skipped), "{text}");
+    assert!(!text.contains("ok    issuer"), "{text}");
+}
+
+/// As after `helm install`: there is no credential yet, and one wants to know whether the way is open.
+#[tokio::test]
+async fn before_there_is_a_credential_what_the_flags_name_is_tried_and_the_rest_is_named() {
+    let world = World::new("check_before").await;
+    let url = world.zoho.url();
+    let more = [
+        "--data-centers=US,EU,Other",
+        "--accounts-url=EU=http://127.0.0.1:1",
+        "--accounts-host=accounts.corp.example",
+        &format!("--endpoint-central-url={url}/some/path"),
+        "--endpoint-central-url=http://127.0.0.1:2=patching,reports",
+    ];
+    let elsewhere = Simulator::start(SimulatorConfig::default());
+    let us = elsewhere.url();
+    let output = check_with(&world, &world.operator_namespace, &us, &more).await;
+    let text = text(&output);
+    let issuers: Vec<&str> = text.lines().filter(|line| line[6..].starts_with("issuer")).collect();
+    let line = |start: &str| issuers.iter().filter(|line| line.starts_with(start)).count();
+    for start in [
+        &format!("ok    issuer   {us}/ answers (404)"),
+        &format!("ok    issuer   {url}/ answers (404)"),
+        "FAIL  issuer   http://127.0.0.1:1/ (Connection refused",
+        "FAIL  issuer   http://127.0.0.1:2/ (Connection refused",
+        "skip  issuer   not tried: accounts hosts accounts.corp.example: they are tried once",
+        "skip  issuer   not tried: hosts of products: docs/products.md lists them",
+    ] {
+        assert_eq!(line(start), 1, "{start} is not in\n{text}");
+    }
+    assert_eq!(issuers.len(), 6, "{text}");
+    assert_eq!(output.status.code(), Some(1), "{text}");
 }
 
 #[tokio::test]

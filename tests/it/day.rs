@@ -12,13 +12,14 @@ use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World, is_r
 use crate::support::{eventually, tell};
 
 /// Waits until nothing is due any more: whatever had to be done at this instant is done and reported.
-async fn settled(world: &World) {
+pub(crate) async fn settled(world: &World) {
     eventually("nothing is due", async || {
         let now = world.zoho.now().as_second();
         let all = world.credentials().list(&ListParams::default()).await.ok()?;
         let waits = |credential: &ZohoCredential| {
             let next = credential.status.as_ref().and_then(|status| status.next_attempt_time);
-            next.is_some_and(|next| next.unix() > now)
+            let is_suspended = credential.spec.suspend;
+            is_suspended || next.is_some_and(|next| next.unix() > now)
         };
         all.items.iter().all(waits).then_some(())
     })

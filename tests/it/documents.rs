@@ -17,7 +17,7 @@ use crate::install::{NAMESPACE, Operator, control_plane, helm, kubectl};
 use crate::support::{cluster, eventually, untested};
 
 /// The blocks of this language in a document, in order.
-fn blocks(document: &str, language: &str) -> Vec<String> {
+pub(crate) fn blocks(document: &str, language: &str) -> Vec<String> {
     let text = fs::read_to_string(root().join(document)).expect("readable");
     let begins = format!("```{language}\n");
     let found = text.split(&begins).skip(1).map(|rest| rest.split("```").next().unwrap_or_default().to_owned());
@@ -128,7 +128,7 @@ impl Desk {
 
     /// The operator of this namespace, once it serves the credential with a valid token.
     async fn serving(&self, cluster: &ControlPlane, namespace: &str) -> Operator {
-        let operator = Operator::start_in(cluster, &self.zoho, namespace).await;
+        let operator = Operator::of(cluster, &self.zoho, (namespace, "zoho-operator")).await;
         operator.until("it is served", async || is_served_from(cluster, namespace).await).await;
         operator
     }

@@ -237,7 +237,11 @@ async fn people_may_what_their_role_says_and_uninstalling_keeps_the_credentials(
         ("editer", "create", "zohocredentials", true),
         ("editer", "patch", "zohocredentials", true),
         ("editer", "patch", "zohocredentials/status", false),
-        ("editer", "get", "zohomintledgers", false),
+        // The runbooks look into ledgers, which hold no bytes of a Secret.
+        ("viewer", "list", "zohomintledgers", true),
+        ("editer", "get", "zohomintledgers", true),
+        ("editer", "update", "zohomintledgers", false),
+        ("adminer", "delete", "zohomintledgers", false),
         ("adminer", "delete", "zohocredentials", true),
         ("adminer", "update", "zohocredentials/status", false),
         ("adminer", "update", "zohomintledgers", false),
@@ -290,12 +294,12 @@ pub(crate) struct Operator {
 
 impl Operator {
     async fn start(cluster: &ControlPlane, zoho: &Simulator) -> Self {
-        Self::start_in(cluster, zoho, NAMESPACE).await
+        Self::of(cluster, zoho, (NAMESPACE, "zoho-operator")).await
     }
 
-    /// The operator that the chart installed in this namespace.
-    pub(crate) async fn start_in(cluster: &ControlPlane, zoho: &Simulator, namespace: &str) -> Self {
-        let deployment = kubectl(cluster, &["get", "deployment", "zoho-operator", "-n", namespace, "-o", "json"]).await;
+    /// That of the release whose Deployment has this namespace and name.
+    pub(crate) async fn of(cluster: &ControlPlane, zoho: &Simulator, (namespace, name): (&str, &str)) -> Self {
+        let deployment = kubectl(cluster, &["get", "deployment", name, "-n", namespace, "-o", "json"]).await;
         let deployment: Value = serde_json::from_str(&deployment).expect("JSON");
         let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].clone();
         let arguments: Vec<String> = serde_json::from_value(arguments).expect("a list of texts");
@@ -344,7 +348,7 @@ impl Operator {
 }
 
 /// Is the credential Ready for this generation, with its token in that Secret?
-async fn is_ready(cluster: &ControlPlane, target: &str) -> bool {
+pub(crate) async fn is_ready(cluster: &ControlPlane, target: &str) -> bool {
     let credential = kubectl(cluster, &["get", "zcred", "patch", "-n", "patching", "-o", "json"]).await;
     let credential: Value = serde_json::from_str(&credential).expect("JSON");
     let status = &credential["status"];
@@ -369,7 +373,7 @@ async fn is_complete(cluster: &ControlPlane, target: &str) -> bool {
         && metadata["ownerReferences"][0]["kind"] == "ZohoCredential"
 }
 
-async fn patch(cluster: &ControlPlane, edit: &Value) {
+pub(crate) async fn patch(cluster: &ControlPlane, edit: &Value) {
     kubectl(cluster, &["patch", "zcred", "patch", "-n", "patching", "--type=merge", "-p", &edit.to_string()]).await;
 }
 

@@ -3,6 +3,8 @@
 mod admission;
 mod blocks;
 mod chart;
+mod chart_move;
+mod chart_values;
 mod check;
 mod client_credentials;
 mod clients;
@@ -28,6 +30,7 @@ mod leader;
 mod metrics;
 mod monitoring;
 mod pages;
+mod picture;
 mod plugin;
 mod ports;
 mod preconditions;

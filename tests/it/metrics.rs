@@ -71,7 +71,7 @@ pub(crate) async fn get(address: &str, path: &str, accept: &str) -> (String, Str
     (head.to_owned(), body.to_owned())
 }
 
-async fn scrape(operator: &Operator) -> String {
+pub(crate) async fn scrape(operator: &Operator) -> String {
     let (head, body) = get(&address(operator, "metrics").await, "/metrics", "*/*").await;
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     assert!(head.to_lowercase().contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");

@@ -1,8 +1,10 @@
-//! Writes the files of this repository that are generated: `cargo run -p xtask -- crds` and `… -- docs`.
+//! Writes the files of this repository that are generated: `cargo run -p xtask -- crds`, `… -- docs` and
+//! `… -- picture`.
 //!
 //! Tests compare what is written here with what is checked in.
 
 mod pages;
+mod picture;
 mod site;
 
 use std::fs;
@@ -10,6 +12,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use clap::Parser;
+use serde::de::DeserializeOwned;
 use zoho_api::crd;
 
 /// Writes generated files anew, below the folder that it is started in.
@@ -24,6 +27,8 @@ enum Task {
     Site,
     /// Whether the links of the site lead somewhere.
     SiteLinks,
+    /// docs/img/dashboard.svg, from the chart's dashboard and what `make picture` recorded in target/picture.json.
+    Picture,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -32,6 +37,10 @@ fn main() -> anyhow::Result<()> {
         Task::Site => site::stage(),
         Task::SiteLinks => site::check(),
         Task::Docs => pages::all().into_iter().try_for_each(|(path, text)| write(path, &text)),
+        Task::Picture => {
+            let dashboard = read("charts/zoho-operator/files/dashboards/zoho-operator.json")?;
+            write("docs/img/dashboard.svg", &picture::draw(&dashboard, &read("target/picture.json")?))
+        }
     }
 }
 
@@ -44,6 +53,11 @@ fn crds() -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn read<T: DeserializeOwned>(path: &str) -> anyhow::Result<T> {
+    let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
+    serde_json::from_str(&text).with_context(|| format!("understand {path}"))
 }
 
 fn write(path: impl AsRef<Path>, text: &str) -> anyhow::Result<()> {

@@ -42,10 +42,16 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- toYaml (merge $own .Values.commonLabels) }}
 {{- end }}
 
+{{/* Labels of the operator's pods alone; the one that helm test starts has the others. */}}
+{{- define "zoho-operator.operatorLabels" -}}
+{{ include "zoho-operator.selectorLabels" . }}
+app.kubernetes.io/component: operator
+{{- end }}
+
 {{/* Labels of the pod: what selects it wins over podLabels, and these over commonLabels. */}}
 {{- define "zoho-operator.podLabels" -}}
 {{- $own := include "zoho-operator.labels" . | fromYaml }}
-{{- toYaml (merge (include "zoho-operator.selectorLabels" . | fromYaml) .Values.podLabels $own) }}
+{{- toYaml (merge (include "zoho-operator.operatorLabels" . | fromYaml) .Values.podLabels $own) }}
 {{- end }}
 
 {{- define "zoho-operator.serviceAccountName" -}}
@@ -69,8 +75,13 @@ dig: an upgrade with --reuse-values brings the values of the former chart, which
 {{- printf "%s.%s" (include "zoho-operator.fullname" .) .Release.Namespace }}
 {{- end }}
 
+{{/* dig: a parent chart may say `global: null`. */}}
+{{- define "zoho-operator.registry" -}}
+{{- default .Values.image.registry (dig "imageRegistry" "" (default dict .Values.global)) }}
+{{- end }}
+
 {{- define "zoho-operator.image" -}}
-{{- $registry := default .Values.image.registry .Values.global.imageRegistry }}
+{{- $registry := include "zoho-operator.registry" . }}
 {{- $name := .Values.image.repository }}
 {{- if $registry }}
 {{- $name = printf "%s/%s" (trimSuffix "/" $registry) $name }}
@@ -85,7 +96,7 @@ dig: an upgrade with --reuse-values brings the values of the former chart, which
 {{/* Pull secrets of the release and of the chart, each once, as objects with a name. */}}
 {{- define "zoho-operator.imagePullSecrets" -}}
 {{- $names := list }}
-{{- range concat .Values.global.imagePullSecrets .Values.imagePullSecrets }}
+{{- range concat (dig "imagePullSecrets" list (default dict .Values.global) | default list) .Values.imagePullSecrets }}
 {{- $names = append $names (kindIs "map" . | ternary (get (kindIs "map" . | ternary . dict) "name") .) }}
 {{- end }}
 {{- range uniq $names }}
@@ -218,6 +229,20 @@ securityContext:
 {{- with .Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
+{{- with .Values.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- with .Values.dnsPolicy }}
+dnsPolicy: {{ . }}
+{{- end }}
+{{- with .Values.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.hostAliases }}
+hostAliases:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with include "zoho-operator.volumes" . | trim }}
 volumes:
   {{- . | nindent 2 }}
@@ -326,5 +351,44 @@ volumeMounts:
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* How Prometheus scrapes a pod, in the words that ServiceMonitor and PodMonitor have in common. */}}
+{{- define "zoho-operator.scrape" -}}
+{{- with .Values.serviceMonitor }}
+port: metrics
+honorLabels: {{ .honorLabels }}
+{{- if $.Values.metrics.certificateSecret }}
+scheme: https
+tlsConfig:
+  {{- if .tlsConfig }}
+  {{- toYaml .tlsConfig | nindent 2 }}
+  {{- else }}
+  serverName: {{ include "zoho-operator.fullname" $ }}-metrics.{{ $.Release.Namespace }}.svc
+  ca:
+    secret:
+      name: {{ $.Values.metrics.certificateSecret }}
+      key: ca.crt
+  {{- end }}
+{{- end }}
+{{- if and $.Values.metrics.authentication .authorization }}
+authorization:
+  {{- toYaml .authorization | nindent 2 }}
+{{- end }}
+{{- with .interval }}
+interval: {{ . }}
+{{- end }}
+{{- with .scrapeTimeout }}
+scrapeTimeout: {{ . }}
+{{- end }}
+{{- with .relabelings }}
+relabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .metricRelabelings }}
+metricRelabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 {{- end }}

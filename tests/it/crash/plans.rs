@@ -15,7 +15,7 @@ use super::boundary::{Boundary, Mode, Write};
 use super::end::{End, last};
 use super::flow::Flow;
 use super::stage::Stage;
-use crate::support::tell;
+use crate::support::{tell, variable};
 
 /// Runs at once: they mostly wait.
 const AT_ONCE: usize = 4;
@@ -277,11 +277,6 @@ async fn carry_out(plans: Vec<Plan>) {
         "{count} crash plans in {took:.0} s: {needless} needless mints, {evictions} evictions, {throttled} throttles met, made good after {waited} s at most"
     ));
     assert!(failed.is_empty(), "{failed}");
-}
-
-#[expect(clippy::disallowed_methods, reason = "a test is chosen, or its file written anew, by the environment")]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// In the order of a number that follows from seed and id (FNV-1a), so that every seed takes another tenth.

@@ -178,3 +178,9 @@ pub(crate) fn untested(what: &str, remedy: &str) {
         writeln!(file, "{line}").expect("written");
     }
 }
+
+/// A variable of the environment that is not empty.
+#[expect(clippy::disallowed_methods, reason = "a test is chosen, or its file written anew, by the environment")]
+pub(crate) fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}

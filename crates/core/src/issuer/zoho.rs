@@ -60,16 +60,21 @@ impl TokenService {
                 ),
                 again_at: None,
             }),
-            None => match (policy.accounts_url(data_center), data_centers::row(data_center)) {
-                (Some(base), _) => service(endpoint(base)),
-                (None, Some(row)) => service(endpoint(&https(row.accounts[0]))),
-                (None, None) => Err(Defect {
+            None => match Self::usual_url(data_center, policy) {
+                Some(url) => service(url),
+                None => Err(Defect {
                     reason: Reason::InvalidSpec,
                     message: "spec.dataCenter Other needs spec.accountsHost.".into(),
                     again_at: None,
                 }),
             },
         }
+    }
+
+    /// The token endpoint of a data center where no spec names another host; none for `Other`.
+    pub fn usual_url(data_center: DataCenter, policy: &Policy) -> Option<Url> {
+        let known = || data_centers::row(data_center).map(|row| https(row.accounts[0]));
+        policy.accounts_url(data_center).cloned().or_else(known).map(|base| endpoint(&base))
     }
 
     /// The grant, as specs name it.

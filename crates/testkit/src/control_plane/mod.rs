@@ -185,9 +185,13 @@ impl ControlPlane {
 
     /// Runs helm as admin and returns what came of it, whether it succeeded or not.
     pub async fn helm(&self, arguments: &[&str]) -> Result<Output> {
+        run(self.command(&self.helm_path().await?, arguments)).await
+    }
+
+    /// Where helm is, which is built unless it is there; a bare name means `PATH`.
+    pub async fn helm_path(&self) -> Result<PathBuf> {
         let (binaries, progress) = (self.binaries.clone(), self.progress);
-        let helm = tokio::task::spawn_blocking(move || binaries.helm(progress)).await.context("wait for helm")??;
-        run(self.command(&helm, arguments)).await
+        tokio::task::spawn_blocking(move || binaries.helm(progress)).await.context("wait for helm")?
     }
 
     /// Applies manifests by server-side apply as admin, and fails with kubectl's message.
