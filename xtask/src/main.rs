@@ -1,13 +1,18 @@
 //! Writes the files of this repository that are generated: `cargo run -p xtask -- crds` and `… -- docs`.
 //!
-//! Tests compare what is written here with what is checked in.
+//! Tests compare what is written here with what is checked in. `… -- sbom` is for packaging/.
+
+mod sbom;
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
 use clap::Parser;
 use zoho_api::{crd, products};
+
+use self::sbom::Sbom;
 
 /// Writes generated files anew, below the folder that it is started in.
 #[derive(Parser)]
@@ -16,6 +21,8 @@ enum Task {
     Crds,
     /// docs/kubectl-zoho.md, from the plugin's command line; docs/products.md, from the table of products.
     Docs,
+    /// Prints what a released file is made of, as SPDX.
+    Sbom(Sbom),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -25,6 +32,7 @@ fn main() -> anyhow::Result<()> {
             write("docs/kubectl-zoho.md", &kubectl_zoho::reference())?;
             write(products::FILE, &products::markdown())
         }
+        Task::Sbom(sbom) => io::stdout().write_all(sbom.document()?.as_bytes()).context("print the document"),
     }
 }
 
