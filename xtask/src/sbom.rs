@@ -4,6 +4,7 @@
 //! might have been; cargo's metadata adds their licences. The same program gives the same document.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -152,7 +153,15 @@ fn licences() -> anyhow::Result<BTreeMap<(String, String), String>> {
 
 fn digest(path: &Path) -> anyhow::Result<String> {
     let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
-    Ok(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hexadecimal(&Sha256::digest(bytes)))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a text cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn checksums(sha256: &str) -> Value {
@@ -169,6 +178,7 @@ fn id(package: &Package) -> String {
 
 /// SPDX has letters, digits, dots and hyphens in ids; an underscore becomes two dots, which no crate has.
 fn spdx_id(name: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || ".-".contains(c) { c.to_string() } else { "..".into() };
-    format!("SPDXRef-{}", name.chars().map(plain).collect::<String>())
+    let dotted: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '.' }).collect();
+    format!("SPDXRef-{}", dotted.replace('_', ".."))
 }
