@@ -92,7 +92,7 @@ fn packages_of_program(
             let needed = list.packages.get(*needed).context("a dependency that is not in the list")?;
             relationships.push(match needed.kind {
                 DependencyKind::Build => related(&id(needed), "BUILD_DEPENDENCY_OF", &id(package)),
-                _ => related(&id(package), "DEPENDS_ON", &id(needed)),
+                DependencyKind::Runtime => related(&id(package), "DEPENDS_ON", &id(needed)),
             });
         }
     }
