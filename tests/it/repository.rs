@@ -1,6 +1,7 @@
 //! What is in the repository and what is not, and what is written down in more than one place.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use crate::chart::root;
@@ -98,7 +99,9 @@ const HOSTS: &[&str] = &[
 
 /// Files that lead people somewhere.
 fn leads_somewhere(name: &str) -> bool {
-    let is_document = name.ends_with(".md") && !name.starts_with("docs/upstream") && !name.contains("/golden/");
+    let is_document = Path::new(name).extension().is_some_and(|extension| extension == "md")
+        && !name.starts_with("docs/upstream")
+        && !name.contains("/golden/");
     let is_packed =
         ["packaging/", "charts/zoho-operator/Chart.yaml", ".github/"].iter().any(|start| name.starts_with(start));
     is_document && !name.starts_with("docs/products")
