@@ -4,6 +4,8 @@ comma := ,
 space := $(comma:,=) 
 CARGO ?= cargo
 GO    ?= go
+# Where the project lives, for what `make release` writes: the one place for addresses and registry, see packaging/address.
+export PROJECT ?=
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 IMAGE ?= zoho-operator:$(VERSION)
 
@@ -27,10 +29,10 @@ FUZZ_TARGETS := reply duration template status ledger
 # --target, so that build scripts and macros are not instrumented.
 COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
 
-.PHONY: help build demo check deny test test-long flakes bench bugs crash-plan crash-list e2e fuzz crds docs site golden picture dist image clean-cache need-cargo need-go
+.PHONY: help build demo check deny test test-long flakes bench bugs crash-plan crash-list e2e fuzz crds docs site golden picture dist release verify-release reproduce lint-workflows image clean-cache need-cargo need-go
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: need-cargo ## Build the operator as it is released: target/release/zoho-operator
 	$(CARGO) build --locked --release --bin zoho-operator
@@ -39,12 +41,16 @@ demo: need-cargo need-go ## Show it at work in about a minute (KEEP=1: leave it 
 	@CARGO='$(CARGO)' tests/beside control-plane $(CARGO) build $(DEMO)
 	@program=$$(tests/built zoho-demo $(CARGO) build $(DEMO)) && exec "$$program"
 
-check: need-cargo ## Formatting, lints, documentation
+check: need-cargo ## Formatting, lints, documentation, workflows
 	$(CARGO) fmt --check
 	$(CARGO) build --locked --workspace
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy $(WITH_TESTING) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(WITH_TESTING) --no-deps
+	@tests/workflows/lint
+
+lint-workflows: need-go ## The workflows, by actionlint
+	@tests/workflows/lint
 
 deny: need-cargo ## Licences, sources and advisories of the dependencies, by cargo-deny where it is installed
 	@tests/deny
@@ -54,7 +60,7 @@ test: need-cargo need-go ## Every test that needs nothing but this machine
 	@tests/run $(CARGO) test $(WITH_TESTING)
 
 test-long: need-cargo need-go ## The tests that take minutes, optimised
-	$(CARGO) test $(WITH_TESTING) --release -- --ignored
+	$(CARGO) test $(WITH_TESTING) --release -- --ignored --skip release::
 
 flakes: need-cargo need-go ## The tests N times in a row (N=20), until one fails
 	@for run in $$(seq 1 $(or $(N),20)); do \
@@ -107,8 +113,19 @@ picture: need-cargo need-go ## Draw docs/img/dashboard.svg anew: plays hours of 
 	WRITE_PICTURE=1 $(CARGO) test $(WITH_TESTING) --test it picture::answers -- --ignored
 	$(CARGO) run --quiet --locked -p xtask -- picture
 
-dist: need-cargo ## Build release archives of kubectl-zoho for this machine's Linux, with checksums and krew manifest, into dist/
-	CARGO='$(CARGO)' VERSION='$(VERSION)' packaging/dist
+dist: need-cargo ## Archives of kubectl-zoho for what can be built here, with what krew and Homebrew need, into dist/
+	@CARGO='$(CARGO)' packaging/dist
+
+release: need-cargo need-go ## All that a release is, into dist/: image, chart, install.yaml, make dist's (PROJECT=github.com/OWNER/NAME)
+	@CARGO='$(CARGO)' packaging/release
+
+verify-release: need-cargo need-go ## Check what is in dist/: sums, contents, and whether a control plane takes it
+	@CARGO='$(CARGO)' tests/beside 'control-plane helm' $(CARGO) build $(WITH_TESTING)
+	@[ -s dist/SHA256SUMS ] || { echo "make: there is no release in dist/: make release" >&2; exit 1; }
+	@tests/run $(CARGO) test $(WITH_TESTING) --test it release:: -- --ignored
+
+reproduce: need-cargo need-go ## Build the committed release again, in another folder, and compare its bytes with dist/
+	@CARGO='$(CARGO)' packaging/reproduce
 
 image: ## Build the container image zoho-operator:VERSION (IMAGE=…; FEATURES=otlp; BUILDER='podman build' without docker)
 	$(or $(BUILDER),docker build) --build-arg VERSION=$(VERSION) --build-arg FEATURES=$(FEATURES) --tag $(IMAGE) .

@@ -1,6 +1,7 @@
 //! What is in the repository and what is not, and what is written down in more than one place.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use crate::chart::root;
@@ -74,4 +75,81 @@ fn versions_are_found_with_and_without_quotation_marks() {
     assert_eq!(version_at_start("\"1.20.3-rc.1\"\n"), Some("1.20.3-rc.1"));
     assert_eq!(version_at_start("VERSION (IMAGE=…)"), None);
     assert_eq!(version_at_start(""), None);
+}
+
+/// Hosts that others hold and that we mean to name. Ours is none of them: packaging/address has what a release is told.
+const HOSTS: &[&str] = &[
+    "api-console.zoho",
+    "collector.observability:",
+    "accounts.zoho",
+    "www.zoho",
+    "zoho.com",
+    "keepachangelog.com",
+    "semver.org",
+    "rustup.rs",
+    "go.dev",
+    "spdx.org",
+    "www.contributor-covenant.org",
+    "token.actions.githubusercontent.com",
+    "crates.io",
+    "krew.sigs.k8s.io",
+    "kind.sigs.k8s.io",
+    "github.com/rust-lang/crates.io-index",
+];
+
+/// Files that lead people somewhere.
+fn leads_somewhere(name: &str) -> bool {
+    let is_document = Path::new(name).extension().is_some_and(|extension| extension == "md")
+        && !name.starts_with("docs/upstream")
+        && !name.contains("/golden/");
+    let is_packed =
+        ["packaging/", "charts/zoho-operator/Chart.yaml", ".github/"].iter().any(|start| name.starts_with(start));
+    is_document && !name.starts_with("docs/products")
+        || is_packed
+        || name.ends_with("Cargo.toml")
+        || name == "Dockerfile"
+}
+
+/// The text after each `https://` or `oci://`, up to what ends an address.
+fn addresses(text: &str) -> impl Iterator<Item = &str> {
+    let after = text.split("://").skip(1);
+    after.map(|rest| rest.split(|c: char| c.is_whitespace() || "`\"')>|,;".contains(c)).next().unwrap_or_default())
+}
+
+/// Is it filled in by a release, of this machine or network, a name that nobody can hold, or somebody else's on purpose?
+fn is_known(address: &str) -> bool {
+    let host = address.split(['/', ':']).next().unwrap_or_default();
+    address.is_empty()
+        || host.starts_with(['$', '@', '<', '{'])
+        || host.ends_with(".example")
+        || host == "localhost"
+        || !host.contains('.')
+        || host.starts_with(|c: char| c.is_ascii_digit())
+        || address.starts_with("ghcr.io/OWNER/")
+        || address.starts_with("github.com/OWNER/")
+        || HOSTS.iter().any(|known| address.starts_with(known))
+        || ["manageengine.com", "manageengine.eu", "zoho.com", "zoho.eu", "zohoapis.com", "zohoapis.eu"]
+            .iter()
+            .any(|tail| host.ends_with(tail))
+}
+
+#[test]
+fn no_address_of_ours_is_written_down() {
+    let Some(tracked) = git(&["ls-files", "--cached"]) else { return };
+    let (mut looked_at, mut unknown) = (0, Vec::new());
+    for name in tracked.iter().filter(|name| leads_somewhere(name)) {
+        let Ok(text) = fs::read_to_string(root().join(name)) else { continue };
+        for address in addresses(&text) {
+            looked_at += 1;
+            if !is_known(address) {
+                unknown.push(format!("{name} leads to {address}"));
+            }
+        }
+    }
+    assert!(looked_at > 20, "{looked_at} addresses");
+    assert!(unknown.is_empty(), "see packaging/address, or add the host of somebody else: {unknown:#?}");
+    for ours in ["zoho-operator.dev/releases", "ghcr.io/zoho-operator/charts", "github.com/zoho-operator/zoho-operator"]
+    {
+        assert!(!is_known(ours), "{ours}");
+    }
 }

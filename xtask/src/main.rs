@@ -1,19 +1,23 @@
 //! Writes the files of this repository that are generated: `cargo run -p xtask -- crds`, `… -- docs` and
 //! `… -- picture`.
 //!
-//! Tests compare what is written here with what is checked in.
+//! Tests compare what is written here with what is checked in. `… -- sbom` is for packaging/.
 
 mod pages;
 mod picture;
+mod sbom;
 mod site;
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
 use clap::Parser;
 use serde::de::DeserializeOwned;
 use zoho_api::crd;
+
+use self::sbom::Sbom;
 
 /// Writes generated files anew, below the folder that it is started in.
 #[derive(Parser)]
@@ -29,6 +33,8 @@ enum Task {
     SiteLinks,
     /// docs/img/dashboard.svg, from the chart's dashboard and what `make picture` recorded in target/picture.json.
     Picture,
+    /// Prints what a released file is made of, as SPDX.
+    Sbom(Sbom),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -41,6 +47,7 @@ fn main() -> anyhow::Result<()> {
             let dashboard = read("charts/zoho-operator/files/dashboards/zoho-operator.json")?;
             write("docs/img/dashboard.svg", &picture::draw(&dashboard, &read("target/picture.json")?))
         }
+        Task::Sbom(sbom) => io::stdout().write_all(sbom.document()?.as_bytes()).context("print the document"),
     }
 }
 
