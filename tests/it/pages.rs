@@ -245,6 +245,7 @@ fn every_flag_that_a_page_names_exists() {
         "--bump-revision",
         "--mark-compacted",
         "--help",
+        "--logs",
         "--recursive",
         "--set",
         "--api-versions",

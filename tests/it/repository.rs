@@ -92,6 +92,7 @@ const HOSTS: &[&str] = &[
     "www.contributor-covenant.org",
     "token.actions.githubusercontent.com",
     "crates.io",
+    "jqlang.org",
     "krew.sigs.k8s.io",
     "kind.sigs.k8s.io",
     "github.com/rust-lang/crates.io-index",
@@ -124,6 +125,7 @@ fn is_known(address: &str) -> bool {
         || host.ends_with(".example")
         || host == "localhost"
         || !host.contains('.')
+        || host == ".."
         || host.starts_with(|c: char| c.is_ascii_digit())
         || address.starts_with("ghcr.io/OWNER/")
         || address.starts_with("github.com/OWNER/")
