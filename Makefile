@@ -29,7 +29,7 @@ FUZZ_TARGETS := reply duration template status ledger
 # --target, so that build scripts and macros are not instrumented.
 COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
 
-.PHONY: help build demo check deny test test-long flakes bench bugs crash-plan crash-list e2e fuzz crds docs site golden picture dist release verify-release reproduce lint-workflows image clean-cache need-cargo need-go
+.PHONY: help build demo check deny test test-long flakes bench bugs crash-plan crash-list e2e fuzz crds docs site golden mistakes picture dist release verify-release reproduce lint-workflows image clean-cache need-cargo need-go
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,6 +98,9 @@ crds: need-cargo ## Write crds/ anew after a change of crates/api
 
 golden: need-cargo ## Write crates/core/tests/golden/messages.md anew: what people read when something is wrong
 	WRITE_GOLDEN=1 $(CARGO) test --quiet --locked -p zoho-core --test golden
+
+mistakes: need-cargo need-go ## Write tests/it/mistakes.md anew: what people get wrong, and what kubectl and the status say
+	WRITE_MISTAKES=1 $(CARGO) test $(WITH_TESTING) --test it mistakes::
 
 docs: need-cargo ## Write the generated pages of docs/ anew: products, data centers, hosts, the plugin, the fields of the kinds
 	$(CARGO) run --quiet --locked -p xtask -- docs

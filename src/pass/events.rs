@@ -1,5 +1,7 @@
 //! Kubernetes Events: published beside the passes, through a bounded channel, so that they never hold one up.
 
+use std::collections::HashMap;
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
@@ -11,6 +13,42 @@ use zoho_core::status::Announcement;
 
 /// Events that may wait; what comes on top is dropped, the status says it all the same.
 const WAITING: usize = 1024;
+
+/// Answers that are remembered, so that the same one is counted and not made again.
+const ANSWERS: usize = 1024;
+
+/// kube's recorder counts Events of one reason about one object as one for six minutes, with the note of the first. An
+/// answer to a person has a note of its own, with its own time: it is counted only where it says the same again.
+struct Recorders {
+    client: Client,
+    reporter: Reporter,
+    shared: Recorder,
+    answers: HashMap<(Option<String>, String), (String, Recorder)>,
+}
+
+impl Recorders {
+    fn new(client: Client, reporter: Reporter) -> Self {
+        let shared = Recorder::new(client.clone(), reporter.clone());
+        Self { client, reporter, shared, answers: HashMap::new() }
+    }
+
+    fn of(&mut self, object: &ObjectReference, announcement: &Announcement) -> Recorder {
+        let Announcement { reason, note, is_answer, .. } = announcement;
+        if !is_answer {
+            return self.shared.clone();
+        }
+        if self.answers.len() >= ANSWERS {
+            self.answers.clear();
+        }
+        let key = (object.uid.clone(), reason.clone());
+        if let Some((_, recorder)) = self.answers.get(&key).filter(|(said, _)| said == note) {
+            return recorder.clone();
+        }
+        let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+        self.answers.insert(key, (note.clone(), recorder.clone()));
+        recorder
+    }
+}
 
 /// Where Events go.
 #[derive(Clone)]
@@ -27,9 +65,11 @@ impl Events {
     pub(crate) fn start(client: Client, holder: &str) -> Self {
         let (sender, mut receiver) = mpsc::channel::<(ObjectReference, Announcement)>(WAITING);
         let reporter = Reporter { controller: "zoho-operator".into(), instance: Some(holder.to_owned()) };
-        let recorder = Recorder::new(client, reporter);
+        let mut recorders = Recorders::new(client, reporter);
         tokio::spawn(async move {
-            while let Some((object, Announcement { warning, reason, note, .. })) = receiver.recv().await {
+            while let Some((object, announcement)) = receiver.recv().await {
+                let recorder = recorders.of(&object, &announcement);
+                let Announcement { warning, reason, note, .. } = announcement;
                 let event = Event {
                     type_: if warning { EventType::Warning } else { EventType::Normal },
                     reason,

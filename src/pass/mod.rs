@@ -25,7 +25,7 @@ use zoho_client::apply;
 use zoho_client::calls::ApiError;
 use zoho_client::clock::Clock;
 use zoho_core::facts::{self, Installation, Readings};
-use zoho_core::memory::{Memory, Seen};
+use zoho_core::memory::{Asked, Memory, Seen};
 use zoho_core::plan::budget::Hold;
 use zoho_core::plan::{self, Defect, Facts, MintReason, Plan};
 use zoho_core::status::{self};
@@ -332,7 +332,10 @@ impl Pass<'_> {
             request,
         };
         tracing::debug!(credential = %self.key, uid = order.uid, generation = order.generation, ?why, ledger = %order.ledger, "mint");
-        self.memory.asked = facts::renew_request(self.credential).cloned().or(self.memory.asked.take());
+        if let Some(request) = facts::renew_request(self.credential).cloned() {
+            let over = facts.target.token().map(|token| token.attempt.clone());
+            self.memory.asked = Some(Asked { request, over });
+        }
         self.memory.minting_since.get_or_insert(now);
         self.context.mints.start(order, self.key.clone());
         Ok(Effect::Done)

@@ -10,8 +10,8 @@ use zoho_core::facts::{self, Readings};
 use zoho_core::issuer::probe::Question;
 use zoho_core::message::Names;
 use zoho_core::plan::budget::Hold;
-use zoho_core::plan::{Facts, Plan};
-use zoho_core::status::{self, Report};
+use zoho_core::plan::{Facts, Plan, requests};
+use zoho_core::status::{self, Asked, Report};
 
 use super::recheck::look_again_at;
 use super::{Pass, PassError};
@@ -35,21 +35,22 @@ impl Pass<'_> {
         }
         let mints = &self.context.mints;
         let usable = facts.source.usable();
-        let mut after = status::report(
-            &Report {
-                previous: &before,
-                generation: self.generation(),
-                facts,
-                plan,
-                failure: usable.and_then(|(inputs, _)| mints.failure(inputs)).as_ref(),
-                names: &self.names(readings),
-                versions: readings.observed(self.memory),
-                live_tokens: usable.and_then(|(_, ledger)| mints.live_tokens(ledger)),
-                granted_scopes: self.granted_scopes(facts),
-                handled: self.handled(plan).filter(|_| !facts.minting),
-            },
-            now,
-        );
+        let failure = usable.and_then(|(inputs, _)| mints.failure(inputs));
+        let names = self.names(readings);
+        let report = Report {
+            previous: &before,
+            generation: self.generation(),
+            facts,
+            plan,
+            failure: failure.as_ref(),
+            names: &names,
+            versions: readings.observed(self.memory),
+            live_tokens: usable.and_then(|(_, ledger)| mints.live_tokens(ledger)),
+            granted_scopes: self.granted_scopes(facts),
+            handled: facts::renew_request(self.credential).filter(|_| requests::answers_request(plan, facts)).cloned(),
+        };
+        let mut after = status::report(&report, now);
+        let answer = status::answer(&report, self.outcome(facts, now), now);
         after.served_by = Some(self.context.installation.name.clone());
         if status::says_the_same(&before, &after) {
             return Ok(before);
@@ -63,13 +64,19 @@ impl Pass<'_> {
             return Ok(before);
         }
         self.memory.note_report(now);
-        self.write_status(before, after, now).await
+        let stands = self.write_status(&before, after, now).await?;
+        // Once: a request that the status calls handled is none any more, also after a restart.
+        if let Some(answer) = answer.filter(|_| stands.last_handled_renew_request != before.last_handled_renew_request)
+        {
+            self.context.events.publish(self.credential, answer);
+        }
+        Ok(stands)
     }
 
     /// Writes the status, and publishes what changed. Returns the one that stands.
     async fn write_status(
         &mut self,
-        before: ZohoCredentialStatus,
+        before: &ZohoCredentialStatus,
         mut after: ZohoCredentialStatus,
         now: Time,
     ) -> Result<ZohoCredentialStatus, PassError> {
@@ -82,8 +89,8 @@ impl Pass<'_> {
                 self.memory.confirmed = self.credential.metadata.generation;
                 self.memory.news_since = None;
                 self.context.index.apply_credential(written);
-                let of_scopes = status::missing_scopes(&self.credential.spec, &before, &after);
-                for announcement in status::announcements(&before, &after).into_iter().chain(of_scopes) {
+                let of_scopes = status::missing_scopes(&self.credential.spec, before, &after);
+                for announcement in status::announcements(before, &after).into_iter().chain(of_scopes) {
                     self.context.events.publish(self.credential, announcement);
                 }
                 Ok(after)
@@ -91,13 +98,13 @@ impl Pass<'_> {
             Err(ApiError::NotFound) => {
                 let gone = self.context.index.credential_not_found(self.key, &self.credential.metadata);
                 self.context.wake_all(gone);
-                Ok(before)
+                Ok(before.clone())
             }
             // Recreated or edited meanwhile, and a watch may never bring it: it is read, and soon looked at again.
             Err(ApiError::Conflict) => {
                 self.is_current().await?;
                 self.again_at = Some(look_again_at(now));
-                Ok(before)
+                Ok(before.clone())
             }
             Err(error) => Err(PassError::Status(error)),
         }
@@ -118,14 +125,25 @@ impl Pass<'_> {
         self.memory.minting_since.unwrap_or(now).min(now) + SILENT_FOR
     }
 
-    /// A renewal request that is done, or that nothing will come of.
-    fn handled(&self, plan: &Plan) -> Option<String> {
-        match plan {
-            Plan::Mint { .. } | Plan::Store | Plan::Wait { .. } | Plan::Release => None,
-            Plan::Keep { .. } | Plan::Refuse(_) | Plan::Park { .. } | Plan::Suspend => {
-                facts::renew_request(self.credential).cloned()
+    /// What a renewal request came to, where it is answered.
+    fn outcome(&self, facts: &Facts, now: Time) -> Asked {
+        let token = facts.target.token();
+        let asked = self.memory.asked.as_ref();
+        let asked = asked.filter(|asked| facts::renew_request(self.credential) == Some(&asked.request));
+        let is_another = match (token, asked) {
+            (Some(token), Some(asked)) => asked.over.as_ref() != Some(&token.attempt),
+            // Asked of a process before this one, or while a token was on its way.
+            (Some(token), None) => {
+                let told = self.credential.status.as_ref().and_then(|status| status.last_mint_time);
+                Some(token.life.issued_at) > told
             }
+            (None, _) => false,
+        };
+        if is_another {
+            return Asked::Renewed;
         }
+        let ledgers = self.context.mints.ledgers();
+        Asked::Refused(requests::held_back(facts, ledgers.holder(), ledgers.limits(), now))
     }
 
     /// The scopes that came with the token in the target, where this process minted it.

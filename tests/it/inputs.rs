@@ -24,8 +24,18 @@ fn rows() -> Vec<Row> {
     let refresh = ("refresh_token", REFRESH_TOKEN);
     vec![
         row("no-secret", None, "SourceSecretNotFound", "does not exist"),
-        row("no-key", Some(vec![id, secret]), "SourceSecretInvalid", "has no key refresh_token. Correct it"),
-        row("no-keys", Some(vec![]), "SourceSecretInvalid", "has no key client_id. Correct it"),
+        row(
+            "no-key",
+            Some(vec![id, secret]),
+            "SourceSecretInvalid",
+            "has no key refresh_token (spec.secretRef.refreshTokenKey may name another one). Correct it",
+        ),
+        row(
+            "no-keys",
+            Some(vec![]),
+            "SourceSecretInvalid",
+            "has no key client_id (spec.secretRef.clientIdKey may name another one). Correct it",
+        ),
         row(
             "empty",
             Some(vec![id, secret, ("refresh_token", "")]),

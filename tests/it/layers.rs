@@ -88,6 +88,18 @@ fn secret_bytes_are_exposed_in_three_places_only() {
     }
 }
 
+/// The plugin runs where people are: on macOS and Windows, too.
+#[test]
+fn plugin_names_no_system_of_its_own() {
+    for folder in ["crates/api/src", "crates/core/src", "crates/client/src", "crates/kubectl-zoho/src"] {
+        for entry in sources(folder) {
+            for system in ["os::unix", "signal::unix", "os::linux", "/dev/tty"] {
+                assert!(!code(&entry).contains(system), "{} names {system}", entry.display());
+            }
+        }
+    }
+}
+
 /// A source without its unit tests.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).expect("a source file");

@@ -53,7 +53,7 @@ pub struct ZohoCredentialSpec {
 
     /// Another accounts host than the data center's usual one, as a bare host name; required with dataCenter Other. Must be on the operator's list (--accounts-host). Example: accounts.zohoone.ca.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
+    #[schemars(length(max = 253))]
     pub accounts_host: Option<String>,
 
     /// An on-premises Endpoint Central or Patch Manager Plus server instead of a Zoho data center.
@@ -69,16 +69,13 @@ pub struct ZohoCredentialSpec {
 
     /// dataCenter only: what the token is for, as Zoho writes scopes. With ClientCredentials they are sent with every request. With RefreshToken they are a record of what the refresh token was made for: shown when a new one has to be made, and compared with what Zoho says it granted. At most 64. Example: [ZohoCRM.modules.READ].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = 64),
-        inner(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+){1,3}$"))
-    )]
+    #[schemars(length(max = 64), inner(length(max = 128)))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub scopes: Vec<String>,
 
     /// ClientCredentials only: the organisation that the token is for, where the account has several: the first word of the scopes, a dot, and the organisation's id. Example: ZohoCRM.7000001.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 3, max = 128), regex(pattern = r"^[A-Za-z0-9_-]+[.][A-Za-z0-9_-]+$"))]
+    #[schemars(length(max = 128))]
     pub soid: Option<String>,
 
     /// Product whose API the token is for; sets api_url in the target and what verify calls. docs/products.md lists what is known of each; one without a known host in the data center needs apiUrl. Default: none. Example: ZohoCRM.
@@ -87,7 +84,7 @@ pub struct ZohoCredentialSpec {
 
     /// Base URL of the product's API where it is not the data center's usual one (own domain, portal); copied to api_url. https only. Example: https://helpdesk.corp.example/app/itdesk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048), regex(pattern = r"^https://[A-Za-z0-9][!-~]*$"))]
+    #[schemars(length(max = 2048))]
     pub api_url: Option<String>,
 
     /// The derived Secret that workloads mount. Default: a Secret <metadata.name>-token with the default keys.
@@ -202,7 +199,7 @@ pub(crate) fn one_of<T: Copy + fmt::Display>(all: &[T], text: &str, what: &str) 
 #[serde(rename_all = "camelCase")]
 pub struct EndpointCentralServer {
     /// Base URL of the server; must be on the operator's list (--endpoint-central-url). Example: https://ec.corp.example:8383.
-    #[schemars(length(max = 2048), regex(pattern = r"^https?://[A-Za-z0-9\[][!-~]*$"))]
+    #[schemars(length(max = 2048))]
     pub url: String,
     /// Local (default) or ActiveDirectory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -241,35 +238,35 @@ pub enum ServerApiVersion {
 #[serde(rename_all = "camelCase")]
 pub struct SecretRef {
     /// Name of the source Secret, in the namespace of the ZohoCredential.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(max = 253))]
     pub name: String,
     /// Key of the OAuth client id. Default client_id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(max = 253))]
     pub client_id_key: Option<String>,
     /// Key of the OAuth client secret. Default client_secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(max = 253))]
     pub client_secret_key: Option<String>,
     /// Key of the refresh token. Default refresh_token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(max = 253))]
     pub refresh_token_key: Option<String>,
     /// Key of the redirect URI, sent with the refresh when the Secret has it (server-based clients). Default redirect_uri.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(max = 253))]
     pub redirect_uri_key: Option<String>,
     /// endpointCentralServer only: key of the user name. Default username.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(max = 253))]
     pub username_key: Option<String>,
     /// endpointCentralServer only: key of the password. Default password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(max = 253))]
     pub password_key: Option<String>,
     /// endpointCentralServer only: key of the TOTP seed in base32, used when the server asks for an OTP. Default totp_secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(max = 253))]
     pub totp_secret_key: Option<String>,
 }
 
@@ -316,7 +313,7 @@ impl SecretRef {
 pub struct Target {
     /// Name of the Secret, in the same namespace. Default <metadata.name>-token. Changing it costs no mint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(max = 253))]
     pub name: Option<String>,
     /// Labels added to the Secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -343,7 +340,7 @@ pub struct Verify {
     pub interval: GoDuration,
     /// Path of another cheap GET of that product, for tokens whose scopes forbid the default one; needed where the product has no default, and without a product. Example: /api/1.4/som/summary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024), regex(pattern = r"^/[A-Za-z0-9][!-~]*$"))]
+    #[schemars(length(max = 1024))]
     pub path: Option<String>,
 }
 

@@ -20,7 +20,7 @@ pub const LONGEST: Duration = Duration::from_secs(99_999 * 3600);
 #[error("not a duration such as 30m or 1h30m")]
 pub struct NotADuration;
 
-/// The schema's pattern; [`GoDuration::from_str`](std::str::FromStr) accepts exactly what it matches.
+/// The pattern of the schema's rules; [`GoDuration::from_str`](std::str::FromStr) accepts exactly what it matches.
 pub const PATTERN: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
 
 impl std::str::FromStr for GoDuration {
@@ -95,7 +95,7 @@ impl JsonSchema for GoDuration {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "maxLength": 28, "pattern": PATTERN })
+        json_schema!({ "type": "string", "maxLength": 28 })
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Memory {
     /// At which a dry run of the target's write last passed; no version where there was no target.
     pub rehearsed: Option<(Option<ObjectVersion>, i64)>,
     /// The renewal request that a flight was started with.
-    pub asked: Option<String>,
+    pub asked: Option<Asked>,
     /// When the target was put back to what somebody else had changed.
     pub repairs: Vec<Time>,
     /// The last write of a token.
@@ -57,6 +57,15 @@ pub struct Memory {
     pub reports: Vec<Time>,
     /// Since when good news waits behind a burst.
     pub news_since: Option<Time>,
+}
+
+/// A person's request for a renewal, and the token that it is to replace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The annotation's value.
+    pub request: String,
+    /// Attempt of the token in the target when the flight was started.
+    pub over: Option<AttemptId>,
 }
 
 /// A version of a Secret, looked at for a generation of the spec.
@@ -120,6 +129,11 @@ impl Memory {
         let is_same = refused.target == *target && refused.generation == generation;
         let stands = refused.at <= now && now < refused.at + REFUSED_FOR;
         (is_same && stands).then(|| refused.defect())
+    }
+
+    /// Was a flight started with this request?
+    pub fn has_asked(&self, request: &str) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.request == request)
     }
 
     /// The attempt whose token was last written to this target for this generation.

@@ -160,7 +160,10 @@ pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: boo
     match reason {
         Reason::RefreshTokenRejected => {
             let ended = if confirmed { "; tokens made from it no longer work" } else { "" };
-            format!("Zoho refused the refresh token{code}{ended}. {}", how_to_get_a_refresh_token(names))
+            format!(
+                "Zoho refused the refresh token{code}: it was revoked, or belongs to another client{ended}. {}",
+                how_to_get_a_refresh_token(names)
+            )
         }
         Reason::ClientRejected if is_client => format!(
             "Zoho refused the client{code}: the client id or secret in Secret {source} is wrong, the client belongs to another data center than {data_center}, or it is no Self Client. Compare both at {console}; if the client is not listed there, correct spec.dataCenter."

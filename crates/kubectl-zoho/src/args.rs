@@ -50,12 +50,12 @@ pub(crate) struct Global {
     /// Group to act as; repeatable.
     #[arg(long = "as-group", global = true, value_name = "GROUP")]
     pub impersonate_groups: Vec<String>,
-    /// Namespace of the operator.
-    #[arg(long, global = true, default_value = "zoho-operator-system", value_name = "NAMESPACE")]
-    pub operator_namespace: String,
-    /// Name of the operator's installation, which its Lease has.
-    #[arg(long, global = true, default_value = "zoho-operator", value_name = "NAME")]
-    pub instance: String,
+    /// Namespace of the operator. Default: as the ZohoCredential's status says, or found by the chart's labels.
+    #[arg(long, global = true, value_name = "NAMESPACE")]
+    pub operator_namespace: Option<String>,
+    /// Name of the operator's installation, which its Lease has. Default: likewise.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub instance: Option<String>,
     /// More accounts hosts to trust, as the operator's --accounts-host.
     #[arg(long, global = true, value_delimiter = ',', value_name = "HOST")]
     pub accounts_host_allowed: Vec<String>,
@@ -81,6 +81,8 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Say why a ZohoCredential is as it is, and what happens next and when.
     Describe(NameArgs),
+    /// Show the ledgers, the ZohoCredentials that live on each, and what is left of their budgets.
+    Ledger(LedgerArgs),
     /// Have a token renewed now, and wait for it.
     Renew(RenewArgs),
     /// Print the current access token.
@@ -91,7 +93,7 @@ pub(crate) enum Command {
     Revoke(RevokeArgs),
     /// Print a completion script for a shell.
     #[command(
-        after_help = "Examples:\n  source <(kubectl zoho completion bash)\n  kubectl zoho completion zsh > \"${fpath[1]}/_kubectl-zoho\"\n\nFor `kubectl zoho <TAB>` put an executable file kubectl_complete-zoho with this into PATH:\n  #!/bin/sh\n  exec kubectl-zoho completion words \"$@\""
+        after_help = "Examples:\n  source <(kubectl zoho completion bash)\n  kubectl zoho completion zsh > \"${fpath[1]}/_kubectl-zoho\"\n\nFor `kubectl zoho <TAB>` put an executable file kubectl_complete-zoho with this into PATH;\nit offers the names of ZohoCredentials, too:\n  #!/bin/sh\n  exec kubectl-zoho completion words \"$@\""
     )]
     Completion(CompletionArgs),
 }
@@ -196,13 +198,18 @@ pub(crate) enum PrintSecret {
 
 /// Arguments of `get`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:\n  kubectl zoho get -A\n  kubectl zoho get patch-manager -o yaml")]
+#[command(
+    after_help = "Examples:\n  kubectl zoho get -A\n  kubectl zoho get --watch\n  kubectl zoho get patch-manager -o yaml"
+)]
 pub(crate) struct GetArgs {
     /// Name of a ZohoCredential. Default: all.
     pub name: Option<String>,
     /// In all namespaces.
     #[arg(long, short = 'A', conflicts_with = "name")]
     pub all_namespaces: bool,
+    /// Go on with a row for each change, until Ctrl-C.
+    #[arg(long, short, conflicts_with = "output")]
+    pub watch: bool,
     /// Another form of output.
     #[arg(long, short, value_name = "FORM")]
     pub output: Option<Form>,
@@ -223,6 +230,22 @@ pub(crate) enum Form {
 pub(crate) struct NameArgs {
     /// Name of the ZohoCredential.
     pub name: String,
+    /// Another form of output.
+    #[arg(long, short, value_name = "FORM")]
+    pub output: Option<Form>,
+}
+
+/// Arguments of `ledger`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  kubectl zoho ledger\n  kubectl zoho ledger patch-manager -n patching\n  kubectl zoho ledger 3f9c0d4be1a25c6f8d7e90ab12cd34ef -o json"
+)]
+pub(crate) struct LedgerArgs {
+    /// Name of a ZohoCredential, for the ledger that it lives on, or of a ledger. Default: all ledgers.
+    pub name: Option<String>,
+    /// Another form of output.
+    #[arg(long, short, value_name = "FORM")]
+    pub output: Option<Form>,
 }
 
 /// Arguments of `renew`.
@@ -234,12 +257,15 @@ pub(crate) struct RenewArgs {
     /// How long to wait; 0s does not wait.
     #[arg(long, default_value = "90s", value_parser = parse_span, value_name = "SPAN")]
     pub timeout: std::time::Duration,
+    /// Another form of output.
+    #[arg(long, short, value_name = "FORM")]
+    pub output: Option<Form>,
 }
 
 /// Arguments of `token`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  kubectl zoho token patch-manager\n  kubectl zoho token patch-manager --header |\n    curl -H @- https://patch.manageengine.eu/api/1.4/patch/summary"
+    after_help = "Examples:\n  kubectl zoho token patch-manager\n  kubectl zoho token patch-manager --header |\n    curl -H @- https://patch.manageengine.eu/api/1.4/patch/summary\n  kubectl zoho token patch-manager -o json   # when it dies, without the token"
 )]
 pub(crate) struct TokenArgs {
     /// Name of the ZohoCredential.
@@ -247,6 +273,12 @@ pub(crate) struct TokenArgs {
     /// Print the whole header, `Authorization: …`.
     #[arg(long)]
     pub header: bool,
+    /// Print what is known of the token in another form, without the token itself.
+    #[arg(long, short, value_name = "FORM", conflicts_with = "header")]
+    pub output: Option<Form>,
+    /// With --output: the token, too.
+    #[arg(long, requires = "output")]
+    pub show_token: bool,
 }
 
 /// Arguments of `doctor`.
@@ -335,60 +367,5 @@ fn parse_span(text: &str) -> Result<std::time::Duration, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn help_offers_the_products_of_the_table() {
-        let names: Vec<String> = Product::ALL.iter().map(ToString::to_string).collect();
-        let command = Cli::command();
-        let login = command.find_subcommand("login").expect("a command");
-        let product = login.get_arguments().find(|argument| argument.get_id() == "product").expect("a flag");
-        let offered: Vec<String> =
-            product.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
-        assert_eq!(offered, names);
-    }
-
-    #[test]
-    fn command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn help_fits_eighty_columns() {
-        let mut cli = Cli::command();
-        cli.build();
-        let names: Vec<String> = cli.get_subcommands().map(|command| command.get_name().to_owned()).collect();
-        let mut pages = vec![cli.render_help(), cli.render_long_help()];
-        for name in names {
-            let command = cli.find_subcommand_mut(&name).expect("it is listed");
-            pages.extend([command.render_help(), command.render_long_help()]);
-        }
-        for page in pages {
-            for line in page.to_string().lines() {
-                assert!(line.chars().count() <= 80, "{} columns: {line}", line.chars().count());
-            }
-        }
-    }
-
-    #[test]
-    fn no_flag_takes_a_secret() {
-        for command in Cli::command().get_subcommands() {
-            for flag in command.get_arguments() {
-                let id = flag.get_id().as_str();
-                let takes_secret = ["password", "refresh_token", "access_token", "client_secret", "code"].contains(&id);
-                assert!(!takes_secret, "{} --{id}", command.get_name());
-            }
-        }
-    }
-
-    #[test]
-    fn values_are_those_of_the_spec_in_any_case() {
-        let cli =
-            Cli::try_parse_from(["z", "login", "n", "--data-center", "eu", "--product", "patchmanagerplus"]).unwrap();
-        let Command::Login(login) = cli.command else { panic!("login") };
-        assert_eq!((login.data_center, login.product), (Some(DataCenter::EU), Some(Product::PatchManagerPlus)));
-    }
-}
+#[path = "args_tests.rs"]
+mod tests;

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use kube::{Api, Client};
 
 use super::args::Global;
+use super::installation::Installation;
 use super::usage;
 use zoho_api::{Reason, ZohoCredential, ZohoCredentialSpec};
 use zoho_client::calls::{ApiError, call};
@@ -96,7 +97,7 @@ pub(crate) fn operator_policy(global: &Global) -> anyhow::Result<Policy> {
         parse_accounts_url(text).map_err(|wrong| usage(format!("invalid value '{text}' for '--accounts-url': {wrong}")))
     });
     Ok(Policy {
-        operator_namespace: global.operator_namespace.clone(),
+        operator_namespace: Installation::said(global).namespace,
         accounts_urls: urls.collect::<Result<_, _>>()?,
         accounts_hosts: global.accounts_host_allowed.clone(),
         // Not known here; where it is not allowed, the operator's word in the conditions says so.

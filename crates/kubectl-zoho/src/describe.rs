@@ -5,12 +5,12 @@ use super::connect::Cluster;
 use super::facts::{Facts, manager_of};
 use super::output::Output;
 use super::table::when;
-use super::{Ended, render};
+use super::{Ended, get, render};
+use serde_json::{Map, Value, json};
 use zoho_api::{ConditionType, Grant, Time, ZohoCredentialSpec};
 use zoho_client::clock;
 use zoho_core::issuer::data_centers;
 use zoho_core::plan::Plan;
-use zoho_core::plan::budget;
 use zoho_core::text::printable;
 
 /// Longest list of granted scopes, in bytes: a status may be anybody's.
@@ -26,8 +26,28 @@ pub(crate) async fn run(global: &Global, args: &NameArgs, output: &Output) -> an
     let now = clock::system().now();
     let credential = cluster.credential(&args.name).await?;
     let facts = Facts::gather(&cluster, global, credential, now).await?;
-    output.result(&render::fields(&lines(&facts, now), output.width()));
+    match args.output {
+        Some(form) => output.document(&get::print(form, &document(&facts, now))?),
+        None => output.result(&render::fields(&lines(&facts, now), output.width())),
+    }
     Ok(Ended::Well)
+}
+
+/// The same for programs: the sentences by their labels, and the status, whose conditions they are about.
+fn document(facts: &Facts, now: Time) -> Value {
+    let conditions = ["Ready", "Renewable", "Verified", "Stalled"];
+    let said = lines(facts, now).into_iter().filter(|(label, _)| !conditions.contains(label));
+    let camel = |label: &str| {
+        let label = label.replace(' ', "");
+        label[..1].to_ascii_lowercase() + &label[1..]
+    };
+    let mut document: Map<String, Value> = said.map(|(label, text)| (camel(label), json!(text))).collect();
+    let meta = &facts.credential.metadata;
+    document.insert("name".into(), json!(meta.name));
+    document.insert("namespace".into(), json!(meta.namespace));
+    // What is said of a status that is behind is told by its observedGeneration.
+    document.insert("status".into(), json!(facts.credential.status));
+    Value::Object(document)
 }
 
 /// The description, line by line. Pure.
@@ -141,19 +161,11 @@ fn ledger(facts: &Facts, now: Time) -> String {
     let Some(name) = facts.credential.status.as_ref().and_then(|status| status.ledger.as_ref()) else {
         return "none yet".into();
     };
-    let limits = facts.limits;
     match &facts.ledger {
-        Some(_) => {
-            let ledger = &facts.observed.ledger;
-            let attempts = budget::attempts_in_window(ledger, limits, now);
-            let live = budget::live(ledger, now);
-            let throttled = ledger.throttled_until.map(|until| format!(", throttled until {}", when(until, now)));
-            format!(
-                "{name}: {attempts} of {} requests in ten minutes, {live} of {} tokens may be alive{}",
-                limits.attempts,
-                limits.live,
-                throttled.unwrap_or_default()
-            )
+        Some(ledger) => {
+            let throttled = facts.observed.ledger.throttled_until;
+            let throttled = throttled.map(|until| format!(", throttled until {}", when(until, now)));
+            format!("{name}: {}{}", render::budget(ledger, facts.limits, now), throttled.unwrap_or_default())
         }
         None => name.to_string(),
     }

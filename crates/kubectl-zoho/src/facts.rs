@@ -10,6 +10,7 @@ use kube::core::PartialObjectMeta;
 
 use super::args::Global;
 use super::connect::{Cluster, operator_policy};
+use super::installation::Installation;
 use zoho_api::names::{AttemptId, InputsDigest, ObjectVersion};
 use zoho_api::{
     ConditionStatus, ConditionType, Reason, Time, ZohoCredential, ZohoCredentialStatus, ZohoMintLedger,
@@ -86,6 +87,7 @@ impl Facts {
         now: Time,
     ) -> anyhow::Result<Self> {
         let mut policy = operator_policy(global)?;
+        policy.operator_namespace = Installation::of(cluster, global, &credential).await.namespace;
         policy.require_source_consent = asks_for_consent(credential.status.as_ref());
         let mut unseen = Vec::new();
         let secrets = Api::<Secret>::namespaced(cluster.client.clone(), &cluster.namespace);

@@ -1,10 +1,14 @@
 //! An error as a person reads it. Pure.
 
-/// The error and its causes in one line, each part once: many libraries print their cause and hand it on as well.
+/// The error and its causes in one line, each part once: many libraries print their cause and hand it on as well, whole or
+/// with their own words around it.
 pub(crate) fn told(error: &anyhow::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     for cause in error.chain() {
         let cause = cause.to_string();
+        if parts.join(": ").contains(&cause) {
+            continue;
+        }
         let new: Vec<String> = cause.split(": ").map(str::to_owned).filter(|part| !parts.contains(part)).collect();
         parts.extend(new);
     }
@@ -17,7 +21,13 @@ mod tests {
 
     #[test]
     fn cause_that_is_printed_by_its_error_too_is_told_once() {
-        let table: [(&[&str], &str); 5] = [
+        let table: [(&[&str], &str); 8] = [
+            (
+                &["cannot reach h (refused by peer), giving up", "refused by peer"],
+                "cannot reach h (refused by peer), giving up",
+            ),
+            (&["read: a: b", "open: a", "b"], "read: a: b: open"),
+            (&["a", "read: a", "b"], "a: read: b"),
             (&["a"], "a"),
             (&["a", "b"], "a: b"),
             (&["b: c", "c"], "b: c"),

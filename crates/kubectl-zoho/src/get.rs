@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::args::{Form, GetArgs, Global};
 use super::connect::Cluster;
 use super::output::{Output, Paint};
-use super::table::table;
-use super::{Ended, render};
+use super::table::Columns;
+use super::{Ended, follow, render};
 use zoho_api::{Time, ZohoCredential};
 use zoho_client::calls::{ApiError, call};
 use zoho_client::clock;
@@ -23,8 +23,12 @@ const HEADER: [&str; 8] = ["NAMESPACE", "NAME", "READY", "RENEWABLE", "EXPIRES",
 /// The cluster refuses or does not answer.
 pub(crate) async fn run(global: &Global, args: &GetArgs, output: &Output) -> anyhow::Result<Ended> {
     let cluster = Cluster::connect(global)?;
-    let credentials = match &args.name {
-        Some(name) => vec![cluster.credential(name).await?],
+    let (credentials, version) = match &args.name {
+        Some(name) => {
+            let credential = cluster.credential(name).await?;
+            let version = credential.metadata.resource_version.clone().unwrap_or_default();
+            (vec![credential], version)
+        }
         None => list(&cluster, args.all_namespaces, output).await?,
     };
     let now = clock::system().now();
@@ -37,14 +41,25 @@ pub(crate) async fn run(global: &Global, args: &GetArgs, output: &Output) -> any
             };
             output.document(&print(form, &document)?);
         }
-        None if credentials.is_empty() => {
+        None if credentials.is_empty() && !args.watch => {
             let place =
                 if args.all_namespaces { "any namespace".into() } else { format!("namespace {}", cluster.namespace) };
             output.note(&format!(
                 "There is no ZohoCredential in {place}. Make one with: kubectl zoho login NAME --data-center DC"
             ));
         }
-        None => output.result(&text(&credentials, args.all_namespaces, now, output)),
+        None => {
+            let rows = Rows::of(&credentials, args.all_namespaces, now, output);
+            output.result(&rows.text(&credentials, now));
+            if args.watch {
+                let what = (args.name.as_deref(), args.all_namespaces);
+                follow::changes(&cluster, what, version, |credential, is_gone| {
+                    let row = rows.row(credential, clock::system().now());
+                    output.is_read(&if is_gone { format!("{row}  (deleted)") } else { row })
+                })
+                .await?;
+            }
+        }
     }
     Ok(Ended::Well)
 }
@@ -61,34 +76,55 @@ pub(crate) fn print(form: Form, document: &Value) -> anyhow::Result<String> {
     })
 }
 
-async fn list(cluster: &Cluster, everywhere: bool, output: &Output) -> anyhow::Result<Vec<ZohoCredential>> {
-    // One that this version cannot read must not hide the others.
-    let api: Api<DeserializeGuard<ZohoCredential>> = if everywhere {
-        Api::all(cluster.client.clone())
-    } else {
-        Api::namespaced(cluster.client.clone(), &cluster.namespace)
-    };
-    let listed: Result<ObjectList<_>, ApiError> = call(api.list(&ListParams::default())).await;
-    let listed = match listed {
-        Ok(listed) => listed.items,
+async fn list(cluster: &Cluster, everywhere: bool, output: &Output) -> anyhow::Result<(Vec<ZohoCredential>, String)> {
+    let listed = match readable(cluster, everywhere).await {
+        Ok((mut credentials, rest)) => {
+            let key =
+                |credential: &ZohoCredential| (credential.metadata.namespace.clone(), credential.metadata.name.clone());
+            credentials.sort_by_key(key);
+            for (name, error) in rest.unreadable {
+                output.note(&format!("ZohoCredential {name} cannot be read by this version: {error}"));
+            }
+            (credentials, rest.version)
+        }
         Err(ApiError::NotFound) => {
             anyhow::bail!("this cluster does not know ZohoCredentials: install the operator. See kubectl zoho doctor")
         }
         Err(error) => return Err(cluster.explain(error, "(all)")),
     };
+    Ok(listed)
+}
+
+/// What a list brings beside what can be read.
+#[derive(Debug, Default)]
+pub(crate) struct Rest {
+    /// Version of the list.
+    pub version: String,
+    /// Name, and why not.
+    pub unreadable: Vec<(String, String)>,
+}
+
+/// The credentials of the namespace, or of all. One that this version cannot read does not hide the others.
+///
+/// # Errors
+///
+/// The API server's.
+pub(crate) async fn readable(cluster: &Cluster, everywhere: bool) -> Result<(Vec<ZohoCredential>, Rest), ApiError> {
+    let api: Api<DeserializeGuard<ZohoCredential>> = if everywhere {
+        Api::all(cluster.client.clone())
+    } else {
+        Api::namespaced(cluster.client.clone(), &cluster.namespace)
+    };
+    let listed: ObjectList<_> = call(api.list(&ListParams::default())).await?;
+    let mut rest = Rest { version: listed.metadata.resource_version.unwrap_or_default(), ..Rest::default() };
     let mut credentials = Vec::new();
-    for DeserializeGuard(item) in listed {
+    for DeserializeGuard(item) in listed.items {
         match item {
             Ok(credential) => credentials.push(credential),
-            Err(error) => {
-                let name = error.metadata.name.unwrap_or_default();
-                output.note(&format!("ZohoCredential {name} cannot be read by this version: {}", error.error));
-            }
+            Err(error) => rest.unreadable.push((error.metadata.name.unwrap_or_default(), error.error)),
         }
     }
-    let key = |credential: &ZohoCredential| (credential.metadata.namespace.clone(), credential.metadata.name.clone());
-    credentials.sort_by_key(key);
-    Ok(credentials)
+    Ok((credentials, rest))
 }
 
 fn document(credential: &ZohoCredential) -> Value {
@@ -97,14 +133,36 @@ fn document(credential: &ZohoCredential) -> Value {
     json!(credential)
 }
 
-fn text(credentials: &[ZohoCredential], everywhere: bool, now: Time, output: &Output) -> String {
-    let skipped = usize::from(!everywhere);
-    let rows: Vec<Vec<String>> =
-        credentials.iter().map(|credential| render::row(credential, now).split_off(skipped)).collect();
-    table(&HEADER[skipped..], &rows, |column, cell| match (HEADER[column + skipped], cell) {
-        ("READY", "True") | ("RENEWABLE", "TokenValid") => output.paint(Paint::Good, cell),
-        ("READY", "False") => output.paint(Paint::Bad, cell),
-        ("READY" | "RENEWABLE", _) => output.paint(Paint::Odd, cell),
-        (_, _) => cell.to_owned(),
-    })
+/// The rows of one table, which all are aligned alike.
+struct Rows<'a> {
+    columns: Columns,
+    /// Columns that are left out.
+    skipped: usize,
+    output: &'a Output,
+}
+
+impl<'a> Rows<'a> {
+    fn of(credentials: &[ZohoCredential], everywhere: bool, now: Time, output: &'a Output) -> Self {
+        let skipped = usize::from(!everywhere);
+        let rows: Vec<Vec<String>> =
+            credentials.iter().map(|credential| render::row(credential, now).split_off(skipped)).collect();
+        Self { columns: Columns::of(&HEADER[skipped..], &rows, output.width()), skipped, output }
+    }
+
+    fn text(&self, credentials: &[ZohoCredential], now: Time) -> String {
+        let titles: Vec<String> = HEADER[self.skipped..].iter().map(|title| (*title).to_owned()).collect();
+        let head = self.columns.row(&titles, |_, title| title.to_owned());
+        let rows = credentials.iter().map(|credential| self.row(credential, now));
+        std::iter::once(head).chain(rows).collect::<Vec<_>>().join("\n")
+    }
+
+    fn row(&self, credential: &ZohoCredential, now: Time) -> String {
+        let cells = render::row(credential, now).split_off(self.skipped);
+        self.columns.row(&cells, |column, cell| match (HEADER[column + self.skipped], cell) {
+            ("READY", "True") | ("RENEWABLE", "TokenValid") => self.output.paint(Paint::Good, cell),
+            ("READY", "False") => self.output.paint(Paint::Bad, cell),
+            ("READY" | "RENEWABLE", _) => self.output.paint(Paint::Odd, cell),
+            (_, _) => cell.to_owned(),
+        })
+    }
 }

@@ -16,7 +16,10 @@ mod describe;
 mod doctor;
 mod facts;
 mod failure;
+mod follow;
 mod get;
+mod installation;
+mod ledger;
 mod login;
 mod output;
 mod reference;
@@ -76,11 +79,12 @@ pub async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Login(args) => login::run(&cli.global, args, &output).await,
         Command::Get(args) => get::run(&cli.global, args, &output).await,
         Command::Describe(args) => describe::run(&cli.global, args, &output).await,
+        Command::Ledger(args) => ledger::run(&cli.global, args, &output).await,
         Command::Renew(args) => renew::run(&cli.global, args, &output).await,
         Command::Token(args) => token::run(&cli.global, args, &output).await,
         Command::Doctor(args) => Box::pin(doctor::run(&cli.global, args, &output)).await,
         Command::Revoke(args) => revoke::run(&cli.global, args, &output).await,
-        Command::Completion(args) => Ok(completion::run(args, &output)),
+        Command::Completion(args) => Ok(completion::run(&cli.global, args, &output).await),
     };
     match ended {
         Ok(Ended::Well) => ExitCode::SUCCESS,

@@ -100,13 +100,14 @@ impl Output {
         let _ = writeln!(io::stdout().lock(), "{text}");
     }
 
-    /// A result in sentences: broken between words on a terminal.
-    pub(crate) fn say(&self, text: &str) {
-        self.result(&self.broken(text));
+    /// A part of a result that goes on. Does anybody still read it?
+    pub(crate) fn is_read(&self, text: &str) -> bool {
+        writeln!(io::stdout().lock(), "{}", self.shown(text)).is_ok()
     }
 
-    fn broken(&self, text: &str) -> String {
-        render::wrap(text, self.width()).join("\n")
+    /// A result in sentences: broken between words on a terminal.
+    pub(crate) fn say(&self, text: &str) {
+        self.result(&render::wrap(text, self.width()).join("\n"));
     }
 
     /// As it goes out: colours instead of their marks, and nothing else that a terminal would obey.
@@ -138,12 +139,14 @@ impl Output {
 
     /// Something to know while it goes on.
     pub(crate) fn note(&self, text: &str) {
-        let _ = writeln!(io::stderr().lock(), "{}", self.shown(&self.broken(text)));
+        let terminal = terminal_size::terminal_size_of(io::stderr()).map(|(width, _)| usize::from(width.0));
+        let text = render::wrap(text, width_of_prose(terminal)).join("\n");
+        let _ = writeln!(io::stderr().lock(), "{}", self.shown(&text));
     }
 
     /// Why a command failed.
     pub(crate) fn error(&self, text: &str) {
-        let _ = writeln!(io::stderr().lock(), "{}", self.shown(&self.broken(&format!("kubectl zoho: {text}"))));
+        self.note(&format!("kubectl zoho: {text}"));
     }
 
     /// One line that replaces the one before, on a terminal; nothing elsewhere.

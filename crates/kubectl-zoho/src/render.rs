@@ -1,8 +1,8 @@
 //! What people read of credentials, as text. Pure: facts and the time in, lines out.
 
-use zoho_api::{Condition, ConditionStatus, ConditionType, Time, ZohoCredential};
+use zoho_api::{Condition, ConditionStatus, ConditionType, Time, ZohoCredential, ZohoMintLedgerSpec};
 use zoho_core::message;
-use zoho_core::plan::budget::Hold;
+use zoho_core::plan::budget::{self, Found, Hold, Limits};
 use zoho_core::plan::{MintReason, Plan};
 use zoho_core::text::{printable, printable_lines};
 
@@ -72,6 +72,18 @@ fn hold(why: &Hold) -> &'static str {
         Hold::WindowFull => "The requests of ten minutes are used up.",
         Hold::LiveFull => "As many tokens may be alive as are allowed.",
     }
+}
+
+/// What a ledger has used of its limits.
+pub(crate) fn budget(ledger: &ZohoMintLedgerSpec, limits: Limits, now: Time) -> String {
+    let ledger = budget::settle(Found::Present(ledger.clone()), now);
+    format!(
+        "{} of {} requests in ten minutes, {} of {} tokens may be alive",
+        budget::attempts_in_window(&ledger, limits, now),
+        limits.attempts,
+        budget::live(&ledger, now),
+        limits.live,
+    )
 }
 
 /// A condition in one line, with how long it has been so.

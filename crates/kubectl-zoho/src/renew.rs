@@ -1,18 +1,27 @@
 //! `kubectl zoho renew`: asks the operator for a new token, and waits for what comes of it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use kube::api::{Patch, PatchParams};
-use serde_json::json;
+use k8s_openapi::api::events::v1::Event;
+use kube::Api;
+use kube::api::{ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
 
 use super::args::{Global, RenewArgs};
 use super::connect::{Cluster, FIELD_MANAGER};
 use super::output::Output;
 use super::table::when;
-use super::{Ended, render, secret_io};
+use super::{Ended, get, render, secret_io};
 use zoho_api::{ConditionStatus, ConditionType, Time, ZohoCredential, keys};
 use zoho_client::calls::{ApiError, call};
 use zoho_client::clock;
+
+/// Reasons of the Events by which the operator answers a request.
+const ANSWERS: [&str; 2] = [RENEWED, "RenewalRefused"];
+const RENEWED: &str = "Renewed";
+/// Looks for such an Event, after the status has said that the request is handled.
+const ANSWER_WITHIN: usize = 6;
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_millis(500);
@@ -25,10 +34,11 @@ const EVERY: Duration = Duration::from_millis(500);
 ///
 /// # Permissions
 ///
-/// get and patch on `zohocredentials`.
+/// get and patch on `zohocredentials`; list on Events, where the operator's own words are to be shown.
 pub(crate) async fn run(global: &Global, args: &RenewArgs, output: &Output) -> anyhow::Result<Ended> {
     let cluster = Cluster::connect(global)?;
     let before = cluster.credential(&args.name).await?;
+    let answers = answers(&cluster, &args.name).await;
     let request = request(&cluster, &args.name).await.map_err(|error| cluster.explain(error, &args.name))?;
     if args.timeout.is_zero() {
         output.note("Asked for; the operator handles it.");
@@ -39,9 +49,13 @@ pub(crate) async fn run(global: &Global, args: &RenewArgs, output: &Output) -> a
         let seen = cluster.credential(&args.name).await?;
         let handled = seen.status.as_ref().and_then(|status| status.last_handled_renew_request.as_ref());
         if handled == Some(&request) {
+            let answer = new_answer(&cluster, &args.name, answers).await;
             output.progress_ends();
-            let (ended, text) = outcome(&before, &seen, clock::system().now());
-            output.say(&text);
+            let (ended, text) = outcome(&before, &seen, answer, clock::system().now());
+            match args.output {
+                Some(form) => output.document(&get::print(form, &document(&seen, ended, &text))?),
+                None => output.say(&text),
+            }
             return Ok(ended);
         }
         if started.elapsed() >= args.timeout {
@@ -52,6 +66,44 @@ pub(crate) async fn run(global: &Global, args: &RenewArgs, output: &Output) -> a
         output.progress(&format!("waiting for the operator … {}s", started.elapsed().as_secs()));
         tokio::time::sleep(EVERY).await;
     }
+}
+
+/// The operator's answers to requests, by the Event's version; `None` where the caller may not list Events.
+async fn answers(cluster: &Cluster, name: &str) -> Option<BTreeMap<String, Event>> {
+    let events = Api::<Event>::namespaced(cluster.client.clone(), &cluster.namespace);
+    let selector = format!("regarding.kind=ZohoCredential,regarding.name={name}");
+    let listed = call(events.list(&ListParams::default().fields(&selector))).await.ok()?;
+    let is_answer = |event: &Event| event.reason.as_deref().is_some_and(|reason| ANSWERS.contains(&reason));
+    let answers = listed.items.into_iter().filter(is_answer);
+    Some(answers.filter_map(|event| Some((event.metadata.resource_version.clone()?, event))).collect())
+}
+
+/// What the operator has answered since, as reason and note. The Event comes a moment after the status.
+async fn new_answer(
+    cluster: &Cluster,
+    name: &str,
+    before: Option<BTreeMap<String, Event>>,
+) -> Option<(String, String)> {
+    let before = before?;
+    for _ in 0..ANSWER_WITHIN {
+        let now = answers(cluster, name).await?;
+        if let Some((_, event)) = now.into_iter().find(|(version, _)| !before.contains_key(version)) {
+            return Some((event.reason?, event.note?));
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+    None
+}
+
+fn document(seen: &ZohoCredential, ended: Ended, text: &str) -> Value {
+    let status = seen.status.as_ref();
+    json!({
+        "name": seen.metadata.name, "namespace": seen.metadata.namespace, "renewed": ended == Ended::Well, "message": text,
+        "secret": seen.target_name(),
+        "lastMintTime": status.and_then(|status| status.last_mint_time),
+        "expirationTime": status.and_then(|status| status.expiration_time),
+        "nextAttemptTime": status.and_then(|status| status.next_attempt_time),
+    })
 }
 
 /// Asks the operator to look and to renew, and returns the request's text, which the status repeats once it is handled.
@@ -71,13 +123,25 @@ pub(crate) async fn request(cluster: &Cluster, name: &str) -> Result<String, Api
     Ok(request)
 }
 
-/// What came of a request that was handled.
-fn outcome(before: &ZohoCredential, after: &ZohoCredential, now: Time) -> (Ended, String) {
+/// What came of a request that was handled: the operator's own answer where it can be seen, else what the status tells.
+fn outcome(
+    before: &ZohoCredential,
+    after: &ZohoCredential,
+    answer: Option<(String, String)>,
+    now: Time,
+) -> (Ended, String) {
     let minted_at = |credential: &ZohoCredential| credential.status.as_ref().and_then(|status| status.last_mint_time);
     let expires_at = |credential: &ZohoCredential| credential.status.as_ref().and_then(|status| status.expiration_time);
-    if minted_at(after) > minted_at(before) || expires_at(after) > expires_at(before) {
+    let is_renewed = match &answer {
+        Some((reason, _)) => reason == RENEWED,
+        None => minted_at(after) > minted_at(before) || expires_at(after) > expires_at(before),
+    };
+    if is_renewed {
         let until = expires_at(after).map(|at| format!(": it works until {}", when(at, now))).unwrap_or_default();
         return (Ended::Well, format!("Renewed. Secret {} holds a new token{until}.", after.target_name()));
+    }
+    if let Some((_, note)) = answer {
+        return (Ended::Badly, note);
     }
     let renewable = after.status.as_ref().and_then(|status| status.condition(ConditionType::Renewable));
     let text = match renewable.filter(|condition| condition.status == ConditionStatus::False) {
@@ -101,7 +165,7 @@ fn unhandled(seen: &ZohoCredential, args: &RenewArgs) -> String {
 mod tests {
     use super::*;
 
-    fn credential(status: &serde_json::Value) -> ZohoCredential {
+    fn credential(status: &Value) -> ZohoCredential {
         serde_json::from_value(json!({
             "metadata": { "name": "c" }, "spec": { "dataCenter": "EU", "secretRef": { "name": "s" } }, "status": status,
         }))
@@ -115,16 +179,21 @@ mod tests {
             credential(&json!({ "lastMintTime": "2026-11-21T09:30:00Z", "expirationTime": "2026-11-21T10:30:00Z" }));
         let minted =
             credential(&json!({ "lastMintTime": "2026-11-21T10:00:00Z", "expirationTime": "2026-11-21T11:00:00Z" }));
-        let (ended, text) = outcome(&before, &minted, now);
+        let (ended, text) = outcome(&before, &minted, None, now);
         assert_eq!(ended, Ended::Well);
         assert_eq!(text, "Renewed. Secret c-token holds a new token: it works until 11:00Z (in 60m).");
-        let (ended, text) = outcome(&before, &before, now);
+        let (ended, text) = outcome(&before, &before, None, now);
         assert_eq!(ended, Ended::Badly);
         assert!(text.starts_with("Not renewed: so many tokens"), "{text}");
+        let refused = Some(("RenewalRefused".to_owned(), "It would go at 10:35Z.".to_owned()));
+        assert_eq!(outcome(&before, &before, refused, now), (Ended::Badly, "It would go at 10:35Z.".into()));
+        // Times have whole seconds; the operator knows better.
+        let renewed = Some(("Renewed".to_owned(), String::new()));
+        assert_eq!(outcome(&before, &before, renewed, now).0, Ended::Well);
         let suspended = credential(
             &json!({ "conditions": [{ "type": "Renewable", "status": "False", "reason": "Suspended",
             "message": "spec.suspend is true.", "observedGeneration": 1, "lastTransitionTime": "2026-11-21T09:00:00Z" }] }),
         );
-        assert_eq!(outcome(&before, &suspended, now).1, "Not renewed. Suspended: spec.suspend is true.");
+        assert_eq!(outcome(&before, &suspended, None, now).1, "Not renewed. Suspended: spec.suspend is true.");
     }
 }

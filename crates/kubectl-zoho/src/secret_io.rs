@@ -18,7 +18,8 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::args::PrintSecret;
+use super::args::{Form, PrintSecret};
+use super::get;
 use super::login::consent;
 use super::login::wanted::Wanted;
 use super::output::Output;
@@ -237,6 +238,22 @@ pub(crate) fn print_token(output: &Output, token: &SecretString, header_scheme: 
         None => format!("{token}\n"),
     });
     output.secret_result(line.as_bytes()).context("print the token")
+}
+
+/// Writes the token to standard output, beside what is known of it, for programs.
+///
+/// # Errors
+///
+/// It cannot be written.
+pub(crate) fn print_token_with(
+    output: &Output,
+    token: &SecretString,
+    mut about: Value,
+    form: Form,
+) -> anyhow::Result<()> {
+    about["accessToken"] = token.expose_secret().into();
+    let text = Zeroizing::new(get::print(form, &about)? + "\n");
+    output.secret_result(text.as_bytes()).context("print the token")
 }
 
 #[cfg(test)]

@@ -6,30 +6,64 @@ use zoho_core::text::printable;
 /// No name is longer.
 const WIDEST_CELL: usize = 253;
 
-/// Aligned columns, two spaces apart, in kubectl's manner. Empty where there is no row.
+/// Columns narrower than this are not narrowed further.
+const NARROWEST: usize = 10;
+
+/// Aligned columns, two spaces apart, in kubectl's manner. Where they are wider than the place there is, the widest ones go
+/// on below: nothing is cut.
 ///
-/// Widths are counted in characters; `paint` colours a cell after it was aligned. A cell is one line, whatever it holds.
-pub(crate) fn table(header: &[&str], rows: &[Vec<String>], paint: impl Fn(usize, &str) -> String) -> String {
-    let rows: Vec<Vec<String>> =
-        rows.iter().map(|row| row.iter().map(|cell| printable(cell, WIDEST_CELL)).collect()).collect();
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([header[column].chars().count()]).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..header.len()).map(width).collect();
-    let line = |cells: Vec<(String, usize)>| {
-        let last = cells.len() - 1;
-        let padded = cells.into_iter().enumerate().map(|(column, (text, length))| {
-            let space = if column == last { 0 } else { widths[column] + 2 - length };
-            format!("{text}{}", " ".repeat(space))
-        });
-        padded.collect::<String>().trim_end().to_owned()
-    };
-    let head = line(header.iter().map(|text| ((*text).to_owned(), text.chars().count())).collect());
-    let body = rows.iter().map(|row| {
-        line(row.iter().enumerate().map(|(column, text)| (paint(column, text), text.chars().count())).collect())
-    });
-    std::iter::once(head).chain(body).collect::<Vec<_>>().join("\n")
+/// Widths are counted in characters. A cell is one line, whatever it holds.
+#[derive(Debug)]
+pub(crate) struct Columns {
+    widths: Vec<usize>,
+}
+
+impl Columns {
+    /// As wide as their widest cells, or as there is place.
+    pub(crate) fn of(header: &[&str], rows: &[Vec<String>], place: usize) -> Self {
+        let width = |column: usize| {
+            let cells = rows.iter().map(|row| printable(&row[column], WIDEST_CELL).chars().count());
+            cells.chain([header[column].chars().count()]).max().unwrap_or(0)
+        };
+        let mut widths: Vec<usize> = (0..header.len()).map(width).collect();
+        while widths.iter().sum::<usize>() + 2 * (widths.len() - 1) > place {
+            let Some(widest) = widths.iter_mut().max().filter(|widest| **widest > NARROWEST) else { break };
+            *widest -= 1;
+        }
+        Self { widths }
+    }
+
+    /// One row; `paint` colours a cell after it was aligned.
+    pub(crate) fn row(&self, cells: &[String], paint: impl Fn(usize, &str) -> String) -> String {
+        let cells = cells.iter().zip(&self.widths);
+        let cells: Vec<Vec<String>> =
+            cells.map(|(cell, width)| pieces(&printable(cell, WIDEST_CELL), *width)).collect();
+        let lines = cells.iter().map(Vec::len).max().unwrap_or(1);
+        let line = |number: usize| {
+            let padded = cells.iter().enumerate().map(|(column, pieces)| {
+                let text = pieces.get(number).map_or("", String::as_str);
+                let space = (self.widths[column] + 2).saturating_sub(text.chars().count());
+                format!("{}{}", paint(column, text), " ".repeat(if column + 1 == cells.len() { 0 } else { space }))
+            });
+            padded.collect::<String>().trim_end().to_owned()
+        };
+        (0..lines).map(line).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// A cell in lines of that width, broken after a dash or a dot where there is one in the second half.
+fn pieces(cell: &str, width: usize) -> Vec<String> {
+    let mut rest: Vec<char> = cell.chars().collect();
+    let mut pieces = Vec::new();
+    while rest.len() > width {
+        let seam =
+            rest[..width].iter().rposition(|c| "-. /".contains(*c)).map(|at| at + 1).filter(|at| *at > width / 2);
+        let tail = rest.split_off(seam.unwrap_or(width));
+        pieces.push(rest.into_iter().collect::<String>().trim_end().to_owned());
+        rest = tail;
+    }
+    pieces.push(rest.into_iter().collect());
+    pieces
 }
 
 /// How long, in the largest units that tell: `45s`, `12m`, `3h5m`, `2d4h`.
@@ -66,6 +100,14 @@ pub(crate) fn when(at: Time, now: Time) -> String {
 mod tests {
     use super::*;
 
+    fn table(header: &[&str], rows: &[Vec<String>], place: usize, paint: impl Fn(usize, &str) -> String) -> String {
+        let columns = Columns::of(header, rows, place);
+        let head: Vec<String> = header.iter().map(|title| (*title).to_owned()).collect();
+        let head = columns.row(&head, |_, title| title.to_owned());
+        let body = rows.iter().map(|row| columns.row(row, &paint));
+        std::iter::once(head).chain(body).collect::<Vec<_>>().join("\n")
+    }
+
     fn at(seconds: i64) -> Time {
         Time::from_unix(1_763_720_000 + seconds)
     }
@@ -74,16 +116,38 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows =
             [vec!["a".to_owned(), "wide cell".into(), "x".into()], vec!["longer".into(), "é".into(), String::new()]];
-        let text = table(&["NAME", "B", "C"], &rows, |_, text| text.to_owned());
+        let text = table(&["NAME", "B", "C"], &rows, usize::MAX, |_, text| text.to_owned());
         assert_eq!(text, "NAME    B          C\na       wide cell  x\nlonger  é");
     }
 
     #[test]
     fn colours_do_not_move_columns() {
         let rows = [vec!["a".to_owned(), "b".into()], vec!["ccc".into(), "d".into()]];
-        let text =
-            table(&["X", "Y"], &rows, |column, text| if column == 0 { format!("<{text}>") } else { text.into() });
+        let text = table(
+            &["X", "Y"],
+            &rows,
+            usize::MAX,
+            |column, text| if column == 0 { format!("<{text}>") } else { text.into() },
+        );
         assert_eq!(text, "X    Y\n<a>    b\n<ccc>  d");
+    }
+
+    #[test]
+    fn table_fits_its_place_and_nothing_is_cut() {
+        let name = "a-very-long-name-of-a-credential-for-some-product.of.the.team";
+        let row = [name, "team-with-a-long-name-in-production", "True", "RefreshTokenRejected", name];
+        let rows = [row.map(str::to_owned).to_vec()];
+        let header = ["NAME", "NAMESPACE", "READY", "RENEWABLE", "SECRET"];
+        let text = table(&header, &rows, 80, |_, text| text.to_owned());
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        let columns: Vec<usize> = header.iter().map(|title| text.find(title).unwrap()).chain([usize::MAX]).collect();
+        for (column, cell) in row.iter().enumerate() {
+            let piece = |line: &str| {
+                let cells = line.chars().skip(columns[column]).take(columns[column + 1] - columns[column]);
+                cells.collect::<String>().trim().to_owned()
+            };
+            assert_eq!(text.lines().skip(1).map(piece).collect::<String>(), *cell, "{text}");
+        }
     }
 
     #[test]

@@ -7,11 +7,14 @@ use super::args::{Global, TokenArgs};
 use super::connect::Cluster;
 use super::output::Output;
 use super::table::when;
-use super::{Ended, secret_io};
+use super::{Ended, get, secret_io};
+use serde_json::{Value, json};
+use zoho_api::ZohoCredential;
 use zoho_client::calls::{ApiError, call};
 use zoho_client::clock;
 use zoho_core::facts::target::target_by_metadata;
 use zoho_core::plan::Target;
+use zoho_core::plan::renewal::Life;
 use zoho_core::secret;
 
 /// Prints the token, or the header that carries it. A dead token is not printed.
@@ -47,10 +50,31 @@ pub(crate) async fn run(global: &Global, args: &TokenArgs, output: &Output) -> a
     if life.expires_at <= now && !is_server {
         anyhow::bail!("the token died at {}. {look}", when(life.expires_at, now));
     }
+    if let Some(form) = args.output.filter(|_| !args.show_token) {
+        output.document(&get::print(form, &about(&credential, life))?);
+        return Ok(Ended::Well);
+    }
     let Some(token) = secret::token_in(&target) else {
         anyhow::bail!("Secret {name} was edited: its token is not where it should be. {look}")
     };
     let scheme = if is_server { "" } else { "Zoho-oauthtoken" };
+    if let Some(form) = args.output {
+        secret_io::print_token_with(output, &token, about(&credential, life), form)?;
+        return Ok(Ended::Well);
+    }
     secret_io::print_token(output, &token, args.header.then_some(scheme))?;
     Ok(Ended::Well)
+}
+
+/// What is known of the token, without it.
+fn about(credential: &ZohoCredential, life: Life) -> Value {
+    let mut about = json!({
+        "name": credential.metadata.name, "namespace": credential.metadata.namespace,
+        "secret": credential.target_name(), "issuedAt": life.issued_at,
+    });
+    if credential.spec.endpoint_central_server.is_none() {
+        about["expiresAt"] = json!(life.expires_at);
+        about["scheme"] = json!("Zoho-oauthtoken");
+    }
+    about
 }

@@ -7,6 +7,7 @@ mod commands;
 mod device;
 mod doctor;
 mod failures;
+mod keyboard;
 mod login;
 mod packaging;
 mod secrecy;
@@ -31,6 +32,8 @@ pub(crate) struct Person<'a> {
     home: tempfile::TempDir,
     /// Everything that the plugin said to him, but for what he asked it to print.
     heard: RefCell<Vec<String>>,
+    /// He says where the operator is.
+    says_where: bool,
 }
 
 /// What a command came to.
@@ -75,7 +78,13 @@ impl<'a> Person<'a> {
         let browser = home.path().join("xdg-open");
         std::fs::write(&browser, "#!/bin/sh\necho \"$1\" > \"$HOME/opened\"\n").expect("written");
         std::fs::set_permissions(&browser, Permissions::from_mode(0o755)).expect("executable");
-        Self { world, home, heard: RefCell::default() }
+        Self { world, home, heard: RefCell::default(), says_where: true }
+    }
+
+    /// The same, who leaves it to the plugin to find the operator.
+    pub(super) fn without_operator_flags(mut self) -> Self {
+        self.says_where = false;
+        self
     }
 
     /// What the browser was to open.
@@ -111,7 +120,8 @@ impl<'a> Person<'a> {
             ("--accounts-url", &accounts_url),
             ("--operator-namespace", &self.world.operator_namespace),
         ];
-        for (flag, value) in own.into_iter().filter(|(flag, _)| !args.contains(flag)) {
+        let is_said = |flag: &str| self.says_where || flag != "--operator-namespace";
+        for (flag, value) in own.into_iter().filter(|(flag, _)| !args.contains(flag) && is_said(flag)) {
             command.args([flag, value]);
         }
         command

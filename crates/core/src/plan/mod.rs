@@ -20,6 +20,7 @@ mod mirror_tests;
 mod plan_tests;
 pub mod record;
 pub mod renewal;
+pub mod requests;
 pub mod verify;
 
 use std::time::Duration;
@@ -317,18 +318,10 @@ fn mint(
     limits: Limits,
     now: Time,
 ) -> Plan {
-    if facts.minting {
-        return Plan::Wait { until: now + budget::IN_FLIGHT, why: Hold::InFlight };
+    if let Some((until, why)) = held_here(facts, now) {
+        return Plan::Wait { until, why };
     }
-    if let Some(until) = facts.grounded_until.filter(|until| *until > now) {
-        return Plan::Wait { until, why: Hold::BackOff };
-    }
-    if let Some((until, why)) = facts.guarded_until.filter(|(until, _)| *until > now) {
-        return Plan::Wait { until, why: Hold::Guarded(why) };
-    }
-    let Facts { renew_requested: asked, spacing, is_login: login, .. } = *facts;
-    let request =
-        budget::Request { inputs, need: why.need(), asked, holder, spacing, login, namespace: &facts.namespace };
+    let request = request(facts, why, inputs, holder);
     match (budget::account(&facts.ledger, &request, limits, now), facts.target.token()) {
         (Answer::Go, _) => Plan::Mint { why },
         // That there is no room for what is merely wanted does not stand in the way of a good token.
@@ -351,6 +344,21 @@ fn mint(
         (Answer::Wait { until, why }, _) => Plan::Wait { until, why },
         (Answer::Refuse { verdict, until }, _) => Plan::Park { verdict, until },
     }
+}
+
+/// What stands in the way of a mint in this process, whatever the ledger says.
+fn held_here(facts: &Facts, now: Time) -> Option<(Time, Hold)> {
+    if facts.minting {
+        return Some((now + budget::IN_FLIGHT, Hold::InFlight));
+    }
+    let grounded = facts.grounded_until.map(|until| (until, Hold::BackOff));
+    let guarded = facts.guarded_until.map(|(until, why)| (until, Hold::Guarded(why)));
+    grounded.filter(|(until, _)| *until > now).or(guarded.filter(|(until, _)| *until > now))
+}
+
+fn request<'a>(facts: &'a Facts, why: MintReason, inputs: &'a InputsDigest, holder: &'a Holder) -> budget::Request<'a> {
+    let Facts { renew_requested: asked, spacing, is_login: login, .. } = *facts;
+    budget::Request { inputs, need: why.need(), asked, holder, spacing, login, namespace: &facts.namespace }
 }
 
 /// What a write of the target would bring.

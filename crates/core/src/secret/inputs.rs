@@ -207,7 +207,8 @@ impl Source<'_> {
 
     fn required(&self, key: &str, kind: Kind) -> Result<SecretString, Defect> {
         // Not which keys it has: who reads this may have no right to look into the Secret.
-        let missing = || self.invalid(&format!("has no key {key}"));
+        let field = kind.field();
+        let missing = || self.invalid(&format!("has no key {key} (spec.secretRef.{field} may name another one)"));
         self.take(key, kind)?.ok_or_else(missing)
     }
 
@@ -280,7 +281,7 @@ mod tests {
         let missing = RefreshGrant::from_secret(&source(&complete()[..2]), &reference(), "ns").unwrap_err();
         assert_eq!(
             missing.message,
-            "Secret ns/zoho-oauth has no key refresh_token. Correct it; the operator goes on by itself."
+            "Secret ns/zoho-oauth has no key refresh_token (spec.secretRef.refreshTokenKey may name another one). Correct it; the operator goes on by itself."
         );
     }
 

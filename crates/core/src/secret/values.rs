@@ -76,6 +76,19 @@ impl Kind {
         }
     }
 
+    /// Field of `spec.secretRef` that names its key.
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::ClientId => "clientIdKey",
+            Self::ClientSecret => "clientSecretKey",
+            Self::RefreshToken => "refreshTokenKey",
+            Self::RedirectUri => "redirectUriKey",
+            Self::Username => "usernameKey",
+            Self::Password => "passwordKey",
+            Self::Seed => "totpSecretKey",
+        }
+    }
+
     /// Is it one word, by OAuth's rules or Zoho's?
     fn is_one_word(self) -> bool {
         matches!(self, Self::ClientId | Self::ClientSecret | Self::RefreshToken | Self::RedirectUri)

@@ -4,11 +4,13 @@
 //! it be renewed, as far as is known; if not, why?
 
 mod conditions;
+mod requests;
 mod scopes;
 
 use std::time::Duration;
 
 use self::conditions::{Conditions, Wanted, shortened, wanted};
+pub use self::requests::{Asked, answer};
 pub use self::scopes::missing_scopes;
 use crate::issuer::Failure;
 use crate::message::{self, Names};
@@ -392,6 +394,8 @@ pub struct Announcement {
     pub reason: String,
     /// Its message.
     pub note: String,
+    /// It answers one request of a person: its note is its own, and not that of the last one of this reason.
+    pub is_answer: bool,
 }
 
 impl Announcement {
@@ -399,7 +403,7 @@ impl Announcement {
     fn new(warning: bool, reason: &str, note: &str) -> Self {
         let mut note = printable(note, LONGEST_NOTE);
         note.truncate(note.floor_char_boundary(LONGEST_NOTE));
-        Self { warning, reason: printable(reason, LONGEST_NOTE), note }
+        Self { warning, reason: printable(reason, LONGEST_NOTE), note, is_answer: false }
     }
 }
 

@@ -42,7 +42,7 @@ fn keep() -> Plan {
     Plan::Keep { until: after(1740) }
 }
 
-fn names() -> Names {
+pub(super) fn names() -> Names {
     Names {
         credential: "one".into(),
         source: ObjectName::new("ns", "source"),
@@ -348,7 +348,7 @@ fn wrong_data_center_is_suspected_by_name() {
 fn source_that_somebody_else_makes_is_changed_where_he_takes_it_from() {
     let names = Names { source_manager: Some("ExternalSecret zoho-oauth".into()), ..names() };
     let said = message::refusal(&names, Reason::RefreshTokenRejected, Some("invalid_code"), true);
-    let expected = "Zoho refused the refresh token (invalid_code); tokens made from it no longer work. kubectl zoho login one --data-center EU --print-secret=json gets a new one, for key refresh_token of Secret ns/source (managed by ExternalSecret zoho-oauth: change it there). What https://api-console.zoho.eu gives is a code, which has to be exchanged for a refresh token first.";
+    let expected = "Zoho refused the refresh token (invalid_code): it was revoked, or belongs to another client; tokens made from it no longer work. kubectl zoho login one --data-center EU --print-secret=json gets a new one, for key refresh_token of Secret ns/source (managed by ExternalSecret zoho-oauth: change it there). What https://api-console.zoho.eu gives is a code, which has to be exchanged for a refresh token first.";
     assert_eq!(said, expected);
 }
 

@@ -8,8 +8,8 @@ use kube::api::PostParams;
 use kube::client::Body;
 use serde_json::Value;
 
-use super::super::args::Global;
 use super::super::connect::Cluster;
+use super::super::installation::Installation;
 use super::super::table::span;
 use super::finding::Finding;
 use zoho_api::{GROUP, Time, crd};
@@ -128,14 +128,20 @@ fn compare(wanted: &Value, there: &Value, path: &str, missing: &mut Vec<String>)
 /// # Errors
 ///
 /// The cluster does not answer.
-pub(crate) async fn own_rights(cluster: &Cluster, global: &Global) -> anyhow::Result<Vec<Finding>> {
+pub(crate) async fn own_rights(cluster: &Cluster, installation: &Installation) -> anyhow::Result<Vec<Finding>> {
     let own = cluster.namespace.as_str();
     let rights = [
         ("get", GROUP, "zohocredentials", own, "get, describe"),
         ("patch", GROUP, "zohocredentials", own, "login, renew"),
         ("get", "", "secrets", own, "token, revoke, and all that doctor and describe say of Secrets"),
         ("patch", "", "secrets", own, "login"),
-        ("get", GROUP, "zohomintledgers", &global.operator_namespace, "what describe says of requests and throttles"),
+        (
+            "get",
+            GROUP,
+            "zohomintledgers",
+            &installation.namespace,
+            "what describe and ledger say of requests and throttles",
+        ),
     ];
     let mut lacking = Vec::new();
     for (verb, group, resource, namespace, needed_for) in rights {

@@ -18,6 +18,7 @@ use self::finding::{Finding, Level};
 use super::args::{DoctorArgs, Global};
 use super::connect::Cluster;
 use super::facts::Facts;
+use super::installation::Installation;
 use super::output::{Output, Paint};
 use super::{Ended, get, render};
 use zoho_api::ZohoCredential;
@@ -41,9 +42,15 @@ pub(crate) async fn run(global: &Global, args: &DoctorArgs, output: &Output) -> 
     let has_kinds = kinds.level != Level::Fail;
     findings.push(kinds);
     if has_kinds {
-        findings.extend(cluster::own_rights(&connected, global).await?);
-        findings.extend(operator::examine(&connected, global, server_time).await?);
-        for credential in credentials(&connected, args, &mut findings).await? {
+        let mut unreadable = Vec::new();
+        let credentials = credentials(&connected, args, &mut unreadable).await?;
+        let installations = Installation::serving(&connected, global, &credentials).await;
+        findings.extend(cluster::own_rights(&connected, &installations[0]).await?);
+        for installation in &installations {
+            findings.extend(operator::examine(&connected, installation, server_time).await?);
+        }
+        findings.append(&mut unreadable);
+        for credential in credentials {
             findings.extend(Box::pin(examine(&connected, global, args, credential, output)).await?);
         }
     }

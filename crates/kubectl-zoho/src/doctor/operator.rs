@@ -4,10 +4,10 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
-use kube::api::{ListParams, PostParams};
+use kube::api::PostParams;
 
-use super::super::args::Global;
 use super::super::connect::Cluster;
+use super::super::installation::Installation;
 use super::super::table::span;
 use super::finding::Finding;
 use zoho_api::{GROUP, Time};
@@ -27,21 +27,19 @@ const AHEAD: i64 = 30;
 /// The cluster does not answer.
 pub(crate) async fn examine(
     cluster: &Cluster,
-    global: &Global,
+    installation: &Installation,
     server_time: Option<Time>,
 ) -> anyhow::Result<Vec<Finding>> {
-    let namespace = &global.operator_namespace;
+    let Installation { namespace, instance } = installation;
     let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
-    let lease = Found::of(call(leases.get(&global.instance)).await);
-    let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), namespace);
-    let selector = ListParams::default().labels("app.kubernetes.io/name=zoho-operator");
-    let deployment = match Found::of(call(deployments.list(&selector)).await) {
-        Found::There(list) => list.items.into_iter().next().map_or(Found::Absent, Found::There),
+    let lease = Found::of(call(leases.get(instance)).await);
+    let deployment = match Found::of(installation.deployment(cluster).await) {
+        Found::There(deployment) => deployment.map_or(Found::Absent, Found::There),
         Found::Absent => Found::Absent,
         Found::Hidden(why) => Found::Hidden(why),
     };
     let now = server_time.unwrap_or_else(|| clock::system().now());
-    let mut findings = vec![presence(&lease, &deployment, namespace, &global.instance, now)];
+    let mut findings = vec![presence(&lease, &deployment, namespace, instance, now)];
     if let Found::There(deployment) = &deployment {
         findings.extend(availability(deployment));
         findings.extend(rights(cluster, namespace, deployment).await?);
@@ -74,7 +72,13 @@ fn presence(
     now: Time,
 ) -> Finding {
     match (lease, deployment) {
-        (Found::There(lease), _) => leading(lease, namespace, now),
+        (Found::There(lease), deployment) => {
+            let name = match deployment {
+                Found::There(deployment) => deployment.metadata.name.as_deref(),
+                Found::Absent | Found::Hidden(_) => None,
+            };
+            leading(lease, (namespace, name.unwrap_or("zoho-operator")), now)
+        }
         (Found::Absent, Found::There(_)) => Finding::ok(
             SUBJECT,
             format!(
@@ -95,12 +99,12 @@ fn presence(
     }
 }
 
-fn leading(lease: &Lease, namespace: &str, now: Time) -> Finding {
+fn leading(lease: &Lease, (namespace, deployment): (&str, &str), now: Time) -> Finding {
     let spec = lease.spec.clone().unwrap_or_default();
     let holder = spec.holder_identity.filter(|holder| !holder.is_empty());
     let renewed = spec.renew_time.as_ref().map(|time| Time::from(time.0));
     let lasts = spec.lease_duration_seconds.map_or(LEASE_LASTS, i64::from);
-    let restart = format!("look at its log: kubectl logs -n {namespace} deployment/zoho-operator");
+    let restart = format!("look at its log: kubectl logs -n {namespace} deployment/{deployment}");
     match (holder, renewed) {
         (None, _) | (_, None) => {
             Finding::fail(SUBJECT, "nobody leads: the last one has stepped down and no other has taken over", restart)
@@ -135,12 +139,11 @@ fn availability(deployment: &Deployment) -> Option<Finding> {
         ));
     }
     (available == 0).then(|| {
+        let selected = deployment.spec.as_ref().and_then(|spec| spec.selector.match_labels.as_ref());
+        let selected: Vec<String> =
+            selected.into_iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
         let text = format!("Deployment {name} has no available pod");
-        Finding::fail(
-            SUBJECT,
-            text,
-            format!("see why: kubectl describe pods -n {namespace} -l app.kubernetes.io/name=zoho-operator"),
-        )
+        Finding::fail(SUBJECT, text, format!("see why: kubectl describe pods -n {namespace} -l {}", selected.join(",")))
     })
 }
 
@@ -245,7 +248,7 @@ mod tests {
         ];
         for (spec, level, text) in table {
             let lease: Lease = serde_json::from_value(json!({ "metadata": {}, "spec": spec })).unwrap();
-            let finding = leading(&lease, "ns", now);
+            let finding = leading(&lease, ("ns", "zoho-operator"), now);
             assert_eq!(finding.level, level, "{finding:?}");
             assert!(finding.text.starts_with(text), "{finding:?}");
         }

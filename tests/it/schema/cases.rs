@@ -1,29 +1,23 @@
-//! What the API server makes of the `CustomResourceDefinition`s: every rule refuses what it should and says so.
+//! What is refused, with the words for it, and what is accepted: one change of a good object a row.
 
-use std::collections::BTreeSet;
-
-use kube::api::{ApiResource, DynamicObject, PostParams};
-use kube::{Api, Client, Error};
 use serde_json::{Map, Value, json};
-use zoho_api::{ZohoCredential, crd};
 
-use crate::support::cluster;
+use super::merge;
 
 /// What is refused: its name, the change that makes a good object a bad one (a JSON merge patch), the field that the
 /// answer names, and its words.
-type Refused = (&'static str, Value, &'static str, &'static str);
+pub(super) type Refused = (&'static str, Value, &'static str, &'static str);
 
-const EXACTLY_ONE: &str = "set exactly one of dataCenter and endpointCentralServer";
+const NO_ISSUER: &str = "set dataCenter, or endpointCentralServer for a server of your own";
+const TWO_ISSUERS: &str = "goes without dataCenter: set exactly one of them";
 const OTHER_NEEDS_HOST: &str = "dataCenter Other needs accountsHost";
-const HOST_NEEDS_DATA_CENTER: &str = "accountsHost goes with dataCenter only";
-const CLOUD_ONLY: &str =
-    "clientIdKey, clientSecretKey, refreshTokenKey, redirectUriKey and renewBefore go with dataCenter only";
-const SERVER_ONLY: &str = "usernameKey, passwordKey, totpSecretKey and renewEvery go with endpointCentralServer only";
-const GRANT_CLOUD_ONLY: &str = "grant, scopes and soid go with dataCenter only";
+const CLOUD_ONLY: &str = "goes with dataCenter only";
+const SERVER_ONLY: &str = "goes with endpointCentralServer only";
 const CLIENT_NEEDS_SCOPES: &str = "grant ClientCredentials needs scopes";
-const CLIENT_ONLY: &str = "refreshTokenKey and redirectUriKey go with grant RefreshToken only";
-const SOID: &str = "soid goes with grant ClientCredentials only";
-const DOMAIN: &str = "authentication ActiveDirectory needs domain, and domain goes with it only";
+const USER_ONLY: &str = "goes with grant RefreshToken only";
+const CLIENT_ONLY: &str = "goes with grant ClientCredentials only";
+const NO_DOMAIN: &str = "authentication ActiveDirectory needs domain";
+const DOMAIN: &str = "goes with authentication ActiveDirectory only";
 const NOT_THE_SOURCE: &str =
     "the target must not be the source: set spec.target.name to another name than spec.secretRef.name";
 const TOO_LONG: &str = "metadata.name is longer than 247 characters: set spec.target.name";
@@ -32,80 +26,24 @@ const DATA_KEYS: &str = "keys of a Secret consist of letters, digits, '-', '_' a
 const VERIFY: &str = "verify needs product, or apiUrl and verify.path";
 const PATH: &str = r"must not contain \, .. or //";
 const PERCENT: &str = r"must have two hexadecimal digits after each %, and no encoded ., / or \ (%2E, %2F, %5C)";
+const HOST: &str =
+    "must be the bare name of a host in lower case, without https:// and without a path: accounts.zohoone.ca";
+const URL: &str = "must begin with https:// and a host, without spaces: https://helpdesk.corp.example/app/itdesk";
+const SERVER_URL: &str = "must begin with https:// and a host, without spaces: https://ec.corp.example:8383";
+const ABSOLUTE: &str =
+    "must be the path of a GET, without a host: one / and then a letter or digit, without spaces: /api/1.4/som/summary";
+const SPAN: &str = "must be numbers with their units h, m, s or ms, and no spaces: 30m, or 12m30s";
+const SPAN_OF_SERVER: &str = "must be numbers with their units h, m, s or ms, and no spaces: 8h, or 1h30m";
+const SPAN_OF_VERIFY: &str = "must be numbers with their units h, m, s or ms, and no spaces: 5m, or 1h30m";
+const NAME: &str = "must be the name of a Secret: lower-case letters, digits, '-' and '.'";
+const KEY: &str = "must be a key of a Secret: letters, digits, '-', '_' and '.'";
+const SCOPE: &str = "must be one scope as Zoho writes it, without spaces and commas: ZohoCRM.modules.READ";
+const ORGANISATION: &str = "must be the first word of the scopes, a dot and the organisation's id: ZohoCRM.7000001";
 const URL_PATH: &str = r"must not contain \, .. or a second //";
 
-#[tokio::test]
-async fn every_rule_refuses_what_it_should() {
-    let credentials = credentials("every_rule_refuses").await;
-    let rules = rules_of_the_credential();
-    let table = refused();
-    let mut failures = Vec::new();
-    for (name, edit, field, message) in &table {
-        let object = credential(edit);
-        match credentials.create(&dry_run(), &object).await {
-            Ok(_) => failures.push(format!("{name}: accepted")),
-            Err(Error::Api(status)) => {
-                let causes = status.details.map(|details| details.causes).unwrap_or_default();
-                if !causes.iter().any(|cause| cause.field == *field && cause.message.contains(message)) {
-                    failures.push(format!("{name}: refused for another reason: {causes:?}"));
-                }
-            }
-            Err(error) => failures.push(format!("{name}: {error}")),
-        }
-    }
-    let shown: BTreeSet<_> =
-        table.iter().map(|(_, _, field, message)| (field.to_string(), message.to_string())).collect();
-    failures.extend(rules.difference(&shown).map(|rule| format!("no row shows this rule: {rule:?}")));
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
-}
-
-#[tokio::test]
-async fn what_the_rules_allow_is_accepted() {
-    let credentials = credentials("what_the_rules_allow").await;
-    let mut failures = Vec::new();
-    for (name, edit) in accepted() {
-        if let Err(error) = credentials.create(&dry_run(), &credential(&edit)).await {
-            failures.push(format!("{name}: {error}"));
-        }
-    }
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
-}
-
-#[tokio::test]
-async fn a_new_object_does_not_look_finished() {
-    let credentials = credentials("a_new_object").await;
-    let created = credentials.create(&PostParams::default(), &credential(&json!({}))).await.expect("accepted");
-    let read = credentials.get("c").await.expect("stored");
-    for object in [&created, &read] {
-        assert_eq!(object.data["status"], json!({ "observedGeneration": -1 }));
-        assert_eq!(object.metadata.generation, Some(1));
-    }
-}
-
-#[tokio::test]
-async fn fields_explain_themselves() {
-    let cluster = cluster().await;
-    cluster.install_crds().await;
-    for (field, expected) in [
-        ("zohocredential.spec.renewBefore", "5m to 30m, default 30m"),
-        ("zohocredential.spec.dataCenter", "Example: EU."),
-        ("zohocredential.spec.endpointCentralServer.authentication", "Local (default) or ActiveDirectory."),
-        ("zcred.status.conditions.reason", "closed list"),
-        ("zledger.spec.attempts", "last three hours"),
-    ] {
-        // Freshly installed kinds are in the API server's OpenAPI document a moment later.
-        crate::support::eventually(field, async || {
-            let output = cluster.kubectl(&["explain", field]).await.expect("runs");
-            let text = String::from_utf8_lossy(&output.stdout);
-            // kubectl wraps its lines.
-            text.split_whitespace().collect::<Vec<_>>().join(" ").contains(expected).then_some(())
-        })
-        .await;
-    }
-}
-
-fn refused() -> Vec<Refused> {
+pub(super) fn refused() -> Vec<Refused> {
     let mut table = refused_by_rules();
+    table.extend(refused_by_rules_of_parts());
     table.extend(refused_by_bounds());
     table.extend(refused_keys());
     table
@@ -113,37 +51,53 @@ fn refused() -> Vec<Refused> {
 
 fn refused_by_rules() -> Vec<Refused> {
     vec![
-        ("a long name", json!({ "metadata": { "name": "n".repeat(248) } }), "<nil>", TOO_LONG),
-        ("the target is the source", spec(&json!({ "target": { "name": "source" } })), "<nil>", NOT_THE_SOURCE),
+        ("a long name", json!({ "metadata": { "name": "n".repeat(248) } }), "spec.target.name", TOO_LONG),
+        (
+            "the target is the source",
+            spec(&json!({ "target": { "name": "source" } })),
+            "spec.target.name",
+            NOT_THE_SOURCE,
+        ),
         (
             "the default target is the source",
             spec(&json!({ "secretRef": { "name": "c-token" } })),
-            "<nil>",
+            "spec.target.name",
             NOT_THE_SOURCE,
         ),
-        ("no issuer", spec(&json!({ "dataCenter": null })), "spec", EXACTLY_ONE),
-        ("two issuers", spec(&json!({ "endpointCentralServer": server() })), "spec", EXACTLY_ONE),
-        ("Other without host", spec(&json!({ "dataCenter": "Other" })), "spec", OTHER_NEEDS_HOST),
+        ("no issuer", spec(&json!({ "dataCenter": null })), "spec.dataCenter", NO_ISSUER),
+        ("two issuers", spec(&json!({ "endpointCentralServer": server() })), "spec.endpointCentralServer", TWO_ISSUERS),
+        ("Other without host", spec(&json!({ "dataCenter": "Other" })), "spec.accountsHost", OTHER_NEEDS_HOST),
         (
             "host for a server",
             on_server(&json!({ "accountsHost": "accounts.zoho.eu" })),
-            "spec",
-            HOST_NEEDS_DATA_CENTER,
+            "spec.accountsHost",
+            CLOUD_ONLY,
         ),
-        ("renewBefore for a server", on_server(&json!({ "renewBefore": "30m" })), "spec", CLOUD_ONLY),
-        ("renewEvery for a data center", spec(&json!({ "renewEvery": "8h" })), "spec", SERVER_ONLY),
-        ("scopes for a server", on_server(&json!({ "scopes": ["A.b.READ"] })), "spec", GRANT_CLOUD_ONLY),
-        ("a grant for a server", on_server(&json!({ "grant": "RefreshToken" })), "spec", GRANT_CLOUD_ONLY),
-        ("a client without scopes", spec(&json!({ "grant": "ClientCredentials" })), "spec", CLIENT_NEEDS_SCOPES),
-        ("a client with no scope", client(&json!({ "scopes": [] })), "spec", CLIENT_NEEDS_SCOPES),
-        ("a client's refresh token", client(&json!({ "secretRef": { "refreshTokenKey": "k" } })), "spec", CLIENT_ONLY),
-        ("a client's redirect URI", client(&json!({ "secretRef": { "redirectUriKey": "k" } })), "spec", CLIENT_ONLY),
-        ("an organisation for a refresh token", spec(&json!({ "soid": "ZohoCRM.7" })), "spec", SOID),
-        ("verify without product", spec(&json!({ "verify": { "interval": "5m" } })), "spec", VERIFY),
+        ("renewBefore for a server", on_server(&json!({ "renewBefore": "30m" })), "spec.renewBefore", CLOUD_ONLY),
+        ("renewEvery for a data center", spec(&json!({ "renewEvery": "8h" })), "spec.renewEvery", SERVER_ONLY),
+        ("scopes for a server", on_server(&json!({ "scopes": ["A.b.READ"] })), "spec.scopes", CLOUD_ONLY),
+        ("a grant for a server", on_server(&json!({ "grant": "RefreshToken" })), "spec.grant", CLOUD_ONLY),
+        ("an organisation for a server", on_server(&json!({ "soid": "ZohoCRM.7" })), "spec.soid", CLOUD_ONLY),
+        ("a client without scopes", spec(&json!({ "grant": "ClientCredentials" })), "spec.scopes", CLIENT_NEEDS_SCOPES),
+        ("a client with no scope", client(&json!({ "scopes": [] })), "spec.scopes", CLIENT_NEEDS_SCOPES),
+        (
+            "a client's refresh token",
+            client(&json!({ "secretRef": { "refreshTokenKey": "k" } })),
+            "spec.secretRef.refreshTokenKey",
+            USER_ONLY,
+        ),
+        (
+            "a client's redirect URI",
+            client(&json!({ "secretRef": { "redirectUriKey": "k" } })),
+            "spec.secretRef.redirectUriKey",
+            USER_ONLY,
+        ),
+        ("an organisation for a refresh token", spec(&json!({ "soid": "ZohoCRM.7" })), "spec.soid", CLIENT_ONLY),
+        ("verify without product", spec(&json!({ "verify": { "interval": "5m" } })), "spec.product", VERIFY),
         (
             "verify of an own API without path",
             spec(&json!({ "apiUrl": "https://a.example", "verify": { "interval": "5m" } })),
-            "spec",
+            "spec.product",
             VERIFY,
         ),
         ("renewBefore short", spec(&json!({ "renewBefore": "4m59s" })), "spec.renewBefore", "must be from 5m to 30m"),
@@ -175,22 +129,27 @@ fn refused_by_rules() -> Vec<Refused> {
         ("apiUrl with two slashes", spec(&json!({ "apiUrl": "https://a.example//b" })), "spec.apiUrl", URL_PATH),
         ("apiUrl with encoded dots", spec(&json!({ "apiUrl": "https://a.example/%2e%2e/b" })), "spec.apiUrl", PERCENT),
         ("apiUrl with a lone percent", spec(&json!({ "apiUrl": "https://a.example/%/b" })), "spec.apiUrl", PERCENT),
+    ]
+}
+
+fn refused_by_rules_of_parts() -> Vec<Refused> {
+    vec![
         (
             "directory without domain",
             on_server(&json!({ "endpointCentralServer": { "authentication": "ActiveDirectory" } })),
-            "spec.endpointCentralServer",
-            DOMAIN,
+            "spec.endpointCentralServer.domain",
+            NO_DOMAIN,
         ),
         (
             "domain without directory",
             on_server(&json!({ "endpointCentralServer": { "domain": "CORP" } })),
-            "spec.endpointCentralServer",
+            "spec.endpointCentralServer.domain",
             DOMAIN,
         ),
         (
             "domain with local users",
             on_server(&json!({ "endpointCentralServer": { "domain": "CORP", "authentication": "Local" } })),
-            "spec.endpointCentralServer",
+            "spec.endpointCentralServer.domain",
             DOMAIN,
         ),
         (
@@ -210,9 +169,9 @@ fn refused_by_rules() -> Vec<Refused> {
 
 fn refused_by_bounds() -> Vec<Refused> {
     vec![
-        ("path with a space", verify(&json!({ "path": "/a b" })), "spec.verify.path", "should match"),
-        ("apiUrl with a space", spec(&json!({ "apiUrl": "https://a.example/a b" })), "spec.apiUrl", "should match"),
-        ("path to a host", verify(&json!({ "path": "//evil.example" })), "spec.verify.path", "should match"),
+        ("path with a space", verify(&json!({ "path": "/a b" })), "spec.verify.path", ABSOLUTE),
+        ("apiUrl with a space", spec(&json!({ "apiUrl": "https://a.example/a b" })), "spec.apiUrl", URL),
+        ("path to a host", verify(&json!({ "path": "//evil.example" })), "spec.verify.path", ABSOLUTE),
         (
             "too many keys",
             spec(&json!({ "target": { "data": many(33) } })),
@@ -225,23 +184,61 @@ fn refused_by_bounds() -> Vec<Refused> {
             "spec.target.data.a",
             "may not be more than 4096",
         ),
-        ("a plain http apiUrl", spec(&json!({ "apiUrl": "http://a.example" })), "spec.apiUrl", "should match"),
-        (
-            "an accounts host with a path",
-            spec(&json!({ "accountsHost": "a.example/x" })),
-            "spec.accountsHost",
-            "should match",
-        ),
-        ("a scope of one word", spec(&json!({ "scopes": ["READ"] })), "spec.scopes[0]", "should match"),
-        ("a scope and more", spec(&json!({ "scopes": ["A.b.READ\nx"] })), "spec.scopes[0]", "should match"),
-        ("two scopes in one", spec(&json!({ "scopes": ["A.b.READ,A.c.READ"] })), "spec.scopes[0]", "should match"),
+        ("a plain http apiUrl", spec(&json!({ "apiUrl": "http://a.example" })), "spec.apiUrl", URL),
+        ("an accounts host with a path", spec(&json!({ "accountsHost": "a.example/x" })), "spec.accountsHost", HOST),
+        ("a scope of one word", spec(&json!({ "scopes": ["READ"] })), "spec.scopes[0]", SCOPE),
+        ("a scope and more", spec(&json!({ "scopes": ["A.b.READ\nx"] })), "spec.scopes[0]", SCOPE),
+        ("two scopes in one", spec(&json!({ "scopes": ["A.b.READ,A.c.READ"] })), "spec.scopes[0]", SCOPE),
         ("a scope twice", spec(&json!({ "scopes": ["A.b.READ", "A.b.READ"] })), "spec.scopes[1]", "Duplicate value"),
         ("too many scopes", spec(&json!({ "scopes": scopes(65) })), "spec.scopes", "must have at most 64 items"),
-        ("an organisation without its service", client(&json!({ "soid": "7000001" })), "spec.soid", "should match"),
+        ("an organisation without its service", client(&json!({ "soid": "7000001" })), "spec.soid", ORGANISATION),
         ("an unknown grant", spec(&json!({ "grant": "Password" })), "spec.grant", "supported values"),
         ("an unknown data center", spec(&json!({ "dataCenter": "MARS" })), "spec.dataCenter", "supported values"),
         ("a member called null", spec(&json!({ "dataCenter": "null" })), "spec.dataCenter", "supported values"),
-        ("a span without unit", spec(&json!({ "renewBefore": "1800" })), "spec.renewBefore", "should match"),
+        ("a span without unit", spec(&json!({ "renewBefore": "1800" })), "spec.renewBefore", SPAN),
+        ("a span of words", spec(&json!({ "renewBefore": "30min" })), "spec.renewBefore", SPAN),
+        ("a span with a space", spec(&json!({ "renewBefore": "10m 5s" })), "spec.renewBefore", SPAN),
+        ("an empty span", spec(&json!({ "renewBefore": "" })), "spec.renewBefore", SPAN),
+        (
+            "a span of one word for a server",
+            on_server(&json!({ "renewEvery": "8" })),
+            "spec.renewEvery",
+            SPAN_OF_SERVER,
+        ),
+        ("days", on_server(&json!({ "renewEvery": "1d" })), "spec.renewEvery", SPAN_OF_SERVER),
+        ("a half minute", verify(&json!({ "interval": "1.5m" })), "spec.verify.interval", SPAN_OF_VERIFY),
+        ("an empty host", spec(&json!({ "accountsHost": "" })), "spec.accountsHost", HOST),
+        ("a host in capitals", spec(&json!({ "accountsHost": "Accounts.zoho.eu" })), "spec.accountsHost", HOST),
+        (
+            "an address for a host",
+            spec(&json!({ "accountsHost": "https://accounts.zoho.eu" })),
+            "spec.accountsHost",
+            HOST,
+        ),
+        ("an apiUrl without scheme", spec(&json!({ "apiUrl": "a.example/b" })), "spec.apiUrl", URL),
+        ("an apiUrl with a line break", spec(&json!({ "apiUrl": "https://a.example\nb" })), "spec.apiUrl", URL),
+        (
+            "a server without scheme",
+            on_server(&json!({ "endpointCentralServer": { "url": "ec.corp.example:8383" } })),
+            "spec.endpointCentralServer.url",
+            SERVER_URL,
+        ),
+        ("a source with capitals", spec(&json!({ "secretRef": { "name": "Zoho" } })), "spec.secretRef.name", NAME),
+        ("a source without a name", spec(&json!({ "secretRef": { "name": "" } })), "spec.secretRef.name", NAME),
+        ("a target with an underscore", spec(&json!({ "target": { "name": "a_b" } })), "spec.target.name", NAME),
+        ("an empty scope", spec(&json!({ "scopes": [""] })), "spec.scopes[0]", SCOPE),
+        (
+            "a long host",
+            spec(&json!({ "accountsHost": "h".repeat(254) })),
+            "spec.accountsHost",
+            "may not be more than 253",
+        ),
+        (
+            "a long span",
+            spec(&json!({ "renewBefore": "1m".repeat(15) })),
+            "spec.renewBefore",
+            "may not be more than 28",
+        ),
         ("no source", spec(&json!({ "secretRef": null })), "spec.secretRef", "Required value"),
     ]
 }
@@ -260,13 +257,24 @@ fn scopes(count: usize) -> Vec<String> {
 }
 
 fn refused_keys() -> Vec<Refused> {
+    let field = |key: &str| match key {
+        "clientIdKey" => "spec.secretRef.clientIdKey",
+        "clientSecretKey" => "spec.secretRef.clientSecretKey",
+        "refreshTokenKey" => "spec.secretRef.refreshTokenKey",
+        "redirectUriKey" => "spec.secretRef.redirectUriKey",
+        "usernameKey" => "spec.secretRef.usernameKey",
+        "passwordKey" => "spec.secretRef.passwordKey",
+        _ => "spec.secretRef.totpSecretKey",
+    };
     let reserved = |field: &'static str, key: &str| json!({ "spec": { "target": { field: { key: "x" } } } });
     let mut table = Vec::new();
     for key in ["clientIdKey", "clientSecretKey", "refreshTokenKey", "redirectUriKey"] {
-        table.push((key, on_server(&json!({ "secretRef": { key: "k" } })), "spec", CLOUD_ONLY));
+        table.push((key, on_server(&json!({ "secretRef": { key: "k" } })), field(key), CLOUD_ONLY));
+        table.push((key, spec(&json!({ "secretRef": { key: "a b" } })), field(key), KEY));
     }
     for key in ["usernameKey", "passwordKey", "totpSecretKey"] {
-        table.push((key, spec(&json!({ "secretRef": { key: "k" } })), "spec", SERVER_ONLY));
+        table.push((key, spec(&json!({ "secretRef": { key: "k" } })), field(key), SERVER_ONLY));
+        table.push((key, on_server(&json!({ "secretRef": { key: "a b" } })), field(key), KEY));
     }
     for key in [
         "owner",
@@ -286,7 +294,7 @@ fn refused_keys() -> Vec<Refused> {
     table
 }
 
-fn accepted() -> Vec<(&'static str, Value)> {
+pub(super) fn accepted() -> Vec<(&'static str, Value)> {
     let labels = json!({ "team": "a", "app.kubernetes.io/name": "x", "notkubernetes.io/a": "b", "owner2": "c" });
     vec![
         ("the least", json!({})),
@@ -376,64 +384,4 @@ fn verify(edit: &Value) -> Value {
 
 fn many(count: usize) -> Map<String, Value> {
     (0..count).map(|number| (format!("key-{number}"), json!("x"))).collect()
-}
-
-/// A good object, changed.
-fn credential(edit: &Value) -> DynamicObject {
-    let mut object = json!({
-        "apiVersion": "zoho-operator.dev/v1alpha1",
-        "kind": "ZohoCredential",
-        "metadata": { "name": "c" },
-        "spec": { "dataCenter": "EU", "secretRef": { "name": "source" } },
-    });
-    merge(&mut object, edit);
-    serde_json::from_value(object).expect("it has metadata")
-}
-
-/// JSON merge patch (RFC 7396).
-fn merge(object: &mut Value, edit: &Value) {
-    let Value::Object(edit) = edit else {
-        *object = edit.clone();
-        return;
-    };
-    if !object.is_object() {
-        *object = json!({});
-    }
-    for (key, value) in edit {
-        if value.is_null() {
-            object.as_object_mut().expect("made one").remove(key);
-        } else {
-            merge(&mut object[key], value);
-        }
-    }
-}
-
-/// Where each rule stands, as the API server names it, and its message.
-fn rules_of_the_credential() -> BTreeSet<(String, String)> {
-    fn walk(node: &Value, path: &str, found: &mut BTreeSet<(String, String)>) {
-        for rule in node["x-kubernetes-validations"].as_array().into_iter().flatten() {
-            let field = if path.is_empty() { "<nil>" } else { path };
-            found.insert((field.into(), rule["message"].as_str().expect("every rule has one").into()));
-        }
-        for (name, child) in node["properties"].as_object().into_iter().flatten() {
-            let separator = if path.is_empty() { "" } else { "." };
-            walk(child, &format!("{path}{separator}{name}"), found);
-        }
-    }
-    let crd = serde_json::to_value(crd::zoho_credential()).expect("plain data");
-    let mut found = BTreeSet::new();
-    walk(&crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"], "", &mut found);
-    found
-}
-
-async fn credentials(test: &str) -> Api<DynamicObject> {
-    let cluster = cluster().await;
-    cluster.install_crds().await;
-    let namespace = cluster.namespace(test).await;
-    let client: Client = cluster.client().await.expect("a client");
-    Api::namespaced_with(client, &namespace, &ApiResource::erase::<ZohoCredential>(&()))
-}
-
-fn dry_run() -> PostParams {
-    PostParams { dry_run: true, ..PostParams::default() }
 }

@@ -1,0 +1,127 @@
+//! A renewal that a person asks for is answered by exactly one Event: done, or refused and when it would go.
+
+use std::time::Duration;
+
+use k8s_openapi::api::events::v1::Event;
+use kube::Api;
+use kube::api::ListParams;
+use serde_json::json;
+use zoho_api::{ConditionType, keys};
+use zoho_simulator::script::Reply;
+
+use crate::support::eventually;
+use crate::support::world::{REFRESH_TOKEN, World, is};
+
+/// The answers so far, oldest first, as reason and note; one that was given again as often as it was.
+async fn answers(world: &World) -> Vec<String> {
+    let events = Api::<Event>::namespaced(world.client.clone(), &world.namespace);
+    let mut events = events.list(&ListParams::default()).await.expect("Events can be listed").items;
+    events.sort_by_key(|event| event.event_time.clone().map(|time| time.0));
+    let answers = events.into_iter().filter_map(|event| {
+        let reason = event.reason.filter(|reason| ["Renewed", "RenewalRefused"].contains(&reason.as_str()))?;
+        let times = event.series.map_or(1, |series| series.count);
+        let text = format!("{reason} {}", event.note.unwrap_or_default());
+        Some(std::iter::repeat_n(text, usize::try_from(times).expect("a number")))
+    });
+    answers.flatten().collect()
+}
+
+/// Asks, and waits for as many answers as there must be then; returns the newest that is not among `before`, or the last.
+async fn ask(world: &World, request: &str, count: usize) -> String {
+    let before = answers(world).await;
+    world.patch("one", json!({ "metadata": { "annotations": { (keys::RENEW_REQUESTED): request } } })).await;
+    let all = eventually(&format!("{count} answers"), async || {
+        let all = answers(world).await;
+        (all.len() >= count).then_some(all)
+    })
+    .await;
+    assert_eq!(all.len(), count, "{all:#?}");
+    let new = all.iter().rev().find(|answer| !before.contains(answer));
+    new.or(all.last()).expect("an answer").clone()
+}
+
+/// Long enough for a pass and its Events.
+async fn rest() {
+    tokio::time::sleep(Duration::from_secs(2)).await;
+}
+
+#[tokio::test]
+async fn request_is_answered_once_and_not_again_after_a_restart() {
+    let world = World::new("request_once").await;
+    let operator = world.operator_with(&["--max-live-tokens", "3"]);
+    operator.synced().await;
+    world.serve_one().await;
+    rest().await;
+    assert_eq!(answers(&world).await, Vec::<String>::new(), "nobody has asked");
+    let said = ask(&world, "first", 1).await;
+    assert!(said.starts_with("Renewed As was asked for, Secret "), "{said}");
+    assert_eq!(world.zoho.stats().token.posts, 2);
+    // So soon that both tokens are of the same second, as far as the status can say.
+    let said = ask(&world, "second", 2).await;
+    assert!(said.starts_with("Renewed "), "{said}");
+    let said = ask(&world, "third", 3).await;
+    assert!(
+        said.starts_with(
+            "RenewalRefused The renewal that was asked for was not done. MintBudgetExhausted: So many tokens"
+        ),
+        "{said}"
+    );
+    let next = said.split("It would go at ").nth(1).expect("the time when it would go");
+    assert!(
+        next[5..].starts_with("Z: ask again then. The present token stays good, and is renewed by itself at "),
+        "{said}"
+    );
+    assert_eq!(world.zoho.stats().token.posts, 3);
+
+    operator.kill();
+    let second = world.operator_with(&["--max-live-tokens", "3"]);
+    second.synced().await;
+    world.patch("one", json!({ "metadata": { "labels": { "touched": "yes" } } })).await;
+    rest().await;
+    assert_eq!(answers(&world).await.len(), 3, "what was answered is answered");
+    ask(&world, "fourth", 4).await;
+}
+
+#[tokio::test]
+async fn many_requests_make_few_events() {
+    let (world, _operator) = World::served("request_storm").await;
+    world.patch("one", json!({ "spec": { "suspend": true } })).await;
+    world.wait_for_reason("one", "Suspended").await;
+    for number in 1..=12 {
+        ask(&world, &format!("request {number}"), number).await;
+    }
+    let events = Api::<Event>::namespaced(world.client.clone(), &world.namespace);
+    let events = events.list(&ListParams::default()).await.expect("Events").items;
+    let refused = events.iter().filter(|event| event.reason.as_deref() == Some("RenewalRefused")).count();
+    assert_eq!(refused, 1, "the same answer is counted, and not made again");
+}
+
+#[tokio::test]
+async fn throttle_that_meets_a_request_is_its_answer() {
+    let (world, _operator) = World::served("request_throttled").await;
+    world.zoho.script_for(REFRESH_TOKEN, Reply::Throttle);
+    for (number, request) in [(1, "first"), (2, "in the silence")] {
+        let said = ask(&world, request, number).await;
+        assert!(said.contains("Throttled: Zoho says that there were too many requests"), "{said}");
+        assert!(said.contains("It would go at "), "{said}");
+        assert_eq!(world.zoho.stats().token.posts, 2, "silence, whoever asks");
+    }
+}
+
+#[tokio::test]
+async fn refusal_that_meets_a_request_is_its_answer_and_so_is_one_that_was_known() {
+    let (world, _operator) = World::served("request_parked").await;
+    // A refusal in the second of a mint proves nothing: times are stored in whole ones.
+    world.advance(5);
+    assert!(world.zoho.revoke(REFRESH_TOKEN));
+    let said = ask(&world, "first", 1).await;
+    assert!(said.contains("RefreshTokenRejected: Zoho refused the refresh token (invalid_code)"), "{said}");
+    assert!(said.contains("It is asked once more to be sure. ") && said.contains("Next try "), "{said}");
+    world.advance(61);
+    world.wait("one", "parked", |seen| is(seen, ConditionType::Stalled, "RefreshTokenRejected")).await;
+    assert_eq!((world.zoho.stats().token.posts, answers(&world).await.len()), (3, 1));
+    world.advance(120);
+    let said = ask(&world, "second", 2).await;
+    assert_eq!(world.zoho.stats().token.posts, 4, "a parked one is tried for it");
+    assert!(said.contains("Next try ") && said.ends_with(", or at once when that Secret changes."), "{said}");
+}
