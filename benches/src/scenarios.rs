@@ -113,7 +113,9 @@ impl Bench<'_> {
         ];
         let table =
             Table::begin("After it: a restart with all of them valid, and a minute in which nothing happens", &columns);
-        after.iter().for_each(|row| table.row(row));
+        for row in &after {
+            table.row(row);
+        }
         Ok(())
     }
 
@@ -162,7 +164,7 @@ impl Bench<'_> {
             restarted.since(&burst).to_string(),
             mebibytes(after.peak),
             quiet.since(&restarted).to_string(),
-            (after.cpu - before.cpu).as_millis().to_string(),
+            after.cpu.saturating_sub(before.cpu).as_millis().to_string(),
         ])
     }
 

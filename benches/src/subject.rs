@@ -52,11 +52,7 @@ impl Subject {
     /// Starts it, and waits until it works as far as that can be seen. Returns how long that took, too.
     pub(crate) async fn start(&self, stage: &Stage, flags: &[&str]) -> Result<(Program, std::time::Duration)> {
         if !self.setup.is_empty() {
-            stage
-                .cluster
-                .apply_yaml(&self.filled(&self.setup, stage, 0))
-                .await
-                .context("apply the peer's setup.yaml")?;
+            stage.cluster.apply_yaml(&filled(&self.setup, stage, 0)).await.context("apply the peer's setup.yaml")?;
         }
         let number = fs::read_dir(stage.cluster.folder())?.count();
         let log = stage.cluster.folder().join(format!("controller-{number}.log"));
@@ -102,7 +98,7 @@ impl Subject {
 
     /// The object of a credential.
     pub(crate) fn object(&self, stage: &Stage, number: usize) -> Result<DynamicObject> {
-        serde_saphyr::from_str(&self.filled(&self.object, stage, number)).context("read object.yaml")
+        serde_saphyr::from_str(&filled(&self.object, stage, number)).context("read object.yaml")
     }
 
     /// Where its objects are.
@@ -119,15 +115,16 @@ impl Subject {
         api.create(&PostParams::default(), &object).await.with_context(|| format!("create object {number}"))?;
         Ok(())
     }
+}
 
-    fn filled(&self, template: &str, stage: &Stage, number: usize) -> String {
-        template
-            .replace("${NAME}", &format!("c-{number}"))
-            .replace("${NAMESPACE}", NAMESPACE)
-            .replace("${SOURCE}", &format!("source-{number}"))
-            .replace("${TARGET}", &target(number))
-            .replace("${TOKEN_URL}", &token_url(stage))
-    }
+/// A template with what belongs to a credential in its places.
+fn filled(template: &str, stage: &Stage, number: usize) -> String {
+    template
+        .replace("${NAME}", &format!("c-{number}"))
+        .replace("${NAMESPACE}", NAMESPACE)
+        .replace("${SOURCE}", &format!("source-{number}"))
+        .replace("${TARGET}", &target(number))
+        .replace("${TOKEN_URL}", &token_url(stage))
 }
 
 /// The Secret that is waited for.

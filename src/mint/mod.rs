@@ -59,8 +59,8 @@ pub(crate) struct Order {
     pub uid: String,
     /// Generation of its spec.
     pub generation: i64,
-    /// When this was decided.
-    pub decided_at: Time,
+    /// How often a Secret was refused in the namespace before this was decided.
+    pub refusals: u64,
     /// The source Secret.
     pub source: ObjectName,
     /// The version of it that the request was made from.
@@ -324,7 +324,7 @@ impl Mints {
         let is_ours = credential.served_elsewhere(&order.installation).is_none();
         let source = self.index.secret(&order.source).map(|seen| seen.version);
         // What spoke for its Secret then does no more.
-        let is_refused = self.rehearsals().refused_after(&key.namespace, order.decided_at);
+        let is_refused = self.rehearsals().refusals(&key.namespace) != order.refusals;
         is_same_spec && is_ours && !is_refused && (source.is_none() || source == order.source_version)
     }
 

@@ -305,6 +305,7 @@ impl Pass<'_> {
         if !self.is_confirmed().await? {
             return Ok(Effect::Outdated);
         }
+        let refusals = self.context.mints.rehearsals().refusals(&self.key.namespace);
         match self.rehearse(readings, now).await? {
             Effect::Done => {}
             other @ (Effect::LookAgain | Effect::Blocked(_) | Effect::Outdated) => return Ok(other),
@@ -326,7 +327,7 @@ impl Pass<'_> {
             uid: self.credential.metadata.uid.clone().unwrap_or_default(),
             generation: self.generation(),
             installation: self.context.installation.name.clone(),
-            decided_at: now,
+            refusals,
             source: facts::source_of(self.credential),
             source_version: readings.source.version.clone(),
             request,

@@ -149,7 +149,7 @@ impl Pass<'_> {
         let target = facts::target_of(self.credential);
         let refused = Refused { target, generation: self.generation(), words, at: now };
         let defect = refused.defect();
-        self.context.mints.rehearsals().refused(&self.key.namespace, now);
+        self.context.mints.rehearsals().refused(&self.key.namespace);
         self.memory.refused = Some(refused);
         defect
     }

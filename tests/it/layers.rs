@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("crates/simulator", &["zoho-api", "zoho-core"]),
     ("crates/cluster-programs", &[]),
     ("crates/testkit", &["zoho-api", "zoho-core", "zoho-simulator", "cluster-programs"]),
+    ("benches", &["zoho-api", "zoho-simulator", "zoho-testkit", "cluster-programs"]),
     ("xtask", &["zoho-api", "zoho-core", "kubectl-zoho"]),
 ];
 

@@ -2,6 +2,7 @@
 
 mod admission;
 mod blocks;
+mod burst;
 mod chart;
 mod chart_move;
 mod chart_values;

@@ -12,8 +12,6 @@ use zoho_api::{GROUP, Time};
 
 /// For so long a create speaks for the next ones.
 const SPEAKS_FOR: Duration = Duration::from_secs(10);
-/// For so long a refusal is remembered: longer than an order waits for its turn.
-const REMEMBERED_FOR: Duration = Duration::from_mins(10);
 /// More shapes and namespaces than this are not remembered.
 const MOST: usize = 1000;
 
@@ -52,7 +50,8 @@ impl Shape {
 #[derive(Debug, Default)]
 pub struct Rehearsals {
     passed: HashMap<Shape, Time>,
-    refused: HashMap<String, Time>,
+    /// How often a Secret was refused, by namespace.
+    refusals: HashMap<String, u64>,
 }
 
 impl Rehearsals {
@@ -67,12 +66,13 @@ impl Rehearsals {
     }
 
     /// A Secret was refused: nothing speaks for the next one in that namespace.
-    pub fn refused(&mut self, namespace: &str, now: Time) {
+    pub fn refused(&mut self, namespace: &str) {
         self.passed.retain(|shape, _| shape.namespace != namespace);
-        self.refused.retain(|_, at| is_within(*at, REMEMBERED_FOR, now));
-        if self.refused.len() < MOST {
-            self.refused.insert(namespace.to_owned(), now);
+        if self.refusals.len() >= MOST && !self.refusals.contains_key(namespace) {
+            // Whoever compares then looks again without need.
+            self.refusals.clear();
         }
+        *self.refusals.entry(namespace.to_owned()).or_default() += 1;
     }
 
     /// Does a create of a moment ago say that this one would pass?
@@ -80,10 +80,10 @@ impl Rehearsals {
         self.passed.get(shape).is_some_and(|at| is_within(*at, SPEAKS_FOR, now))
     }
 
-    /// Was a Secret refused in the namespace after something was decided? Not within the same second: who decides again at
-    /// once must get on.
-    pub fn refused_after(&self, namespace: &str, decided_at: Time) -> bool {
-        self.refused.get(namespace).is_some_and(|at| *at > decided_at)
+    /// How often a Secret was refused in the namespace. Where that has changed since something was decided, it is decided
+    /// again.
+    pub fn refusals(&self, namespace: &str) -> u64 {
+        self.refusals.get(namespace).copied().unwrap_or_default()
     }
 }
 
@@ -111,13 +111,8 @@ mod tests {
             "type": "Opaque", "data": { "access_token": "", "api_url": "" },
         });
         for (path, value) in edit.as_object().into_iter().flatten() {
-            match secret.pointer_mut(path) {
-                Some(place) => *place = value.clone(),
-                None => {
-                    let (parent, key) = path.rsplit_once('/').expect("a path");
-                    secret.pointer_mut(parent).expect("a parent")[key] = value.clone();
-                }
-            }
+            let (parent, key) = path.rsplit_once('/').expect("a path");
+            secret.pointer_mut(parent).expect("a parent")[key.replace("~1", "/")] = value.clone();
         }
         serde_json::from_value(secret).expect("a Secret")
     }
@@ -157,12 +152,12 @@ mod tests {
         for edit in [&here, &elsewhere] {
             rehearsals.passed(Shape::of(&secret("first", edit)), at(0));
         }
-        rehearsals.refused("ns", at(1));
+        let decided = rehearsals.refusals("ns");
+        rehearsals.refused("ns");
         assert!(!rehearsals.is_proven(&Shape::of(&secret("next", &here)), at(1)));
         assert!(rehearsals.is_proven(&Shape::of(&secret("next", &elsewhere)), at(1)));
-        assert!(rehearsals.refused_after("ns", at(0)), "what was decided before is looked at again");
-        assert!(!rehearsals.refused_after("ns", at(1)));
-        assert!(!rehearsals.refused_after("other", at(0)));
+        assert_ne!(rehearsals.refusals("ns"), decided, "what was decided before is decided again");
+        assert_eq!(rehearsals.refusals("other"), 0);
     }
 
     #[test]
@@ -171,8 +166,8 @@ mod tests {
         for number in 0..3000 {
             let namespace = json!({ "/metadata/namespace": format!("ns-{number}") });
             rehearsals.passed(Shape::of(&secret("s", &namespace)), at(0));
-            rehearsals.refused(&format!("other-{number}"), at(0));
+            rehearsals.refused(&format!("other-{number}"));
         }
-        assert!(rehearsals.passed.len() <= MOST && rehearsals.refused.len() <= MOST);
+        assert!(rehearsals.passed.len() <= MOST && rehearsals.refusals.len() <= MOST);
     }
 }

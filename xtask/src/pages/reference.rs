@@ -91,7 +91,9 @@ fn one_of(words: &Value) -> String {
 
 fn own_rules(path: &str, schema: &Value) -> Vec<(String, String)> {
     let rules = schema["x-kubernetes-validations"].as_array().into_iter().flatten();
-    rules.map(|rule| (path.to_owned(), string(&rule["message"]).to_owned())).collect()
+    // A rule about several fields names the one that it is told of.
+    let place = |rule: &Value| format!("{path}{}", string(&rule["fieldPath"])).trim_start_matches('.').to_owned();
+    rules.map(|rule| (place(rule), string(&rule["message"]).to_owned())).collect()
 }
 
 fn rules_of(rules: &mut Vec<(String, String)>, path: &str, schema: &Value) {
@@ -130,8 +132,10 @@ mod tests {
             assert!(page.contains(&format!("| `{field}` | ")), "{field}");
         }
         assert!(page.contains("| `spec.secretRef.name` | string, required | "));
-        assert!(page.contains("- `spec`: set exactly one of dataCenter and endpointCentralServer\n"));
-        assert!(page.contains("- metadata.name is longer than 247 characters: set spec.target.name\n"));
+        assert!(page.contains("- `spec.endpointCentralServer`: goes without dataCenter: set exactly one of them\n"));
+        assert!(
+            page.contains("- `spec.target.name`: metadata.name is longer than 247 characters: set spec.target.name\n")
+        );
     }
 
     #[test]
