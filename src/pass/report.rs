@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use tracing::Instrument as _;
-use zoho_api::{ConditionStatus, ConditionType, Time, ZohoCredentialStatus};
+use zoho_api::{Time, ZohoCredentialStatus};
 use zoho_client::apply;
 use zoho_client::calls::ApiError;
+use zoho_core::burst;
 use zoho_core::facts::{self, Readings};
 use zoho_core::issuer::probe::Question;
 use zoho_core::message::Names;
@@ -112,9 +113,7 @@ impl Pass<'_> {
 
     /// In a burst Secrets come first. Until when good news of this object waits at most; bad news never does.
     fn may_wait(&mut self, plan: &Plan, after: &ZohoCredentialStatus, now: Time) -> Option<Time> {
-        let is_good = matches!(plan, Plan::Keep { .. })
-            && after.condition(ConditionType::Ready).is_some_and(|ready| ready.status == ConditionStatus::True);
-        if !is_good {
+        if !matches!(plan, Plan::Keep { .. }) || !burst::is_good_news(after) {
             return None;
         }
         let since = *self.memory.news_since.get_or_insert(now);

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use zoho_api::Time;
+use zoho_api::{ConditionStatus, ConditionType, Time, ZohoCredentialStatus};
 
 /// So many Secrets within a second are a burst.
 const MANY: usize = 16;
@@ -73,8 +73,19 @@ impl Bursts {
     }
 }
 
+/// Is all well that a status says? Then a person loses nothing by reading it later.
+pub fn is_good_news(status: &ZohoCredentialStatus) -> bool {
+    let is = |type_, wanted| status.condition(type_).is_some_and(|condition| condition.status == wanted);
+    let is_bad = is(ConditionType::Renewable, ConditionStatus::False)
+        || is(ConditionType::Verified, ConditionStatus::False)
+        || is(ConditionType::Stalled, ConditionStatus::True);
+    is(ConditionType::Ready, ConditionStatus::True) && !is_bad
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn at(seconds: i64) -> Time {
@@ -112,6 +123,30 @@ mod tests {
             (false, None),
             "no clock makes it last"
         );
+    }
+
+    #[test]
+    fn good_news_is_good_in_all_that_it_says() {
+        let status = |conditions: &[(&str, &str)]| {
+            let conditions: Vec<_> = conditions
+                .iter()
+                .map(|(type_, status)| {
+                    json!({
+                        "type": type_, "status": status, "reason": "R", "message": "", "observedGeneration": 1,
+                        "lastTransitionTime": at(0),
+                    })
+                })
+                .collect();
+            serde_json::from_value::<ZohoCredentialStatus>(json!({ "conditions": conditions })).expect("a status")
+        };
+        let ready = [("Ready", "True"), ("Renewable", "True")];
+        assert!(is_good_news(&status(&ready)));
+        assert!(is_good_news(&status(&[ready[0], ready[1], ("Verified", "True")])));
+        for bad in [("Verified", "False"), ("Stalled", "True"), ("Renewable", "False")] {
+            assert!(!is_good_news(&status(&[ready[0], bad])), "{bad:?}");
+        }
+        assert!(!is_good_news(&status(&[("Ready", "False")])));
+        assert!(!is_good_news(&ZohoCredentialStatus::default()));
     }
 
     #[test]

@@ -15,7 +15,9 @@ async fn secrets_stand_in_no_argument_and_no_environment() {
     // Without an operator it waits with everything in memory.
     let args = ["login", "patch", "--data-center", "US", "--product", "PatchManagerPlus", "--timeout", "60s"];
     let mut child = person.start(&args, &[CLIENT_ID, CLIENT_SECRET, &code]);
-    eventually("the source is stored", async || world.secret("patch-oauth").await).await;
+    // The last write; the source is stored before it.
+    let stored = async || world.credentials().get_opt("patch").await.expect("an answer");
+    eventually("the credential is stored", stored).await;
     let read = |name: &str| fs::read(format!("/proc/{}/{name}", child.id())).expect("readable");
     let places = [("arguments", read("cmdline")), ("environment", read("environ"))];
     child.kill().expect("it can be ended");
