@@ -149,7 +149,7 @@ impl Bench<'_> {
     async fn afterwards(&self, stage: &Stage, program: Program, count: usize) -> Result<Vec<String>> {
         let burst = Calls::so_far(stage).await?;
         drop(program);
-        let posts = stage.zoho.stats().token.posts;
+        let posts = mints(stage);
         let (program, took) = self.ours.start(stage, &UNLIMITED).await?;
         tokio::time::sleep(Duration::from_secs(5)).await;
         let restarted = Calls::so_far(stage).await?;
@@ -160,7 +160,7 @@ impl Bench<'_> {
             count.to_string(),
             burst.each(count),
             seconds(took),
-            (stage.zoho.stats().token.posts - posts).to_string(),
+            (mints(stage) - posts).to_string(),
             restarted.since(&burst).to_string(),
             mebibytes(after.peak),
             quiet.since(&restarted).to_string(),
@@ -179,14 +179,14 @@ impl Bench<'_> {
         stage.zoho.set_token_life(Duration::from_hours(1));
         tokio::time::sleep(Duration::from_secs(3)).await;
         let (before, at_start) = (Calls::so_far(&stage).await?, program.used()?);
-        let all = stage.zoho.stats().token.posts + u64::try_from(count)?;
-        until("all are renewed", async || Ok((stage.zoho.stats().token.posts >= all).then_some(()))).await?;
+        let all = mints(&stage) + u64::try_from(count)?;
+        until("all are renewed", async || Ok((mints(&stage) >= all).then_some(()))).await?;
         tokio::time::sleep(Duration::from_secs(5)).await;
         let (calls, used) = (Calls::so_far(&stage).await?.since(&before), program.used()?);
         Ok(vec![
             ("calls each", format!("{:.2}: {}", as_f64(calls.total()) / as_f64(count), calls.each(count))),
             ("CPU ms each", cpu_each(used.cpu.saturating_sub(at_start.cpu), count)),
-            ("mints", (stage.zoho.stats().token.posts).to_string() + " with the first ones"),
+            ("mints", mints(&stage).to_string() + " with the first ones"),
         ])
     }
 
@@ -212,7 +212,7 @@ impl Bench<'_> {
             .await
             .context("ask for renewals")?;
         let all = u64::try_from(2 * count)?;
-        until("all are renewed", async || Ok((stage.zoho.stats().token.posts >= all).then_some(()))).await?;
+        until("all are renewed", async || Ok((mints(&stage) >= all).then_some(()))).await?;
         program.pause()?;
         tokio::time::sleep(LIFE + Duration::from_secs(2)).await;
         stage.zoho.set_token_life(Duration::from_hours(1));
@@ -230,7 +230,7 @@ impl Bench<'_> {
         .await?;
         Ok(vec![
             ("all valid again after s, at the default mint rate", seconds(started.elapsed())),
-            ("mints", stage.zoho.stats().token.posts.to_string()),
+            ("mints", mints(&stage).to_string()),
         ])
     }
 
@@ -301,7 +301,7 @@ impl Bench<'_> {
         self.ours.create(&api, &stage, 0).await?;
         let started = Instant::now();
         let (_program, listed) = self.ours.start(&stage, &UNLIMITED).await?;
-        until("the first request", async || Ok((stage.zoho.stats().token.posts > 0).then_some(()))).await?;
+        until("the first request", async || Ok((mints(&stage) > 0).then_some(()))).await?;
         let asked = started.elapsed();
         until("its Secret", async || Ok(stage.secrets().get_opt(&target(0)).await?.map(drop))).await?;
         Ok(vec![

@@ -89,6 +89,10 @@ impl Pass<'_> {
                 if is_repair {
                     self.memory.note_repair(now);
                 }
+                // A patch says nothing of creates: a quota counts only these.
+                if readings.target.version.is_none() {
+                    self.context.mints.rehearsals().passed(Shape::of(&wanted), now);
+                }
                 self.stored(&written, &wanted, token.attempt.clone(), now);
                 tracing::info!(credential = %self.key, uid = self.credential.metadata.uid, generation = self.generation(), %target, attempt = %token.attempt, expires_at = %token.life.expires_at, "token stored");
                 if let Some(lost) = readings.target.keys_lost_by_adoption(self.credential, &wanted) {
@@ -107,7 +111,6 @@ impl Pass<'_> {
 
     /// Takes in what a write left. Only what is as it was meant is called intact: admission may have changed it.
     fn stored(&mut self, written: &Secret, wanted: &Secret, attempt: zoho_api::names::AttemptId, now: Time) {
-        self.context.mints.rehearsals().passed(Shape::of(wanted), now);
         self.context.news.stored(self.key, now);
         let concerned = self.context.index.apply_secret(&written.metadata);
         self.context.wake_others(self.key, concerned);

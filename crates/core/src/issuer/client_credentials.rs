@@ -14,12 +14,16 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// What a spec asks for.
-    pub fn of(spec: &ZohoCredentialSpec) -> Self {
-        let mut scopes = spec.scopes.clone();
+    /// In whatever order and how often the scopes are named.
+    pub fn new(mut scopes: Vec<String>, soid: Option<String>) -> Self {
         scopes.sort_unstable();
         scopes.dedup();
-        Self { scopes, soid: spec.soid.clone() }
+        Self { scopes, soid }
+    }
+
+    /// What a spec asks for.
+    pub fn of(spec: &ZohoCredentialSpec) -> Self {
+        Self::new(spec.scopes.clone(), spec.soid.clone())
     }
 
     /// The form field: Zoho wants commas and no spaces.

@@ -5,7 +5,7 @@ use super::{Facts, MintReason, Plan, held_here, request};
 use zoho_api::Time;
 use zoho_api::names::{Holder, InputsDigest};
 
-/// What stands in the way of a renewal that is merely asked for, and until when: what [`plan`](super::plan) passes over in silence where
+/// What stands in the way of a renewal that is merely asked for, and until when: what the plan passes over in silence where
 /// the token is good.
 pub fn held_back(facts: &Facts, holder: &Holder, limits: Limits, now: Time) -> Option<(Time, Hold)> {
     let (inputs, _) = facts.source.usable()?;

@@ -9,7 +9,7 @@ use super::super::output::{Output, Paint};
 use super::super::{Ended, usage};
 use super::store::Place;
 use super::wanted::Wanted;
-use super::{Client, check_what_is_given, dry_run, explain, finish, issuer_of};
+use super::{Client, check_what_is_given, dry_run, explain, finish, issuer_of, scopes};
 use zoho_client::clock;
 use zoho_client::transport::Transport;
 use zoho_core::issuer::TokenRequest;
@@ -82,11 +82,11 @@ async fn prove(
     let request = TokenRequest::Client(service.clone(), grant.clone());
     match transport.send(&request, clock::system().as_ref()).await {
         Reply::Minted(Minted { scopes, .. }) => {
-            let has = |scope: &&String| scopes.iter().any(|one| one.eq_ignore_ascii_case(scope));
-            let missing: Vec<&str> =
-                grant.asked.scopes.iter().filter(|scope| !has(scope)).map(String::as_str).collect();
-            if !scopes.is_empty() && !missing.is_empty() {
-                output.note(&format!("Zoho did not grant {}: calls that need it will fail.", missing.join(", ")));
+            // A reply need not name them.
+            if !scopes.is_empty()
+                && let Some(note) = scopes::not_granted(&grant.asked.scope(), &scopes.join(" "))
+            {
+                output.note(&note);
             }
             Ok(grant)
         }

@@ -319,11 +319,10 @@ impl<'a> Login<'a> {
         let Exchanged::Granted { refresh_token, scope } = exchanged else {
             anyhow::bail!(explain::exchange(&exchanged, service, self.way));
         };
-        if let (Some(asked), Some(granted)) = (&self.scope, &scope) {
-            let missing = scopes::missing(asked, granted);
-            if !missing.is_empty() {
-                self.output.note(&format!("Zoho did not grant {}: calls that need it will fail.", missing.join(", ")));
-            }
+        if let (Some(asked), Some(granted)) = (&self.scope, &scope)
+            && let Some(note) = scopes::not_granted(asked, granted)
+        {
+            self.output.note(&note);
         }
         Ok(RefreshGrant {
             client_id: SecretString::from(client.id),

@@ -23,8 +23,13 @@ pub(crate) fn wanted(own: &[String], product: Option<Product>) -> Result<Vec<Str
     Ok(each_once)
 }
 
-/// Those of `asked` that `granted`, the server's list, does not have. Scopes are separated by commas or spaces.
-pub(crate) fn missing<'a>(asked: &'a str, granted: &str) -> Vec<&'a str> {
+/// What to say where `granted`, the server's list, lacks some of `asked`. Scopes are separated by commas or spaces.
+pub(crate) fn not_granted(asked: &str, granted: &str) -> Option<String> {
+    let missing = missing(asked, granted);
+    (!missing.is_empty()).then(|| format!("Zoho did not grant {}: calls that need it will fail.", missing.join(", ")))
+}
+
+fn missing<'a>(asked: &'a str, granted: &str) -> Vec<&'a str> {
     let granted: Vec<&str> = granted.split([',', ' ']).collect();
     let has = |scope: &str| granted.iter().any(|one| one.eq_ignore_ascii_case(scope));
     asked.split(',').filter(|scope| !has(scope)).collect()

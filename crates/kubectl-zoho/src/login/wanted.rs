@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::args::LoginArgs;
 use super::super::usage;
-use super::{issuer, scopes};
+use super::scopes;
 use zoho_api::{DataCenter, Grant, Product, SecretRef, ZohoCredential, ZohoCredentialSpec};
 use zoho_core::issuer::client_credentials::Asked;
 
@@ -107,10 +107,8 @@ impl Wanted {
 
     /// What a client asks for in its own name; `None` where a refresh token is wanted.
     pub(crate) fn of_client(&self) -> Option<Asked> {
-        let mut spec = issuer::spec(self.data_center, self.accounts_host.as_deref());
-        spec.scopes.clone_from(&self.scopes);
-        spec.soid.clone_from(&self.soid);
-        (self.grant == Grant::ClientCredentials).then(|| Asked::of(&spec))
+        let is_client = self.grant == Grant::ClientCredentials;
+        is_client.then(|| Asked::new(self.scopes.clone(), self.soid.clone()))
     }
 
     /// The `ZohoCredential` as it is applied.
