@@ -116,7 +116,7 @@ async fn answer(State(expected): State<Arc<Expected>>, uri: Uri) -> Response {
 /// A page that leaves the code neither in the address bar nor with anybody else.
 fn page(status: StatusCode, title: &str, text: &str) -> Response {
     let html = format!(
-        "<!doctype html><meta charset=utf-8><title>{title}</title><script>history.replaceState(null,'','/')</script><body style=\"font-family:sans-serif;margin:4em\"><h1>{title}</h1><p>{text}</p>"
+        "<!doctype html><meta charset=utf-8><script>history.replaceState(null,'','/')</script><title>{title}</title><body style=\"font-family:sans-serif;margin:4em\"><h1>{title}</h1><p>{text}</p>"
     );
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
