@@ -41,7 +41,9 @@ use zoho_client::transport::Transport;
 use zoho_core::facts::Installation;
 use zoho_core::text::printable_lines;
 
-#[tokio::main]
+// One thread does all of the work: a pass waits for others most of its time, and each thread costs memory and hands work
+// over. A second one is there for what this function waits for.
+#[tokio::main(worker_threads = 1)]
 async fn main() -> ExitCode {
     let flags = Flags::of_process();
     let done = match flags.command {

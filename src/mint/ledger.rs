@@ -40,7 +40,8 @@ pub(crate) struct Ledgers {
 /// What is kept of all of them.
 #[derive(Debug, Default)]
 struct Book {
-    kept: HashMap<LedgerName, Kept>,
+    /// Boxed: half of a map's places are empty.
+    kept: HashMap<LedgerName, Box<Kept>>,
     /// Those that credentials of each namespace brought.
     of_namespace: HashMap<String, HashSet<LedgerName>>,
 }

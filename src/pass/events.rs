@@ -14,8 +14,9 @@ use zoho_core::status::Announcement;
 /// Events that may wait; what comes on top is dropped, the status says it all the same.
 const WAITING: usize = 1024;
 
-/// Answers that are remembered, so that the same one is counted and not made again.
-const ANSWERS: usize = 1024;
+/// Events that are remembered, so that the same one is counted and not created again; then all of them are forgotten. Each
+/// takes 2 KiB, and kube's recorder looks at all that it has for each new one.
+const REMEMBERED: usize = 128;
 
 /// kube's recorder counts Events of one reason about one object as one for six minutes, with the note of the first. An
 /// answer to a person has a note of its own, with its own time: it is counted only where it says the same again.
@@ -23,21 +24,27 @@ struct Recorders {
     client: Client,
     reporter: Reporter,
     shared: Recorder,
+    /// Events that were given to `shared`.
+    given: usize,
     answers: HashMap<(Option<String>, String), (String, Recorder)>,
 }
 
 impl Recorders {
     fn new(client: Client, reporter: Reporter) -> Self {
         let shared = Recorder::new(client.clone(), reporter.clone());
-        Self { client, reporter, shared, answers: HashMap::new() }
+        Self { client, reporter, shared, given: 0, answers: HashMap::new() }
     }
 
     fn of(&mut self, object: &ObjectReference, announcement: &Announcement) -> Recorder {
         let Announcement { reason, note, is_answer, .. } = announcement;
         if !is_answer {
+            self.given += 1;
+            if self.given > REMEMBERED {
+                (self.shared, self.given) = (Recorder::new(self.client.clone(), self.reporter.clone()), 1);
+            }
             return self.shared.clone();
         }
-        if self.answers.len() >= ANSWERS {
+        if self.answers.len() >= REMEMBERED {
             self.answers.clear();
         }
         let key = (object.uid.clone(), reason.clone());

@@ -69,8 +69,8 @@ pub(crate) struct Context {
     pub events: Events,
     /// Wakes other objects.
     pub wake: tokio::sync::mpsc::UnboundedSender<ObjectName>,
-    /// What passes remember.
-    pub memories: Mutex<HashMap<ObjectName, Memory>>,
+    /// What passes remember. Boxed: half of a map's places are empty.
+    pub memories: Mutex<HashMap<ObjectName, Box<Memory>>>,
     /// Whose good news waits.
     pub news: News,
 }
@@ -153,7 +153,7 @@ pub(crate) async fn reconcile(context: &Context, key: &ObjectName) -> Result<Opt
             }
         }
     };
-    context.memories.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), memory);
+    context.memories.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), Box::new(memory));
     outcome
 }
 
@@ -162,11 +162,16 @@ impl Context {
     pub(crate) fn inputs_in_use(&self) -> (HashSet<InputsDigest>, HashSet<LedgerName>) {
         let memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
         let usable = |memory: &Memory| memory.source.as_ref()?.source.usable().map(|(a, b)| (a.clone(), b.clone()));
-        memories.values().filter_map(usable).unzip()
+        memories.values().filter_map(|memory| usable(memory)).unzip()
     }
 
     fn recall(&self, key: &ObjectName) -> Memory {
-        self.memories.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned().unwrap_or_default()
+        self.memories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .map(|memory| Memory::clone(memory))
+            .unwrap_or_default()
     }
 
     fn gatherer(&self) -> Gatherer<'_> {

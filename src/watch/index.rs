@@ -53,14 +53,42 @@ impl Versioned for CredentialSeen {
     }
 }
 
+/// Names by what leads to them, in one tree: most keys lead to one name, and a set of its own for each would take 400 bytes.
+struct Links<K>(BTreeSet<(K, ObjectName)>);
+
+impl<K> Default for Links<K> {
+    fn default() -> Self {
+        Self(BTreeSet::new())
+    }
+}
+
+impl<K: Ord + Clone> Links<K> {
+    fn of<'a>(&'a self, key: &'a K) -> impl Iterator<Item = &'a ObjectName> {
+        let first = (key.clone(), ObjectName::new("", ""));
+        self.0.range(first..).take_while(move |(of, _)| of == key).map(|(_, name)| name)
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &K> {
+        self.0.iter().map(|(key, _)| key)
+    }
+
+    fn insert(&mut self, key: K, name: ObjectName) {
+        self.0.insert((key, name));
+    }
+
+    fn remove(&mut self, key: K, name: &ObjectName) {
+        self.0.remove(&(key, name.clone()));
+    }
+}
+
 #[derive(Default)]
 struct Inner {
     credentials: Mirror<CredentialSeen>,
     /// Credentials by the Secrets that they name, as source or as target.
-    by_secret: HashMap<ObjectName, BTreeSet<ObjectName>>,
+    by_secret: Links<ObjectName>,
     secrets: Mirror<SecretSeen>,
     /// Secrets by the uid of their controller.
-    by_controller: HashMap<String, BTreeSet<ObjectName>>,
+    by_controller: Links<String>,
     /// How many credentials each namespace has.
     counts: HashMap<Arc<str>, usize>,
     /// How many credentials each installation serves.
@@ -96,7 +124,8 @@ impl Index {
     /// The Secrets that an object controls.
     pub(crate) fn controlled_by(&self, uid: &str) -> Vec<(ObjectName, SecretSeen)> {
         let inner = self.lock();
-        let keys = inner.by_controller.get(uid).into_iter().flatten();
+        let uid = uid.to_owned();
+        let keys = inner.by_controller.of(&uid);
         keys.filter_map(|key| Some((key.clone(), inner.secrets.get(key)?.clone()))).collect()
     }
 
@@ -204,8 +233,8 @@ impl Index {
     /// name is named by nobody and has to be deleted when its token expires.
     pub(crate) fn wanted_secrets(&self, scope: &Scope) -> HashSet<ObjectName> {
         let inner = self.lock();
-        let uids = inner.credentials.iter().map(|(_, seen)| seen.uid());
-        let owned = uids.filter_map(|uid| inner.by_controller.get(uid)).flatten();
+        let uids: HashSet<&str> = inner.credentials.iter().map(|(_, seen)| seen.uid()).collect();
+        let owned = inner.by_controller.0.iter().filter(|(uid, _)| uids.contains(uid.as_str())).map(|(_, name)| name);
         let covers = |key: &&ObjectName| scope.as_ref().is_none_or(|namespace| *namespace == key.namespace);
         inner.by_secret.keys().chain(owned).filter(covers).cloned().collect()
     }
@@ -274,15 +303,10 @@ impl Inner {
             self.announced.remove(before.uid());
         }
         for secret in before.iter().flat_map(|before| before.secrets(&key)) {
-            if let Some(names) = self.by_secret.get_mut(&secret) {
-                names.remove(&key);
-                if names.is_empty() {
-                    self.by_secret.remove(&secret);
-                }
-            }
+            self.by_secret.remove(secret, &key);
         }
         for secret in self.credentials.get(&key).map(|now| now.secrets(&key)).unwrap_or_default() {
-            self.by_secret.entry(secret).or_default().insert(key.clone());
+            self.by_secret.insert(secret, key.clone());
         }
         vec![key]
     }
@@ -291,18 +315,13 @@ impl Inner {
     fn reown(&mut self, key: &ObjectName, taken: Taken<SecretSeen>) -> Concerned {
         let Taken::InPlaceOf(before) = taken else { return Vec::new() };
         let controller = |seen: &SecretSeen| seen.ours.as_ref()?.controller_uid.clone();
-        if let Some(uid) = before.as_ref().and_then(controller)
-            && let Some(keys) = self.by_controller.get_mut(&uid)
-        {
-            keys.remove(key);
-            if keys.is_empty() {
-                self.by_controller.remove(&uid);
-            }
+        if let Some(uid) = before.as_ref().and_then(controller) {
+            self.by_controller.remove(uid, key);
         }
         if let Some(uid) = self.secrets.get(key).and_then(controller) {
-            self.by_controller.entry(uid).or_default().insert(key.clone());
+            self.by_controller.insert(uid, key.clone());
         }
-        self.by_secret.get(key).into_iter().flatten().cloned().collect()
+        self.by_secret.of(key).cloned().collect()
     }
 }
 

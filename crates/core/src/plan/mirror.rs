@@ -109,6 +109,8 @@ impl LedgerMirror {
             let outcome = self.lessons.iter().position(|lesson| !lesson.is_urgent());
             self.lessons.remove(outcome.unwrap_or(0));
         }
+        // Most ledgers have one or two for as long as they are used.
+        self.lessons.reserve_exact(1);
         self.lessons.push(lesson);
     }
 
