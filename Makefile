@@ -23,13 +23,15 @@ DEMO         := --locked -p zoho-operator -p zoho-testkit --features testing
 .DEFAULT_GOAL := help
 MDBOOK_VERSION := 0.5.4
 MDBOOK         := target/tools/bin/mdbook
+MUTANTS_VERSION := 27.1.0
+MUTANTS         := target/tools/bin/cargo-mutants
 FUZZ_SECONDS ?= 12
 FUZZ_TARGETS := reply duration template status ledger
 # libFuzzer's instrumentation, as LLVM has it: no other toolchain than the one in rust-toolchain.toml is needed. With
 # --target, so that build scripts and macros are not instrumented.
 COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
 
-.PHONY: help build demo check deny test test-long flakes bench bugs crash-plan crash-list e2e fuzz crds docs site golden mistakes picture dist release verify-release reproduce lint-workflows image clean-cache need-cargo need-go
+.PHONY: help build demo check deny test test-long flakes bench bugs mutants crash-plan crash-list e2e fuzz crds docs site golden mistakes picture dist release verify-release reproduce lint-workflows image clean-cache need-cargo need-go
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +72,11 @@ flakes: need-cargo need-go ## The tests N times in a row (N=20), until one fails
 
 bugs: need-cargo need-go ## Put each bug of tests/bugs into a copy of the sources; a named test must fail (BUGS='B05 B12': these)
 	@CARGO='$(CARGO)' tests/bugs/run $(BUGS)
+
+mutants: need-cargo ## Change the decisions in every way cargo-mutants knows; a test must fail for 9 of 10 (SHARD=1/8: an eighth of it)
+	@$(MUTANTS) --version 2>/dev/null | grep -qxF 'cargo-mutants $(MUTANTS_VERSION)' || \
+		$(CARGO) install --locked --root target/tools --version $(MUTANTS_VERSION) cargo-mutants
+	@tests/mutants $(MUTANTS) $(SHARD)
 
 crash-plan: need-cargo need-go ## Kill the operator at one write again: CRASH_PLAN=flow/write/mode, as a failed test names it
 	$(CARGO) test $(WITH_TESTING) --test it crash::plans::killed_at_a_tenth -- --nocapture
