@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use clap::ValueEnum as _;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::ByteString;
 use kube::Api;
@@ -37,37 +38,24 @@ impl Bench<'_> {
         show(&format!("{}, token service {} ms", machine(), self.latency.as_millis()));
         let size = self.args.operator.metadata().context("look at the operator's program")?.len();
         show(&format!("zoho-operator is {} MiB", mebibytes(size)));
-        if self.args.wants(Scenario::Burst) {
-            self.bursts().await?;
-        }
-        for (scenario, begun) in [
-            (Scenario::Renewal, "One renewal of 500"),
-            (Scenario::Overdue, "500 that expired while the machine slept"),
-            (Scenario::Bystanders, "10,000 Secrets of others, 10 KiB each, come and change beside 1,000 credentials"),
-            (Scenario::Hanging, "500 new ones, of which one hangs"),
-            (Scenario::Start, "From nothing to the first request"),
-        ] {
-            if self.args.wants(scenario) {
-                progress(begun);
-                let table = Table::begin(begun, &["figure", "value"]);
-                for (figure, value) in self.play(scenario).await? {
-                    table.row(&[figure.into(), value]);
+        for scenario in Scenario::value_variants() {
+            if !self.args.wants(*scenario) {
+                continue;
+            }
+            match scenario {
+                Scenario::Burst => self.bursts().await?,
+                Scenario::Renewal => figures("One renewal of 500", self.renewal(500)).await?,
+                Scenario::Overdue => figures("500 that expired while the machine slept", self.overdue(500)).await?,
+                Scenario::Bystanders => {
+                    let title = "10,000 Secrets of others, 10 KiB each, come and change beside 1,000 credentials";
+                    figures(title, self.bystanders(1000, 10_000)).await?;
                 }
+                Scenario::Hanging => figures("500 new ones, of which one hangs", self.hanging(500)).await?,
+                Scenario::Start => figures("From nothing to the first request", self.start()).await?,
             }
         }
         show(&format!("\nAt the end: {}", machine()));
         Ok(())
-    }
-
-    async fn play(&self, scenario: Scenario) -> Result<Vec<(&'static str, String)>> {
-        match scenario {
-            Scenario::Burst => Ok(Vec::new()),
-            Scenario::Renewal => self.renewal(500).await,
-            Scenario::Overdue => self.overdue(500).await,
-            Scenario::Bystanders => self.bystanders(1000, 10_000).await,
-            Scenario::Hanging => self.hanging(500).await,
-            Scenario::Start => self.start().await,
-        }
     }
 
     async fn bursts(&self) -> Result<()> {
@@ -213,6 +201,9 @@ impl Bench<'_> {
             .context("ask for renewals")?;
         let all = u64::try_from(2 * count)?;
         until("all are renewed", async || Ok((mints(&stage) >= all).then_some(()))).await?;
+        // The last answers are stored.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let before = mints(&stage);
         program.pause()?;
         tokio::time::sleep(LIFE + Duration::from_secs(2)).await;
         stage.zoho.set_token_life(Duration::from_hours(1));
@@ -230,7 +221,7 @@ impl Bench<'_> {
         .await?;
         Ok(vec![
             ("all valid again after s, at the default mint rate", seconds(started.elapsed())),
-            ("mints", mints(&stage).to_string()),
+            ("mints before, and then", format!("{before}, {}", mints(&stage) - before)),
         ])
     }
 
@@ -310,6 +301,16 @@ impl Bench<'_> {
             ("first Secret after s", seconds(started.elapsed())),
         ])
     }
+}
+
+/// A scenario whose table has one column.
+async fn figures(title: &str, measured: impl Future<Output = Result<Vec<(&'static str, String)>>>) -> Result<()> {
+    progress(title);
+    let table = Table::begin(title, &["figure", "value"]);
+    for (figure, value) in measured.await? {
+        table.row(&[figure.into(), value]);
+    }
+    Ok(())
 }
 
 /// What a burst cost.
