@@ -37,9 +37,11 @@ fn picture_has_nothing_of_the_machine_that_drew_it() {
         [env!("CARGO_MANIFEST_DIR"), env!("CARGO_BIN_EXE_zoho-operator"), "127.0.0.1", "localhost", "\u{1b}"];
     for line in lines() {
         assert!(!of_this_one.iter().any(|word| line.contains(word)), "{line}");
-        // An absolute path: a word with two slashes, the first at its start.
-        let is_path =
-            |word: &str| word.trim_matches(['"', '\'', '(']).strip_prefix('/').is_some_and(|rest| rest.contains('/'));
+        // An absolute path: its word has a slash at the start and another one later. An address has two at once.
+        let is_path = |word: &str| {
+            let rest = word.trim_matches(['"', '\'', '(']).strip_prefix('/').unwrap_or_default();
+            !rest.starts_with('/') && rest.contains('/')
+        };
         assert!(!line.split(['=', ' ', ':']).any(is_path), "{line}");
     }
 }
@@ -81,7 +83,7 @@ fn picture_shows_what_the_demo_says_now() {
     assert!(steps.len() >= 2, "{steps:?}");
     for (title, shown) in &steps {
         let said = said(&source, title).unwrap_or_else(|| panic!("the demo has no step {title}: make demo-picture"));
-        assert!(said.len() >= 3, "{title}: {said:?}");
+        assert!(said.len() >= 2, "{title}: {said:?}");
         for part in said {
             assert!(words(shown).contains(&part), "{title} does not show \"{part}\": make demo-picture");
         }
