@@ -169,7 +169,9 @@ async fn refusal_that_is_not_understood_is_final_and_the_password_is_never_sent_
     world.zoho.with(|zoho, _| zoho.server_mut().register(None, "api", PASSWORD, None));
     let iam = Page::json(400, r#"{"errorCode":"IAM0027","errorMsg":"Invalid credentials"}"#);
     for (number, (page, says)) in
-        [(iam, "refused the login"), (Page::html(403, "<h1>Forbidden</h1>"), "not understood")].into_iter().enumerate()
+        [(iam, "refused the login"), (Page::html(403, "<h1>Forbidden</h1>"), "does not understand")]
+            .into_iter()
+            .enumerate()
     {
         world.zoho.script(Target::Login, Script::until_cleared(Reply::MintThenStatus(page)));
         let args = ["--endpoint-central-url", &world.zoho.url()];

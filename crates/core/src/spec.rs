@@ -275,7 +275,7 @@ mod tests {
             (json!({ "/spec/renewBefore": "4m" }), "from 5m to 30m"),
             (json!({ "/spec/renewBefore": "31m" }), "from 5m to 30m"),
             (json!({ "/spec/renewEvery": "8h" }), "only with spec.endpointCentralServer"),
-            (json!({ "/spec/secretRef/passwordKey": "p" }), "endpointCentralServer only"),
+            (json!({ "/spec/secretRef/passwordKey": "p" }), "only with spec.endpointCentralServer"),
             (
                 json!({ "/spec/target/labels": { "app.kubernetes.io/managed-by": "me" } }),
                 "reserved key app.kubernetes.io/managed-by",

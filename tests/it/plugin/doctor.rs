@@ -213,5 +213,5 @@ async fn who_leads_is_named_and_that_nobody_does_any_more() {
         said.contains("no replica leads").then_some(said)
     })
     .await;
-    assert!(said.contains("FAIL    nobody leads: operator-"), "{said}");
+    assert!(said.contains("FAIL    no replica leads: operator-"), "{said}");
 }
