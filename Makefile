@@ -31,7 +31,7 @@ FUZZ_TARGETS := reply duration template status ledger
 # --target, so that build scripts and macros are not instrumented.
 COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
 
-.PHONY: help build demo check deny test test-long flakes bench bugs mutants crash-plan crash-list e2e fuzz crds docs site golden mistakes picture dist release verify-release reproduce lint-workflows image clean-cache need-cargo need-go
+.PHONY: help build demo check deny test test-long flakes bench bugs mutants crash-plan crash-list e2e fuzz crds docs site golden mistakes picture demo-picture dist release verify-release reproduce lint-workflows image clean-cache need-cargo need-go
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,7 +81,7 @@ mutants: need-cargo ## Change the decisions in every way cargo-mutants knows; a 
 crash-plan: need-cargo need-go ## Kill the operator at one write again: CRASH_PLAN=flow/write/mode, as a failed test names it
 	$(CARGO) test $(WITH_TESTING) --test it crash::plans::killed_at_a_tenth -- --nocapture
 
-crash-list: need-cargo need-go ## Write tests/it/crash/boundaries.txt anew: what each flow writes, and so where it is killed
+crash-list: need-cargo need-go ## Write tests/it/crash/boundaries.txt again: what each flow writes, and so where it is killed
 	WRITE_CRASH_LIST=1 $(CARGO) test $(WITH_TESTING) --test it crash::plans::every_write
 
 bench: need-cargo need-go ## What the released operator needs, beside the least that could be done (SIZES=100,1000 ONLY=burst PEER=folder)
@@ -100,16 +100,16 @@ fuzz: need-cargo ## Coverage-guided fuzzing for a minute (FUZZ_SECONDS=… for e
 e2e: ## The image and the chart on a real node, 7 minutes (Linux, root; elsewhere it names what is missing)
 	tests/e2e/run.sh
 
-crds: need-cargo ## Write crds/ anew after a change of crates/api
+crds: need-cargo ## Write crds/ again after a change of crates/api
 	$(CARGO) run --quiet --locked -p xtask -- crds
 
-golden: need-cargo ## Write crates/core/tests/golden/messages.md anew: what people read when something is wrong
+golden: need-cargo ## Write crates/core/tests/golden/messages.md again: what people read when something is wrong
 	WRITE_GOLDEN=1 $(CARGO) test --quiet --locked -p zoho-core --test golden
 
-mistakes: need-cargo need-go ## Write tests/it/mistakes.md anew: what people get wrong, and what kubectl and the status say
+mistakes: need-cargo need-go ## Write tests/it/mistakes.md again: what people get wrong, and what kubectl and the status say
 	WRITE_MISTAKES=1 $(CARGO) test $(WITH_TESTING) --test it mistakes::
 
-docs: need-cargo ## Write the generated pages of docs/ anew: products, data centers, hosts, the plugin, the fields of the kinds
+docs: need-cargo ## Write the generated pages of docs/ again: products, data centers, hosts, the plugin, the fields of the kinds
 	$(CARGO) run --quiet --locked -p xtask -- docs
 
 site: need-cargo ## Build the documentation site: target/site/book/index.html (installs mdBook below target/ once)
@@ -119,9 +119,15 @@ site: need-cargo ## Build the documentation site: target/site/book/index.html (i
 	@$(MDBOOK) build
 	@$(CARGO) run --quiet --locked -p xtask -- site-links
 
-picture: need-cargo need-go ## Draw docs/img/dashboard.svg anew: plays hours of an operator, asks a Prometheus (Debian: prometheus)
+picture: need-cargo need-go ## Draw docs/img/dashboard.svg again: plays hours of an operator, asks a Prometheus (Debian: prometheus)
 	WRITE_PICTURE=1 $(CARGO) test $(WITH_TESTING) --test it picture::answers -- --ignored
 	$(CARGO) run --quiet --locked -p xtask -- picture
+
+demo-picture: need-cargo need-go ## Draw docs/img/demo.svg again: records one run of the demo, a minute
+	@CARGO='$(CARGO)' tests/beside control-plane $(CARGO) build $(DEMO)
+	@program=$$(tests/built zoho-demo $(CARGO) build $(DEMO)) && \
+		env -u KEEP -u KUBECONFIG "$$program" >target/demo.txt || { cat target/demo.txt; exit 1; }
+	$(CARGO) run --quiet --locked -p xtask -- demo-picture
 
 dist: need-cargo ## Archives of kubectl-zoho for what can be built here, with what krew and Homebrew need, into dist/
 	@CARGO='$(CARGO)' packaging/dist

@@ -245,7 +245,10 @@ async fn issuers(flags: &Flags, client: &Client, transport: &Transport) -> Vec<F
             Ok(status) => Finding::good("issuer", format!("{host} answers ({status})")),
             Err((failed, innermost)) => {
                 let remedy = failed.cause.as_ref().map_or_else(
-                    || "it does not answer in time; let this pod's traffic out to it, or set HTTPS_PROXY (chart: proxy)".into(),
+                    || {
+                        "it does not answer in time; allow this pod to connect to it, or set HTTPS_PROXY (chart: proxy)"
+                            .into()
+                    },
                     |cause| cause.sentence("it"),
                 );
                 Finding::bad("issuer", format!("{host} ({innermost})"), remedy)

@@ -27,29 +27,29 @@ pub(crate) struct Flags {
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Serve only these namespaces; Roles in them suffice then. Default: all.
+    /// Serve only these namespaces, for which Roles are sufficient. Default: all.
     #[arg(long, env = "ZOHO_OPERATOR_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
     pub watch_namespaces: Vec<String>,
 
-    /// How changes of Secrets are noticed. get: only the Secrets that credentials name are read, every 60 s; no right to list
-    /// or watch Secrets is needed then.
+    /// How the operator notices changes of Secrets. With get, it reads only the Secrets that credentials name, every 60 s, and
+    /// needs no right to list or watch Secrets.
     #[arg(long, env = "ZOHO_OPERATOR_SECRET_ACCESS", default_value = "watch", value_name = "WAY")]
     pub secret_access: SecretAccess,
 
-    /// Make a new hash key where the old one is lost and ledgers are there. Nothing is minted for it at once; the first
-    /// renewal of each credential waits ten minutes.
+    /// Generate a new hash key if the old one is lost and ledgers exist. This mints no tokens; the first renewal of each
+    /// credential then waits ten minutes.
     #[arg(long, env = "ZOHO_OPERATOR_RESET_HASH_KEY", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set, value_name = "BOOL")]
     pub reset_hash_key: bool,
 
-    /// Namespace of ledgers, lease and hash key. Default: the pod's own, else zoho-operator-system.
+    /// Namespace of the ledgers, the Lease and the hash key. Default: the pod's own, otherwise zoho-operator-system.
     #[arg(long, env = "ZOHO_OPERATOR_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
     operator_namespace: Option<String>,
 
-    /// Names the Lease and the hash key Secret, for several installations in one namespace.
+    /// Name of this installation, used for the Lease and the hash key's Secret; for several installations in one namespace.
     #[arg(long, env = "ZOHO_OPERATOR_INSTANCE", default_value = "zoho-operator", value_name = "NAME")]
     pub instance: String,
 
-    /// Secret with the key of all hashes, which must exist then. Default: INSTANCE-hash-key, made at the first start.
+    /// Existing Secret with the hash key. Default: INSTANCE-hash-key, which the operator creates at its first start.
     #[arg(long, env = "ZOHO_OPERATOR_HASH_KEY_SECRET", value_name = "NAME")]
     hash_key_secret: Option<String>,
 
@@ -62,12 +62,12 @@ pub(crate) struct Flags {
     #[arg(long, env = "ZOHO_OPERATOR_ACCOUNTS_URL", value_delimiter = ',', value_parser = parse_accounts_url, value_name = "DC=URL")]
     accounts_url: Vec<(DataCenter, Url)>,
 
-    /// Ask for tokens in these data centers only. A host of --accounts-host belongs to the data center that the credential
-    /// names beside it; list Other too where that is to be one. Default: all.
+    /// Request tokens from these data centers only. A host of --accounts-host belongs to the data center that the credential
+    /// names with it; if that is Other, list Other too. Default: all.
     #[arg(long, env = "ZOHO_OPERATOR_DATA_CENTERS", value_delimiter = ',', value_name = "DC")]
     data_centers: Vec<DataCenter>,
 
-    /// More hosts that spec.accountsHost may name.
+    /// Additional hosts that spec.accountsHost may name.
     #[arg(long, env = "ZOHO_OPERATOR_ACCOUNTS_HOST", value_delimiter = ',', value_name = "HOST")]
     accounts_host: Vec<String>,
 
@@ -76,47 +76,48 @@ pub(crate) struct Flags {
     #[arg(long, env = "ZOHO_OPERATOR_API_URL", value_delimiter = ',', value_parser = parse_api_url, value_name = "PRODUCT:DC=URL")]
     api_url: Vec<(Product, DataCenter, Url)>,
 
-    /// More API hosts that `spec.verify` may send tokens to, as HOST or HOST:PORT; needed for a `spec.apiUrl` on a domain
-    /// of your own.
+    /// Additional API hosts that `spec.verify` may send tokens to, as HOST or HOST:PORT; required for a `spec.apiUrl` on your
+    /// own domain.
     #[arg(long, env = "ZOHO_OPERATOR_API_HOST", value_delimiter = ',', value_name = "HOST")]
     api_host: Vec<String>,
 
-    /// Endpoint Central or Patch Manager Plus servers that `spec.endpointCentralServer.url` may name: passwords are sent to
-    /// these only. https, or http on loopback only. With namespaces, only `ZohoCredentials` in these may name it.
+    /// Endpoint Central or Patch Manager Plus servers that `spec.endpointCentralServer.url` may name; passwords are sent to
+    /// these servers only. https, or http on loopback only. With namespaces, only `ZohoCredentials` in these may name the
+    /// server.
     #[arg(long, env = "ZOHO_OPERATOR_ENDPOINT_CENTRAL_URL", value_delimiter = ',', value_parser = parse_server_part, value_name = "URL[=NAMESPACE,...]")]
     endpoint_central_url: Vec<ServerPart>,
 
-    /// Mint only from source Secrets that name the credential, or `*`, in annotation zoho-operator.dev/source-for.
+    /// Use a source Secret only if its annotation zoho-operator.dev/source-for names the credential, or is `*`.
     #[arg(long, env = "ZOHO_OPERATOR_REQUIRE_SOURCE_CONSENT", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set, value_name = "BOOL")]
     require_source_consent: bool,
 
-    /// Let `spec.target` have the labels and annotations by which other controllers (Reflector, kubernetes-replicator, Config
+    /// Allow labels and annotations in `spec.target` that make other controllers (Reflector, kubernetes-replicator, Config
     /// Syncer) copy the token into other namespaces.
     #[arg(long, env = "ZOHO_OPERATOR_ALLOW_REPLICATION", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set, value_name = "BOOL")]
     allow_replication: bool,
 
-    /// More root certificates (PEM) for token services, products and servers; repeatable.
+    /// Additional root certificates (PEM) for token services, products and servers; repeatable.
     #[arg(long, env = "ZOHO_OPERATOR_CA_FILE", value_delimiter = ',', value_name = "PATH")]
     pub ca_file: Vec<PathBuf>,
 
-    /// Requests in ten minutes for one refresh token; Zoho allows 10. Halve it where two clusters use one refresh token.
+    /// Maximum number of requests in ten minutes for one refresh token; Zoho allows 10. Halve it if two clusters use one
+    /// refresh token.
     #[arg(long, env = "ZOHO_OPERATOR_MAX_ATTEMPTS_PER_10M", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=10), value_name = "N")]
     max_attempts_per_10m: u8,
 
-    /// Living tokens of one refresh token; Zoho keeps 10 and kills the oldest after that.
+    /// Maximum number of valid access tokens of one refresh token; Zoho allows 10 and then invalidates the oldest.
     #[arg(long, env = "ZOHO_OPERATOR_MAX_LIVE_TOKENS", default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..=10), value_name = "N")]
     max_live_tokens: u8,
 
-    /// Token requests a second, from the whole process; 0 for no limit.
+    /// Maximum number of token requests a second, for the whole process; 0 for no limit.
     #[arg(long, env = "ZOHO_OPERATOR_MINT_RATE", default_value_t = 100, value_name = "N")]
     pub mint_rate: u32,
 
-    /// Reconciles at once; a namespace has at most three quarters of them.
+    /// Maximum number of concurrent reconciliations; one namespace gets at most three quarters of them.
     #[arg(long, env = "ZOHO_OPERATOR_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024), value_name = "N")]
     pub concurrency: u16,
 
-    /// Stand for election before acting, so that several replicas can run. false: only where there is never more than
-    /// one.
+    /// Elect a leader, so that several replicas can run. Set it to false only if there is never more than one replica.
     #[arg(long, env = "ZOHO_OPERATOR_LEADER_ELECT", default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set, value_name = "BOOL")]
     pub leader_elect: bool,
 
@@ -136,12 +137,12 @@ pub(crate) struct Flags {
     #[arg(long, env = "ZOHO_OPERATOR_METRICS_BIND_ADDRESS", default_value = ":8080", value_name = "ADDRESS")]
     pub metrics_bind_address: String,
 
-    /// Show /metrics, which has the names of all credentials, only to those whose bearer token the API server knows and
-    /// whose user may get the non-resource URL /metrics.
+    /// Serve /metrics, which contains the names of all credentials, only to clients whose bearer token the API server accepts
+    /// and whose user may get the non-resource URL /metrics.
     #[arg(long, env = "ZOHO_OPERATOR_METRICS_AUTHENTICATION", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set, value_name = "BOOL")]
     pub metrics_authentication: bool,
 
-    /// Folder with tls.crt and tls.key (PEM), read again when changed: /metrics is served by TLS.
+    /// Directory with tls.crt and tls.key (PEM), with which /metrics is served over TLS; read again when the files change.
     #[arg(long, env = "ZOHO_OPERATOR_METRICS_CERTIFICATE", value_name = "FOLDER")]
     pub metrics_certificate: Option<PathBuf>,
 
@@ -149,11 +150,11 @@ pub(crate) struct Flags {
     #[arg(long, env = "ZOHO_OPERATOR_HEALTH_PROBE_BIND_ADDRESS", default_value = ":8081", value_name = "ADDRESS")]
     pub health_probe_bind_address: String,
 
-    /// Form of the log. Default: text on a terminal, else json.
+    /// Format of the log. Default: text on a terminal, otherwise json.
     #[arg(long, env = "ZOHO_OPERATOR_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<LogFormat>,
 
-    /// error, warn, info, debug or trace.
+    /// Log level: error, warn, info, debug or trace.
     #[arg(long, env = "ZOHO_OPERATOR_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
     pub log_level: tracing::Level,
 
@@ -161,7 +162,7 @@ pub(crate) struct Flags {
     #[arg(long, env = "ZOHO_OPERATOR_LOG_FILTER", value_name = "FILTER")]
     pub log_filter: Option<String>,
 
-    /// Send traces to this OpenTelemetry collector: a base URL of OTLP over HTTP, to which /v1/traces is added. Spans carry
+    /// Send traces to this OpenTelemetry collector: a base URL of OTLP over HTTP, to which /v1/traces is added. Spans contain
     /// names and ids, no secrets. Example: `http://collector.observability:4318`.
     #[cfg(feature = "otlp")]
     #[arg(long, env = "ZOHO_OPERATOR_OTLP_ENDPOINT", value_name = "URL")]
@@ -171,24 +172,24 @@ pub(crate) struct Flags {
 /// What to do instead of running the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum Command {
-    /// Check whether what the operator needs is there: its rights, the clock, the way to the token services. Sends no
-    /// secret. Takes the operator's flags; without any, those of the operator in the same container.
+    /// Check that the operator has its rights, that the clock is right, and that the token services can be reached. Sends no
+    /// secret. Accepts the operator's flags; without any, it uses those of the operator in the same container.
     Check,
 }
 
 /// How changes of Secrets are noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SecretAccess {
-    /// By a watch of the metadata of all Secrets in the namespaces that are served.
+    /// Watch the metadata of all Secrets in the namespaces that are served.
     Watch,
-    /// By reading those that `ZohoCredentials` name.
+    /// Read only the Secrets that `ZohoCredentials` name.
     Get,
 }
 
 /// Form of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
     /// For people.
     Text,

@@ -65,7 +65,7 @@ pub(crate) async fn load_or_create(client: &Client, flags: &Flags) -> anyhow::Re
         .with_context(|| format!("list zohomintledgers in namespace {namespace}"))?;
     if !present.items.is_empty() && !flags.reset_hash_key {
         bail!(
-            "Secret {namespace}/{name} is missing although mint ledgers exist: restore it from a backup. Where there is none, start once with --reset-hash-key: a new key is made, tokens go on working, and the first renewal of each waits ten minutes, since what was asked of Zoho before is not known under the new key"
+            "Secret {namespace}/{name} is missing although mint ledgers exist: restore it from a backup. If there is none, start once with --reset-hash-key: a new key is created, tokens keep working, and the first renewal of each credential waits ten minutes, because earlier requests are not known under the new key"
         );
     }
     if !present.items.is_empty() {

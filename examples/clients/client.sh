@@ -7,7 +7,7 @@ set -eu
 folder=${ZOHO_FOLDER:-/var/run/zoho}
 
 get() {
-  # The header comes from standard input (curl 7.55 or later), so that the token shows up in no process list.
+  # curl (7.55 or later) reads the header from standard input, so no process list shows the token.
   printf 'Authorization: %s\n' "$(cat "$folder/authorization")" |
     curl --silent --show-error --fail --max-time 30 --header @- "$(cat "$folder/api_url")$1"
 }

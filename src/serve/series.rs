@@ -45,7 +45,7 @@ impl Collector for Series {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let leads = self.leadership.is_leader();
         encoder
-            .encode_descriptor("zoho_operator_leader", "Whether this process leads", None, MetricType::Gauge)?
+            .encode_descriptor("zoho_operator_leader", "Whether this process is the leader", None, MetricType::Gauge)?
             .encode_gauge(&i64::from(leads))?;
         let mut credentials = if leads { self.index.credentials() } else { Vec::new() };
         let all = credentials.len();
@@ -65,19 +65,19 @@ impl Collector for Series {
             i64::try_from(budget::live(&ledger, now)).ok()
         };
         let gauges: [PerCredential<'_>; 5] = [
-            ("token_expiry_timestamp_seconds", "When the token in the target dies", &|status| {
+            ("token_expiry_timestamp_seconds", "When the token in the target expires", &|status| {
                 status.expiration_time.map(Time::unix)
             }),
             ("token_renewal_due_timestamp_seconds", "When the renewal of the token is, or was, due", &|status| {
                 status.renewal_time.map(Time::unix)
             }),
-            ("next_attempt_timestamp_seconds", "When something is done next, whatever it is", &|status| {
+            ("next_attempt_timestamp_seconds", "When the operator acts next, for any reason", &|status| {
                 status.next_attempt_time.map(Time::unix)
             }),
             ("consecutive_failures", "Failed attempts since the last success", &|status| {
                 Some(status.consecutive_failures.map_or(0, i64::from))
             }),
-            ("live_tokens", "Tokens of the credential's ledger that may be alive", &live),
+            ("live_tokens", "Tokens of the credential's ledger that may be valid", &live),
         ];
         for (name, help, value) in gauges {
             let name = format!("zoho_operator_{name}");
@@ -100,13 +100,13 @@ fn encode_conditions(
     unreadable: &[ObjectName],
 ) -> Result<(), fmt::Error> {
     let name = "zoho_operator_credential_condition";
-    let mut metric = encoder.encode_descriptor(name, "1 for the present status", None, MetricType::Gauge)?;
+    let mut metric = encoder.encode_descriptor(name, "1 for the current status", None, MetricType::Gauge)?;
     for ([namespace, name], type_, status, _) in conditions(credentials, unreadable) {
         let labels = [namespace, name, ("type", type_.as_str()), ("status", status)];
         metric.encode_family(&labels)?.encode_gauge(&1i64)?;
     }
     let name = "zoho_operator_credential_reason";
-    let mut metric = encoder.encode_descriptor(name, "1 for the present reason", None, MetricType::Gauge)?;
+    let mut metric = encoder.encode_descriptor(name, "1 for the current reason", None, MetricType::Gauge)?;
     for ([namespace, name], type_, _, reason) in conditions(credentials, unreadable) {
         let labels = [namespace, name, ("type", type_.as_str()), ("reason", reason.as_str())];
         metric.encode_family(&labels)?.encode_gauge(&1i64)?;

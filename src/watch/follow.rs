@@ -90,7 +90,7 @@ impl Witness {
         let (kind, namespace) = (self.kind, self.namespace.as_deref());
         let error = failure as &dyn std::error::Error;
         if let Failure::WentBack = failure {
-            tracing::error!(kind, namespace, error, "everything is looked at anew");
+            tracing::error!(kind, namespace, error, "all objects are checked again");
         } else {
             tracing::warn!(kind, namespace, error, "watch failed; it is opened again");
         }

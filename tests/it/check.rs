@@ -84,7 +84,7 @@ async fn each_thing_that_is_missing_is_named_with_what_to_do() {
     ] {
         assert!(text.lines().any(|found| found.starts_with(line)), "{line} is not in\n{text}");
     }
-    assert!(text.contains("whether firewalls and network policies let this pod's traffic out to it"), "{text}");
+    assert!(text.contains("that firewalls and network policies allow this pod to connect to it"), "{text}");
 }
 
 #[tokio::test]

@@ -35,9 +35,9 @@ async fn demo_tells_its_whole_story_and_leaves_nothing_behind() {
         "asked Zoho for nothing",
         "Warning  RefreshTokenRejected",
         "to the byte",
-        "Healed ",
+        "Ready again ",
         "Nothing was throttled, nothing was lost",
-        "stopped by itself",
+        "stopped after SIGTERM",
         "Done in ",
     ] {
         assert!(output.contains(milestone), "{milestone} is missing:\n{output}");

@@ -46,6 +46,29 @@ async fn run(cluster: &ControlPlane, command: &[String]) {
     }
 }
 
+/// With Docker, kind and Helm alone: nothing is pulled or pushed, so the name that is built is the one that runs.
+#[tokio::test]
+async fn image_that_the_readme_builds_for_kind_is_the_one_that_runs() {
+    let script = blocks("README.md", "sh").into_iter().find(|block| block.contains("kind load")).expect("a block");
+    let after = |words: &str| {
+        let rest = script.split_once(words).unwrap_or_else(|| panic!("no {words} in {script}")).1;
+        rest.split_whitespace().next().expect("a word").to_owned()
+    };
+    let image = after("docker build --tag ");
+    assert_eq!(after("kind load docker-image "), image);
+    let cluster = control_plane().await;
+    let install: Vec<String> = script
+        .lines()
+        .filter(|line| line.starts_with("helm "))
+        .flat_map(str::split_whitespace)
+        .map(str::to_owned)
+        .collect();
+    run(&cluster, &install).await;
+    let deployment = json_of(&cluster, "deployment", NAMESPACE, &["zoho-operator"]).await;
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!((&container["image"], &container["imagePullPolicy"]), (&json!(image), &json!("IfNotPresent")));
+}
+
 fn credential(namespace: &str, name: &str) -> String {
     json!({
         "apiVersion": "zoho-operator.dev/v1alpha1", "kind": "ZohoCredential",

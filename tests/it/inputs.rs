@@ -58,7 +58,7 @@ fn rows() -> Vec<Row> {
             "two-lines",
             Some(vec![("client_id", "1000.A\n1000.B"), secret, refresh]),
             "SourceSecretInvalid",
-            "client_id that has white space in it",
+            "client_id that contains white space",
         ),
     ]
 }

@@ -1,5 +1,5 @@
 //! What a reader of README and `docs/` rests on: links lead somewhere, no page is missing from the index, commands and values
-//! exist, and the words are plain.
+//! exist. Their words are looked at in `words.rs`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,31 +15,6 @@ const BESIDE: &[&str] = &["README.md", "charts/zoho-operator/README.md", "exampl
 
 /// Pages for those who change the code: their links are checked, their words are not.
 const FOR_DEVELOPERS: &[&str] = &["ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
-
-/// Pages whose words are those of the code.
-const FROM_CODE: &[&str] = &["docs/kubectl-zoho.md", "docs/products.md", "docs/reference.md"];
-
-/// Pages that are still to be put into plain words, and records that stay as they were written.
-const NOT_YET_PLAIN: &[&str] = &[
-    "docs/runbooks.md",
-    "docs/reliability.md",
-    "docs/performance.md",
-    "docs/releases.md",
-    "docs/client-credentials.md",
-    "docs/decisions/",
-];
-
-/// Words that native readers stop at, with what to write instead.
-const NOT_USED: &[(&[&str], &str)] = &[
-    (&["die", "dies", "died", "dead", "dying"], "expire, expired"),
-    (&["kill", "kills"], "end, delete"),
-    (&["he", "him", "his", "himself"], "they, or the noun"),
-    (&["tell", "tells", "told"], "report, say, show"),
-    (&["anew", "mended", "alike"], "again, fixed, the same"),
-    (&["for ever"], "forever"),
-    (&["stands in", "stand in", "stands at", "stood"], "is in"),
-    (&["nobody is", "who asks too often"], "name the agent"),
-];
 
 /// Markdown files below a folder, as paths from the root.
 fn below(folder: &str) -> Vec<String> {
@@ -66,7 +41,7 @@ pub(crate) fn read(page: &str) -> String {
 }
 
 /// The text of a page without its blocks of code.
-fn prose(text: &str) -> String {
+pub(crate) fn prose(text: &str) -> String {
     let parts = text.split("```").step_by(2);
     parts.collect::<Vec<_>>().join("\n")
 }
@@ -90,7 +65,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
 }
 
 /// A path without `..`.
-fn plain(path: &Path) -> PathBuf {
+pub(crate) fn plain(path: &Path) -> PathBuf {
     let mut parts = PathBuf::new();
     for part in path.components() {
         match part {
@@ -155,39 +130,6 @@ fn every_example_is_in_the_list_of_examples() {
             assert!(is_listed, "examples/{name} is not in examples/README.md");
         }
     }
-}
-
-/// The words of a text, in small letters, with one blank before and after each.
-fn words(text: &str) -> String {
-    let outside_of_code: Vec<&str> = text.split('`').step_by(2).collect();
-    let text = outside_of_code.join(" x ").to_lowercase();
-    let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric() && c != '\'').collect();
-    format!(" {} ", words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "))
-}
-
-#[test]
-fn pages_use_plain_words() {
-    let mut found = Vec::new();
-    for page in pages() {
-        let is_excepted = |names: &[&str]| names.iter().any(|name| page.starts_with(name));
-        if is_excepted(FROM_CODE) || is_excepted(NOT_YET_PLAIN) {
-            continue;
-        }
-        for (number, line) in prose(&read(&page)).lines().enumerate() {
-            let line = words(line);
-            for (unused, instead) in NOT_USED {
-                let used = unused.iter().filter(|word| line.contains(&format!(" {word} ")));
-                found.extend(used.map(|word| format!("{page}, line {number} of its text: \"{word}\": {instead}")));
-            }
-        }
-    }
-    assert!(found.is_empty(), "{}", found.join("\n"));
-}
-
-#[test]
-fn words_are_found_whole_and_outside_of_code() {
-    assert_eq!(words("It `dies`, **he** said."), " it x he said ");
-    assert!(!words("the studied dieter").contains(" die "));
 }
 
 /// What follows `--set` of Helm in a page, without what is set.

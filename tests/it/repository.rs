@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::chart::root;
+use crate::pages::plain;
 use crate::support::untested;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -75,6 +76,37 @@ fn versions_are_found_with_and_without_quotation_marks() {
     assert_eq!(version_at_start("\"1.20.3-rc.1\"\n"), Some("1.20.3-rc.1"));
     assert_eq!(version_at_start("VERSION (IMAGE=…)"), None);
     assert_eq!(version_at_start(""), None);
+}
+
+/// `docker build` sees what .dockerignore lets through, and cargo wants every member of the workspace there, built or not.
+#[test]
+fn image_is_built_from_all_that_cargo_wants() {
+    let Some(tracked) = git(&["ls-files", "--cached"]) else { return };
+    let read = |name: &str| fs::read_to_string(root().join(name)).expect(name);
+    let ignored = read(".dockerignore");
+    let sent: Vec<&str> = ignored.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    let manifest = read("Cargo.toml");
+    let members = manifest.split_once("members = [").and_then(|(_, rest)| rest.split_once(']')).expect("members").0;
+    let members =
+        members.split(',').map(|member| member.trim().trim_matches('"').to_owned()).filter(|member| member != ".");
+    let sources = tracked.iter().filter(|name| {
+        name.ends_with(".rs") && !name.contains("tests") && sent.iter().any(|part| name.starts_with(part))
+    });
+    let included = sources.flat_map(|name| {
+        let text = read(name);
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+        let paths: Vec<&str> =
+            text.split("include_str!(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let folder = Path::new(name).parent().expect("a folder");
+        paths.iter().map(|path| plain(&folder.join(path)).to_string_lossy().into_owned()).collect::<Vec<_>>()
+    });
+    let wanted: Vec<String> =
+        members.chain(included).chain(["Cargo.lock".into(), "rust-toolchain.toml".into()]).collect();
+    assert!(wanted.iter().any(|name| name == "ARCHITECTURE.md") && wanted.len() > 5, "{wanted:?}");
+    for name in wanted {
+        let first = name.split('/').next().unwrap_or(&name);
+        assert!(sent.contains(&first), "{name} is not in the image's context: add !{first} to .dockerignore");
+    }
 }
 
 /// Hosts that others hold and that we mean to name. Ours is none of them: packaging/address has what a release is told.

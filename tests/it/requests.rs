@@ -54,21 +54,21 @@ async fn request_is_answered_once_and_not_again_after_a_restart() {
     rest().await;
     assert_eq!(answers(&world).await, Vec::<String>::new(), "nobody has asked");
     let said = ask(&world, "first", 1).await;
-    assert!(said.starts_with("Renewed As was asked for, Secret "), "{said}");
+    assert!(said.starts_with("Renewed As requested, Secret "), "{said}");
     assert_eq!(world.zoho.stats().token.posts, 2);
     // So soon that both tokens are of the same second, as far as the status can say.
     let said = ask(&world, "second", 2).await;
     assert!(said.starts_with("Renewed "), "{said}");
     let said = ask(&world, "third", 3).await;
     assert!(
-        said.starts_with(
-            "RenewalRefused The renewal that was asked for was not done. MintBudgetExhausted: So many tokens"
-        ),
+        said.starts_with("RenewalRefused The requested renewal was not done. MintBudgetExhausted: So many tokens"),
         "{said}"
     );
-    let next = said.split("It would go at ").nth(1).expect("the time when it would go");
+    let next = said.split("It is possible from ").nth(1).expect("the time when it would go");
     assert!(
-        next[5..].starts_with("Z: ask again then. The present token stays good, and is renewed by itself at "),
+        next[5..].starts_with(
+            "Z on: request it again then. The current token stays valid, and is renewed automatically at "
+        ),
         "{said}"
     );
     assert_eq!(world.zoho.stats().token.posts, 3);
@@ -102,8 +102,8 @@ async fn throttle_that_meets_a_request_is_its_answer() {
     world.zoho.script_for(REFRESH_TOKEN, Reply::Throttle);
     for (number, request) in [(1, "first"), (2, "in the silence")] {
         let said = ask(&world, request, number).await;
-        assert!(said.contains("Throttled: Zoho says that there were too many requests"), "{said}");
-        assert!(said.contains("It would go at "), "{said}");
+        assert!(said.contains("Throttled: Zoho reports too many requests"), "{said}");
+        assert!(said.contains("It is possible from "), "{said}");
         assert_eq!(world.zoho.stats().token.posts, 2, "silence, whoever asks");
     }
 }
@@ -116,7 +116,7 @@ async fn refusal_that_meets_a_request_is_its_answer_and_so_is_one_that_was_known
     assert!(world.zoho.revoke(REFRESH_TOKEN));
     let said = ask(&world, "first", 1).await;
     assert!(said.contains("RefreshTokenRejected: Zoho refused the refresh token (invalid_code)"), "{said}");
-    assert!(said.contains("It is asked once more to be sure. ") && said.contains("Next try "), "{said}");
+    assert!(said.contains("The operator asks once more to confirm this. ") && said.contains("Next try "), "{said}");
     world.advance(61);
     world.wait("one", "parked", |seen| is(seen, ConditionType::Stalled, "RefreshTokenRejected")).await;
     assert_eq!((world.zoho.stats().token.posts, answers(&world).await.len()), (3, 1));

@@ -63,7 +63,7 @@ async fn local_login_gives_a_bare_token_and_is_renewed_by_renew_every() {
     credential(&world, "one", json!({})).await;
     let seen = world.wait_ready("one").await;
     let status = seen.status.expect("a status");
-    assert_eq!(status.expiration_time, None, "the server names no end");
+    assert_eq!(status.expiration_time, None, "the server states no expiry");
     let renewal = status.renewal_time.expect("a time").since(status.last_mint_time.expect("a time"));
     let hours = Duration::from_secs(3600);
     assert!((hours * 6..=hours * 8).contains(&renewal), "{renewal:?}");

@@ -192,7 +192,7 @@ fn refused() -> Vec<(&'static str, Value, &'static str, &'static str)> {
             failed,
             "Template x of spec.target.data: it is longer than 4 KiB",
         ),
-        ("dots", template("..", "x"), failed, "a Secret takes no such key"),
+        ("dots", template("..", "x"), failed, "not a valid key of a Secret"),
         (
             "no-token",
             json!({ "includeDefaultKeys": false, "data": { "x": "{{ api_url }}" } }),
@@ -200,7 +200,7 @@ fn refused() -> Vec<(&'static str, Value, &'static str, &'static str)> {
             "No key of the target holds the token",
         ),
         ("nothing", json!({ "includeDefaultKeys": false }), failed, "No key of the target holds the token"),
-        ("large", json!({ "data": large }), "TargetTooLarge", "a Secret holds 1048576"),
+        ("large", json!({ "data": large }), "TargetTooLarge", "a Secret can hold only 1048576"),
     ]
 }
 

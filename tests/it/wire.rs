@@ -169,7 +169,9 @@ async fn refusal_that_is_not_understood_is_final_and_the_password_is_never_sent_
     world.zoho.with(|zoho, _| zoho.server_mut().register(None, "api", PASSWORD, None));
     let iam = Page::json(400, r#"{"errorCode":"IAM0027","errorMsg":"Invalid credentials"}"#);
     for (number, (page, says)) in
-        [(iam, "refused the login"), (Page::html(403, "<h1>Forbidden</h1>"), "not understood")].into_iter().enumerate()
+        [(iam, "refused the login"), (Page::html(403, "<h1>Forbidden</h1>"), "does not understand")]
+            .into_iter()
+            .enumerate()
     {
         world.zoho.script(Target::Login, Script::until_cleared(Reply::MintThenStatus(page)));
         let args = ["--endpoint-central-url", &world.zoho.url()];
@@ -243,12 +245,12 @@ async fn proxy_is_for_zoho_and_not_for_a_cluster_on_this_machine_and_is_named_wh
 
 /// A value that somebody copied badly, and what both programs say of it.
 const BAD_VALUES: [(&str, &str, &str); 9] = [
-    ("quoted", "\"1000.canary0quoted\"", "stands in quotes: store it without them"),
-    ("broken", "1000.canary0 broken0value", "has white space in it: it was broken when it was copied"),
-    ("header", "Zoho-oauthtoken 1000.canary0header", "begins with the words of a header"),
+    ("quoted", "\"1000.canary0quoted\"", "is in quotes: store it without them"),
+    ("broken", "1000.canary0 broken0value", "contains white space: it was damaged when it was copied"),
+    ("header", "Zoho-oauthtoken 1000.canary0header", "begins with a word of a header"),
     ("mark", "\u{feff}1000.canary0marked0value", "begins with a byte order mark"),
-    ("encoded", "MTAwMC5jYW5hcnkwZW5jb2RlZA==", "is base64 of what it should be"),
-    ("twice", "TVRBd01DNWpZVzVoY25rd1pXNWpiMlJsWkE9PQ==", "is base64 of what it should be"),
+    ("encoded", "MTAwMC5jYW5hcnkwZW5jb2RlZA==", "is base64 of the real value"),
+    ("twice", "TVRBd01DNWpZVzVoY25rd1pXNWpiMlJsWkE9PQ==", "is base64 of the real value"),
     ("example", "replace-with-your-refresh-token", "is the placeholder of an example"),
     ("json", "{\"refresh_token\":\"1000.canary0json\"}", "is JSON"),
     ("empty", " ", "is empty"),

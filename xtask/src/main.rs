@@ -1,5 +1,5 @@
-//! Writes the files of this repository that are generated: `cargo run -p xtask -- crds`, `… -- docs` and
-//! `… -- picture`.
+//! Writes the files of this repository that are generated: `cargo run -p xtask -- crds`, `… -- docs`, `… -- picture` and
+//! `… -- demo-picture`.
 //!
 //! Tests compare what is written here with what is checked in. `… -- sbom` is for packaging/.
 
@@ -7,6 +7,7 @@ mod pages;
 mod picture;
 mod sbom;
 mod site;
+mod terminal;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -33,6 +34,8 @@ enum Task {
     SiteLinks,
     /// docs/img/dashboard.svg, from the chart's dashboard and what `make picture` recorded in target/picture.json.
     Picture,
+    /// docs/img/demo.svg, from what `make demo-picture` recorded in target/demo.txt.
+    DemoPicture,
     /// Prints what a released file is made of, as SPDX.
     Sbom(Sbom),
 }
@@ -46,6 +49,10 @@ fn main() -> anyhow::Result<()> {
         Task::Picture => {
             let dashboard = read("charts/zoho-operator/files/dashboards/zoho-operator.json")?;
             write("docs/img/dashboard.svg", &picture::draw(&dashboard, &read("target/picture.json")?))
+        }
+        Task::DemoPicture => {
+            let printed = fs::read_to_string("target/demo.txt").context("read target/demo.txt: make demo-picture")?;
+            write("docs/img/demo.svg", &terminal::draw(&printed))
         }
         Task::Sbom(sbom) => io::stdout().write_all(sbom.document()?.as_bytes()).context("print the document"),
     }

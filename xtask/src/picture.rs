@@ -310,7 +310,8 @@ fn shown(value: f64, unit: Option<&str>) -> String {
     }
 }
 
-fn escaped(text: &str) -> String {
+/// As text of an XML element or value of an attribute.
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\'', "&#39;")
 }
 

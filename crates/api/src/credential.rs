@@ -25,7 +25,7 @@ use super::{Time, duration::GoDuration};
     namespaced,
     status = "ZohoCredentialStatus",
     derive = "PartialEq",
-    doc = "Keeps a valid Zoho or ManageEngine access token in a Secret. Names a source Secret with the long-lived inputs (client id, client secret, refresh token); the operator mints access tokens from them before the old one expires and writes them into the target Secret.",
+    doc = "Keeps a valid Zoho or ManageEngine access token in a Secret. It names a source Secret with the client id, the client secret and the refresh token. The operator mints an access token from them, renews it before it expires, and writes it into the target Secret.",
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(
         name = "Renewable",
@@ -51,7 +51,7 @@ pub struct ZohoCredentialSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_center: Option<DataCenter>,
 
-    /// Another accounts host than the data center's usual one, as a bare host name; required with dataCenter Other. Must be on the operator's list (--accounts-host). Example: accounts.zohoone.ca.
+    /// An accounts host other than the usual one of the data center, as a bare host name; required with dataCenter Other. Must be on the operator's list (--accounts-host). Example: accounts.zohoone.ca.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub accounts_host: Option<String>,
@@ -60,46 +60,46 @@ pub struct ZohoCredentialSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint_central_server: Option<EndpointCentralServer>,
 
-    /// The source: a Secret in the same namespace with the inputs that tokens are minted from.
+    /// The source: a Secret in the same namespace with the values that tokens are minted from.
     pub secret_ref: SecretRef,
 
-    /// dataCenter only: how tokens are asked for. RefreshToken (default), or ClientCredentials: as the self client itself, without any refresh token; needs scopes. Example: ClientCredentials.
+    /// dataCenter only: how tokens are requested. RefreshToken (default), or ClientCredentials: as the self client itself, without a refresh token; needs scopes. Example: ClientCredentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<Grant>,
 
-    /// dataCenter only: what the token is for, as Zoho writes scopes. With ClientCredentials they are sent with every request. With RefreshToken they are a record of what the refresh token was made for: shown when a new one has to be made, and compared with what Zoho says it granted. At most 64. Example: [ZohoCRM.modules.READ].
+    /// dataCenter only: the scopes of the token, as Zoho writes them. With ClientCredentials, they are sent with every request. With RefreshToken, they record the scopes that the refresh token was created for: they are shown when a new one must be created, and compared with the scopes that Zoho says it granted. At most 64. Example: [ZohoCRM.modules.READ].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 128)))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub scopes: Vec<String>,
 
-    /// ClientCredentials only: the organisation that the token is for, where the account has several: the first word of the scopes, a dot, and the organisation's id. Example: ZohoCRM.7000001.
+    /// ClientCredentials only: the organisation that the token is for, if the account has several: the first word of the scopes, a dot, and the organisation's id. Example: ZohoCRM.7000001.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub soid: Option<String>,
 
-    /// Product whose API the token is for; sets api_url in the target and what verify calls. docs/products.md lists what is known of each; one without a known host in the data center needs apiUrl. Default: none. Example: ZohoCRM.
+    /// Product whose API the token is for; sets api_url in the target and the request that verify makes. docs/products.md describes the products; a product without a known host in the data center needs apiUrl. Default: none. Example: ZohoCRM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product: Option<Product>,
 
-    /// Base URL of the product's API where it is not the data center's usual one (own domain, portal); copied to api_url. https only. Example: https://helpdesk.corp.example/app/itdesk.
+    /// Base URL of the product's API if it is not the usual one of the data center (your own domain, a portal); copied to api_url. https only. Example: https://helpdesk.corp.example/app/itdesk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub api_url: Option<String>,
 
-    /// The derived Secret that workloads mount. Default: a Secret <metadata.name>-token with the default keys.
+    /// The Secret that workloads mount. Default: a Secret <metadata.name>-token with the default keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
 
-    /// How long before expiry the token is renewed: 5m to 30m, default 30m; never more than half of the token's life. An outage of the token service shorter than this goes unnoticed by workloads.
+    /// How long before expiry the token is renewed: 5m to 30m, default 30m; never more than half of the token's lifetime. Workloads do not notice an outage of the token service that is shorter than this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew_before: Option<GoDuration>,
 
-    /// endpointCentralServer only: how often to log in again; the server names no lifetime. 10m to 168h, default 8h.
+    /// endpointCentralServer only: how often to log in again, because the server states no lifetime. 10m to 168h, default 8h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew_every: Option<GoDuration>,
 
-    /// Ask the product's API regularly whether it takes the token; sets condition Verified. Needs product, or apiUrl and verify.path. Default: off.
+    /// Check regularly that the product's API accepts the token; sets condition Verified. Needs product, or apiUrl and verify.path. Default: off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<Verify>,
 
@@ -113,13 +113,13 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// How tokens of a data center are asked for.
+/// How tokens of a data center are requested.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Grant {
-    /// By a refresh token, in the name of the user who consented.
+    /// With a refresh token, in the name of the user who consented.
     #[default]
     RefreshToken,
-    /// By client id and secret alone, in the name of the self client's owner.
+    /// With the client id and the client secret alone, in the name of the self client's owner.
     ClientCredentials,
 }
 
@@ -252,7 +252,7 @@ pub struct SecretRef {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub refresh_token_key: Option<String>,
-    /// Key of the redirect URI, sent with the refresh when the Secret has it (server-based clients). Default redirect_uri.
+    /// Key of the redirect URI, which is sent with the request if the Secret has this key (server-based clients). Default redirect_uri.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub redirect_uri_key: Option<String>,
@@ -311,7 +311,7 @@ impl SecretRef {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
-    /// Name of the Secret, in the same namespace. Default <metadata.name>-token. Changing it costs no mint.
+    /// Name of the Secret, in the same namespace. Default <metadata.name>-token. Changing it mints no new token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub name: Option<String>,
@@ -323,7 +323,7 @@ pub struct Target {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub annotations: BTreeMap<String, String>,
-    /// Templates, by key of the Secret; they add to the default keys or override them. Jinja with the names access_token, authorization, expires_at, api_domain and api_url (absent is empty), strings, ~ == != and or not, if/elif/else and raw; values are not escaped, a newline at the end stays. At least one key must hold the token. At most 32 templates of 4 KiB. Example: ZOHO_ACCESS_TOKEN: "{{ access_token }}".
+    /// Templates, by key of the Secret; they add to the default keys or override them. Jinja with the names access_token, authorization, expires_at, api_domain and api_url (an absent value is empty), strings, ~ == != and or not, if/elif/else and raw. Values are not escaped; a newline at the end is kept. At least one key must contain the token. At most 32 templates of 4 KiB. Example: ZOHO_ACCESS_TOKEN: "{{ access_token }}".
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub data: BTreeMap<String, String>,
@@ -332,32 +332,32 @@ pub struct Target {
     pub include_default_keys: Option<bool>,
 }
 
-/// How to ask the product whether it takes the token.
+/// How to check that the product accepts the token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Verify {
-    /// How often to ask. At least 1m. Example: 5m.
+    /// How often to check. At least 1m. Example: 5m.
     pub interval: GoDuration,
-    /// Path of another cheap GET of that product, for tokens whose scopes forbid the default one; needed where the product has no default, and without a product. Example: /api/1.4/som/summary.
+    /// Path of another cheap GET of that product, for tokens whose scopes do not allow the default one; required if the product has no default, and without a product. Example: /api/1.4/som/summary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub path: Option<String>,
 }
 
-/// What the operator last saw and did. A report: the target Secret is the truth about the token.
+/// What the operator last saw and did. This is only a report; the target Secret has the token and its expiry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ZohoCredentialStatus {
     /// The metadata.generation that this status was computed for; -1 before the first pass.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// When the token in the target dies.
+    /// When the token in the target expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiration_time: Option<Time>,
     /// When renewal is (or was) due; not moved by retries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renewal_time: Option<Time>,
-    /// When something happens next, whatever its reason: renewal, retry, the end of a throttle.
+    /// When the operator acts next, for any reason: a renewal, a retry, the end of a throttle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_attempt_time: Option<Time>,
     /// When the token in the target was minted.
@@ -366,7 +366,7 @@ pub struct ZohoCredentialStatus {
     /// When minting last failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_failure_time: Option<Time>,
-    /// What the last attempt to mint failed for; absent once a token was minted.
+    /// Why the last attempt to mint a token failed; absent after a token was minted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<LastFailure>,
     /// Attempts that failed since the last mint.
@@ -381,29 +381,29 @@ pub struct ZohoCredentialStatus {
     /// Name of the ZohoMintLedger of this credential, in the operator's namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ledger: Option<LedgerName>,
-    /// Tokens of that ledger that may have been alive right after the last mint.
+    /// Number of tokens of that ledger that may have been valid right after the last mint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live_tokens: Option<i32>,
-    /// The installation that serves this object: namespace of its operator and instance. Another one leaves it alone for as
-    /// long as this one does what it announces.
+    /// The installation that serves this object, as the namespace of its operator and its instance. Other installations leave
+    /// the object alone as long as this one does what it announces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub served_by: Option<String>,
-    /// The scopes of the token in the target, sorted, as far as the reply that brought it named them.
+    /// The scopes of the token in the target, sorted, if Zoho's reply named them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 128)))]
     pub granted_scopes: Vec<String>,
-    /// Until when Zoho's throttle is met with silence.
+    /// Until when the operator sends no request because Zoho throttled it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throttled_until: Option<Time>,
-    /// The versions (uid/resourceVersion) of the Secrets that this status rests on.
+    /// The versions (uid/resourceVersion) of the Secrets that this status is based on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed: Option<Observed>,
-    /// Ready, Renewable, Verified; Reconciling and Stalled only while true.
+    /// Ready, Renewable, Verified; Reconciling and Stalled only while they are true.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }
 
-/// What an attempt to mint failed for.
+/// Why an attempt to mint a token failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LastFailure {
@@ -417,7 +417,7 @@ pub struct LastFailure {
     pub message: Option<String>,
 }
 
-/// The versions of the Secrets that a status rests on.
+/// The versions of the Secrets that a status is based on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Observed {
@@ -427,7 +427,7 @@ pub struct Observed {
     /// uid/resourceVersion of the target Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<ObjectVersion>,
-    /// Keyed hash of the two and of what they were seen for: a status that somebody else wrote is not believed.
+    /// Keyed hash of both and of the state that they were seen in, so that a status written by others is not trusted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seal: Option<String>,
 }

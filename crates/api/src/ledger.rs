@@ -18,7 +18,7 @@ use super::names::{AttemptId, Holder, InputsDigest};
     category = "zoho",
     namespaced,
     derive = "PartialEq",
-    doc = "One refresh token's (or server login's) mint attempts of the last hours. Every mint is reserved here first, so that no crash and no second leader can spend more than Zoho's limits allow. Written by the operator, in its own namespace; not meant to be edited.",
+    doc = "The token requests of the last hours that were made with one refresh token (or server login). Every request is reserved here first, so that neither a crash nor a second leader can exceed Zoho's limits. Written by the operator, in its own namespace; do not edit it.",
     printcolumn(name = "Last Mint", type_ = "date", json_path = ".spec.lastMintTime"),
     printcolumn(name = "Counts", type_ = "string", json_path = ".spec.counts"),
     printcolumn(name = "Throttled Until", type_ = "string", json_path = ".spec.throttledUntil"),
@@ -31,27 +31,27 @@ pub struct ZohoMintLedgerSpec {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("maxItems" = 512))]
     pub attempts: Vec<Attempt>,
-    /// Until when Zoho's throttle is met with silence.
+    /// Until when the operator sends no request because Zoho throttled it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throttled_until: Option<Time>,
     /// Permanent refusals, one for each set of inputs, at most 40.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("maxItems" = 64))]
     pub verdicts: Vec<Verdict>,
-    /// Inputs that minted, the last 8 of them: others that never did must not use up what is theirs.
+    /// The last 8 inputs that minted a token: inputs that never did must not use up their budget.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("maxItems" = 16))]
     pub proven: Vec<Proven>,
-    /// When a record was found lost, unreadable or in the future: from then on the ten-minute window counts as full once, and five tokens count as alive for an hour.
+    /// When a record was found lost, unreadable or in the future: from then on, the ten-minute window counts as full once, and five tokens count as valid for an hour.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub presumed_full_at: Option<Time>,
-    /// When a token was last minted; an attempt whose outcome is not written down yet counts as one.
+    /// When a token was last minted; an attempt whose outcome is not recorded yet counts as one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_mint_time: Option<Time>,
-    /// At the last write: attempts in ten minutes / their limit, tokens that may be alive / their limit.
+    /// At the last write: attempts in ten minutes / their limit, tokens that may be valid / their limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counts: Option<String>,
-    /// Reason of the last permanent refusal that stands.
+    /// Reason of the last permanent refusal that still applies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_verdict: Option<String>,
 }
@@ -60,7 +60,7 @@ pub struct ZohoMintLedgerSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Attempt {
-    /// Unique id; the target Secret names the one its token came from.
+    /// Unique id; the target Secret names the attempt that its token came from.
     #[schemars(length(max = 64))]
     pub id: AttemptId,
     /// When it was reserved.
@@ -68,20 +68,20 @@ pub struct Attempt {
     /// The process that reserved it.
     #[schemars(length(max = 128))]
     pub holder: Holder,
-    /// Keyed hash of everything that is sent.
+    /// Keyed hash of all values that are sent.
     #[schemars(length(max = 128))]
     pub inputs: InputsDigest,
     /// Namespace of the credential that it was reserved for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 63))]
     pub namespace: String,
-    /// A login, of which too many failed ones lock the account.
+    /// Whether this is a login; too many failed logins lock the account.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub login: bool,
-    /// Life of the minted token in seconds.
+    /// Lifetime of the minted token in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub life: Option<i32>,
-    /// minted, notMinted or notSent; absent while unknown, which counts as minted with a life of 3600.
+    /// minted, notMinted or notSent; absent while unknown, which counts as minted with a lifetime of 3600 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
 }
@@ -104,17 +104,17 @@ pub enum Outcome {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Proven {
-    /// Keyed hash of everything that was sent.
+    /// Keyed hash of all values that were sent.
     #[schemars(length(max = 128))]
     pub inputs: InputsDigest,
     /// Namespaces of the credentials that they minted for, at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("maxItems" = 16))]
     pub namespaces: Vec<String>,
-    /// They are a login's.
+    /// Whether they belong to a login.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub login: bool,
-    /// When they last did.
+    /// When they last minted a token.
     pub at: Time,
 }
 
@@ -122,22 +122,22 @@ pub struct Proven {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {
-    /// Keyed hash of everything that was sent.
+    /// Keyed hash of all values that were sent.
     #[schemars(length(max = 128))]
     pub inputs: InputsDigest,
-    /// The reason, as it stands in conditions.
+    /// The reason, as in conditions.
     #[schemars(length(max = 64))]
     pub reason: String,
     /// The error code that the server sent, if it is one of `[a-z_]{1,64}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub code: Option<String>,
-    /// When it was last said.
+    /// When the server last refused them.
     pub at: Time,
-    /// Said twice, at least a minute apart.
+    /// Whether the server refused them twice, at least a minute apart.
     #[serde(default)]
     pub confirmed: bool,
-    /// How often it was said again after that.
+    /// How often the server refused them again after that.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repeats: i32,
 }

@@ -151,7 +151,7 @@ impl Memory {
         }
         let manager = manager.unwrap_or("another client");
         let message = format!(
-            "{manager} keeps changing Secret {target}, which this ZohoCredential owns: it was put back {MOST_REPAIRS} times. Stop it from writing that Secret, or set spec.target.name to another name."
+            "{manager} keeps changing Secret {target}, which this ZohoCredential owns: the operator has restored it {MOST_REPAIRS} times. Stop it from writing that Secret, or set spec.target.name to another name."
         );
         let again_at = recent().min().map(|first| *first + CONFLICT_FOR);
         Some(Defect { reason: Reason::TargetConflict, message, again_at })

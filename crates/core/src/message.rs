@@ -78,19 +78,19 @@ pub fn with_next_try_or_change(message: &str, names: &Names, until: Option<Time>
 pub fn guarded(guard: Guard) -> &'static str {
     match guard {
         Guard::OtherNamespace => {
-            "This account is used from another namespace. So that it is not locked, a password that is not known to work is not tried from this one."
+            "This account is used from another namespace. To avoid locking it, the operator does not try a password from this namespace that is not known to work."
         }
         Guard::FailedLogins => {
-            "Two logins with this account failed within a day. One more could lock it, so none is tried before the day is over, whatever the password."
+            "Two logins with this account failed within a day. Another one could lock it, so the operator tries no other login before the day is over, with any password."
         }
         Guard::Refusals => {
-            "So many different values were refused with this refresh token or account that no others are tried for now."
+            "Too many different values were refused for this refresh token or account, so the operator tries no others for now."
         }
         Guard::NewLedgers => {
-            "This ZohoCredential has brought eight new refresh tokens or accounts in ten minutes, or its namespace has as many as one may have. The next one is tried later."
+            "This ZohoCredential has used eight new refresh tokens or accounts in ten minutes, or its namespace has the maximum number of them. The operator tries the next one later."
         }
         Guard::FailedGuesses => {
-            "Too many logins at this server failed within the hour that had never worked before. So that no account is locked, more of them are tried later."
+            "Within an hour, too many logins at this server failed with values that never worked before. To avoid locking accounts, the operator tries others later."
         }
     }
 }
@@ -108,9 +108,9 @@ pub fn not_granted(grant: Grant, missing: &[&str]) -> String {
     let scopes = listed(missing);
     let remedy = match grant {
         Grant::RefreshToken => {
-            "A refresh token keeps its scopes for ever: make a new one with them, or correct spec.scopes."
+            "A refresh token keeps its scopes forever: create a new one with these scopes, or correct spec.scopes."
         }
-        Grant::ClientCredentials => "Look whether the client's owner may use them, or correct spec.scopes.",
+        Grant::ClientCredentials => "Check that the client's owner may use them, or correct spec.scopes.",
     };
     format!("Zoho granted a token without {scopes}, so calls that need it fail. {remedy}")
 }
@@ -137,13 +137,13 @@ pub fn throttled(names: &Names, attempts: usize) -> String {
     let counted_by = counted_by(names);
     let somebody_else = if attempts <= FEW_ATTEMPTS {
         format!(
-            " Only {attempts} of them in ten minutes were this operator's: something else uses this {counted_by} too, or it is not about requests, since Zoho answers alike where the account may not be used from this cluster's address (Zoho Accounts, Allowed IP Addresses)."
+            " This operator made only {attempts} of them in ten minutes. Either another program uses this {counted_by} too, or Zoho does not accept this cluster's address, which it reports in the same way (Zoho Accounts, Allowed IP Addresses)."
         )
     } else {
         String::new()
     };
     format!(
-        "Zoho says that there were too many requests with this {counted_by}.{somebody_else} It is left in silence, since every further request would prolong the block."
+        "Zoho reports too many requests with this {counted_by}.{somebody_else} The operator waits, because every further request would prolong the block."
     )
 }
 
@@ -166,25 +166,25 @@ pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: boo
             )
         }
         Reason::ClientRejected if is_client => format!(
-            "Zoho refused the client{code}: the client id or secret in Secret {source} is wrong, the client belongs to another data center than {data_center}, or it is no Self Client. Compare both at {console}; if the client is not listed there, correct spec.dataCenter."
+            "Zoho refused the client{code}: the client id or secret in Secret {source} is wrong, the client belongs to a data center other than {data_center}, or it is not a Self Client. Compare both at {console}; if the client is not listed there, correct spec.dataCenter."
         ),
         Reason::ClientRejected => format!(
-            "Zoho refused the client{code}: the client id or secret in Secret {source} is wrong, or the client belongs to another data center than {data_center}. Compare both at {console}; if the client is not listed there, correct spec.dataCenter."
+            "Zoho refused the client{code}: the client id or secret in Secret {source} is wrong, or the client belongs to a data center other than {data_center}. Compare both at {console}; if the client is not listed there, correct spec.dataCenter."
         ),
         Reason::LoginRejected if is_otp => format!(
-            "{service} refused the one-time password: the seed in Secret {source} is not that of this account, or the clocks differ by more than half a minute. Compare the time of the server with that of the cluster's nodes; then correct the seed, or ask for one try with the annotation {}.",
+            "{service} refused the one-time password: the seed in Secret {source} is not that of this account, or the clocks differ by more than half a minute. Compare the time of the server with that of the cluster's nodes; then correct the seed, or request one attempt with the annotation {}.",
             keys::RENEW_REQUESTED
         ),
         Reason::LoginRejected if is_unclear => format!(
-            "{service} answered the login with something that is not understood, and so is taken for a refusal. Check spec.endpointCentralServer (url, apiVersion, authentication), and whether the account of Secret {source} can log in there by hand. After a change at the server only, ask for one try with the annotation {}.",
+            "{service} answered the login with something that the operator does not understand, and treats as a refusal. Check spec.endpointCentralServer (url, apiVersion, authentication), and whether the account of Secret {source} can log in there by hand. After a change at the server only, request one attempt with the annotation {}.",
             keys::RENEW_REQUESTED
         ),
         Reason::LoginRejected => format!(
-            "{service} refused the login: user name, password or domain is wrong, or the account is locked or disabled. Correct Secret {source}; after a change at the server only, ask for one try with the annotation {}.",
+            "{service} refused the login: user name, password or domain is wrong, or the account is locked or disabled. Correct Secret {source}; after a change at the server only, request one attempt with the annotation {}.",
             keys::RENEW_REQUESTED
         ),
         Reason::OtpRequired => format!(
-            "{service} asks for a one-time password. Let the account use an authenticator app and put its seed (base32) into key totp_secret of Secret {source}; passwords that are sent by mail cannot be answered."
+            "{service} asks for a one-time password. Set up an authenticator app for the account and put its seed (base32) into key totp_secret of Secret {source}. The operator cannot use one-time passwords that the server sends by mail."
         ),
         _ if is_client => of_client_credentials(names, &code, &source),
         _ => format!("Zoho refused the request{code}. Check the client's settings at {console} and Secret {source}."),
@@ -208,7 +208,7 @@ fn how_to_get_a_refresh_token(names: &Names) -> String {
             source.namespace
         ),
     };
-    format!("{get} What {console} gives is a code, which has to be exchanged for a refresh token first.")
+    format!("{get} The code that {console} shows is not a refresh token: it must first be exchanged for one.")
 }
 
 /// A refusal of what a client asks for in its own name. `code`: in parentheses.
@@ -217,17 +217,17 @@ fn of_client_credentials(names: &Names, code: &str, source: &str) -> String {
     let client = format!("the Self Client of Secret {source}");
     match code.trim_matches([' ', '(', ')']) {
         "missing_org_info" => format!(
-            "Zoho needs to know for which organisation{code}, since the account of {client} has several: set spec.soid to the first word of the scopes, a dot and the organisation's id, such as ZohoCRM.7000001."
+            "Zoho needs the organisation{code}, because the account of {client} has several: set spec.soid to the first word of the scopes, a dot and the organisation's id, such as ZohoCRM.7000001."
         ),
         "invalid_soid" => format!(
             "Zoho does not know the organisation in spec.soid{code}, or the owner of {client} is not in it. Correct spec.soid: the first word of the scopes, a dot and the organisation's id, such as ZohoCRM.7000001."
         ),
         "invalid_scope" => format!(
-            "Zoho refused the scopes{code}. Correct spec.scopes: one of {} is misspelt, belongs to another data center, or cannot be had by {client} alone.",
+            "Zoho refused the scopes{code}. Correct spec.scopes: one of {} is misspelt, belongs to another data center, or is not available to {client} alone.",
             listed(&names.scopes)
         ),
         _ => format!(
-            "Zoho refused the request{code}. Check {client} at {console}, spec.scopes and spec.soid; where the product does not take part in client credentials, use grant RefreshToken."
+            "Zoho refused the request{code}. Check {client} at {console}, spec.scopes and spec.soid; if the product does not support client credentials, use grant RefreshToken."
         ),
     }
 }
@@ -243,24 +243,24 @@ pub fn upstream(names: &Names, failure: &Failure) -> String {
     }
     match failure.reason {
         Reason::UpstreamTimeout => format!(
-            "{service} did not answer in time. If that lasts, let this pod's traffic out to it, or set HTTPS_PROXY (chart: proxy)."
+            "{service} did not answer in time. If this continues, allow this pod to connect to it, or set HTTPS_PROXY (chart: proxy)."
         ),
         Reason::UpstreamTLS => format!("{service} could not be trusted; the log names the cause."),
         Reason::UpstreamRedirect => {
             format!("{service} answered with a redirect, which is not followed: secrets go to listed hosts only.")
         }
         Reason::UpstreamReplyInvalid => format!(
-            "{service} answered with something that is not a token reply; a proxy, a login page or a wrong host may stand in between. See what answers there, from this cluster: zoho-operator check."
+            "{service} answered with something that is not a token reply; a proxy, a login page or a wrong host may have answered. To see what answers in this cluster, run zoho-operator check."
         ),
         Reason::UpstreamError => format!(
-            "{service} answered with an error that is not known{code}. If that lasts, ask its support what it means."
+            "{service} answered with an unknown error{code}. If this continues, ask its support what it means."
         ),
         Reason::WriteRefused => {
-            "The ledger of this credential cannot be written, and without it nothing is minted; see the operator's log."
+            "The ledger of this credential cannot be written, and the operator mints no token without it; see the operator's log."
                 .into()
         }
         _ => format!(
-            "{service} is out of order, or the connection to it broke. If that lasts, look at proxies and firewalls on the way."
+            "{service} is not working, or the connection to it was lost. If this continues, check the proxies and firewalls in between."
         ),
     }
 }
@@ -269,24 +269,24 @@ pub fn upstream(names: &Names, failure: &Failure) -> String {
 pub fn verified(question: &Question, answer: Answer, took_it_before: bool) -> String {
     let Question { product, url, needs, .. } = question;
     match answer {
-        Answer::Taken => format!("{product} takes the token (GET {url})."),
+        Answer::Taken => format!("{product} accepts the token (GET {url})."),
         Answer::MayNot => format!(
-            "{product} takes the token, but its owner may not do what is asked (GET {url}). If your program is refused likewise, give that user the rights in {product}."
+            "{product} accepts the token, but the token's owner may not make this request (GET {url}). If your program is refused too, give that user the rights in {product}."
         ),
         Answer::ScopeMissing => format!(
-            "{product} knows the token, but a scope is missing (GET {url}). It needs {needs}. A refresh token keeps its scopes for ever: make another one with that scope, or set spec.verify.path to a GET that its scopes allow. No other token is minted for this."
+            "{product} recognizes the token, but a scope is missing (GET {url}). It needs {needs}. A refresh token keeps its scopes forever: create another one with that scope, or set spec.verify.path to a GET that its scopes allow. The operator mints no other token for this."
         ),
         Answer::NoToken => format!(
-            "The request came to {product} without the token (GET {url}): a proxy or gateway on the way takes the Authorization header away. The token itself may be good, so none is minted for this. Let the header pass, or let this pod reach the product directly (NO_PROXY; chart: proxy)."
+            "The request reached {product} without the token (GET {url}): a proxy or gateway in between removes the Authorization header. The token itself may be valid, so the operator mints no other one. Let the header pass, or let this pod connect to the product directly (NO_PROXY; chart: proxy)."
         ),
         Answer::Refused if took_it_before => format!(
-            "{product} refuses a token that it took before (GET {url}): something has ended it early. A new one is minted once."
+            "{product} refuses a token that it accepted before (GET {url}), so it was revoked early. The operator mints a new one once."
         ),
         Answer::Refused => format!(
-            "{product} refuses the token (GET {url}) and never took it, so a new one would not help. It needs {needs}; or set spec.verify.path to a GET that its scopes allow. With the right scopes, check that the account may use the product in this data center."
+            "{product} refuses the token (GET {url}) and never accepted it, so a new one would not help. It needs {needs}; or set spec.verify.path to a GET that its scopes allow. With the right scopes, check that the account may use the product in this data center."
         ),
         Answer::Nothing(reason) => format!(
-            "{product} did not say whether it takes the token (GET {url}: {reason}). It is asked again at the next spec.verify.interval."
+            "{product} did not say whether it accepts the token (GET {url}: {reason}). The operator asks again after spec.verify.interval."
         ),
     }
 }

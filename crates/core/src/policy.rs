@@ -133,7 +133,7 @@ pub fn servers(parts: &[ServerPart]) -> Result<Vec<ListedServer>, String> {
             }
             (ServerPart::Namespace(namespace), _) => {
                 return Err(format!(
-                    "--endpoint-central-url: {namespace} is no URL; namespaces follow a server and =, for example https://ec.corp.example:8383=patching,reports"
+                    "--endpoint-central-url: {namespace} is not a URL; namespaces follow a server and =, for example https://ec.corp.example:8383=patching,reports"
                 ));
             }
         }
@@ -148,7 +148,7 @@ fn namespace(text: &str) -> Result<String, String> {
     if fits {
         Ok(text.to_owned())
     } else {
-        Err(format!("want URL or URL=NAMESPACE,NAMESPACE: {text:?} is no namespace"))
+        Err(format!("want URL or URL=NAMESPACE,NAMESPACE: {text:?} is not a namespace"))
     }
 }
 

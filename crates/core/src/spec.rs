@@ -56,7 +56,7 @@ pub fn check(credential: &ZohoCredential, policy: &Policy) -> Result<Served, Def
     grant_fields(spec)?;
     if credential.metadata.namespace.as_deref() == Some(policy.operator_namespace.as_str()) {
         return Err(invalid(
-            "A ZohoCredential in the operator's own namespace is not served: its Secrets would stand beside the operator's. Create it in the namespace of its workloads.",
+            "A ZohoCredential in the operator's own namespace is not served: its Secrets would be next to the operator's. Create it in the namespace of its workloads.",
         ));
     }
     let target = credential.target_name();
@@ -65,7 +65,7 @@ pub fn check(credential: &ZohoCredential, policy: &Policy) -> Result<Served, Def
     }
     if target == spec.secret_ref.name {
         return Err(invalid(&format!(
-            "The target {target} is the source itself: set spec.target.name to another name than spec.secretRef.name."
+            "The target {target} is the source itself: set spec.target.name to a name other than spec.secretRef.name."
         )));
     }
     let renew_before = spec.renew_before.map_or(RENEW_BEFORE, |span| span.0);
@@ -110,7 +110,7 @@ fn metadata(target: &Target, policy: &Policy) -> Result<(), Defect> {
         }
         if let Some(key) = map.keys().find(|key| !policy.allow_replication && is_for_replication(key)) {
             return Err(invalid(&format!(
-                "spec.target.{field} uses {key}, by which another controller copies the token into other namespaces with its own rights. Leave it out; only the operator's administrator can allow it (--allow-replication)."
+                "spec.target.{field} uses {key}, which makes another controller copy the token into other namespaces with its own rights. Leave it out; only the operator's administrator can allow it (--allow-replication)."
             )));
         }
     }
@@ -165,12 +165,12 @@ fn foreign_fields(spec: &ZohoCredentialSpec) -> Result<(), Defect> {
         || spec.renew_before.is_some();
     if spec.data_center.is_some() && of_servers {
         return Err(invalid(
-            "usernameKey, passwordKey, totpSecretKey and renewEvery go with spec.endpointCentralServer only.",
+            "usernameKey, passwordKey, totpSecretKey and renewEvery are allowed only with spec.endpointCentralServer.",
         ));
     }
     if spec.endpoint_central_server.is_some() && of_data_centers {
         return Err(invalid(
-            "clientIdKey, clientSecretKey, refreshTokenKey, redirectUriKey and renewBefore go with spec.dataCenter only.",
+            "clientIdKey, clientSecretKey, refreshTokenKey, redirectUriKey and renewBefore are allowed only with spec.dataCenter.",
         ));
     }
     Ok(())
@@ -181,7 +181,7 @@ fn grant_fields(spec: &ZohoCredentialSpec) -> Result<(), Defect> {
     if spec.endpoint_central_server.is_some()
         && (spec.grant.is_some() || !spec.scopes.is_empty() || spec.soid.is_some())
     {
-        return Err(invalid("grant, scopes and soid go with spec.dataCenter only."));
+        return Err(invalid("grant, scopes and soid are allowed only with spec.dataCenter."));
     }
     if spec.scopes.len() > MOST_SCOPES || !spec.scopes.iter().all(|scope| is_scope(scope)) {
         return Err(invalid(
@@ -189,14 +189,16 @@ fn grant_fields(spec: &ZohoCredentialSpec) -> Result<(), Defect> {
         ));
     }
     match spec.grant() {
-        Grant::RefreshToken if spec.soid.is_some() => Err(invalid("spec.soid goes with grant ClientCredentials only.")),
+        Grant::RefreshToken if spec.soid.is_some() => {
+            Err(invalid("spec.soid is allowed only with grant ClientCredentials."))
+        }
         Grant::ClientCredentials if spec.scopes.is_empty() => {
             Err(invalid("spec.grant ClientCredentials needs spec.scopes: they are sent with every request."))
         }
         Grant::ClientCredentials
             if spec.secret_ref.refresh_token_key.is_some() || spec.secret_ref.redirect_uri_key.is_some() =>
         {
-            Err(invalid("refreshTokenKey and redirectUriKey go with grant RefreshToken only."))
+            Err(invalid("refreshTokenKey and redirectUriKey are allowed only with grant RefreshToken."))
         }
         Grant::ClientCredentials if !spec.soid.as_deref().is_none_or(is_soid) => Err(invalid(
             "spec.soid is the first word of the scopes, a dot, and the organisation's id: ZohoCRM.7000001.",
@@ -267,13 +269,13 @@ mod tests {
             ),
             (
                 json!({ "/spec/dataCenter": null, "/spec/endpointCentralServer": { "url": "https://ec" }, "/spec/renewBefore": "5m" }),
-                "spec.dataCenter only",
+                "only with spec.dataCenter",
             ),
             (json!({ "/spec/target/name": "source" }), "is the source itself"),
             (json!({ "/spec/renewBefore": "4m" }), "from 5m to 30m"),
             (json!({ "/spec/renewBefore": "31m" }), "from 5m to 30m"),
-            (json!({ "/spec/renewEvery": "8h" }), "endpointCentralServer only"),
-            (json!({ "/spec/secretRef/passwordKey": "p" }), "endpointCentralServer only"),
+            (json!({ "/spec/renewEvery": "8h" }), "only with spec.endpointCentralServer"),
+            (json!({ "/spec/secretRef/passwordKey": "p" }), "only with spec.endpointCentralServer"),
             (
                 json!({ "/spec/target/labels": { "app.kubernetes.io/managed-by": "me" } }),
                 "reserved key app.kubernetes.io/managed-by",
@@ -296,12 +298,12 @@ mod tests {
             ),
             (
                 json!({ "/spec/target/annotations": { "reflector.v1.k8s.emberstack.com/reflection-allowed": "true" } }),
-                "spec.target.annotations uses reflector.v1.k8s.emberstack.com/reflection-allowed, by which",
+                "spec.target.annotations uses reflector.v1.k8s.emberstack.com/reflection-allowed, which makes",
             ),
             (json!({ "/spec/scopes": ["READ"] }), "list of at most 64 scopes"),
             (json!({ "/spec/scopes": ["A.b.READ\n"] }), "list of at most 64 scopes"),
             (json!({ "/spec/scopes": vec!["A.b.READ"; 65] }), "list of at most 64 scopes"),
-            (json!({ "/spec/soid": "A.7" }), "grant ClientCredentials only"),
+            (json!({ "/spec/soid": "A.7" }), "only with grant ClientCredentials"),
             (json!({ "/spec/grant": "ClientCredentials" }), "needs spec.scopes"),
             (
                 json!({ "/spec/grant": "ClientCredentials", "/spec/scopes": ["A.b.READ"], "/spec/soid": "7" }),
@@ -309,15 +311,15 @@ mod tests {
             ),
             (
                 json!({ "/spec/grant": "ClientCredentials", "/spec/scopes": ["A.b.READ"], "/spec/secretRef/refreshTokenKey": "r" }),
-                "grant RefreshToken only",
+                "only with grant RefreshToken",
             ),
             (
                 json!({ "/spec/grant": "ClientCredentials", "/spec/scopes": ["A.b.READ"], "/spec/secretRef/redirectUriKey": "r" }),
-                "grant RefreshToken only",
+                "only with grant RefreshToken",
             ),
             (
                 json!({ "/spec/dataCenter": null, "/spec/endpointCentralServer": { "url": "https://ec" }, "/spec/scopes": ["A.b.READ"] }),
-                "spec.dataCenter only",
+                "only with spec.dataCenter",
             ),
         ];
         for (edit, expected) in table {

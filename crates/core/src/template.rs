@@ -86,7 +86,7 @@ pub fn check(target: &Target, api_url: Option<&str>) -> Result<(), Defect> {
         return Err(Defect {
             reason: Reason::TargetTooLarge,
             message: format!(
-                "With the longest token that is taken ({LONGEST_TOKEN} bytes) the templates of spec.target.data come to {size} bytes, and a Secret holds {LARGEST_SECRET}. Use fewer or shorter templates."
+                "With the longest accepted token ({LONGEST_TOKEN} bytes), the templates of spec.target.data would have {size} bytes, but a Secret can hold only {LARGEST_SECRET}. Use fewer or shorter templates."
             ),
             again_at: None,
         });
@@ -142,7 +142,7 @@ fn inspect(key: &str, source: &str, longest: impl Fn(&str) -> usize) -> Result<u
         return Err(failed(
             key,
             None,
-            "a Secret takes no such key: letters, digits, '-', '_' and '.', at most 253 of them, and not '..' in front",
+            "this is not a valid key of a Secret: use letters, digits, '-', '_' and '.', at most 253 of them, and not '..' at the beginning",
         ));
     }
     if source.len() > LONGEST_TEMPLATE {
@@ -219,14 +219,18 @@ fn is_allowed(token: &Token, previous: Before) -> Result<(), String> {
         Token::Ident("and" | "or" | "not") => Ok(()),
         Token::Ident("if" | "else") => Err("write {% if api_url %}…{% else %}…{% endif %}".into()),
         Token::Ident("is" | "in") => {
-            Err("tests are not available: every name is defined, and what is absent is empty: {% if api_url %}".into())
+            Err("tests are not available: every name is defined, and an absent value is empty: {% if api_url %}".into())
         }
         Token::Ident(name) => {
             Err(format!("there is no name {}: the names are {}", excerpt(name), keys::VALUES.join(", ")))
         }
-        Token::Pipe => Err("filters are not available; for what may be absent write {{ api_url or \"…\" }}".into()),
-        Token::BraceClose => Err("a value ends in }}, a tag in %}, and parentheses are closed before".into()),
-        Token::ParenOpen if previous == Before::Value => Err("nothing can be called".into()),
+        Token::Pipe => {
+            Err("filters are not available; for a value that may be absent, write {{ api_url or \"…\" }}".into())
+        }
+        Token::BraceClose => {
+            Err("a value must end with }}, a tag with %}, and parentheses must be closed before that".into())
+        }
+        Token::ParenOpen if previous == Before::Value => Err("functions cannot be called".into()),
         Token::TemplateData(_)
         | Token::VariableStart
         | Token::VariableEnd
@@ -371,12 +375,12 @@ mod tests {
             ("{{ true }}", "there is no name true"),
             ("{{ end }}", "there is no name end"),
             ("{{ access_token", "syntax error"),
-            ("{{ access_token }", "a value ends in }},"),
+            ("{{ access_token }", "a value must end with }},"),
             ("{{ }}", "syntax error"),
             ("{{ 'a }}", "syntax error"),
             ("{{ access_token api_url }}", "syntax error: unexpected"),
             ("{{ ~ access_token }}", "syntax error"),
-            ("{{ (access_token }}", "parentheses are closed before"),
+            ("{{ (access_token }}", "parentheses must be closed"),
             ("{% if api_url %}x", "syntax error"),
             ("{% endif %}", "syntax error"),
             ("{% else %}", "syntax error"),
@@ -390,9 +394,9 @@ mod tests {
             ("{% autoescape true %}{% endautoescape %}", "there is no tag autoescape"),
             ("{% access_token %}", "there is no tag access_token"),
             ("{{ range(100000000) }}", "there is no name range"),
-            ("{{ access_token() }}", "nothing can be called"),
-            ("{{ 'a'('b') }}", "nothing can be called"),
-            ("{{ ('a')('b') }}", "nothing can be called"),
+            ("{{ access_token() }}", "functions cannot be called"),
+            ("{{ 'a'('b') }}", "functions cannot be called"),
+            ("{{ ('a')('b') }}", "functions cannot be called"),
             ("{{ access_token.upper() }}", "no dot"),
             ("{{ access_token | upper }}", "filters are not available"),
             ("{{ api_url | default('x') }}", "write {{ api_url or \"…\" }}"),
@@ -420,7 +424,7 @@ mod tests {
         let long = "k".repeat(254);
         for key in ["", "a b", "a/b", ".", "..", "..data", "ä", "a\nb", &long] {
             let message = check(&target(&[(key, "x")]), None).expect_err(key).message;
-            assert!(message.contains("a Secret takes no such key"), "{message}");
+            assert!(message.contains("not a valid key of a Secret"), "{message}");
             assert!(message.len() < 400 && !message.contains('\n'), "{message}");
         }
         for key in ["a", "_", ".dockercfg", "A-b_c.1", "a..b", &long[1..]] {

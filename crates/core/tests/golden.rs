@@ -292,7 +292,7 @@ fn logins(page: &mut String) {
         told.write(page, &input(Head::of(status), body), at);
     }
     for (what, failed) in [
-        ("a one-time password is asked for, and the source has no seed", server_login::otp_required()),
+        ("the server requires a one-time password, and the source has no seed", server_login::otp_required()),
         ("the one-time password is refused", server_login::otp_refused()),
     ] {
         let (told, at) = told(&[Reply::Failed(failed)], &names_of_server());
@@ -329,7 +329,7 @@ fn connections(page: &mut String) {
         ("a handshake that is broken off", Reason::UpstreamUnavailable, Some(Cause::BrokenHandshake)),
         ("a proxy that answers 407", Reason::UpstreamUnavailable, Some(proxy(ProxyKind::WantsLogin))),
         ("a proxy that answers 403 to CONNECT", Reason::UpstreamUnavailable, Some(proxy(ProxyKind::Refuses))),
-        ("a dead proxy", Reason::UpstreamUnavailable, Some(proxy(ProxyKind::Unreachable))),
+        ("a proxy that does not answer", Reason::UpstreamUnavailable, Some(proxy(ProxyKind::Unreachable))),
         ("a proxy with a certificate that is not trusted", Reason::UpstreamTLS, Some(proxy(ProxyKind::Untrusted))),
         ("a name that DNS does not know", Reason::UpstreamUnavailable, Some(Cause::UnknownHost)),
         ("nobody listens", Reason::UpstreamUnavailable, Some(Cause::Unreachable)),
@@ -417,7 +417,12 @@ fn unmeant(page: &mut String) {
         refused(page, &format!("`{field}: {value}`"), defect, &names_of_zoho());
     }
     let target = ObjectName::new("patching", "patch-manager-token");
-    refused(page, "somebody else's Secret of the target's name", not_owned(&good, &target, None), &names_of_zoho());
+    refused(
+        page,
+        "another user's Secret with the name of the target",
+        not_owned(&good, &target, None),
+        &names_of_zoho(),
+    );
     refused(
         page,
         "consent to take over one of type `kubernetes.io/tls`",
@@ -499,7 +504,7 @@ fn refused(page: &mut String, input: &str, defect: Defect, names: &Names) {
 #[test]
 fn messages_are_those_that_were_reviewed() {
     let mut page = String::from(
-        "# What people read when something is wrong\n\nWritten by `make golden` (`crates/core/tests/golden.rs`), not by hand: input, condition and next try, and the message in\ncondition `Renewable`. No token is alive in these, and the credential is new.\n\n",
+        "# What people read when something is wrong\n\nWritten by `make golden` (`crates/core/tests/golden.rs`), not by hand: input, condition and next try, and the message in\ncondition `Renewable`. No token is valid in these cases, and the credential is new.\n\n",
     );
     for section in [replies, clients, logins, connections, sources, servers, unmeant, held_back, products] {
         section(&mut page);

@@ -12,7 +12,7 @@ use clap_complete::Shell;
 use zoho_api::{DataCenter, Product};
 use zoho_core::spec;
 
-/// Log in at Zoho, look after ZohoCredentials, and find out what is wrong.
+/// Log in at Zoho, manage ZohoCredentials, and find problems.
 #[derive(Debug, Parser)]
 #[command(
     name = "kubectl-zoho",
@@ -20,7 +20,7 @@ use zoho_core::spec;
     version,
     max_term_width = 80,
     disable_help_subcommand = true,
-    after_help = "kubectl zoho COMMAND --help has examples. Exit codes: 0 done, 1 failed, 2 wrong usage. Works with your own rights in the cluster."
+    after_help = "kubectl zoho COMMAND --help shows examples. Exit codes: 0 done, 1 failed, 2 wrong usage. The plugin works with your own rights in the cluster."
 )]
 pub(crate) struct Cli {
     /// Flags of every command.
@@ -50,23 +50,23 @@ pub(crate) struct Global {
     /// Group to act as; repeatable.
     #[arg(long = "as-group", global = true, value_name = "GROUP")]
     pub impersonate_groups: Vec<String>,
-    /// Namespace of the operator. Default: as the ZohoCredential's status says, or found by the chart's labels.
+    /// Namespace of the operator. Default: the one in the ZohoCredential's status, or the one found by the chart's labels.
     #[arg(long, global = true, value_name = "NAMESPACE")]
     pub operator_namespace: Option<String>,
-    /// Name of the operator's installation, which its Lease has. Default: likewise.
+    /// Name of the operator's installation, which is the name of its Lease. Default: found in the same way.
     #[arg(long, global = true, value_name = "NAME")]
     pub instance: Option<String>,
-    /// More accounts hosts to trust, as the operator's --accounts-host.
+    /// Additional accounts hosts to trust, like the operator's --accounts-host.
     #[arg(long, global = true, value_delimiter = ',', value_name = "HOST")]
     pub accounts_host_allowed: Vec<String>,
-    /// For tests and gateways: another accounts server for a data center, as the operator's flag of that name; https, or
-    /// http on loopback.
+    /// For tests and gateways: another accounts server for a data center, like the operator's flag of the same name; https,
+    /// or http on loopback.
     #[arg(long, global = true, value_delimiter = ',', value_name = "DC=URL")]
     pub accounts_url: Vec<String>,
-    /// More root certificates (PEM) for the accounts server, for inspecting proxies; repeatable.
+    /// Additional root certificates (PEM) for the accounts server, for proxies that intercept TLS; repeatable.
     #[arg(long, global = true, value_delimiter = ',', value_name = "PATH")]
     pub ca_file: Vec<PathBuf>,
-    /// No colours; there are none either where standard output is not a terminal.
+    /// Do not use colours. They are never used if standard output is not a terminal.
     #[arg(long, global = true, env = "NO_COLOR", hide_env_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "1", value_name = "ANY")]
     pub no_color: Option<String>,
 }
@@ -74,26 +74,26 @@ pub(crate) struct Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Get a refresh token from Zoho, store it, and have a token kept valid.
+    /// Get a refresh token from Zoho, store it, and wait for the access token.
     Login(LoginArgs),
     /// List ZohoCredentials.
     #[command(visible_alias = "list")]
     Get(GetArgs),
-    /// Say why a ZohoCredential is as it is, and what happens next and when.
+    /// Explain the state of a ZohoCredential, and what happens next and when.
     Describe(NameArgs),
-    /// Show the ledgers, the ZohoCredentials that live on each, and what is left of their budgets.
+    /// Show the ledgers, the ZohoCredentials that use each, and what is left of their budgets.
     Ledger(LedgerArgs),
-    /// Have a token renewed now, and wait for it.
+    /// Renew a token now, and wait for it.
     Renew(RenewArgs),
     /// Print the current access token.
     Token(TokenArgs),
-    /// Look for what is wrong, and say what to do.
+    /// Look for problems, and say what to do about them.
     Doctor(DoctorArgs),
-    /// Revoke the refresh token at Zoho, for good.
+    /// Revoke the refresh token at Zoho, permanently.
     Revoke(RevokeArgs),
     /// Print a completion script for a shell.
     #[command(
-        after_help = "Examples:\n  source <(kubectl zoho completion bash)\n  kubectl zoho completion zsh > \"${fpath[1]}/_kubectl-zoho\"\n\nFor `kubectl zoho <TAB>` put an executable file kubectl_complete-zoho with this into PATH;\nit offers the names of ZohoCredentials, too:\n  #!/bin/sh\n  exec kubectl-zoho completion words \"$@\""
+        after_help = "Examples:\n  source <(kubectl zoho completion bash)\n  kubectl zoho completion zsh > \"${fpath[1]}/_kubectl-zoho\"\n\nFor `kubectl zoho <TAB>`, put an executable file kubectl_complete-zoho with this content into PATH;\nit also completes the names of ZohoCredentials:\n  #!/bin/sh\n  exec kubectl-zoho completion words \"$@\""
     )]
     Completion(CompletionArgs),
 }
@@ -102,34 +102,34 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = LOGIN_HELP)]
 pub(crate) struct LoginArgs {
-    /// Name of the ZohoCredential. One that is there says everything else itself; else it is made.
+    /// Name of the ZohoCredential. If it exists, it defines everything else; otherwise it is created.
     pub name: String,
-    /// Data center of the account: the one in the browser's address bar when you are signed in at Zoho. Needed for a new
+    /// Data center of the account: the one in the browser's address bar when you are signed in at Zoho. Required for a new
     /// ZohoCredential.
     #[arg(long, ignore_case = true, value_parser = one_of(&DataCenter::ALL), value_name = "DC")]
     pub data_center: Option<DataCenter>,
     /// Another accounts host of that data center; required with Other.
     #[arg(long, value_name = "HOST")]
     pub accounts_host: Option<String>,
-    /// Product whose API the token is for; chooses the scopes, too.
+    /// Product whose API the token is for; also selects the scopes.
     #[arg(long, ignore_case = true, value_parser = one_of(Product::ALL))]
     pub product: Option<Product>,
     /// Scopes instead of the product's, separated by commas.
     #[arg(long, value_delimiter = ',', value_name = "SCOPE")]
     pub scope: Vec<String>,
-    /// Self client: a code that you make in the API console is asked for (the default).
+    /// Self client: you enter a code that you generate in the API console (the default).
     #[arg(long, conflicts_with = "browser")]
     pub grant_code: bool,
-    /// Server-based client: your browser asks for your consent, and brings the code back.
+    /// Server-based client: you consent in your browser, which returns the code.
     #[arg(long)]
     pub browser: bool,
-    /// Non-browser client: a code is shown that you enter in a browser anywhere, such as on your phone.
+    /// Non-browser client: the plugin shows a code that you enter in any browser, for example on your phone.
     #[arg(long, conflicts_with_all = ["browser", "grant_code", "redirect_uri"])]
     pub device: bool,
-    /// Self client without any refresh token: it asks for tokens in its own name, where the product takes part in that.
+    /// Self client without a refresh token: it requests tokens in its own name, if the product supports that.
     #[arg(long, conflicts_with_all = ["browser", "grant_code", "redirect_uri"])]
     pub client_credentials: bool,
-    /// With --client-credentials: the organisation, where the account has several. Example: ZohoCRM.7000001.
+    /// With --client-credentials: the organisation, if the account has several. Example: ZohoCRM.7000001.
     #[arg(long, requires = "client_credentials", value_name = "SERVICE.ID", value_parser = parse_soid)]
     pub soid: Option<String>,
     /// With --browser: only print the address, do not open a browser.
@@ -138,16 +138,16 @@ pub(crate) struct LoginArgs {
     /// The client's redirect URI, as registered. Default with --browser: http://localhost:8765/callback.
     #[arg(long, value_name = "URI")]
     pub redirect_uri: Option<String>,
-    /// Client id (not secret). Default: asked for.
+    /// Client id (not secret). Default: the plugin asks for it.
     #[arg(long, value_name = "ID")]
     pub client_id: Option<String>,
-    /// File with the client secret. Default: asked for.
+    /// File with the client secret. Default: the plugin asks for it.
     #[arg(long, value_name = "PATH")]
     pub client_secret_file: Option<PathBuf>,
-    /// Name of the source Secret. Default: the one that the ZohoCredential names, else NAME-oauth.
+    /// Name of the source Secret. Default: the one that the ZohoCredential names, otherwise NAME-oauth.
     #[arg(long, value_name = "NAME")]
     pub secret: Option<String>,
-    /// Look whether the cluster would take it, and print what would be applied, without secrets; asks for none and sends
+    /// Check that the cluster would accept the objects, and print them without secrets. Asks for no secrets and sends
     /// nothing to Zoho.
     #[arg(long, conflicts_with = "print_secret")]
     pub dry_run: bool,
@@ -155,29 +155,29 @@ pub(crate) struct LoginArgs {
     /// cluster.
     #[arg(long, value_name = "FORM")]
     pub print_secret: Option<PrintSecret>,
-    /// How long to wait until the token is there; 0s does not wait.
+    /// How long to wait for the token; 0s does not wait.
     #[arg(long, default_value = "90s", value_parser = parse_span, value_name = "SPAN")]
     pub timeout: std::time::Duration,
 }
 
-const LOGIN_HELP: &str = "Before the first login, make a client in the API console of your data center
+const LOGIN_HELP: &str = "Before the first login, create a client in the API console of your data center
 (https://api-console.zoho.com, .eu, …):
-  Self Client: nothing to register. Under Generate Code enter the scopes that login shows,
+  Self Client: nothing to register. Under Generate Code, enter the scopes that login shows,
     choose 10 minutes, and copy the code.
-  Server-based Applications (--browser): as redirect URI register
+  Server-based Applications (--browser): register the redirect URI
     http://localhost:8765/callback
   Non-browser Applications (--device): nothing else to register.
 
-What is secret is typed at a prompt that does not show it. Where standard input is not a
-terminal it is read from there, one value a line, in this order:
+You type secrets at a prompt that does not show them. If standard input is not a terminal,
+the plugin reads the values from there, one per line, in this order:
   client id      without --client-id
   client secret  without --client-secret-file
   code           without --browser or --device, and never with --client-credentials;
-                 the whole address that the browser was sent to will do
+                 you can enter the whole address that the browser was redirected to
 
 Examples:
   kubectl zoho login patch-manager --data-center EU --product PatchManagerPlus
-  kubectl zoho login patch-manager   # anew, after its refresh token was revoked
+  kubectl zoho login patch-manager   # again, after its refresh token was revoked
   kubectl zoho login desk --data-center US --product ServiceDeskPlus --browser
   kubectl zoho login desk --data-center US --product ServiceDeskPlus --device
   kubectl zoho login crm --data-center EU --client-credentials \\
@@ -204,13 +204,13 @@ pub(crate) enum PrintSecret {
 pub(crate) struct GetArgs {
     /// Name of a ZohoCredential. Default: all.
     pub name: Option<String>,
-    /// In all namespaces.
+    /// List the ZohoCredentials of all namespaces.
     #[arg(long, short = 'A', conflicts_with = "name")]
     pub all_namespaces: bool,
-    /// Go on with a row for each change, until Ctrl-C.
+    /// Then print a row for each change, until Ctrl-C.
     #[arg(long, short, conflicts_with = "output")]
     pub watch: bool,
-    /// Another form of output.
+    /// Output format.
     #[arg(long, short, value_name = "FORM")]
     pub output: Option<Form>,
 }
@@ -230,7 +230,7 @@ pub(crate) enum Form {
 pub(crate) struct NameArgs {
     /// Name of the ZohoCredential.
     pub name: String,
-    /// Another form of output.
+    /// Output format.
     #[arg(long, short, value_name = "FORM")]
     pub output: Option<Form>,
 }
@@ -241,9 +241,9 @@ pub(crate) struct NameArgs {
     after_help = "Examples:\n  kubectl zoho ledger\n  kubectl zoho ledger patch-manager -n patching\n  kubectl zoho ledger 3f9c0d4be1a25c6f8d7e90ab12cd34ef -o json"
 )]
 pub(crate) struct LedgerArgs {
-    /// Name of a ZohoCredential, for the ledger that it lives on, or of a ledger. Default: all ledgers.
+    /// Name of a ZohoCredential, whose ledger is shown, or of a ledger. Default: all ledgers.
     pub name: Option<String>,
-    /// Another form of output.
+    /// Output format.
     #[arg(long, short, value_name = "FORM")]
     pub output: Option<Form>,
 }
@@ -257,7 +257,7 @@ pub(crate) struct RenewArgs {
     /// How long to wait; 0s does not wait.
     #[arg(long, default_value = "90s", value_parser = parse_span, value_name = "SPAN")]
     pub timeout: std::time::Duration,
-    /// Another form of output.
+    /// Output format.
     #[arg(long, short, value_name = "FORM")]
     pub output: Option<Form>,
 }
@@ -265,7 +265,7 @@ pub(crate) struct RenewArgs {
 /// Arguments of `token`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  kubectl zoho token patch-manager\n  kubectl zoho token patch-manager --header |\n    curl -H @- https://patch.manageengine.eu/api/1.4/patch/summary\n  kubectl zoho token patch-manager -o json   # when it dies, without the token"
+    after_help = "Examples:\n  kubectl zoho token patch-manager\n  kubectl zoho token patch-manager --header |\n    curl -H @- https://patch.manageengine.eu/api/1.4/patch/summary\n  kubectl zoho token patch-manager -o json   # when it expires, without the token"
 )]
 pub(crate) struct TokenArgs {
     /// Name of the ZohoCredential.
@@ -273,10 +273,10 @@ pub(crate) struct TokenArgs {
     /// Print the whole header, `Authorization: …`.
     #[arg(long)]
     pub header: bool,
-    /// Print what is known of the token in another form, without the token itself.
+    /// Print the details of the token in this format, without the token itself.
     #[arg(long, short, value_name = "FORM", conflicts_with = "header")]
     pub output: Option<Form>,
-    /// With --output: the token, too.
+    /// With --output: also print the token.
     #[arg(long, requires = "output")]
     pub show_token: bool,
 }
@@ -287,12 +287,12 @@ pub(crate) struct TokenArgs {
     after_help = "Sends no secret anywhere.\n\nExamples:\n  kubectl zoho doctor\n  kubectl zoho doctor patch-manager -o json"
 )]
 pub(crate) struct DoctorArgs {
-    /// Name of a ZohoCredential to look at, too. Default: all of the namespace.
+    /// Name of a ZohoCredential to check. Default: all in the namespace.
     pub name: Option<String>,
-    /// Ask nobody but the cluster: no look at Zoho's accounts servers.
+    /// Use the cluster only: do not connect to Zoho's accounts servers.
     #[arg(long)]
     pub offline: bool,
-    /// Another form of output.
+    /// Output format.
     #[arg(long, short, value_name = "FORM")]
     pub output: Option<Form>,
 }
@@ -300,12 +300,12 @@ pub(crate) struct DoctorArgs {
 /// Arguments of `revoke`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  kubectl zoho revoke patch-manager\n\nThe ZohoCredential and the source Secret stay; delete them, or log in anew."
+    after_help = "Examples:\n  kubectl zoho revoke patch-manager\n\nThe ZohoCredential and the source Secret stay; delete them, or log in again."
 )]
 pub(crate) struct RevokeArgs {
     /// Name of the ZohoCredential.
     pub name: String,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long, short)]
     pub yes: bool,
 }
@@ -357,12 +357,12 @@ where
 
 fn parse_soid(text: &str) -> Result<String, String> {
     let wants =
-        || "want the first word of the scopes, a dot and the organisation's id, such as ZohoCRM.7000001".to_owned();
+        || "expected the first word of the scopes, a dot and the organisation's id, such as ZohoCRM.7000001".to_owned();
     spec::is_soid(text).then(|| text.to_owned()).ok_or_else(wants)
 }
 
 fn parse_span(text: &str) -> Result<std::time::Duration, String> {
-    let span: jiff::SignedDuration = text.parse().map_err(|_| "want a span such as 90s or 2m".to_owned())?;
+    let span: jiff::SignedDuration = text.parse().map_err(|_| "expected a duration such as 90s or 2m".to_owned())?;
     std::time::Duration::try_from(span).map_err(|_| "must not be negative".to_owned())
 }
 

@@ -113,9 +113,9 @@ pub(crate) fn operator_policy(global: &Global) -> anyhow::Result<Policy> {
 /// A host that is not on the list, and how to put it there.
 pub(crate) fn token_service(spec: &ZohoCredentialSpec, policy: &Policy) -> anyhow::Result<TokenService> {
     TokenService::of(spec, policy).map_err(|defect| match &spec.accounts_host {
-        Some(host) if defect.reason == Reason::AccountsHostNotAllowed => usage(format!(
-            "{host} is no accounts host that is known here: allow it with --accounts-host-allowed {host}"
-        )),
+        Some(host) if defect.reason == Reason::AccountsHostNotAllowed => {
+            usage(format!("{host} is not a known accounts host: allow it with --accounts-host-allowed {host}"))
+        }
         Some(_) | None => anyhow::anyhow!(defect.message),
     })
 }

@@ -68,7 +68,7 @@ pub(crate) fn lines(facts: &Facts, now: Time) -> Vec<(&'static str, String)> {
     } else if status.observed_generation < meta.generation {
         lines.push((
             "Status",
-            "The operator has not looked at the present spec yet; what follows is of the one before.".into(),
+            "The operator has not looked at the current spec yet; the following is about the previous one.".into(),
         ));
     }
     for (label, type_) in [
@@ -93,12 +93,12 @@ pub(crate) fn lines(facts: &Facts, now: Time) -> Vec<(&'static str, String)> {
         next = format!("{}: {} {next}", defect.reason, defect.message);
     }
     if facts.source_changed {
-        next.push_str(" The source Secret has changed since the status was written: where its values are others, a token is minted from them at once.");
+        next.push_str(" The source Secret has changed since the status was written: if its values are different, the operator mints a token from them at once.");
     }
     lines.push(("Next", next));
     if !facts.unseen.is_empty() {
         let unseen = facts.unseen.join("\n");
-        lines.push(("Not seen", format!("{unseen}\nWhat is said above rests on the status there.")));
+        lines.push(("Not seen", format!("{unseen}\nThe text above is based on the status instead.")));
     }
     lines
 }
@@ -148,9 +148,9 @@ fn token(facts: &Facts, now: Time) -> String {
     match facts.observed.target.token() {
         None => "none".into(),
         Some(token) if facts.served.as_ref().is_some_and(|served| !served.terms.names_expiry) => {
-            format!("minted at {}; the server names no end", when(token.life.issued_at, now))
+            format!("minted at {}; the server states no expiry", when(token.life.issued_at, now))
         }
-        Some(token) if token.life.expires_at <= now => format!("died at {}", when(token.life.expires_at, now)),
+        Some(token) if token.life.expires_at <= now => format!("expired at {}", when(token.life.expires_at, now)),
         Some(token) => {
             format!("works until {}; minted at {}", when(token.life.expires_at, now), when(token.life.issued_at, now))
         }

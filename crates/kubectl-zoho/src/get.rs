@@ -45,7 +45,7 @@ pub(crate) async fn run(global: &Global, args: &GetArgs, output: &Output) -> any
             let place =
                 if args.all_namespaces { "any namespace".into() } else { format!("namespace {}", cluster.namespace) };
             output.note(&format!(
-                "There is no ZohoCredential in {place}. Make one with: kubectl zoho login NAME --data-center DC"
+                "There is no ZohoCredential in {place}. Create one with: kubectl zoho login NAME --data-center DC"
             ));
         }
         None => {

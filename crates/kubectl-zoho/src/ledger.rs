@@ -58,7 +58,7 @@ pub(crate) async fn run(global: &Global, args: &LedgerArgs, output: &Output) -> 
             let items: Vec<Value> = accounts.iter().map(|(name, account)| document(name, account, now)).collect();
             output.document(&get::print(form, &json!(items))?);
         }
-        None if accounts.is_empty() => output.note("There is no ledger: no token was asked for yet."),
+        None if accounts.is_empty() => output.note("There is no ledger: no token was requested yet."),
         None => {
             let blocks =
                 accounts.iter().map(|(name, account)| render::fields(&lines(name, account, now), output.width()));
@@ -134,7 +134,7 @@ fn wanted(
         Some(credential) => match credential.status.as_ref().and_then(|status| status.ledger.as_ref()) {
             Some(ledger) => Ok(ledger.to_string()),
             None => anyhow::bail!(
-                "ZohoCredential {name} has no ledger yet: no token was asked for. See kubectl zoho describe {name}"
+                "ZohoCredential {name} has no ledger yet: no token was requested. See kubectl zoho describe {name}"
             ),
         },
         None if accounts.contains_key(name) => Ok(name.to_owned()),

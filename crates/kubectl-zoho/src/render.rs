@@ -31,19 +31,19 @@ pub(crate) fn row(credential: &ZohoCredential, now: Time) -> Vec<String> {
 pub(crate) fn next(plan: &Plan, now: Time) -> String {
     match plan {
         Plan::Mint { why } => format!("A token is minted now: {}.", reason(*why)),
-        Plan::Store => "The token at hand is written into the target now.".into(),
-        Plan::Keep { until } => format!("The token is good. It is renewed at {}.", when(*until, now)),
+        Plan::Store => "The current token is written into the target now.".into(),
+        Plan::Keep { until } => format!("The token is valid. It is renewed at {}.", when(*until, now)),
         Plan::Wait { until, why } => format!("{} Next try at {}.", hold(why), when(*until, now)),
         Plan::Refuse(defect) => match defect.again_at {
-            Some(at) => format!("Nothing before it is put right; the operator looks again at {}.", when(at, now)),
-            None => "Nothing before it is put right. The operator notices a change at once.".into(),
+            Some(at) => format!("Nothing until this is fixed; the operator checks again at {}.", when(at, now)),
+            None => "Nothing until this is fixed. The operator notices a change at once.".into(),
         },
         Plan::Park { until: Some(until), .. } => format!(
-            "Nothing before the source Secret changes. Zoho is asked once more at {}, or at once by kubectl zoho renew.",
+            "Nothing until the source Secret changes. The operator asks Zoho once more at {}, or at once after kubectl zoho renew.",
             when(*until, now)
         ),
         Plan::Park { until: None, .. } => {
-            "Nothing before the source Secret changes: another try with the same values could lock the account.".into()
+            "Nothing until the source Secret changes: another try with the same values could lock the account.".into()
         }
         Plan::Suspend => "Nothing while spec.suspend is true.".into(),
         Plan::Release => "The object is being deleted, and its target Secret with it.".into(),
@@ -53,24 +53,24 @@ pub(crate) fn next(plan: &Plan, now: Time) -> String {
 fn reason(why: MintReason) -> &'static str {
     match why {
         MintReason::Absent => "there is none",
-        MintReason::InputsChanged => "the source has other values than the token was minted from",
-        MintReason::Expiring => "the present one is due for renewal",
-        MintReason::Requested => "somebody asked for it",
-        MintReason::Contradicted => "the product refuses the present one, which it took before",
-        MintReason::Refused => "Zoho refused the source's values when it was last asked, and is asked again",
+        MintReason::InputsChanged => "the values of the source have changed since the token was minted",
+        MintReason::Expiring => "the current one is due for renewal",
+        MintReason::Requested => "it was requested",
+        MintReason::Contradicted => "the product refuses the current one, which it accepted before",
+        MintReason::Refused => "Zoho refused the values of the source at the last request, and the operator asks again",
     }
 }
 
 fn hold(why: &Hold) -> &'static str {
     match why {
         Hold::Guarded(guard) => message::guarded(*guard),
-        Hold::InFlight => "A request for a token is on its way.",
-        Hold::Throttled => "Zoho said that there were too many requests, and is left in silence.",
-        Hold::Confirming(_) => "Zoho refused, and is asked once more to be sure.",
+        Hold::InFlight => "A token request is in flight.",
+        Hold::Throttled => "Zoho reported too many requests, so the operator waits.",
+        Hold::Confirming(_) => "Zoho refused, and the operator asks once more to confirm this.",
         Hold::BackOff => "The last try failed.",
-        Hold::Spaced => "Requests to this server are kept apart, so that no one-time password is used twice.",
+        Hold::Spaced => "Requests to this server are spaced out, so that no one-time password is used twice.",
         Hold::WindowFull => "The requests of ten minutes are used up.",
-        Hold::LiveFull => "As many tokens may be alive as are allowed.",
+        Hold::LiveFull => "The maximum number of tokens may be valid.",
     }
 }
 
@@ -78,7 +78,7 @@ fn hold(why: &Hold) -> &'static str {
 pub(crate) fn budget(ledger: &ZohoMintLedgerSpec, limits: Limits, now: Time) -> String {
     let ledger = budget::settle(Found::Present(ledger.clone()), now);
     format!(
-        "{} of {} requests in ten minutes, {} of {} tokens may be alive",
+        "{} of {} requests in ten minutes, {} of {} tokens may be valid",
         budget::attempts_in_window(&ledger, limits, now),
         limits.attempts,
         budget::live(&ledger, now),
@@ -167,16 +167,16 @@ mod tests {
         let defect = |again_at| Defect { reason: Reason::TargetConflict, message: "m".into(), again_at };
         let table = [
             (Plan::Mint { why: MintReason::Absent }, "A token is minted now: there is none."),
-            (Plan::Keep { until: after(1500) }, "The token is good. It is renewed at 00:25Z (in 25m)."),
+            (Plan::Keep { until: after(1500) }, "The token is valid. It is renewed at 00:25Z (in 25m)."),
             (Plan::Wait { until: after(60), why: Hold::BackOff }, "The last try failed. Next try at 00:01Z (in 60s)."),
-            (Plan::Refuse(defect(None)), "Nothing before it is put right. The operator notices a change at once."),
+            (Plan::Refuse(defect(None)), "Nothing until this is fixed. The operator notices a change at once."),
             (
                 Plan::Refuse(defect(Some(after(600)))),
-                "Nothing before it is put right; the operator looks again at 00:10Z (in 10m).",
+                "Nothing until this is fixed; the operator checks again at 00:10Z (in 10m).",
             ),
             (
                 Plan::Park { verdict, until: Some(after(7200)) },
-                "Nothing before the source Secret changes. Zoho is asked once more at 02:00Z (in 2h), or at once by kubectl zoho renew.",
+                "Nothing until the source Secret changes. The operator asks Zoho once more at 02:00Z (in 2h), or at once after kubectl zoho renew.",
             ),
             (Plan::Suspend, "Nothing while spec.suspend is true."),
         ];

@@ -41,7 +41,7 @@ pub(crate) async fn run(global: &Global, args: &RenewArgs, output: &Output) -> a
     let answers = answers(&cluster, &args.name).await;
     let request = request(&cluster, &args.name).await.map_err(|error| cluster.explain(error, &args.name))?;
     if args.timeout.is_zero() {
-        output.note("Asked for; the operator handles it.");
+        output.note("Requested; the operator handles it.");
         return Ok(Ended::Well);
     }
     let started = Instant::now();
@@ -146,7 +146,7 @@ fn outcome(
     let renewable = after.status.as_ref().and_then(|status| status.condition(ConditionType::Renewable));
     let text = match renewable.filter(|condition| condition.status == ConditionStatus::False) {
         Some(condition) => format!("Not renewed. {}: {}", condition.reason, condition.message),
-        None => "Not renewed: so many tokens may be alive, or were asked for in ten minutes, that one more could kill one in use. The present token stays good and is renewed in time.".into(),
+        None => "Not renewed: so many tokens may be valid, or were requested in ten minutes, that another one could invalidate one in use. The current token stays valid and is renewed in time.".into(),
     };
     (Ended::Badly, text)
 }
@@ -185,8 +185,8 @@ mod tests {
         let (ended, text) = outcome(&before, &before, None, now);
         assert_eq!(ended, Ended::Badly);
         assert!(text.starts_with("Not renewed: so many tokens"), "{text}");
-        let refused = Some(("RenewalRefused".to_owned(), "It would go at 10:35Z.".to_owned()));
-        assert_eq!(outcome(&before, &before, refused, now), (Ended::Badly, "It would go at 10:35Z.".into()));
+        let refused = Some(("RenewalRefused".to_owned(), "It is possible from 10:35Z on.".to_owned()));
+        assert_eq!(outcome(&before, &before, refused, now), (Ended::Badly, "It is possible from 10:35Z on.".into()));
         // Times have whole seconds; the operator knows better.
         let renewed = Some(("Renewed".to_owned(), String::new()));
         assert_eq!(outcome(&before, &before, renewed, now).0, Ended::Well);

@@ -36,7 +36,7 @@ pub(crate) async fn run(global: &Global, args: &RevokeArgs, output: &Output) -> 
     }
     if credential.spec.grant() == Grant::ClientCredentials {
         return Err(usage(format!(
-            "{} asks by client credentials: there is no refresh token to revoke. Delete the client in the API console, or make it a new secret there",
+            "{} asks by client credentials: there is no refresh token to revoke. Delete the client in the API console, or generate a new client secret there",
             args.name
         )));
     }
@@ -53,7 +53,7 @@ pub(crate) async fn run(global: &Global, args: &RevokeArgs, output: &Output) -> 
     match transport.revoke(&service.token_url, &grant).await {
         Revoked::Done => {
             output.say(&format!(
-                "Revoked. Secret {source} still holds it: log in anew (kubectl zoho login {}), or delete both.",
+                "Revoked. Secret {source} still holds it: log in again (kubectl zoho login {}), or delete both.",
                 args.name
             ));
             have_looked_at(&cluster, &sharers, output).await;
@@ -88,7 +88,7 @@ fn host_of(service: &TokenService) -> &str {
 fn question(namespace: &str, source: &str, host: &str, sharers: &[String]) -> String {
     let names: Vec<String> = sharers.iter().map(|name| format!("ZohoCredential {name}")).collect();
     format!(
-        "The refresh token in Secret {namespace}/{source} will be revoked at {host}, for good. Access tokens made from it stop working at once, those of {}.",
+        "The refresh token in Secret {namespace}/{source} will be revoked at {host}, for good. Access tokens minted from it stop working at once; this affects {}.",
         names.join(", ")
     )
 }
@@ -99,7 +99,7 @@ fn why_not(revoked: &Revoked, service: &TokenService) -> String {
     match revoked {
         Revoked::Done => String::new(),
         Revoked::NotValid => format!(
-            "{host} does not know this refresh token: it was revoked before, or belongs to another data center than {data_center}"
+            "{host} does not know this refresh token: it was revoked before, or belongs to a data center other than {data_center}"
         ),
         Revoked::NoEndpoint => format!(
             "{host} knows neither form of Zoho's revocation, so nothing was revoked. Is it an accounts host? Else remove the application at https://{host}/home#sessions/connectedapps"
@@ -123,7 +123,7 @@ async fn have_looked_at(cluster: &Cluster, names: &[String], output: &Output) {
 
 fn is_confirmed() -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
-        return Err(usage("nobody can be asked where standard input is not a terminal: confirm with --yes"));
+        return Err(usage("standard input is not a terminal, so the command cannot ask: confirm with --yes"));
     }
     Ok(secret_io::ask("type yes to revoke it").is_ok_and(|answer| answer == "yes"))
 }

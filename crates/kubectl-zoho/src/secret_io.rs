@@ -127,7 +127,7 @@ fn checked<'a>(what: &str, kind: Kind, text: &'a str) -> anyhow::Result<&'a str>
     }
     match values::checked(text.as_bytes(), kind) {
         Ok(_) => Ok(text),
-        Err(wrong) => Err(usage(format!("that is no {what}: it {wrong}"))),
+        Err(wrong) => Err(usage(format!("that is not a {what}: it {wrong}"))),
     }
 }
 

@@ -74,9 +74,9 @@ mod tests {
         let table = [
             ("1000.A", "1000.b", None),
             ("1000.A\n", "1000.b", Some("client_id has white space around it")),
-            ("\"1000.A\"", "1000.b", Some("client_id stands in quotes")),
-            ("1000.A", "'1000.b'", Some("refresh_token stands in quotes")),
-            ("1000.A B", "1000.b", Some("client_id has white space in it")),
+            ("\"1000.A\"", "1000.b", Some("client_id is in quotes")),
+            ("1000.A", "'1000.b'", Some("refresh_token is in quotes")),
+            ("1000.A B", "1000.b", Some("client_id contains white space")),
             ("1000.A", "", Some("refresh_token is empty")),
             ("1000.A", "MTAwMC5i", Some("refresh_token is base64")),
             ("\u{feff}1000.A", "1000.b", Some("client_id begins with a byte order mark")),

@@ -48,7 +48,7 @@ pub(crate) async fn run(global: &Global, args: &TokenArgs, output: &Output) -> a
     let is_server = credential.spec.endpoint_central_server.is_some();
     // A server names no end of its tokens, so the one that is written down is a guess.
     if life.expires_at <= now && !is_server {
-        anyhow::bail!("the token died at {}. {look}", when(life.expires_at, now));
+        anyhow::bail!("the token expired at {}. {look}", when(life.expires_at, now));
     }
     if let Some(form) = args.output.filter(|_| !args.show_token) {
         output.document(&get::print(form, &about(&credential, life))?);

@@ -201,7 +201,7 @@ async fn code_is_exchanged_where_the_account_lives_if_that_is_listed() {
     let waiting = Waiting::start(&person, &redirect_uri, &["--no-open", "--accounts-url", &both, "--timeout", "0s"]);
     open(&answer(&waiting.address, "accept").await).await;
     let ran = waiting.end().await.ok();
-    assert!(ran.stderr.contains("Your account lives in data center EU, not US: EU it is."), "{}", ran.stderr);
+    assert!(ran.stderr.contains("Your account is in data center EU, not US; EU is used."), "{}", ran.stderr);
     assert_eq!((world.zoho.stats().token.posts, europe.granted().len()), (0, 1));
     assert_eq!(world.get("patch").await.spec.data_center, Some(DataCenter::EU));
     let source = world.secret("patch-oauth").await.expect("the source");

@@ -35,7 +35,7 @@ async fn client_is_proven_stored_and_kept_valid() {
     let ran = person.zoho_with(&args, &[CLIENT_ID, CLIENT_SECRET]).await.ok();
     assert_eq!(
         person.masked(&ran.stderr),
-        "Client: the Self Client at https://api-console.zoho.com: id and secret stand under Client Secret
+        "Client: the Self Client at https://api-console.zoho.com: id and secret are under Client Secret
 Scope: ZohoCRM.modules.READ,ZohoCRM.users.READ
 Stored in Secret NS/crm-oauth.
 ZohoCredential NS/crm is made."
@@ -61,7 +61,7 @@ ZohoCredential NS/crm is made."
     // Another secret of the client goes to the same place, whatever is said again; another organisation does not.
     for args in [&args[..], &["login", "crm"]] {
         let again = person.zoho_with(args, &[CLIENT_ID, CLIENT_SECRET]).await.ok();
-        assert!(again.stderr.contains("stands as it was"), "{}", again.stderr);
+        assert!(again.stderr.contains("is unchanged"), "{}", again.stderr);
     }
     let other = [&LOGIN[..], &["--soid", "ZohoCRM.1"]].concat();
     let other = person.zoho_with(&other, &[CLIENT_ID, CLIENT_SECRET]).await.failed();

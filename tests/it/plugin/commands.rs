@@ -17,7 +17,7 @@ async fn commands_tell_the_story_of_a_credential() {
     let ran = person.zoho(&["get"]).await.ok();
     assert_eq!(
         person.masked(&ran.stderr),
-        "There is no ZohoCredential in namespace NS. Make one with: kubectl zoho login NAME --data-center DC"
+        "There is no ZohoCredential in namespace NS. Create one with: kubectl zoho login NAME --data-center DC"
     );
     world.good_source("zoho-oauth").await;
     world.credential("patch", "zoho-oauth", json!({ "product": "PatchManagerPlus" })).await;
@@ -46,8 +46,8 @@ Target: Secret patch-token
 Token: works until HH:MMZ (in SPAN); minted at HH:MMZ (SPAN ago)
 Ready: True, TokenValid for SPAN. Secret NS/patch-token holds a token that works until HH:MMZ.
 Renewable: True, TokenValid for SPAN. The token is renewed at HH:MMZ.
-Ledger: HASH: 1 of 8 requests in ten minutes, 1 of 7 tokens may be alive
-Next: The token is good. It is renewed at HH:MMZ (in SPAN)."
+Ledger: HASH: 1 of 8 requests in ten minutes, 1 of 7 tokens may be valid
+Next: The token is valid. It is renewed at HH:MMZ (in SPAN)."
             .replace("(SPAN ago)", if ran.stdout.contains("(now)") { "(now)" } else { "(SPAN ago)" })
     );
 
@@ -87,7 +87,7 @@ async fn renewal_that_does_not_come_is_explained() {
     let ran = person.zoho(&["renew", "one"]).await.failed();
     assert_eq!(
         ran.stdout,
-        "The renewal that was asked for was not done. Suspended: spec.suspend is true: no token is minted. Set it to false to go on.\n"
+        "The requested renewal was not done. Suspended: spec.suspend is true: no token is minted. Set it to false to continue.\n"
     );
     let ran = person.zoho(&["renew", "nobody"]).await.failed();
     assert!(ran.stderr.contains("ZohoCredential nobody is not in namespace"), "{}", ran.stderr);
@@ -109,14 +109,14 @@ async fn revocation_is_asked_for_and_ends_the_refresh_token() {
     let ran = person.zoho(&["revoke", "one"]).await.misused();
     assert_eq!(
         person.masked(&ran.stderr),
-        "The refresh token in Secret NS/source will be revoked at 127.0.0.1, for good. Access tokens made from it stop working at once, those of ZohoCredential one, ZohoCredential two.
-kubectl zoho: nobody can be asked where standard input is not a terminal: confirm with --yes"
+        "The refresh token in Secret NS/source will be revoked at 127.0.0.1, for good. Access tokens minted from it stop working at once; this affects ZohoCredential one, ZohoCredential two.
+kubectl zoho: standard input is not a terminal, so the command cannot ask: confirm with --yes"
     );
     assert_eq!(world.zoho.live_tokens(REFRESH_TOKEN).len(), 1);
     let ran = person.zoho(&["revoke", "one", "--yes"]).await.ok();
     assert_eq!(
         ran.stdout,
-        "Revoked. Secret source still holds it: log in anew (kubectl zoho login one), or delete both.\n"
+        "Revoked. Secret source still holds it: log in again (kubectl zoho login one), or delete both.\n"
     );
     assert_eq!(world.zoho.live_tokens(REFRESH_TOKEN), Vec::<String>::new());
     let ran = person.zoho(&["revoke", "one", "--yes"]).await.failed();
@@ -146,7 +146,7 @@ kubectl zoho: nobody can be asked where standard input is not a terminal: confir
         "{said}"
     );
     assert!(said.contains("Stalled: A person must act."), "{said}");
-    assert!(said.contains("Next: Nothing before the source Secret changes. Zoho is asked once more at HH:MMZ (in SPAN), or at once by kubectl zoho renew."), "{said}");
+    assert!(said.contains("Next: Nothing until the source Secret changes. The operator asks Zoho once more at HH:MMZ (in SPAN), or at once after kubectl zoho renew."), "{said}");
     let ran = person.zoho(&["get"]).await.ok();
     assert!(person.masked(&ran.stdout).contains("one False RefreshTokenRejected"), "{}", ran.stdout);
 }
@@ -202,7 +202,7 @@ async fn caller_with_few_rights_is_told_what_could_not_be_seen() {
     let caller: Vec<&str> = caller.iter().map(String::as_str).collect();
     let ran = person.zoho(&[&["describe", "one"], &caller[..]].concat()).await.ok();
     let said = person.masked(&ran.stdout);
-    assert!(said.contains("\nNext: The token is good. It is renewed at HH:MMZ (in SPAN)."), "{said}");
+    assert!(said.contains("\nNext: The token is valid. It is renewed at HH:MMZ (in SPAN)."), "{said}");
     for hidden in ["the target Secret: secrets", "the source Secret: secrets", "its ledger: zohomintledgers"] {
         assert!(said.contains(hidden), "{hidden}: {said}");
     }

@@ -141,13 +141,13 @@ async fn person_who_refuses_or_is_too_slow_is_told_so() {
 
     register(&world.zoho, 2 * QUICK);
     let ran = Waiting::start(&person, &LOGIN).end().await.failed();
-    assert!(ran.stderr.contains("the code was not entered, or the consent not given"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("the code was not entered, or the consent was not given"), "{}", ran.stderr);
     // Zoho's clock may be the faster one.
     register(&world.zoho, Duration::from_mins(5));
     let waiting = Waiting::start(&person, &LOGIN);
     world.advance(301);
     let ran = waiting.end().await.failed();
-    assert!(ran.stderr.contains("the code was not entered, or the consent not given"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("the code was not entered, or the consent was not given"), "{}", ran.stderr);
 
     world.zoho.register_client(CLIENT_ID, CLIENT_SECRET, Client::SelfClient);
     let ran = person.zoho_with(&LOGIN, &[CLIENT_ID, CLIENT_SECRET]).await.failed();
@@ -172,7 +172,7 @@ async fn account_of_another_data_center_is_asked_for_there_if_that_is_known() {
     let waiting = Waiting::start(&person, &args);
     waiting.answers(Answer::Elsewhere("moon".to_owned()));
     let ran = waiting.end().await.failed();
-    assert!(ran.stderr.contains("lives in a data center that is not known here"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("is in a data center that is not known here"), "{}", ran.stderr);
     nothing_is_stored(&world).await;
 
     let waiting = Waiting::start(&person, &args);
@@ -180,7 +180,7 @@ async fn account_of_another_data_center_is_asked_for_there_if_that_is_known() {
     europe.with(|zoho, _| zoho.devices_mut().adopt(question));
     waiting.answers(Answer::Elsewhere("eu".to_owned()));
     let ran = waiting.end().await.ok();
-    assert!(ran.stderr.contains("Your account lives in data center EU, not US: EU it is."), "{}", ran.stderr);
+    assert!(ran.stderr.contains("Your account is in data center EU, not US; EU is used."), "{}", ran.stderr);
     assert_eq!(world.get("patch").await.spec.data_center, Some(DataCenter::EU));
     let source = world.secret("patch-oauth").await.expect("the source");
     assert_eq!((world.zoho.granted().len(), text(&source, "refresh_token")), (0, europe.granted()[0].clone()));

@@ -27,7 +27,7 @@ async fn healthy_credential_gets_a_clean_bill() {
     assert_eq!(
         findings(&person, "one").await,
         [
-            "ok: the operator has looked at the present spec",
+            "ok: the operator has looked at the current spec",
             "ok: its source Secret source has what it needs",
             "ok: it can be renewed. The token is renewed at HH:MMZ.",
             "ok: 127.0.0.1 answers from here",
@@ -39,7 +39,7 @@ async fn healthy_credential_gets_a_clean_bill() {
         "cluster\n  ok the API server answers, Kubernetes VERSION; its clock agrees with this machine's",
         "  ok the kinds of zoho-operator are installed, and as new as this plugin",
         "  ok you may do in namespace NS what the commands of this plugin need",
-        "\none\n  ok the operator has looked at the present spec",
+        "\none\n  ok the operator has looked at the current spec",
     ] {
         assert!(said.contains(expected), "{expected}: {said}");
     }
@@ -58,7 +58,7 @@ async fn mistakes_in_the_source_are_named_by_key() {
     let found = findings(&person, "one").await.join("\n");
     for expected in [
         "warn: key client_id of source Secret odd has white space around it",
-        "fail: key client_secret of source Secret odd stands in quotes",
+        "fail: key client_secret of source Secret odd is in quotes",
         "fail: key refresh_token of source Secret odd is missing",
     ] {
         assert!(found.contains(expected), "{expected}: {found}");
@@ -103,7 +103,7 @@ async fn wrong_client_and_pods_that_never_see_a_renewal_are_found() {
     let said = person.masked(&ran.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
     for expected in [
         "FAIL ClientRejected: Zoho refused the client (invalid_client)",
-        "FAIL Zoho does not know the client in US: id or secret are mistyped, or the client belongs to another data center",
+        "FAIL Zoho does not know the client in US: the client id or the client secret is mistyped, or the client belongs to another data center",
         "→ is the client listed at https://api-console.zoho.com? If not, look for it in the others (EU https://api-console.zoho.eu,",
     ] {
         assert!(said.contains(expected), "{expected}: {said}");
@@ -147,7 +147,7 @@ async fn limits_are_those_of_the_operator_that_runs() {
     let person = Person::of(&world);
     world.serve_one().await;
     let ran = person.zoho(&["describe", "one"]).await.ok();
-    assert!(ran.stdout.contains("1 of 4 requests in ten minutes, 1 of 3 tokens may be alive"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("1 of 4 requests in ten minutes, 1 of 3 tokens may be valid"), "{}", ran.stdout);
 }
 
 #[tokio::test]
@@ -189,7 +189,7 @@ async fn throttled_credential_is_named_with_the_end_of_its_silence() {
     world.credential("one", "source", json!({})).await;
     world.wait_for_reason("one", "Throttled").await;
     let found = findings(&person, "one").await.join("\n");
-    assert!(found.contains("Throttled: Zoho says that there were too many requests"), "{found}");
+    assert!(found.contains("Throttled: Zoho reports too many requests"), "{found}");
     assert_eq!(world.zoho.stats().token.posts, 1, "looking at it breaks no silence");
 }
 
@@ -210,8 +210,8 @@ async fn who_leads_is_named_and_that_nobody_does_any_more() {
     operator.kill();
     let said = crate::support::eventually("the lease runs out", async || {
         let said = person.zoho(&["doctor", "one"]).await.stdout;
-        said.contains("nobody leads").then_some(said)
+        said.contains("no replica leads").then_some(said)
     })
     .await;
-    assert!(said.contains("FAIL    nobody leads: operator-"), "{said}");
+    assert!(said.contains("FAIL    no replica leads: operator-"), "{said}");
 }

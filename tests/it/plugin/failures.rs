@@ -56,11 +56,11 @@ async fn each_failure_is_told_once_and_in_one_line() {
         (words("revoke one --yes"), "Secret nowhere does not exist: there is nothing to revoke".into()),
         (
             words("revoke other --yes"),
-            "accounts.corp.example is no accounts host that is known here: allow it with --accounts-host-allowed accounts.corp.example".into(),
+            "accounts.corp.example is not a known accounts host: allow it with --accounts-host-allowed accounts.corp.example".into(),
         ),
         (
             words("login other"),
-            "accounts.corp.example is no accounts host that is known here: allow it with --accounts-host-allowed accounts.corp.example".into(),
+            "accounts.corp.example is not a known accounts host: allow it with --accounts-host-allowed accounts.corp.example".into(),
         ),
         (words("get --as-group readers"), "--as-group goes with --as".into()),
         (
@@ -88,5 +88,9 @@ async fn each_failure_is_told_once_and_in_one_line() {
     let args = [&print[..], &["--accounts-url", "US=http://127.0.0.1:1"]].concat();
     let ran = person.zoho_with(&args, &[CLIENT_ID, CLIENT_SECRET, &person.code()]).await.failed();
     assert!(ran.stderr.contains("kubectl zoho: 127.0.0.1 cannot be reached. "), "{}", ran.stderr);
-    assert!(ran.stderr.ends_with("The code was not sent: while it lives it can be used again.\n"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.ends_with("The code was not sent: while it is valid, it can be used again.\n"),
+        "{}",
+        ran.stderr
+    );
 }

@@ -39,7 +39,7 @@ async fn ledger_leads_to_its_credentials_and_a_credential_to_its_ledger() {
     assert_eq!(
         said,
         "Ledger: OPERATOR-NS/LEDGER
-Budget: 1 of 8 requests in ten minutes, 1 of 7 tokens may be alive
+Budget: 1 of 8 requests in ten minutes, 1 of 7 tokens may be valid
 Last mint: HH:MMZ (SPAN ago)
 Used by: NS/one
             NS/two"
@@ -131,7 +131,7 @@ async fn documents_for_programs_hold_no_token_unless_it_is_asked_for_aloud() {
     assert_eq!(document["name"], "one");
     assert_eq!(document["status"]["target"], "one-token");
     let next = document["next"].as_str().expect("a sentence");
-    assert!(next.starts_with("The token is good. It is renewed at "), "{document}");
+    assert!(next.starts_with("The token is valid. It is renewed at "), "{document}");
     // The plugin's own words are searched for secrets when the test ends; this is among them.
     let ran = person.zoho(&["token", "one", "-o", "yaml"]).await.ok();
     let document: Value = serde_saphyr::from_str(&ran.stdout).expect("YAML");

@@ -27,7 +27,7 @@ async fn code_becomes_a_token_that_is_kept_valid() {
         "At https://api-console.zoho.com, Self Client, Generate Code, enter
   Scope: PatchManagerPlusCloud.Common.READ,PatchManagerPlusCloud.PatchMgmt.READ
   Duration: 10 minutes
-and copy the code. Client id and secret stand under Client Secret.
+and copy the code. Client id and secret are under Client Secret.
 Stored in Secret NS/patch-oauth.
 ZohoCredential NS/patch is made."
     );
@@ -51,7 +51,7 @@ Try it: kubectl zoho token patch"
     let ran = person.zoho_with(&["login", "patch"], &[CLIENT_ID, CLIENT_SECRET, &person.code()]).await.ok();
     let again = person.masked(&ran.stderr);
     assert!(again.contains("Scope: PatchManagerPlusCloud.Common.READ,PatchManagerPlusCloud.PatchMgmt.READ"), "{again}");
-    assert!(again.ends_with("ZohoCredential NS/patch stands as it was."), "{again}");
+    assert!(again.ends_with("ZohoCredential NS/patch is unchanged."), "{again}");
     let source = world.secret("patch-oauth").await.expect("the source");
     assert_eq!(text(&source, "refresh_token"), world.zoho.granted()[1]);
     let second = person.zoho_aloud(&["token", "patch"], &[]).await.ok().stdout;
@@ -66,8 +66,8 @@ async fn refused_login_says_what_it_was_and_stores_nothing() {
     world.zoho.register_client("1000.OTHER", CLIENT_SECRET, Client::SelfClient);
     let expired = world.zoho.grant_code(CLIENT_ID, SCOPE, Duration::ZERO);
     let table = [
-        ([CLIENT_ID, CLIENT_SECRET, &expired], "Code: Zoho does not take it. It has expired", "(invalid_code)"),
-        (["1000.OTHER", CLIENT_SECRET, &code], "Code: Zoho does not take it.", "(invalid_code)"),
+        ([CLIENT_ID, CLIENT_SECRET, &expired], "Code: Zoho does not accept it. It has expired", "(invalid_code)"),
+        (["1000.OTHER", CLIENT_SECRET, &code], "Code: Zoho does not accept it.", "(invalid_code)"),
         (["1000.UNKNOWN", CLIENT_SECRET, &code], "Client or data center: 127.0.0.1 does not know", "(invalid_client)"),
         (
             [CLIENT_ID, "wrong-secret", &code],
@@ -121,7 +121,7 @@ async fn pasted_address_and_quotes_are_taken_apart() {
         ("http://localhost/callback?code=1000.x&location=moon", "not on the list"),
         ("http://localhost/callback", "has no code in it"),
         ("https://localhost/?accounts-server=https://accounts.evil.example&code=1000.x", "not on the list"),
-        ("1000.a b", "it has white space in it"),
+        ("1000.a b", "it contains white space"),
         ("replace-with-your-code", "it is the placeholder of an example"),
     ] {
         let ran = person.zoho_with(&LOGIN, &[CLIENT_ID, CLIENT_SECRET, pasted]).await;
@@ -136,7 +136,7 @@ async fn replies_are_read_as_the_operator_reads_them() {
     let person = Person::of(&world);
     let args = ["login", "patch", "--data-center", "US", "--timeout", "0s"];
     let failing = [
-        (Page::json(200, r#"{"error":"INVALID_CODE"}"#), "Code: Zoho does not take it."),
+        (Page::json(200, r#"{"error":"INVALID_CODE"}"#), "Code: Zoho does not accept it."),
         (
             Page::json(200, &b"\xef\xbb\xbf{\"error\":{\"code\":\"invalid_client\"}}"[..]),
             "does not know this client id",
@@ -168,13 +168,13 @@ async fn dry_run_refuses_what_the_real_run_would_refuse() {
     std::fs::write(bad_secret.path(), "two words\n").expect("written");
     let bad_secret = bad_secret.path().to_str().expect("text");
     let table: [(&[&str], &str); 9] = [
-        (&["patch", "--secret", "foreign"], "was not made by kubectl zoho"),
+        (&["patch", "--secret", "foreign"], "was not created by kubectl zoho"),
         (&["there"], "logs in at data center EU, not at data center US"),
         (&["ours", "--product", "EndpointCentral"], "is for PatchManagerPlus, not EndpointCentral"),
         (&["ours", "--secret", "another"], "reads Secret ours-oauth, not another"),
         (&["Not_A_Name"], "Invalid value"),
         (&["patch", "-n", "nowhere"], "namespace nowhere does not exist"),
-        (&["patch", "--client-secret-file", bad_secret], "it has white space in it"),
+        (&["patch", "--client-secret-file", bad_secret], "it contains white space"),
         (&["patch", "--client-secret-file", "/nowhere"], "/nowhere"),
         (&["patch", "--client-id", "replace-with-your-client-id"], "it is the placeholder of an example"),
     ];
@@ -207,7 +207,7 @@ async fn secret_of_somebody_else_is_left_alone_and_the_code_unspent() {
     let ran = person.zoho_with(&LOGIN, &[CLIENT_ID, CLIENT_SECRET, &code]).await.failed();
     assert_eq!(
         person.masked(&ran.stderr),
-        "kubectl zoho: Secret NS/patch-oauth is there and was not made by kubectl zoho; it is left as it is. Choose another one with --secret, or hand it over: kubectl label secret -n NS patch-oauth app.kubernetes.io/managed-by=kubectl-zoho"
+        "kubectl zoho: Secret NS/patch-oauth exists and was not created by kubectl zoho; it is left as it is. Choose another one with --secret, or hand it over: kubectl label secret -n NS patch-oauth app.kubernetes.io/managed-by=kubectl-zoho"
     );
     let owned: Secret = serde_json::from_value(json!({
         "metadata": {
@@ -390,7 +390,7 @@ async fn login_that_cannot_be_meant_is_wrong_usage() {
         (&["login", "patch", "--data-center", "XX"], "invalid value 'XX'"),
         (&["login", "patch", "--data-center", "Other"], "--data-center Other needs --accounts-host"),
         (&["login", "patch", "--data-center", "US", "--browser"], "Name a --product, or scopes with --scope"),
-        (&["login", "patch", "--data-center", "US", "--scope", "READ"], "READ is no scope"),
+        (&["login", "patch", "--data-center", "US", "--scope", "READ"], "READ is not a scope"),
         (
             &[
                 "login",

@@ -8,20 +8,20 @@ use super::merge;
 /// answer names, and its words.
 pub(super) type Refused = (&'static str, Value, &'static str, &'static str);
 
-const NO_ISSUER: &str = "set dataCenter, or endpointCentralServer for a server of your own";
-const TWO_ISSUERS: &str = "goes without dataCenter: set exactly one of them";
+const NO_ISSUER: &str = "set dataCenter, or endpointCentralServer for your own server";
+const TWO_ISSUERS: &str = "is not allowed with dataCenter: set exactly one of them";
 const OTHER_NEEDS_HOST: &str = "dataCenter Other needs accountsHost";
-const CLOUD_ONLY: &str = "goes with dataCenter only";
-const SERVER_ONLY: &str = "goes with endpointCentralServer only";
+const CLOUD_ONLY: &str = "is allowed only with dataCenter";
+const SERVER_ONLY: &str = "is allowed only with endpointCentralServer";
 const CLIENT_NEEDS_SCOPES: &str = "grant ClientCredentials needs scopes";
-const USER_ONLY: &str = "goes with grant RefreshToken only";
-const CLIENT_ONLY: &str = "goes with grant ClientCredentials only";
+const USER_ONLY: &str = "is allowed only with grant RefreshToken";
+const CLIENT_ONLY: &str = "is allowed only with grant ClientCredentials";
 const NO_DOMAIN: &str = "authentication ActiveDirectory needs domain";
-const DOMAIN: &str = "goes with authentication ActiveDirectory only";
+const DOMAIN: &str = "is allowed only with authentication ActiveDirectory";
 const NOT_THE_SOURCE: &str =
-    "the target must not be the source: set spec.target.name to another name than spec.secretRef.name";
+    "the target must not be the source: set spec.target.name to a name other than spec.secretRef.name";
 const TOO_LONG: &str = "metadata.name is longer than 247 characters: set spec.target.name";
-const RESERVED: &str = "uses a reserved key: *.kubernetes.io/ and *.k8s.io/ (but for app.kubernetes.io/ without managed-by and instance), helm.sh/, argocd.argoproj.io/, zoho-operator.dev/ and owner are not allowed";
+const RESERVED: &str = "uses a reserved key: *.kubernetes.io/ and *.k8s.io/ (except app.kubernetes.io/ without managed-by and instance), helm.sh/, argocd.argoproj.io/, zoho-operator.dev/ and owner are not allowed";
 const DATA_KEYS: &str = "keys of a Secret consist of letters, digits, '-', '_' and '.'";
 const VERIFY: &str = "verify needs product, or apiUrl and verify.path";
 const PATH: &str = r"must not contain \, .. or //";

@@ -89,7 +89,7 @@ async fn secret_is_taken_over_once_with_a_count_of_the_keys_that_went_and_its_co
     world.credential("one", "source", json!({})).await;
     world.credential("two", "source", json!({})).await;
     let offer = message(&world.wait_for_reason("one", "TargetNotOwned").await, ConditionType::Renewable);
-    assert!(offer.contains("loses every key that spec.target does not make"), "{offer}");
+    assert!(offer.contains("removes every key that spec.target does not define"), "{offer}");
     world.wait_for_reason("two", "TargetNotOwned").await;
     // The operator is away while the owners consent.
     operator.kill();

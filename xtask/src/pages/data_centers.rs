@@ -17,7 +17,7 @@ secret are right.
 
 1. Sign in to the product that your workload calls.
 2. Look at the host in the browser's address bar, such as `patch.manageengine.eu` or `crm.zoho.com.au`.
-3. Find the end of that host in this table. Where two rows match, the longer one counts: `crm.zoho.com.au` is in `AU`, not in
+3. Find the end of that host in this table. If two rows match, the longer one counts: `crm.zoho.com.au` is in `AU`, not in
    `US`.
 
 Look at the address **after** you signed in. The public sites `www.zoho.com` and `www.manageengine.com` are the same for
@@ -30,15 +30,15 @@ everyone and say nothing about your account.
 const OTHER: &str = "\
 ## Not in these tables
 
-Your product may have a domain or a portal of its own, such as `helpdesk.corp.example`. Then open the API console of the data
+Your product may have its own domain or a portal, such as `helpdesk.corp.example`. In this case, open the API console of the data
 center that you expect and sign in. The console of the right data center lists your clients; the others send you to the right one
 or show no clients.
 
 `kubectl zoho doctor NAME` compares `spec.dataCenter` with the accounts hosts that Zoho names.
 
-For an accounts host that is in none of the tables set `dataCenter: Other` and `accountsHost`. The operator's administrator must
-allow that host by `--accounts-host` (`config.accountsHosts` in the chart), since client secrets are sent to it.
-[examples/accounts-host.yaml](../examples/accounts-host.yaml) is a complete one.
+For an accounts host that is in none of the tables, set `dataCenter: Other` and `accountsHost`. The operator's administrator must
+allow that host with `--accounts-host` (`config.accountsHosts` in the chart), because client secrets are sent to it. See
+[examples/accounts-host.yaml](../examples/accounts-host.yaml).
 ";
 
 /// The page as Markdown.

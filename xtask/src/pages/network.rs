@@ -35,8 +35,8 @@ There is no admission webhook, so the API server opens no connection to the oper
 ## Connections of others
 
 - **Your workloads** call the product's API host with the token. The operator does not pass these calls on.
-- **`kubectl zoho`** runs on a person's machine. `login`, `revoke` and `doctor` connect to the accounts host, `login` also sends the
-  browser to it. `doctor --offline` and all other commands use the Kubernetes API only.
+- **`kubectl zoho`** runs on a person's machine. `login`, `revoke` and `doctor` connect to the accounts host; `login` also opens it in
+  the browser. `doctor --offline` and all other commands use the Kubernetes API only.
 - **A person** opens the API console of the data center.
 
 ## Hosts by data center
@@ -56,9 +56,9 @@ proxy:
   noProxy: .corp.example,10.0.0.0/8
 ```
 
-The proxy is used for Zoho and for products, never for the Kubernetes API. Put servers of your own into `noProxy`. A proxy URL
-that holds a password belongs in a Secret: `proxy.existingSecret`. A proxy that opens TLS signs with its own authority, which the
-operator must trust:
+The proxy is used for Zoho and for products, never for the Kubernetes API. Add your own servers to `noProxy`. A proxy URL
+with a password belongs in a Secret: `proxy.existingSecret`. A proxy that intercepts TLS signs certificates with its own authority,
+which the operator must trust:
 
 ```sh
 kubectl create configmap proxy-ca -n zoho-operator-system --from-file=ca.crt
@@ -71,9 +71,9 @@ inspection where you can.
 
 ## NetworkPolicy
 
-The chart limits what may connect to the operator by default. With `networkPolicy.enabled` it limits where the operator may
-connect to, too. A NetworkPolicy knows addresses and no host names, and Zoho's addresses change, so everything on port 443 stays
-open:
+By default, the chart limits who may connect to the operator. With `networkPolicy.enabled`, it also limits where the operator may
+connect to. A NetworkPolicy supports addresses but not host names, and Zoho's addresses change, so all connections to port 443 stay
+allowed:
 
 ```yaml
 # values of the chart
@@ -91,18 +91,19 @@ networkPolicy:
         - ipBlock:
             cidr: 192.168.20.5/32
       ports:
-        - port: 8383      # a server of your own
+        - port: 8383      # your own server
           protocol: TCP
 ```
 
-Both addresses of the API server are needed: some networks look at a packet before its address is translated, others after.
+Both kinds of addresses of the API server are needed: some networks check a packet before its address is translated, others
+afterwards.
 
 ```sh
 kubectl get service kubernetes -n default
 kubectl get endpointslices -n default -l kubernetes.io/service-name=kubernetes
 ```
 
-Where the network understands names, as Cilium does, allow the hosts themselves:
+If the network supports host names, as Cilium does, allow the hosts themselves:
 
 ```yaml
 apiVersion: cilium.io/v2
@@ -143,9 +144,9 @@ spec:
 kubectl exec -n zoho-operator-system deploy/zoho-operator -- /zoho-operator check
 ```
 
-tests DNS, proxy and TLS to the accounts host of each data center in use and to each server in use, from the operator's own
-place. It sends no secret. In conditions, `UpstreamUnavailable`, `UpstreamTimeout`, `UpstreamTLS` and `UpstreamRedirect` are about
-the network; their messages name what is in the way.
+This command tests DNS, proxy and TLS to the accounts host of each data center in use and to each server in use, from the operator's
+pod. It sends no secret. In conditions, the reasons `UpstreamUnavailable`, `UpstreamTimeout`, `UpstreamTLS` and `UpstreamRedirect` are
+about the network; their messages name the cause.
 ";
 
 /// The page as Markdown.

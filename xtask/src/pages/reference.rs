@@ -132,7 +132,9 @@ mod tests {
             assert!(page.contains(&format!("| `{field}` | ")), "{field}");
         }
         assert!(page.contains("| `spec.secretRef.name` | string, required | "));
-        assert!(page.contains("- `spec.endpointCentralServer`: goes without dataCenter: set exactly one of them\n"));
+        assert!(
+            page.contains("- `spec.endpointCentralServer`: is not allowed with dataCenter: set exactly one of them\n")
+        );
         assert!(
             page.contains("- `spec.target.name`: metadata.name is longer than 247 characters: set spec.target.name\n")
         );

@@ -60,7 +60,7 @@ const PERCENT_MESSAGE: &str =
     r"must have two hexadecimal digits after each %, and no encoded ., / or \ (%2E, %2F, %5C)";
 
 const RESERVED_KEYS: &str = "self.all(k, !(k == 'owner' || k.startsWith('helm.sh/') || k.startsWith('argocd.argoproj.io/') || k.startsWith('zoho-operator.dev/') || k == 'app.kubernetes.io/managed-by' || k == 'app.kubernetes.io/instance' || (!k.startsWith('app.kubernetes.io/') && k.matches('^([^/]*[.])?(kubernetes|k8s)[.]io/'))))";
-const RESERVED_KEYS_MESSAGE: &str = "uses a reserved key: *.kubernetes.io/ and *.k8s.io/ (but for app.kubernetes.io/ without managed-by and instance), helm.sh/, argocd.argoproj.io/, zoho-operator.dev/ and owner are not allowed";
+const RESERVED_KEYS_MESSAGE: &str = "uses a reserved key: *.kubernetes.io/ and *.k8s.io/ (except app.kubernetes.io/ without managed-by and instance), helm.sh/, argocd.argoproj.io/, zoho-operator.dev/ and owner are not allowed";
 
 /// Keys of the source, where they stand, and seen from the spec.
 const SOURCE_KEYS: [(&str, &str); 7] = [
@@ -107,7 +107,7 @@ fn names() -> Vec<Rule> {
         rule(
             "",
             "(has(self.spec.target) && has(self.spec.target.name) ? self.spec.target.name : self.metadata.name + '-token') != self.spec.secretRef.name",
-            "the target must not be the source: set spec.target.name to another name than spec.secretRef.name",
+            "the target must not be the source: set spec.target.name to a name other than spec.secretRef.name",
         )
         .about(".spec.target.name", FORBIDDEN),
     ]
@@ -118,13 +118,13 @@ fn issuer() -> Vec<Rule> {
         rule(
             SPEC,
             "has(self.dataCenter) || has(self.endpointCentralServer)",
-            "set dataCenter, or endpointCentralServer for a server of your own",
+            "set dataCenter, or endpointCentralServer for your own server",
         )
         .about(".dataCenter", REQUIRED),
         rule(
             SPEC,
             "!has(self.dataCenter) || !has(self.endpointCentralServer)",
-            "goes without dataCenter: set exactly one of them",
+            "is not allowed with dataCenter: set exactly one of them",
         )
         .about(".endpointCentralServer", FORBIDDEN),
         rule(
@@ -148,7 +148,7 @@ fn issuer() -> Vec<Rule> {
         rule(
             SERVER,
             "!has(self.domain) || (has(self.authentication) && self.authentication == 'ActiveDirectory')",
-            "goes with authentication ActiveDirectory only",
+            "is allowed only with authentication ActiveDirectory",
         )
         .about(".domain", FORBIDDEN),
     ]
@@ -164,14 +164,16 @@ fn fields_of_the_other_issuer() -> Vec<Rule> {
     let only = |field: &'static str, other: &str, message| {
         rule(SPEC, format!("!has(self.{other}) || !has(self{field})"), message).about(field, FORBIDDEN)
     };
-    let cloud = of_cloud.into_iter().map(|field| only(field, "endpointCentralServer", "goes with dataCenter only"));
-    let server = of_server.into_iter().map(|field| only(field, "dataCenter", "goes with endpointCentralServer only"));
+    let cloud =
+        of_cloud.into_iter().map(|field| only(field, "endpointCentralServer", "is allowed only with dataCenter"));
+    let server =
+        of_server.into_iter().map(|field| only(field, "dataCenter", "is allowed only with endpointCentralServer"));
     cloud.chain(server).collect()
 }
 
 fn client_credentials() -> Vec<Rule> {
     const IS_CLIENT: &str = "(has(self.grant) && self.grant == 'ClientCredentials')";
-    const USER_ONLY: &str = "goes with grant RefreshToken only";
+    const USER_ONLY: &str = "is allowed only with grant RefreshToken";
     vec![
         rule(
             SPEC,
@@ -187,7 +189,7 @@ fn client_credentials() -> Vec<Rule> {
         rule(
             SPEC,
             format!("!has(self.soid) || {IS_CLIENT} || has(self.endpointCentralServer)"),
-            "goes with grant ClientCredentials only",
+            "is allowed only with grant ClientCredentials",
         )
         .about(".soid", FORBIDDEN),
     ]

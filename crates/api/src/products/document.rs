@@ -13,21 +13,21 @@ const HEAD: &str = "\
 
 <!-- Made from crates/api/src/products/table.rs by `make docs`. -->
 
-Every product that takes tokens of Zoho's accounts servers can be served: a `ZohoCredential` without `spec.product` keeps the
-token valid all the same. With `spec.product` the operator also knows the host of the product's API (`api_url` in the target)
-and how to ask it whether it takes the token (`spec.verify`), and `kubectl zoho login` knows which scopes to ask for.
+The operator works for every product that accepts tokens of Zoho's accounts servers: a `ZohoCredential` without `spec.product` keeps
+the token valid too. With `spec.product`, the operator also knows the host of the product's API (`api_url` in the target)
+and how to check that it accepts the token (`spec.verify`), and `kubectl zoho login` knows which scopes to request.
 
 ## Which products?
 
-Nothing here is guessed. A data center is left out where no host of the product is known in it, and so are scopes that no page
-names. What is left out you set yourself:
+Nothing here is guessed. The table leaves out data centers in which no host of the product is known, and scopes that no page of
+Zoho names. You set these yourself:
 
-- `spec.apiUrl`, the base URL of the product's API: always where the table says so, and in a data center that it does not
-  name. Where the token is to be verified there, the operator must allow the host: `--api-host`, in the chart
+- `spec.apiUrl`, the base URL of the product's API: if the table says so, and in a data center that it does not
+  name. To verify the token there, the operator must allow the host: `--api-host`, in the chart
   `config.apiHosts`.
-- `spec.verify.path`, a cheap GET of that API: where the table names none, or where your scopes forbid the one that it names.
-- `kubectl zoho login --scope`: where the table names no scopes, or where your program needs others. The usual scopes only
-  read, where the product has such scopes; a refresh token keeps its scopes for ever.
+- `spec.verify.path`, a cheap GET of that API: if the table names none, or if your scopes do not allow the one that it names.
+- `kubectl zoho login --scope`: if the table names no scopes, or if your program needs others. The usual scopes allow only
+  reading, if the product has such scopes; a refresh token keeps its scopes forever.
 
 A product that is not in the table can be verified too: set `spec.apiUrl` and `spec.verify.path`, and leave out `spec.product`.
 
@@ -38,21 +38,21 @@ A product that is not in the table can be verified too: set `spec.apiUrl` and `s
 const ANSWERS: &str = "
 ## What its answers mean
 
-The status alone says little: some products answer 401 to a token whose scopes do not suffice, and to a request that lost its
+The HTTP status alone is not enough: some products answer 401 to a token with insufficient scopes, and to a request that lost its
 token on the way. So `spec.verify` reads the error code in the answer:
 
 | the product says | condition Verified | new token |
 |---|---|---|
-| it takes the token | True `TokenValid` | no |
-| the token's owner may not do this | True `TokenValid`: the token is good | no |
-| the token is dead | False `VerificationRejected` | one, if it took this token before |
+| the token is accepted | True `TokenValid` | no |
+| the token's owner may not do this | True `TokenValid`: the token is valid | no |
+| the token is invalid | False `VerificationRejected` | one, if the product accepted this token before |
 | a scope is missing | False `VerificationRejected`, naming the scope | no |
-| no token came with the request | Unknown `UpstreamError`: a proxy took the header away | no |
-| too many requests, a page in HTML, anything else | Unknown, with the reason | no |
+| no token came with the request | Unknown `UpstreamError`: a proxy removed the header | no |
+| too many requests, an HTML page, anything else | Unknown, with the reason | no |
 
-Some of these cannot be told apart, since the products use one code for both: Books (57) and Analytics (8535) say of a missing
-scope what they say of a dead token, Creator (1030) and Campaigns (1007) say of a missing token what they say of a dead one. A
-code that is not known, with status 401, is taken for a dead token. In these cases at most one token is minted in vain.
+Some of these cannot be distinguished, because the product uses one code for both: Books (57) and Analytics (8535) for a missing
+scope and an invalid token, Creator (1030) and Campaigns (1007) for a missing token and an invalid one. An unknown code with
+status 401 is treated as an invalid token. In these cases, at most one unnecessary token is minted.
 
 ## Hosts
 

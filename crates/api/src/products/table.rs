@@ -60,7 +60,7 @@ products! {
         documentation: None,
     }
     EndpointCentral {
-        title: "Endpoint Central (once Desktop Central) Cloud",
+        title: "Endpoint Central (formerly Desktop Central) Cloud",
         hosts: ManageEngine("endpointcentral", EIGHT_AND_UK),
         probe: Some(Probe::get(
             "/api/1.4/som/summary",

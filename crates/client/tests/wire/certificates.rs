@@ -211,40 +211,40 @@ async fn each_cause_has_its_own_sentence() {
     let table = [
         (
             (Kind::own(&["127.0.0.1"], as_it_comes).serve(script()), vec![], None),
-            "UpstreamTLS: The token service shows a certificate of an authority that is not known.",
+            "UpstreamTLS: The token service presents a certificate of an unknown authority.",
         ),
         (
             own(Kind::own(&["127.0.0.1"], expired)),
-            "UpstreamTLS: The token service shows a certificate that has expired (2020-01-01T00:00:00Z).",
+            "UpstreamTLS: The token service presents a certificate that has expired (2020-01-01T00:00:00Z).",
         ),
         (
             own(Kind::own(&["127.0.0.1"], later)),
-            "UpstreamTLS: The token service shows a certificate that is not valid yet (from 2090-01-01T00:00:00Z on).",
+            "UpstreamTLS: The token service presents a certificate that is not valid yet (valid from 2090-01-01T00:00:00Z).",
         ),
         (
             (named.serve(script()), vec![given], None),
-            "UpstreamTLS: The token service shows a certificate for ec.corp.example, *.zoho.example, not for 127.0.0.1.",
+            "UpstreamTLS: The token service presents a certificate for ec.corp.example, *.zoho.example, not for 127.0.0.1.",
         ),
         (
             own(Kind::own(&[], as_it_comes)),
-            "UpstreamTLS: The token service shows a certificate that names no host, so it is not valid for 127.0.0.1.",
+            "UpstreamTLS: The token service presents a certificate that names no host, so it is not valid for 127.0.0.1.",
         ),
         (
             own(Kind::own(&["127.0.0.1"], authority)),
-            "UpstreamTLS: The token service shows the certificate of an authority (CA:TRUE) as its own",
+            "UpstreamTLS: The token service presents the certificate of an authority (CA:TRUE) as its own",
         ),
         (
             (Server::start(Script::Say(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec())), vec![], None),
-            "UpstreamTLS: The token service does not speak https at this port",
+            "UpstreamTLS: The token service does not use https at this port",
         ),
         // A fatal alert: protocol_version.
         (
             (Server::start(Script::Say(vec![0x15, 3, 3, 0, 2, 2, 70])), vec![], None),
-            "UpstreamTLS: The token service offers no version of TLS, or no cipher, that is safe",
+            "UpstreamTLS: The token service offers no secure version of TLS, or no secure cipher",
         ),
         (
             (Server::start(Script::Close), vec![], None),
-            "UpstreamUnavailable: The token service closed the connection before it was secured.",
+            "UpstreamUnavailable: The token service closed the connection during the TLS handshake.",
         ),
     ];
     for ((server, given, _folder), expected) in table {

@@ -43,7 +43,7 @@ fn through(proxy: &str) -> String {
 fn proxy_is_named_for_what_it_does() {
     let answers = |status: &str| Server::start(Script::Answer(answer(status, "", b"<html>no</html>")));
     let table = [
-        (answers("407 Proxy Authentication Required"), "wants a user name and a password (407)"),
+        (answers("407 Proxy Authentication Required"), "requires a user name and a password (407)"),
         (answers("403 Forbidden"), "refuses to connect to it"),
         (answers("502 Bad Gateway"), "refuses to connect to it"),
         (Server::start(Script::Close), "does not answer"),
@@ -79,5 +79,5 @@ fn host_behind_no_proxy_is_called_directly_and_no_proxy_is_blamed() {
 fn proxy_that_wants_a_login_is_named_also_where_it_answers_in_the_clear() {
     let proxy = Server::start(Script::Answer(answer("407 Proxy Authentication Required", "", b"")));
     let said = child("http://127.0.0.1:9", &[("HTTP_PROXY", &format!("http://{}", proxy.address))]);
-    assert!(said.contains(&format!("proxy: {} wants a user name", proxy.address)), "{said}");
+    assert!(said.contains(&format!("proxy: {} requires a user name", proxy.address)), "{said}");
 }

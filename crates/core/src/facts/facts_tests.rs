@@ -279,7 +279,7 @@ fn secret_that_was_made_for_something_else_is_no_source() {
         let defect = of_type(Some(type_)).expect(type_);
         assert_eq!(defect.reason, Reason::SourceSecretInvalid, "{type_}");
         assert!(defect.message.starts_with(&format!("Secret ns/source has type {type_}: ")), "{}", defect.message);
-        assert!(defect.message.contains("into an Opaque Secret"), "{}", defect.message);
+        assert!(defect.message.contains("into a separate Opaque Secret"), "{}", defect.message);
     }
     for type_ in [None, Some(""), Some("Opaque"), Some("kubernetes.io/basic-auth"), Some("corp.example/zoho")] {
         assert_eq!(of_type(type_), None, "{type_:?}");
@@ -384,7 +384,7 @@ fn offer_to_take_a_secret_over_says_that_its_keys_go() {
     let mut foreign = offered("Opaque", &["theirs"]);
     foreign.metadata.annotations = None;
     let Target::Blocked { defect, .. } = target_seen(foreign).target else { panic!("blocked") };
-    let text = "by which it loses every key that spec.target does not make: kubectl annotate secret -n ns patch-token zoho-operator.dev/adopt=patch";
+    let text = "which removes every key that spec.target does not define: kubectl annotate secret -n ns patch-token zoho-operator.dev/adopt=patch";
     assert!(defect.message.contains(text), "{}", defect.message);
 }
 

@@ -130,7 +130,7 @@ pub fn not_owned(credential: &ZohoCredential, name: &ObjectName, owner: Option<&
             format!("Secret {name} belongs to {owner} and is left as it is. Set spec.target.name to another name.")
         }
         None => format!(
-            "Secret {name} exists, was not created for this ZohoCredential and is left as it is. Set spec.target.name to another name, or let it be taken over, by which it loses every key that spec.target does not make: kubectl annotate secret -n {} {} {}={credential}",
+            "Secret {name} exists, was not created for this ZohoCredential and is left as it is. Set spec.target.name to another name, or let the operator take it over, which removes every key that spec.target does not define: kubectl annotate secret -n {} {} {}={credential}",
             name.namespace,
             name.name,
             keys::ADOPT,
@@ -143,7 +143,7 @@ pub fn not_owned(credential: &ZohoCredential, name: &ObjectName, owner: Option<&
 /// cannot be changed, and others have a meaning to somebody.
 pub fn not_opaque(name: &ObjectName, type_: &str) -> Defect {
     let message = format!(
-        "Secret {name} has type {}, which cannot be changed, and a target is Opaque; so it is not taken over. Set spec.target.name to another name, or delete it if nobody needs it: kubectl delete secret -n {} {}",
+        "Secret {name} has type {}, which cannot be changed, and a target must be Opaque, so the operator does not take it over. Set spec.target.name to another name, or delete it if nobody needs it: kubectl delete secret -n {} {}",
         bounded(type_),
         name.namespace,
         name.name

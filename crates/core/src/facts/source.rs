@@ -42,8 +42,9 @@ impl SourceSeen {
         let name = source_of(credential);
         let keys = served.map(|served| served.issuer.required_keys(&credential.spec.secret_ref)).unwrap_or_default();
         let keys = keys.join(", ");
-        let message =
-            format!("Secret {name} does not exist. Create it with the keys {keys}; the operator goes on by itself.");
+        let message = format!(
+            "Secret {name} does not exist. Create it with the keys {keys}; the operator then continues by itself."
+        );
         Self::unusable(None, Defect { reason: Reason::SourceSecretNotFound, message, again_at: None })
     }
 
@@ -152,7 +153,7 @@ fn request(
     }
     if let Some(type_) = secret.type_.as_deref().filter(|type_| is_for_something_else(type_)) {
         return Err(invalid(format!(
-            "Secret {} has type {}: it was made for something else, and nothing of it is sent. Put the values into an Opaque Secret of their own, and name that one in spec.secretRef.",
+            "Secret {} has type {}: it is meant for something else, so nothing in it is sent. Put the values into a separate Opaque Secret, and name that one in spec.secretRef.",
             source_of(credential),
             bounded(type_)
         )));
@@ -180,7 +181,7 @@ fn is_for_something_else(type_: &str) -> bool {
 fn no_consent(credential: &ZohoCredential, name: &str) -> Defect {
     let source = source_of(credential);
     invalid(format!(
-        "Secret {source} does not say that ZohoCredential {name} may be minted from it, which this operator asks for (--require-source-consent). Whoever owns it says so by: kubectl annotate secret -n {} {} {}={name}; where it names others already, by their names and this one, separated by commas.",
+        "Secret {source} does not name ZohoCredential {name} as one that may use it, which this operator requires (--require-source-consent). To allow it, the owner of the Secret runs: kubectl annotate secret -n {} {} {}={name}; if the annotation already names others, it must list all names, separated by commas.",
         source.namespace,
         source.name,
         keys::SOURCE_FOR
@@ -195,7 +196,7 @@ fn source_is_target(credential: &ZohoCredential) -> Defect {
     Defect {
         reason: Reason::InvalidSpec,
         message: format!(
-            "spec.secretRef names {}, which is itself the target of a ZohoCredential. Name the Secret that the token is to be minted from.",
+            "spec.secretRef names {}, which is itself the target of a ZohoCredential. Name the Secret that tokens are minted from.",
             source_of(credential)
         ),
         again_at: None,

@@ -117,50 +117,50 @@ impl Cause {
     pub fn sentence(&self, service: &str) -> String {
         match self {
             Self::UnknownAuthority => format!(
-                "{service} shows a certificate of an authority that is not known. Give that authority's certificate with --ca-file (chart: caBundle); behind a proxy that opens TLS it is the proxy's, for a listed server it may be the server's own."
+                "{service} presents a certificate of an unknown authority. Add the certificate of that authority with --ca-file (chart: caBundle). Behind a proxy that intercepts TLS, it is that of the proxy; for a listed server, it may be the server's own."
             ),
             Self::Expired { since } => format!(
-                "{service} shows a certificate that has expired{}. It has to be renewed there; if it has been, a clock is wrong.",
+                "{service} presents a certificate that has expired{}. It must be renewed there; if it was, a clock is wrong.",
                 since.map(|since| format!(" ({since})")).unwrap_or_default()
             ),
             Self::NotYetValid { from } => format!(
-                "{service} shows a certificate that is not valid yet{}. If it was made just now, wait; else a clock is wrong.",
-                from.map(|from| format!(" (from {from} on)")).unwrap_or_default()
+                "{service} presents a certificate that is not valid yet{}. If it was issued just now, wait; otherwise a clock is wrong.",
+                from.map(|from| format!(" (valid from {from})")).unwrap_or_default()
             ),
             Self::WrongName { called, names } if names.is_empty() => format!(
-                "{service} shows a certificate that names no host, so it is not valid for {called}. It needs one with {called} as a subject alternative name."
+                "{service} presents a certificate that names no host, so it is not valid for {called}. It needs one with {called} as a subject alternative name."
             ),
             Self::WrongName { called, names } => format!(
-                "{service} shows a certificate for {}, not for {called}. Call it by a name that its certificate has, or let it have a certificate for {called}.",
+                "{service} presents a certificate for {}, not for {called}. Use a name that is in its certificate, or give it a certificate for {called}.",
                 names.join(", ")
             ),
             Self::AuthorityAsServer => format!(
-                "{service} shows the certificate of an authority (CA:TRUE) as its own, which is taken only from a listed server and only if exactly this certificate is given with --ca-file."
+                "{service} presents the certificate of an authority (CA:TRUE) as its own. This is accepted only from a listed server, and only if exactly this certificate is added with --ca-file."
             ),
             Self::BadCertificate => format!(
-                "{service} shows a certificate that cannot be used; the log names the cause. It has to be replaced there."
+                "{service} presents a certificate that cannot be used; the log names the cause. It must be replaced there."
             ),
             Self::PlainHttp => format!(
-                "{service} does not speak https at this port: what answered is not TLS but, perhaps, plain http. Correct the port or the URL."
+                "{service} does not use https at this port: the answer is not TLS, but perhaps plain http. Correct the port or the URL."
             ),
-            Self::ProtocolVersion => format!(
-                "{service} offers no version of TLS, or no cipher, that is safe: TLS 1.2 or 1.3 has to be switched on there."
-            ),
+            Self::ProtocolVersion => {
+                format!("{service} offers no secure version of TLS, or no secure cipher: enable TLS 1.2 or 1.3 there.")
+            }
             Self::BrokenHandshake => format!(
-                "{service} closed the connection before it was secured. Is https spoken at this port, and does a firewall let it through?"
+                "{service} closed the connection during the TLS handshake. Check that this port uses https, and that no firewall blocks it."
             ),
             Self::UnknownHost => format!(
-                "{service} was not found: its name is not known here. Correct the name, or look at DNS in this cluster."
+                "{service} was not found: DNS does not know its name. Correct the name, or check DNS in this cluster."
             ),
             Self::Unreachable => format!(
-                "{service} cannot be reached. Look whether it runs, whether firewalls and network policies let this pod's traffic out to it, and whether a proxy has to be set (HTTPS_PROXY; chart: proxy)."
+                "{service} cannot be reached. Check that it is running, that firewalls and network policies allow this pod to connect to it, and whether a proxy must be set (HTTPS_PROXY; chart: proxy)."
             ),
             Self::OutOfOrder { status } => format!(
-                "{service} is out of order, or what stands before it ({status}). It is tried again by itself; if that lasts, look at proxies on the way and at its own status page."
+                "{service}, or a proxy in front of it, is not working ({status}). The operator retries; if this continues, check the proxies in between and the status page of the service."
             ),
             Self::Proxy(problem) => format!("{service} was not reached, because of the proxy: {problem}"),
             Self::RedirectTo(data_center) => format!(
-                "{service} answered with a redirect to data center {data_center}, which is not followed: secrets go to the data center of the spec only. The account most likely lives in {data_center}: if its client is listed at {}, set spec.dataCenter to {data_center}.",
+                "{service} answered with a redirect to data center {data_center}, which is not followed: secrets go to the data center of the spec only. The account is most likely in {data_center}: if its client is listed at {}, set spec.dataCenter to {data_center}.",
                 data_centers::console(*data_center).unwrap_or_default()
             ),
         }
@@ -173,19 +173,19 @@ impl fmt::Display for ProxyProblem {
         match kind {
             ProxyKind::WantsLogin => write!(
                 f,
-                "{proxy} wants a user name and a password (407). Put them into HTTPS_PROXY (http://user:password@{proxy}), or the host into NO_PROXY if it can be reached without the proxy."
+                "{proxy} requires a user name and a password (407). Put them into HTTPS_PROXY (http://user:password@{proxy}), or add the host to NO_PROXY if it can be reached without the proxy."
             ),
             ProxyKind::Refuses => write!(
                 f,
-                "{proxy} refuses to connect to it. Have the host allowed there, or put it into NO_PROXY if it can be reached without the proxy."
+                "{proxy} refuses to connect to it. Allow the host there, or add it to NO_PROXY if it can be reached without the proxy."
             ),
             ProxyKind::Unreachable => write!(
                 f,
-                "{proxy} does not answer. Correct HTTPS_PROXY (chart: proxy), or let this pod's traffic out to the proxy."
+                "{proxy} does not answer. Correct HTTPS_PROXY (chart: proxy), or allow this pod to connect to the proxy."
             ),
             ProxyKind::Untrusted => write!(
                 f,
-                "{proxy} shows a certificate that is not trusted. Give its authority's certificate with --ca-file (chart: caBundle), or correct HTTPS_PROXY."
+                "{proxy} presents a certificate that is not trusted. Add the certificate of its authority with --ca-file (chart: caBundle), or correct HTTPS_PROXY."
             ),
         }
     }

@@ -49,12 +49,12 @@ pub fn question(
 ) -> Result<Question, Defect> {
     let base = api_url
         .ok_or_else(|| invalid("spec.verify needs spec.product, or spec.apiUrl and spec.verify.path.".into()))?;
-    let base: Url = base.parse().map_err(|_| invalid("spec.apiUrl is no URL.".into()))?;
+    let base: Url = base.parse().map_err(|_| invalid("spec.apiUrl is not a URL.".into()))?;
     if spec.api_url.is_some() && !is_allowed(&base, policy) {
         let host = base.host_str().unwrap_or_default();
         let host = base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         return Err(invalid(format!(
-            "The token is not sent to {host} of spec.apiUrl, which is not on the operator's list: have the operator started with --api-host {host}, or leave out spec.verify."
+            "The token is not sent to {host} of spec.apiUrl, which is not on the operator's list: have the administrator add it with --api-host {host}, or leave out spec.verify."
         )));
     }
     let known = spec.product.and_then(|product| product.facts().probe.as_ref());
@@ -92,7 +92,7 @@ pub fn question(
 fn no_path(product: Option<Product>) -> String {
     match product {
         Some(product) => format!(
-            "No GET is known that {product} answers to whoever has a token: set spec.verify.path to a cheap one that its scopes allow, or leave out spec.verify."
+            "No GET is known that {product} answers for every token: set spec.verify.path to a cheap one that the token's scopes allow, or leave out spec.verify."
         ),
         None => "spec.verify without spec.product needs spec.verify.path: set it to a cheap GET of the API.".into(),
     }

@@ -62,7 +62,7 @@ impl LoginServer {
         let authentication = server.authentication.unwrap_or(ServerAuthentication::Local);
         if server.domain.is_some() != (authentication == ServerAuthentication::ActiveDirectory) {
             return Err(invalid(
-                "spec.endpointCentralServer: authentication ActiveDirectory needs domain, and domain goes with it only.",
+                "spec.endpointCentralServer: authentication ActiveDirectory needs domain, and domain is allowed only with it.",
             ));
         }
         let renew_every = renew_every.map_or(RENEW_EVERY, |span| span.0);
@@ -71,7 +71,7 @@ impl LoginServer {
         }
         if server.url.parse().is_ok_and(|url: Url| !is_safe(&url)) {
             return Err(invalid(
-                "spec.endpointCentralServer.url must begin with https: a password would cross the network in the clear. (http is taken for a server on the operator's own machine only.)",
+                "spec.endpointCentralServer.url must begin with https: a password would cross the network unencrypted. (http is accepted only for a server on the operator's own machine.)",
             ));
         }
         let listed: Vec<_> = server.url.parse().ok().map(|url| policy.listed(&url).collect()).unwrap_or_default();
@@ -79,12 +79,12 @@ impl LoginServer {
             |message: &str| Defect { reason: Reason::ServerNotAllowed, message: message.into(), again_at: None };
         if listed.is_empty() {
             return Err(not_allowed(
-                "spec.endpointCentralServer.url is not on the operator's list, so nothing is sent to it. Correct it (scheme, host and port must be equal), or have the operator started with --endpoint-central-url and that URL.",
+                "spec.endpointCentralServer.url is not on the operator's list, so nothing is sent to it. Correct it (scheme, host and port must match), or have the administrator add that URL with --endpoint-central-url.",
             ));
         }
         let Some(url) = listed.iter().find(|listed| listed.is_for(namespace)).map(|listed| listed.url.clone()) else {
             return Err(not_allowed(
-                "spec.endpointCentralServer.url is on the operator's list, but not for this namespace, so nothing is sent to it. Have the namespace added to it in --endpoint-central-url.",
+                "spec.endpointCentralServer.url is on the operator's list, but not for this namespace, so nothing is sent to it. Have the administrator add the namespace to it in --endpoint-central-url.",
             ));
         };
         let version = server.api_version.unwrap_or(ServerApiVersion::V1_4);

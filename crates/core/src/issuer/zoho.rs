@@ -56,7 +56,7 @@ impl TokenService {
             Some(host) => Err(Defect {
                 reason: Reason::AccountsHostNotAllowed,
                 message: format!(
-                    "spec.accountsHost {host} is not on the operator's list. Correct it, or have the operator started with --accounts-host {host}."
+                    "spec.accountsHost {host} is not on the operator's list. Correct it, or have the administrator add it with --accounts-host {host}."
                 ),
                 again_at: None,
             }),
@@ -98,7 +98,7 @@ fn not_allowed(data_center: DataCenter, policy: &Policy) -> Defect {
     Defect {
         reason: Reason::AccountsHostNotAllowed,
         message: format!(
-            "Data center {data_center} is not allowed here; allowed: {}. The operator's administrator decides that (--data-centers). If the account lives in one of these, correct spec.dataCenter and spec.accountsHost.",
+            "Data center {data_center} is not allowed here; allowed: {}. The operator's administrator decides that (--data-centers). If the account is in one of these, correct spec.dataCenter and spec.accountsHost.",
             allowed.join(", ")
         ),
         again_at: None,

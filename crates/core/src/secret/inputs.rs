@@ -200,8 +200,10 @@ struct Source<'a> {
 
 impl Source<'_> {
     fn invalid(&self, what: &str) -> Defect {
-        let message =
-            format!("Secret {}/{} {what}. Correct it; the operator goes on by itself.", self.namespace, self.name);
+        let message = format!(
+            "Secret {}/{} {what}. Correct it; the operator then continues by itself.",
+            self.namespace, self.name
+        );
         Defect { reason: Reason::SourceSecretInvalid, message, again_at: None }
     }
 
@@ -261,12 +263,12 @@ mod tests {
             (
                 "not ASCII",
                 "tökén".as_bytes(),
-                "has a key refresh_token that holds a character that is not printable ASCII",
+                "has a key refresh_token that contains a character that is not printable ASCII",
             ),
             (
                 "control character",
                 b"a\0b",
-                "has a key refresh_token that holds a character that is not printable ASCII",
+                "has a key refresh_token that contains a character that is not printable ASCII",
             ),
             ("too long", &long, "has a key refresh_token that is longer than 4 KiB"),
         ];
@@ -281,7 +283,7 @@ mod tests {
         let missing = RefreshGrant::from_secret(&source(&complete()[..2]), &reference(), "ns").unwrap_err();
         assert_eq!(
             missing.message,
-            "Secret ns/zoho-oauth has no key refresh_token (spec.secretRef.refreshTokenKey may name another one). Correct it; the operator goes on by itself."
+            "Secret ns/zoho-oauth has no key refresh_token (spec.secretRef.refreshTokenKey may name another one). Correct it; the operator then continues by itself."
         );
     }
 

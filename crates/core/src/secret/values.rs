@@ -127,29 +127,30 @@ fn flaw(value: &[u8], kind: Kind) -> Option<&'static str> {
         return Some("begins with a byte order mark: save the file without it");
     }
     if value.starts_with(PLACEHOLDER) || is_between(&text, '<', '>') {
-        return Some("is the placeholder of an example: put the real value there");
+        return Some("is the placeholder of an example: replace it with the real value");
     }
     if kind != Kind::Password && is_quoted(&text) {
-        return Some("stands in quotes: store it without them");
+        return Some("is in quotes: store it without them");
     }
     if let Some(flaw) = flaw_of_word(value, &text).filter(|_| kind.is_one_word()) {
         return Some(flaw);
     }
-    (!value.iter().all(|byte| (b' '..=b'~').contains(byte))).then_some("holds a character that is not printable ASCII")
+    (!value.iter().all(|byte| (b' '..=b'~').contains(byte)))
+        .then_some("contains a character that is not printable ASCII")
 }
 
 fn flaw_of_word(value: &[u8], text: &str) -> Option<&'static str> {
     let small = text.to_ascii_lowercase();
     if SCHEMES.iter().any(|scheme| small.starts_with(scheme)) {
-        return Some("begins with the words of a header, such as Zoho-oauthtoken: store the value alone");
+        return Some("begins with a word of a header, such as Zoho-oauthtoken: store only the value");
     }
     if is_between(text, '{', '}') {
-        return Some("is JSON: store each value of it under a key of its own");
+        return Some("is JSON: store each of its values under a separate key");
     }
     if is_encoded(value) {
-        return Some("is base64 of what it should be: kubectl create secret encodes by itself");
+        return Some("is base64 of the real value: kubectl create secret already encodes it");
     }
-    text.contains(char::is_whitespace).then_some("has white space in it: it was broken when it was copied")
+    text.contains(char::is_whitespace).then_some("contains white space: it was damaged when it was copied")
 }
 
 fn is_between(text: &str, first: char, last: char) -> bool {
@@ -194,10 +195,10 @@ pub fn oddity(bytes: &[u8], kind: Kind) -> Option<&'static str> {
         return Some("does not begin with 1000., as Zoho's do: is it the right value?");
     }
     if kind == Kind::Password && is_quoted(&String::from_utf8_lossy(value)) {
-        return Some("stands in quotes, which are sent as part of the password: is that meant?");
+        return Some("is in quotes, which are sent as part of the password: is that intended?");
     }
     (value.len() < bytes.len())
-        .then_some("has white space around it, such as the newline of echo; the operator drops it")
+        .then_some("has white space around it, such as the newline of echo; the operator removes it")
 }
 
 #[cfg(test)]
@@ -213,23 +214,23 @@ mod tests {
         let wrapped = format!("{}\n{}", &once[..4], &once[4..]);
         let table: [(&str, &str); 22] = [
             (" \n", "is empty"),
-            ("\"1000.b\"", "stands in quotes"),
-            ("'1000.b'\n", "stands in quotes"),
-            ("\u{201c}1000.b\u{201d}", "stands in quotes"),
-            ("1000.b c", "has white space in it"),
-            ("1000.b\n1000.c", "has white space in it"),
-            ("1000.b\tc", "has white space in it"),
-            ("1000.b\u{a0}c", "has white space in it"),
-            ("Zoho-oauthtoken 1000.b", "begins with the words of a header"),
-            ("zoho-OAuthToken 1000.b", "begins with the words of a header"),
-            ("Bearer 1000.b", "begins with the words of a header"),
-            ("Authorization: x", "begins with the words of a header"),
+            ("\"1000.b\"", "is in quotes"),
+            ("'1000.b'\n", "is in quotes"),
+            ("\u{201c}1000.b\u{201d}", "is in quotes"),
+            ("1000.b c", "contains white space"),
+            ("1000.b\n1000.c", "contains white space"),
+            ("1000.b\tc", "contains white space"),
+            ("1000.b\u{a0}c", "contains white space"),
+            ("Zoho-oauthtoken 1000.b", "begins with a word of a header"),
+            ("zoho-OAuthToken 1000.b", "begins with a word of a header"),
+            ("Bearer 1000.b", "begins with a word of a header"),
+            ("Authorization: x", "begins with a word of a header"),
             ("\u{feff}1000.b", "begins with a byte order mark"),
             ("replace-with-your-refresh-token", "is the placeholder"),
             ("<refresh token>", "is the placeholder"),
             ("{\"refresh_token\":\"1000.b\"}", "is JSON"),
-            ("1000.b\u{200b}", "holds a character that is not printable ASCII"),
-            ("1000.\u{7f}b", "holds a character that is not printable ASCII"),
+            ("1000.b\u{200b}", "contains a character that is not printable ASCII"),
+            ("1000.\u{7f}b", "contains a character that is not printable ASCII"),
             (&once, "is base64"),
             (&twice, "is base64"),
             (&wrapped, "is base64"),
@@ -274,7 +275,7 @@ mod tests {
             (Kind::RefreshToken, "b", Some("does not begin with 1000.")),
             (Kind::ClientId, "1000.A\n", Some("has white space around it")),
             (Kind::ClientSecret, "abc", None),
-            (Kind::Password, "'abc'", Some("stands in quotes, which are sent")),
+            (Kind::Password, "'abc'", Some("is in quotes, which are sent")),
         ];
         for (kind, value, expected) in table {
             let odd = oddity(value.as_bytes(), kind);

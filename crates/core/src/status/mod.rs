@@ -203,7 +203,7 @@ fn cause(report: &Report<'_>, alive: bool) -> Option<Cause> {
         }
         Plan::Suspend => Some(Cause {
             reason: Reason::Suspended,
-            message: "spec.suspend is true: no token is minted. Set it to false to go on.".into(),
+            message: "spec.suspend is true: no token is minted. Set it to false to continue.".into(),
             next: None,
             person: false,
         }),
@@ -211,7 +211,7 @@ fn cause(report: &Report<'_>, alive: bool) -> Option<Cause> {
             let (reason, message) = held(report, why);
             // Zoho ends the access tokens together with their refresh token.
             let ended = matches!(why, Hold::Confirming(verdict) if ends_token(report, verdict));
-            let goes_on = if alive && !ended { " The present token goes on working meanwhile." } else { "" };
+            let goes_on = if alive && !ended { " The current token keeps working in the meantime." } else { "" };
             let message = format!("{message}{goes_on}");
             Some(Cause { reason, message: message::with_next_try(&message, *until), next: Some(*until), person: false })
         }
@@ -236,7 +236,7 @@ fn ends_token(report: &Report<'_>, verdict: &Verdict) -> bool {
 fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
     let names = report.names;
     match why {
-        Hold::InFlight => (Reason::Minting, "A token request is on its way.".into()),
+        Hold::InFlight => (Reason::Minting, "A token request is in flight.".into()),
         Hold::Throttled => {
             (Reason::Throttled, message::throttled(names, budget::attempts_before_last(&report.facts.ledger)))
         }
@@ -245,7 +245,7 @@ fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
             (
                 reason,
                 format!(
-                    "{} It is asked once more to be sure.",
+                    "{} The operator asks once more to confirm this.",
                     message::refusal(names, reason, verdict.code.as_deref(), false)
                 ),
             )
@@ -257,7 +257,7 @@ fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
         Hold::LiveFull => (
             Reason::MintBudgetExhausted,
             format!(
-                "So many tokens of this {} may be alive that one more could kill one in use.",
+                "So many tokens of this {} may be valid that another one could invalidate one in use.",
                 message::counted_by(names)
             ),
         ),
@@ -273,7 +273,7 @@ fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
                 Some(failure) => failure,
                 None => (
                     Reason::UpstreamUnavailable,
-                    "An earlier token request was broken off before its answer was recorded.".into(),
+                    "An earlier token request ended before its answer was recorded.".into(),
                 ),
             }
         }
@@ -321,7 +321,7 @@ fn truth_table(report: &Report<'_>, cause: Option<&Cause>, life: Option<Life>, a
     }
     let expired = !person && *reason != Reason::Suspended && life.is_some_and(|life| now >= life.issued_at);
     let ready = if expired {
-        Some(wanted(False, Reason::TokenExpired, &format!("The token expired while its renewal failed. {message}")))
+        Some(wanted(False, Reason::TokenExpired, &format!("The token expired because its renewal failed. {message}")))
     } else {
         Some(wanted(False, *reason, message))
     };
@@ -342,7 +342,7 @@ fn verified(report: &Report<'_>, alive: bool) -> Option<Wanted> {
         return Some(wanted(
             ConditionStatus::Unknown,
             Reason::Minting,
-            "There is no living token that could be shown.",
+            "There is no valid token that the product could be asked about.",
         ));
     };
     let (Some(answer), Some(question)) = (verification.answer_to(token), names.question.as_ref()) else {
@@ -415,7 +415,7 @@ pub fn warning(obstacle: &Defect) -> Announcement {
 /// The Event of an object that another installation serves.
 pub fn served_elsewhere(object: &ObjectName, by: &str, us: &str) -> Announcement {
     let note = format!(
-        "Installation {by} serves this object, so {us} leaves it alone. It takes over when {by} is two minutes late with what it announced, or at once: kubectl annotate --overwrite zohocredential -n {} {} {}={us}",
+        "Installation {by} serves this object, so {us} leaves it alone. It takes over when {by} is two minutes late with an announced step, or at once: kubectl annotate --overwrite zohocredential -n {} {} {}={us}",
         object.namespace,
         object.name,
         keys::SERVED_BY,

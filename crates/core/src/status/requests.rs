@@ -29,7 +29,7 @@ fn renewed(report: &Report<'_>) -> String {
     let target = &report.names.target;
     let life = report.facts.target.token().map(|token| token.life).filter(|_| report.names.expiry_is_named);
     let until = life.map(|life| format!(" that works until {}", life.expires_at.clock())).unwrap_or_default();
-    format!("As was asked for, Secret {target} holds a new token{until}.")
+    format!("As requested, Secret {target} holds a new token{until}.")
 }
 
 fn refused(report: &Report<'_>, held_back: Option<(Time, Hold)>, now: Time) -> String {
@@ -39,25 +39,28 @@ fn refused(report: &Report<'_>, held_back: Option<(Time, Hold)>, now: Time) -> S
         (Some(Cause { reason, message, next, .. }), _) => {
             // What waits, and what is parked, says so itself.
             let says_when = matches!(report.plan, Plan::Wait { .. } | Plan::Park { .. });
-            let next = next.filter(|_| !says_when).map(|at| format!(" It is looked at again at {}.", at.clock()));
+            let next = next.filter(|_| !says_when).map(|at| format!(" The operator checks again at {}.", at.clock()));
             format!("{reason}: {message}{}", next.unwrap_or_default())
         }
         (None, Some((until, hold))) => {
             let (reason, message) = held(report, &hold);
-            format!("{reason}: {message} It would go at {}: ask again then.", until.clock())
+            format!("{reason}: {message} It is possible from {} on: request it again then.", until.clock())
         }
         (None, None) => {
-            let failed = report
-                .failure
-                .map(|failure| format!("{}: {} Ask again.", failure.reason, message::upstream(report.names, failure)));
-            failed.unwrap_or_else(|| "Ask again.".into())
+            let failed = report.failure.map(|failure| {
+                format!("{}: {} Request it again.", failure.reason, message::upstream(report.names, failure))
+            });
+            failed.unwrap_or_else(|| "Request it again.".into())
         }
     };
     let meanwhile = life.filter(|_| alive && matches!(report.plan, Plan::Keep { .. }));
     let meanwhile = meanwhile.map(|life| {
-        format!(" The present token stays good, and is renewed by itself at {}.", renewal_time(report, life).clock())
+        format!(
+            " The current token stays valid, and is renewed automatically at {}.",
+            renewal_time(report, life).clock()
+        )
     });
-    format!("The renewal that was asked for was not done. {why}{}", meanwhile.unwrap_or_default())
+    format!("The requested renewal was not done. {why}{}", meanwhile.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -96,27 +99,27 @@ mod tests {
         let keep = Plan::Keep { until: after(60) };
         assert_eq!(
             note(&keep, Asked::Renewed),
-            "Renewed As was asked for, Secret ns/target holds a new token that works until 14:45Z."
+            "Renewed As requested, Secret ns/target holds a new token that works until 14:45Z."
         );
         assert_eq!(
             note(&keep, Asked::Refused(Some((after(600), Hold::LiveFull)))),
-            "RenewalRefused The renewal that was asked for was not done. MintBudgetExhausted: So many tokens of this refresh token may be alive that one more could kill one in use. It would go at 13:56Z: ask again then. The present token stays good, and is renewed by itself at 14:15Z."
+            "RenewalRefused The requested renewal was not done. MintBudgetExhausted: So many tokens of this refresh token may be valid that another one could invalidate one in use. It is possible from 13:56Z on: request it again then. The current token stays valid, and is renewed automatically at 14:15Z."
         );
         let refused = || Asked::Refused(None);
         let waits = Plan::Wait { until: after(600), why: Hold::Throttled };
         let said = note(&waits, refused());
-        assert!(said.contains("Throttled: Zoho says") && said.ends_with("Next try 13:56Z."), "{said}");
+        assert!(said.contains("Throttled: Zoho reports") && said.ends_with("Next try 13:56Z."), "{said}");
         let verdict = Verdict { reason: "RefreshTokenRejected".into(), inputs: "inputs".into(), ..Verdict::default() };
         let said = note(&Plan::Park { verdict, until: Some(after(21_600)) }, refused());
         assert!(said.ends_with("Next try 19:46Z, or at once when that Secret changes."), "{said}");
         assert_eq!(
             note(&Plan::Suspend, refused()),
-            "RenewalRefused The renewal that was asked for was not done. Suspended: spec.suspend is true: no token is minted. Set it to false to go on."
+            "RenewalRefused The requested renewal was not done. Suspended: spec.suspend is true: no token is minted. Set it to false to continue."
         );
         let conflict =
             Plan::Refuse(crate::plan::Defect { again_at: Some(after(600)), ..defect(Reason::TargetConflict) });
         let said = note(&conflict, refused());
-        assert!(said.ends_with("TargetConflict: why. It is looked at again at 13:56Z."), "{said}");
+        assert!(said.ends_with("TargetConflict: why. The operator checks again at 13:56Z."), "{said}");
     }
 
     #[test]
@@ -125,7 +128,7 @@ mod tests {
         let keep = Plan::Keep { until: after(60) };
         let event = told(&keep, Asked::Refused(Some((after(10), Hold::BackOff))), Some("now"), Some(&failure));
         let note = event.expect("an Event").note;
-        assert!(note.contains("UpstreamTimeout: ") && note.contains("It would go at 13:46Z"), "{note}");
+        assert!(note.contains("UpstreamTimeout: ") && note.contains("It is possible from 13:46Z on"), "{note}");
     }
 
     #[test]

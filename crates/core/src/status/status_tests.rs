@@ -334,7 +334,7 @@ fn wrong_data_center_is_suspected_by_name() {
     let status = reported_at(&ZohoCredentialStatus::default(), &with(None), &park(Reason::ClientRejected), now());
     let said = &status.condition(ConditionType::Renewable).unwrap().message;
     for part in [
-        "data center than EU (accounts.zoho.eu)",
+        "data center other than EU (accounts.zoho.eu)",
         "https://api-console.zoho.eu",
         "spec.dataCenter",
         "Secret ns/source",
@@ -348,7 +348,7 @@ fn wrong_data_center_is_suspected_by_name() {
 fn source_that_somebody_else_makes_is_changed_where_he_takes_it_from() {
     let names = Names { source_manager: Some("ExternalSecret zoho-oauth".into()), ..names() };
     let said = message::refusal(&names, Reason::RefreshTokenRejected, Some("invalid_code"), true);
-    let expected = "Zoho refused the refresh token (invalid_code): it was revoked, or belongs to another client; tokens made from it no longer work. kubectl zoho login one --data-center EU --print-secret=json gets a new one, for key refresh_token of Secret ns/source (managed by ExternalSecret zoho-oauth: change it there). What https://api-console.zoho.eu gives is a code, which has to be exchanged for a refresh token first.";
+    let expected = "Zoho refused the refresh token (invalid_code): it was revoked, or belongs to another client; tokens made from it no longer work. kubectl zoho login one --data-center EU --print-secret=json gets a new one, for key refresh_token of Secret ns/source (managed by ExternalSecret zoho-oauth: change it there). The code that https://api-console.zoho.eu shows is not a refresh token: it must first be exchanged for one.";
     assert_eq!(said, expected);
 }
 
@@ -373,7 +373,7 @@ fn throttle_with_few_requests_of_our_own_is_somebody_elses() {
         let status = reported_at(&ZohoCredentialStatus::default(), &facts, &plan, now());
         status.condition(ConditionType::Renewable).unwrap().message.clone()
     };
-    assert!(throttled(vec![5000, 60, 0]).contains("Only 2 of them in ten minutes were this operator's"));
+    assert!(throttled(vec![5000, 60, 0]).contains("This operator made only 2 of them in ten minutes"));
     assert!(!throttled(vec![500, 400, 300, 200, 100, 0]).contains("something else"));
 }
 

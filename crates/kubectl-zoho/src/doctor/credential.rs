@@ -41,7 +41,7 @@ fn seen(name: &str, facts: &Facts, now: Time) -> Finding {
     if observed < meta.generation {
         return Finding::warn(name, "its spec was changed and the operator has not looked at it since", not_running);
     }
-    Finding::ok(name, "the operator has looked at the present spec")
+    Finding::ok(name, "the operator has looked at the current spec")
 }
 
 fn source(name: &str, facts: &Facts) -> Vec<Finding> {
@@ -136,7 +136,7 @@ fn conditions(name: &str, facts: &Facts, now: Time) -> Vec<Finding> {
         let at = status.expiration_time.map(|at| when(at, now)).unwrap_or_default();
         findings.push(Finding::fail(
             name,
-            format!("Ready says True, but the token died at {at}"),
+            format!("Ready is True, but the token expired at {at}"),
             "the operator is not running",
         ));
     }
@@ -155,7 +155,7 @@ fn scopes(name: &str, facts: &Facts) -> Option<Finding> {
     let text = format!("the token lacks scopes of spec.scopes: {}", missing.join(","));
     let advice = match spec.grant() {
         zoho_api::Grant::RefreshToken => "log in again and ask for them, or correct spec.scopes",
-        zoho_api::Grant::ClientCredentials => "look whether the client's owner may use them, or correct spec.scopes",
+        zoho_api::Grant::ClientCredentials => "check that the client's owner may use them, or correct spec.scopes",
     };
     (!missing.is_empty()).then(|| Finding::warn(name, text, advice))
 }
@@ -167,10 +167,10 @@ fn advice(said: &Condition) -> &'static str {
             "compare client and data center as said below, then log in again or correct the source Secret"
         }
         Ok(Reason::Throttled) => {
-            "wait; requests meanwhile would prolong it. If the ledger shows few requests, find out what else uses this refresh token"
+            "wait; further requests would prolong it. If the ledger shows few requests, find out what else uses this refresh token"
         }
-        Ok(Reason::MintBudgetExhausted) => "wait; see who asks so often with kubectl get zledger",
-        Ok(Reason::Suspended) => "set spec.suspend to false when it is to go on",
+        Ok(Reason::MintBudgetExhausted) => "wait; to see which refresh token is used so often, run kubectl get zledger",
+        Ok(Reason::Suspended) => "set spec.suspend to false to continue",
         Ok(_) | Err(()) => "as it says; the operator notices by itself",
     }
 }
@@ -182,7 +182,7 @@ fn overdue(name: &str, facts: &Facts, now: Time) -> Option<Finding> {
     (renewable && !facts.credential.spec.suspend && now.unix() - due.unix() > OVERDUE).then(|| {
         Finding::fail(
             name,
-            format!("its renewal was due at {} and did not happen, with nothing against it", when(due, now)),
+            format!("its renewal was due at {} and did not happen, for no known reason", when(due, now)),
             "the operator is not running, or does not serve this namespace",
         )
     })

@@ -75,7 +75,7 @@ fn wrong_data_center(name: &str, service: &TokenService, others: &[String]) -> F
     Finding::fail(
         name,
         format!(
-            "Zoho does not know the client in {own}: id or secret are mistyped, or the client belongs to another data center"
+            "Zoho does not know the client in {own}: the client id or the client secret is mistyped, or the client belongs to another data center"
         ),
         format!(
             "is the client listed at {}? If not, look for it in the others ({}), and set spec.dataCenter to the one that has it",

@@ -44,7 +44,7 @@ fn of_pods(name: &str, target: &str, pods: &[Pod]) -> Vec<Finding> {
                     format!(
                         "container {container} of pod {pod_name} mounts Secret {target} by subPath, which never changes in a running pod"
                     ),
-                    "mount the whole Secret as a folder",
+                    "mount the whole Secret as a directory",
                 ),
                 Use::Environment if restarts => continue,
                 Use::Environment => Finding::warn(
@@ -52,7 +52,7 @@ fn of_pods(name: &str, target: &str, pods: &[Pod]) -> Vec<Finding> {
                     format!(
                         "container {container} of pod {pod_name} has Secret {target} in its environment, which never changes in a running pod"
                     ),
-                    "read it from a mounted folder, or have the pod restarted at every renewal (examples/env-style.yaml)",
+                    "read it from a mounted directory, or have the pod restarted at every renewal (examples/env-style.yaml)",
                 ),
             };
             findings.push(finding);
@@ -60,7 +60,7 @@ fn of_pods(name: &str, target: &str, pods: &[Pod]) -> Vec<Finding> {
     }
     if findings.is_empty() && good > 0 {
         let pods = if good == 1 { "1 pod reads".into() } else { format!("{good} pods read") };
-        findings.push(Finding::ok(name, format!("{pods} Secret {target} from a mounted folder")));
+        findings.push(Finding::ok(name, format!("{pods} Secret {target} from a mounted directory")));
     }
     findings
 }

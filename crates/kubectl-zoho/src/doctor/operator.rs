@@ -106,9 +106,11 @@ fn leading(lease: &Lease, (namespace, deployment): (&str, &str), now: Time) -> F
     let lasts = spec.lease_duration_seconds.map_or(LEASE_LASTS, i64::from);
     let restart = format!("look at its log: kubectl logs -n {namespace} deployment/{deployment}");
     match (holder, renewed) {
-        (None, _) | (_, None) => {
-            Finding::fail(SUBJECT, "nobody leads: the last one has stepped down and no other has taken over", restart)
-        }
+        (None, _) | (_, None) => Finding::fail(
+            SUBJECT,
+            "no replica leads: the last leader has stepped down and no other replica has taken over",
+            restart,
+        ),
         (Some(holder), Some(renewed)) => match now.unix() - renewed.unix() {
             age if age < -AHEAD => Finding::warn(
                 SUBJECT,
@@ -117,7 +119,7 @@ fn leading(lease: &Lease, (namespace, deployment): (&str, &str), now: Time) -> F
             ),
             age if age > lasts + AHEAD => Finding::fail(
                 SUBJECT,
-                format!("nobody leads: {holder} renewed its Lease {} ago for the last time", span(age.unsigned_abs())),
+                format!("no replica leads: {holder} last renewed its Lease {} ago", span(age.unsigned_abs())),
                 restart,
             ),
             _ => Finding::ok(SUBJECT, format!("{holder} leads")),
@@ -232,7 +234,7 @@ mod tests {
             (
                 json!({ "holderIdentity": "a", "renewTime": "2026-11-21T09:50:00.000000Z" }),
                 Level::Fail,
-                "nobody leads: a renewed its Lease 10m ago",
+                "no replica leads: a last renewed its Lease 10m ago",
             ),
             (
                 json!({ "holderIdentity": "a", "renewTime": "2026-11-21T10:05:00.000000Z" }),
@@ -242,9 +244,9 @@ mod tests {
             (
                 json!({ "holderIdentity": "", "renewTime": "2026-11-21T09:59:55.000000Z" }),
                 Level::Fail,
-                "nobody leads: the last one",
+                "no replica leads: the last leader",
             ),
-            (json!({}), Level::Fail, "nobody leads"),
+            (json!({}), Level::Fail, "no replica leads"),
         ];
         for (spec, level, text) in table {
             let lease: Lease = serde_json::from_value(json!({ "metadata": {}, "spec": spec })).unwrap();

@@ -65,7 +65,7 @@ pub(crate) async fn proven(
 fn obtain(args: &LoginArgs, service: &TokenService, asked: Asked, output: &Output) -> anyhow::Result<ClientGrant> {
     let console = output.paint(Paint::Strong, &service.console());
     output.note(&format!(
-        "Client:  the Self Client at {console}: id and secret stand under Client Secret\nScope:   {}",
+        "Client:  the Self Client at {console}: id and secret are under Client Secret\nScope:   {}",
         output.paint(Paint::Strong, &asked.scope())
     ));
     let Client { id, secret } = Client::ask(args)?;
@@ -91,7 +91,7 @@ async fn prove(
             Ok(grant)
         }
         Reply::Throttled { .. } => anyhow::bail!(
-            "Zoho says that there were too many requests with this client. Nothing was stored: wait ten minutes, then log in again"
+            "Zoho reports too many requests with this client. Nothing was stored: wait ten minutes, then log in again"
         ),
         Reply::Failed(failed) => anyhow::bail!("{}. Nothing was stored", refused(&failed, service, &grant.asked)),
     }
@@ -113,17 +113,17 @@ fn refused(failed: &Failed, service: &TokenService, asked: &Asked) -> String {
             asked.soid.as_deref().unwrap_or("it")
         ),
         "invalid_scope" => format!(
-            "Scope: Zoho does not know one of {}, or does not give it to a client alone. Name others with --scope",
+            "Scope: Zoho does not know one of {}, or does not grant it to a client alone. Name others with --scope",
             asked.scope()
         ),
         "invalid_client" => format!(
-            "Client or data center: {host} does not know this client id, or it is no Self Client. It is listed at {console} when you are signed in there, or it is not of {data_center}"
+            "Client or data center: {host} does not know this client id, or it is not a Self Client. It is listed at {console} when you are signed in there, or it is not of {data_center}"
         ),
         "invalid_client_secret" => format!(
-            "Client: {host} knows the client id, but not with this secret. It is mistyped, or was made anew since: compare it at {console}"
+            "Client: {host} knows the client id, but not with this secret. It is mistyped, or was changed in the meantime: compare it at {console}"
         ),
         _ => format!(
-            "Zoho refused the request. Check the client at {console}; where the product does not take part in client credentials, log in without --client-credentials"
+            "Zoho refused the request. Check the client at {console}; if the product does not support client credentials, log in without --client-credentials"
         ),
     };
     format!("{what} ({code})")

@@ -50,7 +50,7 @@ pub(crate) fn address(service: &TokenService, consent: &Consent<'_>) -> Url {
 ///
 /// What is wrong with it.
 pub(crate) fn listen_at(redirect_uri: &str) -> Result<(u16, String), String> {
-    let url: Url = redirect_uri.parse().map_err(|_| format!("{redirect_uri} is no URL"))?;
+    let url: Url = redirect_uri.parse().map_err(|_| format!("{redirect_uri} is not a URL"))?;
     let is_here = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     match url.port() {
         Some(port) if url.scheme() == "http" && is_here => Ok((port, url.path().to_owned())),
@@ -143,7 +143,7 @@ pub(crate) fn read_pasted(text: &str) -> Result<Pasted, String> {
         None => return Ok(bare()),
     };
     let query = query.split('#').next().unwrap_or_default();
-    let url = Url::parse(&format!("http://localhost/?{query}")).map_err(|_| "that is no address")?;
+    let url = Url::parse(&format!("http://localhost/?{query}")).map_err(|_| "that is not an address")?;
     let value = |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
     match (value("code").filter(|code| !code.is_empty()), value("error").filter(|error| is_code(error))) {
         (Some(code), _) => Ok(Pasted {

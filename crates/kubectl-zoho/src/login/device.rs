@@ -93,7 +93,7 @@ async fn ask(
 
 fn follow(login: &Login<'_>, data_center: Option<DataCenter>, wanted: &mut Wanted) -> anyhow::Result<TokenService> {
     let Some(data_center) = data_center else {
-        anyhow::bail!("your account lives in a data center that is not known here, so nothing was asked there")
+        anyhow::bail!("your account is in a data center that is not known here, so nothing was requested there")
     };
     let service = token_service(&issuer::spec(data_center, None), &login.policy)?;
     login.follow((data_center, None, service), wanted)

@@ -18,7 +18,7 @@ pub(crate) enum Way {
 
 /// Nobody typed the code.
 pub(crate) const EXPIRED: &str =
-    "the code was not entered, or the consent not given, while it was good: log in again for another one";
+    "the code was not entered, or the consent was not given, in time: log in again for another one";
 
 /// Why there is no refresh token.
 pub(crate) fn exchange(exchanged: &Exchanged, service: &TokenService, way: Way) -> String {
@@ -32,11 +32,11 @@ pub(crate) fn exchange(exchanged: &Exchanged, service: &TokenService, way: Way) 
                 "Zoho gave an access token but no refresh token. Is this a Self Client? Codes of other clients need access_type=offline and prompt=consent: use --browser. At {console}, Self Client, Generate Code makes one that works."
             ),
             Way::Browser | Way::Device => format!(
-                "Zoho gave an access token but no refresh token, although it was asked for with access_type=offline and prompt=consent. Remove the application at https://{host}/home#sessions/connectedapps and log in again, or use a Self Client (--grant-code)."
+                "Zoho gave an access token but no refresh token, although it was requested with access_type=offline and prompt=consent. Remove the application at https://{host}/home#sessions/connectedapps and log in again, or use a Self Client (--grant-code)."
             ),
         },
         Exchanged::Throttled => {
-            "Zoho says that there were too many requests. It allows ten codes in ten minutes and five new refresh tokens a minute: wait ten minutes, then make a new code.".into()
+            "Zoho reports too many requests. It allows ten codes in ten minutes and five new refresh tokens a minute: wait ten minutes, then make a new code.".into()
         }
         Exchanged::Failed(failed) => match failed.code.as_deref() {
             Some(code) => format!("{} ({code})", refused(code, host, data_center, &console, way)),
@@ -48,22 +48,22 @@ pub(crate) fn exchange(exchanged: &Exchanged, service: &TokenService, way: Way) 
 fn refused(code: &str, host: &str, data_center: zoho_api::DataCenter, console: &str, way: Way) -> String {
     match (code, way) {
         ("invalid_code" | "invalid_grant" | "invalid_token", Way::SelfClient) => format!(
-            "Code: Zoho does not take it. It has expired (it lives as long as you chose, 3 to 10 minutes), was used before, or was made by another client. Make a new one at {console}, Self Client, Generate Code, with 10 minutes"
+            "Code: Zoho does not accept it. It has expired (it is valid for as long as you chose, 3 to 10 minutes), was used before, or was generated for another client. Generate a new one at {console}, Self Client, Generate Code, with 10 minutes"
         ),
         ("invalid_code" | "invalid_grant" | "invalid_token", Way::Browser) => {
-            "Code: Zoho does not take it. It lives for one or two minutes and works once: log in again, and go on at once".into()
+            "Code: Zoho does not accept it. It is valid for one or two minutes and works once: log in again, and continue at once".into()
         }
         ("invalid_code" | "invalid_grant" | "invalid_token", Way::Device) => {
             "Code: Zoho does not know it any more. Log in again for another one".into()
         }
         ("invalid_client", Way::Device) => format!(
-            "Client or data center: {host} does not know this client id as one of a Non-browser Application. It is mistyped, of another type, or of another data center than {data_center}: see {console}"
+            "Client or data center: {host} does not know this client id as one of a Non-browser Application. It is mistyped, of another type, or of a data center other than {data_center}: see {console}"
         ),
         ("invalid_client", _) => format!(
-            "Client or data center: {host} does not know this client id. It is mistyped, or the client belongs to another data center than {data_center}: it is listed at {console} when you are signed in there, or it is not of {data_center}"
+            "Client or data center: {host} does not know this client id. It is mistyped, or the client belongs to a data center other than {data_center}: it is listed at {console} when you are signed in there, or it is not of {data_center}"
         ),
         ("invalid_client_secret", _) => format!(
-            "Client: {host} knows the client id, but not with this secret. It is mistyped, was made anew since, or is that of another data center: compare it at {console}"
+            "Client: {host} knows the client id, but not with this secret. It is mistyped, was changed in the meantime, or is that of another data center: compare it at {console}"
         ),
         ("invalid_redirect_uri", _) => format!(
             "Client: its redirect URI is not the one that was sent. Register the same at {console}, or name the registered one with --redirect-uri"
@@ -94,7 +94,7 @@ pub(crate) fn consent(code: Option<&str>) -> String {
 
 fn fate_of_the_code(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::NotSent => "The code was not sent: while it lives it can be used again.",
+        Outcome::NotSent => "The code was not sent: while it is valid, it can be used again.",
         Outcome::Minted | Outcome::NotMinted | Outcome::Unknown => "The code may be used up: make a new one.",
     }
 }
@@ -112,10 +112,10 @@ pub(crate) fn upstream(host: &str, failed: &Failed) -> String {
             format!("{host} answered with a redirect, which is not followed: is it the accounts host?")
         }
         Reason::UpstreamReplyInvalid => {
-            format!("{host} answered with something that is no reply of Zoho's; a proxy may stand in between.")
+            format!("{host} answered with something that is not a reply of Zoho; a proxy in between may have answered.")
         }
-        Reason::UpstreamError => format!("{host} answered with an error that is not known."),
-        _ => format!("{host} cannot be reached or is out of order."),
+        Reason::UpstreamError => format!("{host} answered with an unknown error."),
+        _ => format!("{host} cannot be reached or is not working."),
     }
 }
 
@@ -148,7 +148,7 @@ mod tests {
             Exchanged::Failed(Failed { code, ..Failed::passing(Reason::UpstreamTimeout, Outcome::Unknown) })
         };
         let table = [
-            (failed(Some("invalid_code")), "Code: Zoho does not take it. It has expired"),
+            (failed(Some("invalid_code")), "Code: Zoho does not accept it. It has expired"),
             (failed(Some("invalid_client")), "Client or data center: accounts.zoho.eu does not know this client id."),
             (failed(Some("invalid_client_secret")), "Client: accounts.zoho.eu knows the client id, but not with this"),
             (failed(Some("invalid_redirect_uri")), "Client: its redirect URI"),
@@ -157,7 +157,7 @@ mod tests {
             (failed(Some("unauthorized_client")), "Client: it is of another type"),
             (failed(Some("general_error")), "Zoho refused the request."),
             (failed(None), "accounts.zoho.eu did not answer in time."),
-            (Exchanged::Throttled, "Zoho says that there were too many requests."),
+            (Exchanged::Throttled, "Zoho reports too many requests."),
             (Exchanged::WithoutRefreshToken, "Zoho gave an access token but no refresh token. Is this a Self Client?"),
         ];
         for (exchanged, expected) in table {

@@ -101,7 +101,7 @@ async fn finish(
     let namespace = &cluster.namespace;
     output.note(&format!("Stored in Secret {namespace}/{}.", wanted.reference.name));
     place.store_credential(wanted).await?;
-    let there = if wanted.is_there { "stands as it was" } else { "is made" };
+    let there = if wanted.is_there { "is unchanged" } else { "is made" };
     output.note(&format!("ZohoCredential {namespace}/{} {there}.", wanted.name));
     if args.timeout.is_zero() {
         return Ok(Ended::Well);
@@ -110,7 +110,7 @@ async fn finish(
         ended = wait::until_ready(cluster, &wanted.name, (source, since), args.timeout, output) => ended,
         _ = signal::ctrl_c() => {
             output.progress_ends();
-            output.note("Everything is stored; the operator goes on without you.");
+            output.note("Everything is stored; the operator continues on its own.");
             Ok(Ended::Badly)
         }
     }
@@ -261,7 +261,7 @@ impl<'a> Login<'a> {
                 strong(scope.unwrap_or_default())
             ),
             Way::SelfClient => format!(
-                "At {console}, Self Client, Generate Code, enter\n  Scope:     {}\n  Duration:  10 minutes\nand copy the code. Client id and secret stand under Client Secret.",
+                "At {console}, Self Client, Generate Code, enter\n  Scope:     {}\n  Duration:  10 minutes\nand copy the code. Client id and secret are under Client Secret.",
                 scope.map_or_else(|| "the scopes of your product's API".into(), strong)
             ),
         };
@@ -294,13 +294,13 @@ impl<'a> Login<'a> {
         }
         if wanted.is_there {
             anyhow::bail!(
-                "your account lives in data center {data_center}, and ZohoCredential {} logs in at {}. Sign in with another account, or correct its spec",
+                "your account is in data center {data_center}, and ZohoCredential {} logs in at {}. Sign in with another account, or correct its spec",
                 wanted.name,
                 wanted.data_center
             );
         }
         self.output.note(&format!(
-            "Your account lives in data center {data_center}, not {}: {data_center} it is.",
+            "Your account is in data center {data_center}, not {}; {data_center} is used.",
             wanted.data_center
         ));
         wanted.data_center = data_center;

@@ -11,7 +11,9 @@ use zoho_core::spec::is_scope;
 pub(crate) fn wanted(own: &[String], product: Option<Product>) -> Result<Vec<String>, String> {
     let own: Vec<&str> = own.iter().map(|scope| scope.trim()).filter(|scope| !scope.is_empty()).collect();
     if let Some(wrong) = own.iter().find(|scope| !is_scope(scope)) {
-        return Err(format!("{wrong} is no scope: want Service.module.OPERATION, such as SDPOnDemand.requests.READ"));
+        return Err(format!(
+            "{wrong} is not a scope: want Service.module.OPERATION, such as SDPOnDemand.requests.READ"
+        ));
     }
     let scopes = if own.is_empty() { product.map_or(&[][..], |product| product.facts().scopes) } else { &own };
     let mut each_once = Vec::new();

@@ -181,7 +181,7 @@ fn not_ours(namespace: &str, name: &str, manager: Option<&str>) -> String {
             "Secret {namespace}/{name} is managed by {manager}, which would undo a change. Put the new values where it takes them from: --print-secret=json prints them for a pipe"
         ),
         None => format!(
-            "Secret {namespace}/{name} is there and was not made by kubectl zoho; it is left as it is. Choose another one with --secret, or hand it over: kubectl label secret -n {namespace} {name} {}={FIELD_MANAGER}",
+            "Secret {namespace}/{name} exists and was not created by kubectl zoho; it is left as it is. Choose another one with --secret, or hand it over: kubectl label secret -n {namespace} {name} {}={FIELD_MANAGER}",
             keys::MANAGED_BY
         ),
     }

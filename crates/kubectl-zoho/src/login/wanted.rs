@@ -68,7 +68,7 @@ impl Wanted {
     fn of_credential(args: &LoginArgs, credential: &ZohoCredential) -> anyhow::Result<Self> {
         let (name, spec) = (&args.name, &credential.spec);
         let Some(data_center) = spec.data_center else {
-            anyhow::bail!("ZohoCredential {name} is there and logs in at a server by itself: choose another name");
+            anyhow::bail!("ZohoCredential {name} exists and logs in at a server by itself: choose another name");
         };
         let host = spec.accounts_host.as_deref();
         let has_other_host = args.accounts_host.is_some() && args.accounts_host.as_deref() != host;
@@ -77,7 +77,7 @@ impl Wanted {
                 format!("data center {data_center}{}", host.map(|host| format!(" ({host})")).unwrap_or_default())
             };
             anyhow::bail!(
-                "ZohoCredential {name} is there and logs in at {}, not at {}. Correct its spec first, or choose another name",
+                "ZohoCredential {name} exists and logs in at {}, not at {}. Correct its spec first, or choose another name",
                 at(data_center, host),
                 at(args.data_center.unwrap_or(data_center), args.accounts_host.as_deref())
             );
@@ -86,11 +86,11 @@ impl Wanted {
             && asked != product
         {
             anyhow::bail!(
-                "ZohoCredential {name} is there and is for {product}, not {asked}. Correct its spec first, or choose another name"
+                "ZohoCredential {name} exists and is for {product}, not {asked}. Correct its spec first, or choose another name"
             );
         }
         if let Some(secret) = args.secret.as_ref().filter(|secret| **secret != spec.secret_ref.name) {
-            anyhow::bail!("ZohoCredential {name} is there and reads Secret {}, not {secret}", spec.secret_ref.name);
+            anyhow::bail!("ZohoCredential {name} exists and reads Secret {}, not {secret}", spec.secret_ref.name);
         }
         Ok(Self {
             name: name.clone(),
@@ -143,10 +143,10 @@ fn fitting_grant(args: &LoginArgs, spec: &ZohoCredentialSpec) -> anyhow::Result<
     let asks_for_code = args.browser || args.device || args.grant_code || args.redirect_uri.is_some();
     match spec.grant() {
         Grant::ClientCredentials if asks_for_code => anyhow::bail!(
-            "ZohoCredential {name} is there and uses no refresh token, so there is no consent to ask for: leave out --browser, --device, --grant-code and --redirect-uri"
+            "ZohoCredential {name} exists and uses no refresh token, so there is no consent to ask for: leave out --browser, --device, --grant-code and --redirect-uri"
         ),
         Grant::RefreshToken if args.client_credentials => anyhow::bail!(
-            "ZohoCredential {name} is there and uses a refresh token: log in without --client-credentials, or choose another name"
+            "ZohoCredential {name} exists and uses a refresh token: log in without --client-credentials, or choose another name"
         ),
         grant @ (Grant::RefreshToken | Grant::ClientCredentials) => Ok(grant),
     }
@@ -165,7 +165,7 @@ fn fitting_scopes(args: &LoginArgs, spec: &ZohoCredentialSpec) -> anyhow::Result
     if has_other_soid || (says_scopes && (leaves_out || adds)) {
         let soid = spec.soid.as_ref().map(|soid| format!(" --soid {soid}")).unwrap_or_default();
         anyhow::bail!(
-            "ZohoCredential {name} is there and is for something else: --scope {}{soid}. Leave these options out, or correct its spec first",
+            "ZohoCredential {name} exists and is for something else: --scope {}{soid}. Leave these options out, or correct its spec first",
             spec.scopes.join(",")
         );
     }
@@ -236,7 +236,7 @@ mod tests {
         ];
         for (flags, says) in table {
             let refused = wanted(flags, Some(&spec)).unwrap_err();
-            assert!(refused.starts_with("ZohoCredential patch is there and ") && refused.contains(says), "{refused}");
+            assert!(refused.starts_with("ZohoCredential patch exists and ") && refused.contains(says), "{refused}");
         }
         let crm = json!({
             "dataCenter": "EU", "secretRef": { "name": "zoho" }, "grant": "ClientCredentials",
@@ -254,7 +254,7 @@ mod tests {
         ];
         for (spec, flags, says) in table {
             let refused = wanted(flags, Some(spec)).unwrap_err();
-            assert!(refused.starts_with("ZohoCredential patch is there and ") && refused.contains(says), "{refused}");
+            assert!(refused.starts_with("ZohoCredential patch exists and ") && refused.contains(says), "{refused}");
         }
         let server = json!({ "endpointCentralServer": { "url": "https://ec.example" }, "secretRef": { "name": "s" } });
         assert!(wanted(&[], Some(&server)).unwrap_err().contains("logs in at a server by itself"));

@@ -67,7 +67,7 @@ pub async fn run(options: Options) -> ExitCode {
             }
         },
         code = signals.next() => {
-            screen.headline("Interrupted: clearing up.");
+            screen.headline("Interrupted: cleaning up.");
             code
         }
     };

@@ -73,7 +73,7 @@ impl Stage {
             cluster.clear(screen).await?;
         }
         if let Some(took) = stopped? {
-            screen.done(&format!("The operator has stopped by itself after SIGTERM ({}).", seconds(took)));
+            screen.done(&format!("The operator stopped after SIGTERM ({}).", seconds(took)));
         }
         drop(self);
         screen.done("No process is left running, no file is left behind.");
@@ -171,7 +171,7 @@ impl Cluster {
                 "only a part of the CRDs is installed: {}",
                 present.join(", ")
             );
-            screen.done("The CRDs are installed already; they are left as they are.");
+            screen.done("The CRDs are already installed; they are left as they are.");
             ensure!(
                 self.ledgers().await?.is_empty(),
                 "Namespace {OPERATOR_NAMESPACE} has ZohoMintLedgers already, of an operator that was here before. Delete \
@@ -246,8 +246,8 @@ impl Cluster {
                 kept.push(format!("kubectl delete {}: {error:#}", arguments.join(" ")));
             }
         }
-        ensure!(kept.is_empty(), "not everything that the demo made could be deleted:\n{}", kept.join("\n"));
-        screen.done("What the demo made in your cluster is deleted.");
+        ensure!(kept.is_empty(), "not everything that the demo created could be deleted:\n{}", kept.join("\n"));
+        screen.done("Everything that the demo created in your cluster is deleted.");
         Ok(())
     }
 

@@ -48,7 +48,7 @@ async fn open_cluster(stage: &mut Stage, screen: &Screen) -> Result<()> {
     let description = cluster.describe().await?;
     if let Some(context) = &cluster.context {
         screen.done(&format!("KUBECONFIG is set, so its context {context} is used: {description}."));
-        screen.say("What the demo makes in it, it deletes again in the end.");
+        screen.say("The demo deletes what it creates there when it ends.");
         return cluster.check_is_free().await;
     }
     screen.say("etcd, kube-apiserver and kube-controller-manager, on free ports of this machine.");
@@ -57,17 +57,17 @@ async fn open_cluster(stage: &mut Stage, screen: &Screen) -> Result<()> {
 }
 
 fn open_zoho(stage: &mut Stage, screen: &Screen) -> Result<()> {
-    screen.step("A Zoho to talk to");
+    screen.step("A simulated Zoho");
     let settings =
         Settings { token_life: TOKEN_LIFE, api_domain: Some("https://www.zohoapis.com".into()), ..Settings::default() };
     let config = SimulatorConfig { settings, latency: Duration::from_millis(50), ..SimulatorConfig::default() };
     let zoho = Simulator::try_start(config).context("start the Zoho simulator")?;
     zoho.register(CLIENT_ID, CLIENT_SECRET, REFRESH_TOKENS[0]);
     screen.say(
-        "A simulator of its token service, with its limits: ten tokens in ten minutes, ten alive at once. Tokens live one \
-         minute here instead of an hour, so that you see one renewed.",
+        "A simulator of its token service, with its limits: ten tokens in ten minutes, ten valid at once. Tokens are \
+         valid for one minute here instead of an hour, so that you see one renewed.",
     );
-    screen.done(&format!("It listens at {}; no real Zoho is asked.", zoho.url()));
+    screen.done(&format!("It listens at {}; the real Zoho is not contacted.", zoho.url()));
     stage.zoho = Some(zoho);
     Ok(())
 }
@@ -78,7 +78,7 @@ async fn start_operator(stage: &mut Stage, screen: &Screen) -> Result<()> {
     screen.command(&format!("zoho-operator {}", operator::arguments(&stage.zoho().url()).join(" ")));
     let started = Instant::now();
     stage.start_operator("operator").await?;
-    screen.done(&format!("It runs, and knows all objects ({}).", seconds(started.elapsed())));
+    screen.done(&format!("It runs, and has listed all objects ({}).", seconds(started.elapsed())));
     Ok(())
 }
 
@@ -89,7 +89,7 @@ async fn apply(stage: &Stage, screen: &Screen) -> Result<()> {
         "examples/quickstart.yaml has a Secret {SOURCE} with client id, client secret and refresh token, and this:"
     ));
     screen.output(&example::credential(&example));
-    screen.say("The simulator's values take the places of its placeholders.");
+    screen.say("The demo replaces the placeholders with the values of the simulator.");
     screen.command(&format!("kubectl apply --server-side -n {NAMESPACE} -f examples/quickstart.yaml"));
     let manifests = example::filled_in(&example)?;
     screen.output(
@@ -103,8 +103,8 @@ async fn apply(stage: &Stage, screen: &Screen) -> Result<()> {
     let secret = target(stage).await?;
     screen.say("Workloads mount this Secret and nothing else:");
     screen.fields(&secret.fields());
-    ensure!(stage.zoho().is_alive(&secret.token), "expected: Zoho takes the token\nseen:     it does not");
-    screen.done(&format!("Zoho takes the token. {}", requests(stage)));
+    ensure!(stage.zoho().is_alive(&secret.token), "expected: Zoho accepts the token\nseen:     it does not");
+    screen.done(&format!("Zoho accepts the token. {}", requests(stage)));
     Ok(())
 }
 
@@ -124,25 +124,27 @@ async fn delete_target(stage: &Stage, screen: &Screen) -> Result<()> {
         requests(stage)
     );
     screen.done(&format!(
-        "It is back after {}, with the same token: what is still valid is not asked for again.",
+        "It is back after {}, with the same token: a token that is still valid is not requested again.",
         seconds(deleted.elapsed())
     ));
     Ok(())
 }
 
 async fn await_renewal(stage: &Stage, screen: &Screen) -> Result<()> {
-    screen.step("Renewal, long before the token dies");
+    screen.step("Renewal, long before the token expires");
     let before = target(stage).await?;
     let due = stage.cluster().credential().await?.status.and_then(|status| status.renewal_time);
     let due = due.context("expected: status.renewalTime\nseen:     none")?;
-    screen.say(&format!("Half of the token's life is the margin for an outage at Zoho: renewal is due at {due}."));
+    screen.say(&format!(
+        "Half of the token's lifetime is kept as a margin for outages at Zoho: renewal is due at {due}."
+    ));
     let after = until("another token in the Secret", RENEWED_WITHIN, async || {
         screen.meanwhile(&countdown(stage, due, "The renewal"));
         let found = target(stage).await?;
         Ok(if found.token == before.token { Err(format!("token {}", found.shown("access_token"))) } else { Ok(found) })
     })
     .await?;
-    when(stage, "the status tells the new expiry", SOON, |seen| {
+    when(stage, "the status has the new expiry", SOON, |seen| {
         is_well(seen) && expiry(seen).as_deref() == Some(&*after.value("expires_at"))
     })
     .await?;
@@ -151,16 +153,16 @@ async fn await_renewal(stage: &Stage, screen: &Screen) -> Result<()> {
     show(stage, screen, &["get", "zcred"]).await?;
     ensure!(
         stage.zoho().is_alive(&before.token) && stage.zoho().is_alive(&after.token),
-        "expected: Zoho takes the old token and the new one\nseen:     {:?} and {:?}",
+        "expected: Zoho accepts the old token and the new one\nseen:     {:?} and {:?}",
         stage.zoho().token_state(&before.token),
         stage.zoho().token_state(&after.token)
     );
-    screen.done("Zoho still takes the old token, too: who read it a moment ago goes on working.");
+    screen.done("Zoho still accepts the old token too: a workload that read it a moment ago keeps working.");
     Ok(())
 }
 
 async fn kill_operator(stage: &mut Stage, screen: &Screen) -> Result<()> {
-    screen.step("The operator is killed and comes back");
+    screen.step("The operator crashes and restarts");
     let (before, posts) = (target(stage).await?, stage.zoho().stats().token.posts);
     screen.command("kill -KILL <operator>; zoho-operator …");
     if let Some(operator) = stage.operator.take() {
@@ -176,7 +178,7 @@ async fn kill_operator(stage: &mut Stage, screen: &Screen) -> Result<()> {
         now - posts,
         if after == before { "as it was" } else { "written" }
     );
-    screen.done("It asked Zoho for nothing and wrote nothing: all that it has to know is in the cluster.");
+    screen.done("It asked Zoho for nothing and wrote nothing: everything that it needs to know is in the cluster.");
     Ok(())
 }
 
@@ -187,8 +189,8 @@ async fn revoke(stage: &Stage, screen: &Screen) -> Result<()> {
     let due = due.context("expected: status.renewalTime\nseen:     none")?;
     stage.zoho().revoke(REFRESH_TOKENS[0]);
     screen.say(&format!(
-        "In Zoho's console, by a password reset, or by the 21st refresh token of this user. Nobody tells the operator; it \
-         learns of it at the next renewal, at {due}."
+        "In Zoho's console, by a password reset, or by the 21st refresh token of this user. Zoho does not notify the \
+         operator, which detects it at the next renewal, at {due}."
     ));
     until("Renewable is False with reason RefreshTokenRejected", RENEWED_WITHIN, async || {
         screen.meanwhile(&countdown(stage, due, "The renewal"));
@@ -203,19 +205,19 @@ async fn revoke(stage: &Stage, screen: &Screen) -> Result<()> {
     ensure!(after == before, "expected: the Secret as it was\nseen:     it was written");
     screen.done("The Secret is as it was, to the byte: an error never overwrites a token.");
     screen.say(
-        "A minute after this first refusal Zoho is asked once more, to be sure. Then Ready turns False, and Zoho is left in \
-         peace until the source Secret changes. Here nobody waits for that:",
+        "A minute after this first refusal, the operator asks Zoho once more to confirm it. Then Ready becomes False, and the \
+         operator waits until the source Secret changes. The demo does not wait for that:",
     );
     Ok(())
 }
 
 async fn repair(stage: &Stage, screen: &Screen) -> Result<()> {
-    screen.step("A new refresh token heals it");
+    screen.step("A new refresh token repairs it");
     let before = target(stage).await?;
     let zoho = stage.zoho();
     zoho.register(CLIENT_ID, CLIENT_SECRET, REFRESH_TOKENS[1]);
     zoho.set_token_life(Duration::from_hours(1));
-    screen.say("Tokens made from it live an hour, as Zoho's do.");
+    screen.say("Tokens minted from it are valid for an hour, as at Zoho.");
     let patch = json!({ "stringData": { "refresh_token": REFRESH_TOKENS[1] } }).to_string();
     let arguments = ["patch", "secret", SOURCE, HERE[0], HERE[1], "--patch-file", "/dev/stdin"];
     screen.command(&format!("kubectl {} < new-refresh-token.json", arguments.join(" ")));
@@ -231,14 +233,14 @@ async fn repair(stage: &Stage, screen: &Screen) -> Result<()> {
         zoho.token_state(&after.token)
     );
     screen.fields(&after.fields());
-    screen.done(&format!("Healed {} after the source Secret was changed.", seconds(took)));
+    screen.done(&format!("Ready again {} after the source Secret was changed.", seconds(took)));
     Ok(())
 }
 
 async fn sum_up(stage: &Stage, screen: &Screen) -> Result<()> {
-    screen.step("What is left");
+    screen.step("Summary");
     show(stage, screen, &["get", "zcred", "-o", "wide"]).await?;
-    screen.say("The operator keeps account of its requests, so that no crash spends more than Zoho's limits allow:");
+    screen.say("The operator records its requests, so that even crashes never exceed Zoho's limits:");
     let ledgers = ["get", "zledger", "-n", OPERATOR_NAMESPACE];
     screen.command(&format!("kubectl {}", ledgers.join(" ")));
     screen.output(&stage.cluster().kubectl(&ledgers).await?);
@@ -250,15 +252,15 @@ async fn sum_up(stage: &Stage, screen: &Screen) -> Result<()> {
         count("tokens minted", stats.token.mints),
         count("refused", stats.token.refused),
         count("throttled", stats.token.throttled),
-        count("tokens that died early, one too many being alive", stats.token.evictions),
-        count("requests that break Zoho's rules", stats.violations),
+        count("tokens that expired early because there were too many", stats.token.evictions),
+        count("requests that broke Zoho's rules", stats.violations),
     ]);
     let seen = [stats.token.mints, stats.token.refused, stats.token.throttled, stats.token.evictions, stats.violations];
     ensure!(
         seen == [3, 1, 0, 0, 0] && stats.token.posts == 4,
         "expected: 4 requests: 3 tokens, 1 refusal; nothing throttled, nothing evicted, no rule broken"
     );
-    screen.done("Two tokens by plan, one refusal, one repair. Nothing was throttled, nothing was lost.");
+    screen.done("Two planned tokens, one refusal, one repair. Nothing was throttled, nothing was lost.");
     Ok(())
 }
 
