@@ -7,7 +7,6 @@ use serde_json::json;
 use zoho_testkit::fault_proxy::{Action, Answer, Match, Verb, Window};
 
 use super::behind_a_proxy;
-use crate::support::world::World;
 use crate::support::{eventually, tell};
 
 /// What a call may take at most, with what comes before and after it.

@@ -96,7 +96,7 @@ fn of_the_processes() -> Vec<Fault> {
 }
 
 impl Soak {
-    pub(super) async fn begin(&mut self, fault: &Fault) {
+    pub(super) fn begin(&mut self, fault: &Fault) {
         match &fault.kind {
             Kind::Calls(on, action) => drop(self.proxy.rule(on.clone(), Window::ALWAYS, action.clone())),
             Kind::Watches(action) => drop(self.proxy.frames(Match::any(), Window::ALWAYS, action.clone())),

@@ -62,6 +62,7 @@ struct Soak {
     observer: Observer,
     began: Instant,
     random: Random,
+    to_come: Vec<Fault>,
     /// The process that a fault has signalled.
     signalled: Option<u32>,
     samples: Vec<Sample>,
@@ -110,8 +111,18 @@ impl Soak {
         let (proxy, observer) = (world.proxy(), world.observer());
         let replicas = Replicas::start(&world, &proxy);
         let (began, outcome) = (Instant::now(), Outcome::default());
-        let mut soak =
-            Self { replicas, proxy, observer, began, random, signalled: None, samples: Vec::new(), outcome, world };
+        let mut soak = Self {
+            replicas,
+            proxy,
+            observer,
+            began,
+            random,
+            to_come: Vec::new(),
+            signalled: None,
+            samples: Vec::new(),
+            outcome,
+            world,
+        };
         let unwell = soak.wait_until_well().await;
         assert!(unwell.is_empty(), "not served at the start: {unwell:?}");
         soak.say(&format!("all are served, {} mints", soak.world.zoho.stats().token.mints));
@@ -123,18 +134,27 @@ impl Soak {
         tell(&format!("[{:>5.0} s] {what}", self.began.elapsed().as_secs_f64()));
     }
 
+    /// Each once in random order, and then again in another one.
+    fn next_fault(&mut self) -> Fault {
+        if self.to_come.is_empty() {
+            self.to_come = faults::all();
+        }
+        let last = self.to_come.len() as u64 - 1;
+        let place = usize::try_from(self.random.within((0, last))).expect("few");
+        self.to_come.swap_remove(place)
+    }
+
     /// One fault, and then the wait until all is well.
     async fn play(&mut self) {
-        let all = faults::all();
-        let place = usize::try_from(self.random.next() % all.len() as u64).expect("few");
-        let Fault { what, lasts, .. } = all[place];
+        let fault = self.next_fault();
+        let Fault { what, lasts, .. } = fault;
         let number = self.outcome.faults.values().sum::<usize>() + 1;
         self.say(&format!("fault {number}: {what}, for {} s", lasts.as_secs()));
         let expired = self.observer.expired_token_time();
-        self.begin(&all[place]).await;
+        self.begin(&fault);
         self.watch_for(lasts).await;
         let met = self.unwell().await.len();
-        self.end(&all[place]);
+        self.end(&fault);
         self.outcome.expired_in_faults += self.observer.expired_token_time().saturating_sub(expired);
         let ended = Instant::now();
         let unwell = self.wait_until_well().await;
