@@ -31,7 +31,7 @@ FUZZ_TARGETS := reply duration template status ledger
 # --target, so that build scripts and macros are not instrumented.
 COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
 
-.PHONY: help build demo check deny test test-long flakes bench bugs mutants crash-plan crash-list e2e fuzz crds docs site golden mistakes picture demo-picture dist release verify-release reproduce lint-workflows image clean-cache need-cargo need-go
+.PHONY: help build demo check deny test test-long soak flakes bench bugs mutants crash-plan crash-list e2e fuzz crds docs site golden mistakes picture demo-picture dist release verify-release reproduce lint-workflows image clean-cache need-cargo need-go
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,7 +62,10 @@ test: need-cargo need-go ## Every test that needs nothing but this machine
 	@tests/run $(CARGO) test $(WITH_TESTING)
 
 test-long: need-cargo need-go ## The tests that take minutes, optimised
-	$(CARGO) test $(WITH_TESTING) --release -- --ignored --skip release::
+	$(CARGO) test $(WITH_TESTING) --release -- --ignored --skip release:: --skip soak::
+
+soak: need-cargo need-go ## 500 credentials under random faults, one at a time (MINUTES=10, SEED=… for the same faults again)
+	MINUTES='$(MINUTES)' SEED='$(SEED)' $(CARGO) test $(WITH_TESTING) --release --test it soak:: -- --ignored --nocapture
 
 flakes: need-cargo need-go ## The tests N times in a row (N=20), until one fails
 	@for run in $$(seq 1 $(or $(N),20)); do \

@@ -162,3 +162,39 @@ async fn former_target_stays_while_no_successor_holds_a_token() {
     world.wait_ready("one").await;
     eventually("now the former one goes", async || world.secret("one-token").await.is_none().then_some(())).await;
 }
+
+#[tokio::test]
+#[ignore = "minutes: make test-long"]
+async fn target_that_is_deleted_a_hundred_times_in_a_minute_costs_no_mint() {
+    let (world, _operator) = World::served("deleted_often").await;
+    let token = world.token("one-token").await.expect("a token");
+    let started = Instant::now();
+    let mut deleted = 0;
+    while deleted < 100 {
+        assert!(started.elapsed() < Duration::from_secs(120), "deleted {deleted} times");
+        // It may be gone still.
+        let gone = world.secrets().delete("one-token", &kube::api::DeleteParams::default()).await;
+        deleted += usize::from(gone.is_ok());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    tell(&format!("deleted {deleted} times in {:.0} s", started.elapsed().as_secs_f32()));
+    let stored = eventually("the target is back", async || world.token("one-token").await).await;
+    assert_eq!(stored, token);
+    world.wait_ready("one").await;
+    assert_eq!(world.zoho.stats().token.posts, 1, "the token is known all the time");
+}
+
+#[tokio::test]
+async fn target_that_lost_its_owner_and_labels_is_completed_without_a_mint() {
+    let (world, _operator) = World::served("lost_owner").await;
+    let before = world.secret("one-token").await.expect("the target");
+    let strip = json!({ "metadata": { "ownerReferences": null, "labels": null } });
+    world.secrets().patch("one-token", &PatchParams::default(), &Patch::Merge(strip)).await.expect("edited");
+    eventually("it is complete again", async || {
+        let now = world.secret("one-token").await?.metadata;
+        (now.owner_references == before.metadata.owner_references && now.labels == before.metadata.labels).then_some(())
+    })
+    .await;
+    assert_eq!(world.secret("one-token").await.expect("the target").data, before.data);
+    assert_eq!(world.zoho.stats().token.posts, 1);
+}

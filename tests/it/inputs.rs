@@ -169,12 +169,19 @@ async fn target_of_another_credential_is_left_alone() {
     world.credential("one", "source", shared.clone()).await;
     world.wait_ready("one").await;
     let before = world.secret("shared").await;
-    world.credential("two", "source", shared).await;
-    let seen = world.wait_for_reason("two", "TargetNotOwned").await;
-    assert!(message(&seen, ConditionType::Renewable).contains("belongs to ZohoCredential one"));
+    for loser in ["two", "three"] {
+        world.credential(loser, "source", shared.clone()).await;
+    }
+    for loser in ["two", "three"] {
+        let seen = world.wait_for_reason(loser, "TargetNotOwned").await;
+        assert!(message(&seen, ConditionType::Renewable).contains("belongs to ZohoCredential one"));
+        assert!(!is_ready(&seen));
+    }
     assert_eq!(world.secret("shared").await, before);
-    world.patch("two", json!({ "spec": { "target": { "name": "own" } } })).await;
-    world.wait_ready("two").await;
+    for loser in ["two", "three"] {
+        world.patch(loser, json!({ "spec": { "target": { "name": format!("own-{loser}") } } })).await;
+        world.wait_ready(loser).await;
+    }
     assert_eq!(world.zoho.stats().token.posts, 1);
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 
 use zoho_simulator::script::{Page, Reply, Script};
 
+use crate::support::words::Words;
 use crate::support::world::{Operator, REFRESH_TOKEN, World};
 
 #[tokio::test]
@@ -48,10 +49,9 @@ pub(crate) async fn secrets_stand_nowhere(world: &World, operator: &Operator, ta
     places.push(("metadata of the target", serde_json::to_string(&metadata).expect("plain data")));
     let canaries = world.canaries();
     assert!(canaries.len() >= 20, "the test knows what to look for");
+    let canaries = Words::new(canaries);
     for (place, text) in &places {
         assert!(!text.is_empty(), "{place}");
-        for canary in &canaries {
-            assert!(!text.contains(canary.as_str()), "a secret stands in {place}: {text}");
-        }
+        assert_eq!(canaries.find(text), None, "a secret stands in {place}");
     }
 }

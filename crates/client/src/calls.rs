@@ -10,6 +10,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Longest text of the API server that is passed on to people, in characters.
 const LONGEST_MESSAGE: usize = 256;
 
+/// Words of the API server for a webhook that denies, and for one that it cannot ask.
+const WEBHOOK: [&str; 2] = ["admission webhook", "failed calling webhook"];
+
 /// Why a call to the API server did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -129,8 +132,9 @@ fn refusal(status: &Status) -> ApiError {
         (422, _) if status.message.contains("metadata.uid") => ApiError::Conflict,
         (400, _) if status.message.contains("dry run") => ApiError::NoDryRun,
         (400 | 403 | 405 | 413 | 422, _) => refused(),
-        // A denial by a webhook may carry any code; what it says is what a person needs.
-        (_, _) if status.message.contains("admission webhook") => refused(),
+        // A denial by a webhook may carry any code, and one that cannot be asked is an internal error: what is said of it is
+        // what a person needs.
+        (_, _) if WEBHOOK.iter().any(|words| status.message.contains(words)) => refused(),
         (401 | 429 | 500.., _) => ApiError::Unavailable(Some(Box::new(kube::Error::Api(Box::new(status.clone()))))),
         (_, _) => refused(),
     }
@@ -163,6 +167,13 @@ mod tests {
                 "admission webhook \"w\" denied the request: no",
                 "refused: admission webhook \"w\" denied the request: no",
             ),
+            (
+                500,
+                "InternalError",
+                "Internal error occurred: failed calling webhook \"w\": connection refused",
+                "refused: Internal error occurred: failed calling webhook \"w\": connection refused",
+            ),
+            (500, "InternalError", "Internal error occurred: out of order", "no answer from the API server"),
             (429, "TooManyRequests", "", "no answer from the API server"),
             (503, "ServiceUnavailable", "", "no answer from the API server"),
         ];

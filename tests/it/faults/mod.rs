@@ -1,8 +1,13 @@
 //! The operator behind a proxy that does to its requests, answers and watches what the world does to them.
 
+mod calls;
 mod ledger;
+mod missed;
 mod old_news;
+mod outages;
 mod proxy;
+mod races;
+mod upstream;
 mod watches;
 
 use zoho_testkit::fault_proxy::{FaultProxy, Record, Verb};

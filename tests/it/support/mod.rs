@@ -1,5 +1,6 @@
 //! What the tests share: one control plane for the whole run, a namespace for each test, waiting with a deadline.
 
+pub(crate) mod words;
 pub(crate) mod world;
 
 use std::env;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use zoho_testkit::control_plane::Options;
 use zoho_testkit::fault_proxy::FaultProxy;
 use zoho_testkit::observer::Observer;
 
+use super::words::Words;
 use super::{Cluster, DEADLINE, Home, OPERATOR_NAMESPACES, cluster};
 
 /// The three secrets of one credential. Long and strange enough to be found in a log.
@@ -222,8 +223,8 @@ impl World {
         self.source(name, &pairs).await
     }
 
-    /// Creates a credential in data center US that reads `source`; `edit` is merged into its spec.
-    pub(crate) async fn credential(&self, name: &str, source: &str, edit: Value) -> ZohoCredential {
+    /// A credential in data center US that reads `source`; `edit` is merged into its spec.
+    pub(crate) fn object(name: &str, source: &str, edit: &Value) -> ZohoCredential {
         let mut spec = json!({ "dataCenter": "US", "secretRef": { "name": source } });
         for (field, value) in edit.as_object().into_iter().flatten() {
             spec[field] = value.clone();
@@ -232,7 +233,12 @@ impl World {
             "apiVersion": "zoho-operator.dev/v1alpha1", "kind": "ZohoCredential",
             "metadata": { "name": name }, "spec": spec,
         });
-        let object = serde_json::from_value(object).expect("a credential");
+        serde_json::from_value(object).expect("a credential")
+    }
+
+    /// Creates a credential, see [`Self::object`].
+    pub(crate) async fn credential(&self, name: &str, source: &str, edit: Value) -> ZohoCredential {
+        let object = Self::object(name, source, &edit);
         self.credentials().create(&PostParams::default(), &object).await.expect("the credential is created")
     }
 
@@ -339,13 +345,10 @@ impl Drop for World {
         if std::thread::panicking() {
             return;
         }
-        let canaries = self.canaries();
+        let canaries = Words::new(self.canaries());
         for entry in std::fs::read_dir(self.folder.path()).expect("the folder").flatten() {
             let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
-            for canary in &canaries {
-                let found = text.lines().find(|line| line.contains(canary.as_str()));
-                assert_eq!(found, None, "a secret stands in {}", entry.path().display());
-            }
+            assert_eq!(canaries.find(&text), None, "a secret stands in {}", entry.path().display());
             assert!(!text.contains("panicked"), "a panic stands in {}", entry.path().display());
         }
         assert_eq!(self.zoho.violations(), Vec::<&str>::new(), "requests that Zoho does not document");
@@ -366,6 +369,18 @@ impl Operator {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// A field of memory in what the kernel says of it, such as `VmRSS:`, in MiB; `None` where there is no `/proc`.
+    pub(crate) fn memory(&self, field: &str) -> Option<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let kibibytes = status.lines().find_map(|line| line.strip_prefix(field))?;
+        Some(kibibytes.trim().trim_end_matches("kB").trim().parse::<f64>().ok()? / 1024.0)
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the child can be asked")
     }
 
     fn end(&mut self) {

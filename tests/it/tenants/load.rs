@@ -1,6 +1,5 @@
 //! What one tenant may do to the operator that serves all: not fatten it, and not delay the others.
 
-use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -18,9 +17,7 @@ use crate::support::{eventually, tell, untested};
 
 /// The most memory that a process has ever had, in MiB.
 fn peak(operator: &Operator) -> Option<f64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", operator.pid())).ok()?;
-    let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(kibibytes.trim().trim_end_matches("kB").trim().parse::<f64>().ok()? / 1024.0)
+    operator.memory("VmHWM:")
 }
 
 /// Waits until the operator has seen what happened to Secrets so far: a watch tells changes in their order, and what it
