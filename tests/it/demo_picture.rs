@@ -70,7 +70,11 @@ fn steps(lines: &[String]) -> Vec<(String, String)> {
     for line in lines {
         match line.split_once(". ").filter(|(number, _)| number.parse::<u8>().is_ok()) {
             Some((_, title)) => steps.push((title.to_owned(), String::new())),
-            None => steps.iter_mut().last().into_iter().for_each(|step| step.1 += &format!(" {line}")),
+            None => {
+                if let Some((_, shown)) = steps.last_mut() {
+                    shown.extend([" ", line]);
+                }
+            }
         }
     }
     steps

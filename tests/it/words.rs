@@ -1,6 +1,7 @@
 //! What users read is plain English: pages, comments of the chart and the examples, messages, help.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use crate::chart::root;
@@ -69,7 +70,7 @@ fn texts() -> Vec<(String, String)> {
     let files = pages().into_iter().filter(is_plain).chain(TEXTS.iter().map(|text| (*text).to_owned())).chain(examples);
     let files = files.map(|name| {
         let text = read(&name);
-        let text = if name.ends_with(".md") { prose(&text) } else { text };
+        let text = if Path::new(&name).extension().is_some_and(|end| end == "md") { prose(&text) } else { text };
         (name, text)
     });
     files.chain([("zoho-operator --help".to_owned(), help())]).collect()
