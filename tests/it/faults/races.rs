@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
 use serde_json::json;
-use zoho_testkit::fault_proxy::{Action, Answer, Match, Point, Verb, Window};
+use zoho_testkit::fault_proxy::{Action, Answer, Match, Point, Record, Verb, Window};
 
 use super::behind_a_proxy;
 use crate::support::world::{REFRESH_TOKEN, World};
@@ -44,6 +44,15 @@ async fn secret_that_appears_between_the_look_and_the_write_keeps_its_bytes() {
         world.wait_for_reason("one", "TargetNotOwned").await;
         tokio::time::sleep(Duration::from_secs(3)).await;
         assert_eq!(world.secret("one-token").await, Some(theirs), "{name}\n{}", proxy.transcript());
+        let is_attack = |record: &Record| {
+            record.call.resource == "secrets" && [Verb::Patch, Verb::Update, Verb::Delete].contains(&record.call.verb)
+        };
+        // The admission policy of the chart would refuse it, too.
+        assert!(
+            !proxy.trace().iter().any(|record| is_attack(record)),
+            "{name}: it is not even tried\n{}",
+            proxy.transcript()
+        );
         assert!(world.zoho.stats().token.posts <= 1, "{name}: what was under way, and no more");
         world.delete_secret("one-token").await;
         world.wait_ready("one").await;
