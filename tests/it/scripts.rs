@@ -1,4 +1,4 @@
-//! The scripts behind `make test`, `make e2e` and `make deny` hide nothing: what fails fails, and what they leave out they
+//! The scripts behind `make test`, `make e2e`, `make deny` and `make mutants` hide nothing: what fails fails, and what they leave out they
 //! say, and in CI that is a failure.
 
 use std::fs::{self, Permissions};
@@ -11,8 +11,9 @@ use tempfile::TempDir;
 use crate::chart::root;
 
 /// What the scripts themselves need, and nothing of what they look for.
-const TOOLS: [&str; 15] = [
-    "sh", "bash", "dirname", "mktemp", "rm", "touch", "wc", "tee", "sed", "sort", "head", "tail", "awk", "uname", "id",
+const TOOLS: [&str; 16] = [
+    "sh", "bash", "dirname", "mktemp", "mkdir", "rm", "touch", "wc", "tee", "sed", "sort", "head", "tail", "awk",
+    "uname", "id",
 ];
 
 /// A machine that has `TOOLS`, and programs that a test writes.
@@ -137,4 +138,39 @@ fn programs_of_a_cluster_are_built_while_the_command_is_at_work() {
     assert_eq!(fs::read_to_string(&begun).expect("it began"), "control-plane helm\n");
     let failed = machine.run("tests/beside", &["helm", "sh", "-c", "exit 3"], false);
     assert_eq!(failed.status.code(), Some(3), "the command's own exit code");
+}
+
+/// Says how many changes were caught, missed, too slow and not compiled.
+fn mutants(counts: [usize; 4], ends_with: u8) -> (Machine, Output) {
+    let machine = Machine::new();
+    let [caught, missed, timeout, unviable] = counts;
+    let lists = [("caught", caught), ("missed", missed), ("timeout", timeout), ("unviable", unviable)];
+    let lists = lists.map(|(list, count)| {
+        let lines: String = (0..count).map(|number| format!("src/a.rs:{number}: {list}\\n")).collect();
+        format!("printf '{lines}' >\"$5/mutants.out/{list}.txt\"")
+    });
+    let script = format!("mkdir -p \"$5/mutants.out\"\n{}\nexit {ends_with}", lists.join("\n"));
+    machine.program("fake-mutants", &script);
+    let (program, out) = (machine.folder.path().join("fake-mutants"), machine.folder.path().join("found"));
+    let arguments = [&program, Path::new(""), &out].map(|path| path.to_str().expect("text"));
+    let output = machine.run("tests/mutants", &arguments, false);
+    (machine, output)
+}
+
+#[test]
+fn one_change_in_ten_may_be_missed_and_is_named_and_a_run_that_did_nothing_fails() {
+    let (_machine, enough) = mutants([8, 1, 1, 2], 2);
+    assert!(enough.status.success(), "{}", text(&enough));
+    assert!(
+        text(&enough).contains("caught 9 of 10 (90 %), 1 of them because the tests took too long; 2 did not compile")
+    );
+    assert!(text(&enough).contains("  src/a.rs:0: missed"), "{}", text(&enough));
+    for (counts, ends_with, why) in [
+        ([8, 2, 0, 0], 2, "fewer than nine of ten were caught"),
+        ([0, 0, 0, 3], 0, "nothing was changed"),
+        ([9, 0, 0, 0], 4, "cargo-mutants ended with 4"),
+    ] {
+        let (_machine, output) = mutants(counts, ends_with);
+        assert!(!output.status.success() && text(&output).contains(why), "{}", text(&output));
+    }
 }
