@@ -72,8 +72,8 @@ async fn quota_that_is_used_up_in_a_burst_costs_what_is_under_way_and_no_more() 
         (found["status"]["used"]["count/secrets"] == json!(MANY.to_string())).then_some(())
     })
     .await;
-    // So slowly that the first refusal comes while most of the requests wait for their turn.
-    world.zoho.set_latency(Duration::from_secs(1));
+    // So slowly that the first refusal comes while a third of the requests wait for their turn, also on a busy machine.
+    world.zoho.set_latency(Duration::from_secs(2));
     let _operator = world.operator_with(&["--mint-rate", "0"]);
     eventually("who got no Secret says why", async || {
         let listed = world.credentials().list(&kube::api::ListParams::default()).await.expect("they can be listed");
@@ -85,5 +85,6 @@ async fn quota_that_is_used_up_in_a_burst_costs_what_is_under_way_and_no_more() 
     })
     .await;
     let posts = world.zoho.stats().token.posts;
-    assert!(posts <= 50, "{posts} requests for {ROOM} Secrets that there was room for, 32 under way at once");
+    // 32 are under way at once, and as many may take their places before the first of them was refused.
+    assert!(posts <= 64, "{posts} requests for {ROOM} Secrets that there was room for");
 }
