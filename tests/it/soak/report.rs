@@ -94,7 +94,7 @@ fn slope(samples: &[Sample]) -> Option<f64> {
     for of_process in samples.chunk_by(|one, next| one.pid == next.pid) {
         let first = of_process.first()?.at;
         let warm: Vec<&Sample> = of_process.iter().filter(|sample| sample.at >= first + WARM_AFTER).collect();
-        watched += warm.last().map_or(Duration::ZERO, |last| last.at - first - WARM_AFTER);
+        watched += warm.last().map_or(Duration::ZERO, |last| last.at.saturating_sub(first + WARM_AFTER));
         #[expect(clippy::cast_precision_loss, reason = "there are thousands of samples at most")]
         let mean = |value: &dyn Fn(&Sample) -> f64| warm.iter().map(|one| value(one)).sum::<f64>() / warm.len() as f64;
         let hours = |sample: &Sample| sample.at.as_secs_f64() / 3600.0;
