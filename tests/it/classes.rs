@@ -13,7 +13,7 @@ const LAST: usize = 39;
 const ELSEWHERE: [(&str, &str); 4] = [
     ("core", "crates/core/src"),
     ("client", "crates/client/tests/wire"),
-    ("model", "crates/core/tests/model/main.rs"),
+    ("model", "crates/core/tests/model/main"),
     ("operator", "src"),
 ];
 
@@ -67,13 +67,13 @@ fn exists(test: &str) -> bool {
     let (first, rest) = module.split_once("::").unwrap_or((module, ""));
     let folder = ELSEWHERE.iter().find(|(part, _)| *part == first).map(|(_, folder)| *folder);
     let path = match folder {
-        Some(file) if file.ends_with(".rs") => file.to_owned(),
+        Some(file) if rest.is_empty() => format!("{file}.rs"),
         Some(folder) => format!("{folder}/{}.rs", rest.replace("::", "/")),
         None => format!("tests/it/{}.rs", module.replace("::", "/")),
     };
-    let text = fs::read_to_string(root().join(&path));
-    let text = text.or_else(|_| fs::read_to_string(root().join(path.replace(".rs", "/mod.rs")))).unwrap_or_default();
-    is_test(&text, name)
+    let module = fs::read_to_string(root().join(&path));
+    let module = module.or_else(|_| fs::read_to_string(root().join(path.replace(".rs", "/mod.rs"))));
+    is_test(&module.unwrap_or_default(), name)
 }
 
 /// Does a file have a test of this name? Its attributes are in the lines before.

@@ -48,11 +48,7 @@ async fn secret_that_appears_between_the_look_and_the_write_keeps_its_bytes() {
             record.call.resource == "secrets" && [Verb::Patch, Verb::Update, Verb::Delete].contains(&record.call.verb)
         };
         // The admission policy of the chart would refuse it, too.
-        assert!(
-            !proxy.trace().iter().any(|record| is_attack(record)),
-            "{name}: it is not even tried\n{}",
-            proxy.transcript()
-        );
+        assert!(!proxy.trace().iter().any(is_attack), "{name}: it is not even tried\n{}", proxy.transcript());
         assert!(world.zoho.stats().token.posts <= 1, "{name}: what was under way, and no more");
         world.delete_secret("one-token").await;
         world.wait_ready("one").await;

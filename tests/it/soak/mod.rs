@@ -8,7 +8,7 @@ mod replicas;
 mod report;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use kube::api::ListParams;
@@ -39,7 +39,7 @@ const LATE: i64 = 10;
 /// From one look at the processes to the next.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Numbers that follow from a seed (SplitMix64), so that a seed names the order of the faults.
+/// Numbers that follow from a seed (`SplitMix64`), so that a seed names the order of the faults.
 struct Random(u64);
 
 impl Random {
@@ -74,8 +74,8 @@ struct Soak {
 #[ignore = "takes as long as it is told to: make soak"]
 async fn credentials_stay_valid_under_random_faults() {
     let minutes = number("MINUTES").unwrap_or(10);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seed = number("SEED").unwrap_or_else(|| now.as_secs());
+    let now = zoho_client::clock::system().now().unix();
+    let seed = number("SEED").unwrap_or(now.unsigned_abs());
     tell(&format!("{CREDENTIALS} credentials, {minutes} min; again: make soak MINUTES={minutes} SEED={seed}"));
     let mut soak = Soak::start(seed).await;
     let span = Duration::from_secs(minutes * 60);

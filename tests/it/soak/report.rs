@@ -8,8 +8,10 @@ use zoho_api::keys;
 use zoho_simulator::journal::Counts;
 use zoho_testkit::observer::Version;
 
-/// In this time a process that has begun to lead still takes what it needs for all credentials.
-const WARM_AFTER: Duration = Duration::from_secs(60);
+/// In this time a process that has begun to lead still takes what it needs: all credentials are renewed once.
+const WARM_AFTER: Duration = Duration::from_secs(180);
+/// Of less than this, over all processes, no slope is told: it would be noise.
+const LEAST: Duration = Duration::from_secs(600);
 
 /// Memory of the process that leads.
 #[derive(Clone, Copy, Debug)]
@@ -88,10 +90,11 @@ fn quarters(samples: &[Sample], span: Duration) -> String {
 
 /// MiB an hour, by least squares over all processes that led, each compared with itself and once it is warm.
 fn slope(samples: &[Sample]) -> Option<f64> {
-    let (mut covariance, mut variance) = (0.0, 0.0);
+    let (mut covariance, mut variance, mut watched) = (0.0, 0.0, Duration::ZERO);
     for of_process in samples.chunk_by(|one, next| one.pid == next.pid) {
         let first = of_process.first()?.at;
         let warm: Vec<&Sample> = of_process.iter().filter(|sample| sample.at >= first + WARM_AFTER).collect();
+        watched += warm.last().map_or(Duration::ZERO, |last| last.at.saturating_sub(first + WARM_AFTER));
         #[expect(clippy::cast_precision_loss, reason = "there are thousands of samples at most")]
         let mean = |value: &dyn Fn(&Sample) -> f64| warm.iter().map(|one| value(one)).sum::<f64>() / warm.len() as f64;
         let hours = |sample: &Sample| sample.at.as_secs_f64() / 3600.0;
@@ -101,24 +104,17 @@ fn slope(samples: &[Sample]) -> Option<f64> {
             variance += (hours(sample) - mean_hours).powi(2);
         }
     }
-    (variance > 0.0).then(|| covariance / variance)
+    (variance > 0.0 && watched >= LEAST).then(|| covariance / variance)
 }
 
 #[test]
-fn slope_compares_each_process_with_itself_and_leaves_its_first_minute_out() {
+fn slope_compares_each_process_with_itself_once_it_is_warm_and_needs_ten_minutes() {
     let sample = |seconds: u64, pid, mebibytes| Sample { at: Duration::from_secs(seconds), pid, mebibytes };
-    assert_eq!(slope(&[sample(0, 1, 10.0), sample(59, 1, 30.0)]), None);
     // 1 MiB a minute in one, and as much in another that began with less.
-    let samples = [
-        sample(0, 1, 5.0),
-        sample(60, 1, 30.0),
-        sample(120, 1, 31.0),
-        sample(180, 1, 32.0),
-        sample(240, 2, 1.0),
-        sample(300, 2, 20.0),
-        sample(360, 2, 21.0),
-    ];
-    let slope = slope(&samples).expect("it was long enough");
+    let first = [sample(0, 1, 5.0), sample(180, 1, 30.0), sample(360, 1, 33.0), sample(540, 1, 36.0)];
+    let second = [sample(600, 2, 1.0), sample(780, 2, 20.0), sample(1020, 2, 24.0)];
+    assert_eq!(slope(&first), None, "six minutes are too short");
+    let slope = slope(&[&first[..], &second[..]].concat()).expect("it was long enough");
     assert!((slope - 60.0).abs() < 0.001, "{slope}");
 }
 
