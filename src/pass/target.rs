@@ -8,7 +8,7 @@ use zoho_client::apply::{self, Mode};
 use zoho_client::calls::ApiError;
 use zoho_core::facts::target::render;
 use zoho_core::facts::{self, Readings};
-use zoho_core::memory::{Refused, Seen, Stored};
+use zoho_core::memory::{Refused, Rehearsed, Seen, Stored};
 use zoho_core::plan::{Defect, Facts, Target, Write, to_store};
 use zoho_core::rehearsal::Shape;
 use zoho_core::{secret, status};
@@ -24,7 +24,10 @@ impl Pass<'_> {
         if let Some(refused) = self.memory.refusal(&target, self.generation(), now) {
             return Ok(Effect::Blocked(refused));
         }
-        let occasion = (readings.target.version.clone(), self.generation());
+        let mints = &self.context.mints;
+        // A dry run says nothing any more once another Secret of the namespace was refused.
+        let refusals = mints.rehearsals().refusals(&self.key.namespace);
+        let occasion = Rehearsed { over: readings.target.version.clone(), generation: self.generation(), refusals };
         let is_proven = readings.target.is_intact() && self.memory.refused.is_none();
         if is_proven || self.memory.rehearsed.as_ref() == Some(&occasion) {
             return Ok(Effect::Done);
@@ -36,7 +39,6 @@ impl Pass<'_> {
             Err(defect) => return Ok(Effect::Blocked(defect)),
         };
         let shape = readings.target.version.is_none().then(|| Shape::of(&dummy));
-        let mints = &self.context.mints;
         let was_just_created = |shape: &Shape| mints.rehearsals().is_proven(shape, now);
         if self.memory.refused.is_none() && shape.as_ref().is_some_and(was_just_created) {
             // Not noted of this object: a refusal of another one ends it.
@@ -47,7 +49,7 @@ impl Pass<'_> {
                 self.memory.rehearsed = Some(occasion);
                 self.memory.refused = None;
                 if let Some(shape) = shape {
-                    mints.rehearsals().passed(shape, now);
+                    mints.rehearsals().passed(shape, refusals, now);
                 }
                 Ok(Effect::Done)
             }
@@ -78,6 +80,7 @@ impl Pass<'_> {
         };
         let brings = to_store(facts, now);
         let is_repair = brings == Some(Write::Repair) && self.is_for_present_spec();
+        let refusals = self.context.mints.rehearsals().refusals(&self.key.namespace);
         let span = tracing::info_span!(target: SPANS, "write target", attempt = %token.attempt);
         let mut written = self.write(&wanted, readings, Mode::Real).instrument(span).await;
         if let (Err(ApiError::Conflict), Some(Write::Newer), Some(owned)) = (&written, brings, self.owned(readings)) {
@@ -91,7 +94,7 @@ impl Pass<'_> {
                 }
                 // A patch says nothing of creates: a quota counts only these.
                 if readings.target.version.is_none() {
-                    self.context.mints.rehearsals().passed(Shape::of(&wanted), now);
+                    self.context.mints.rehearsals().passed(Shape::of(&wanted), refusals, now);
                 }
                 self.stored(&written, &wanted, token.attempt.clone(), now);
                 tracing::info!(credential = %self.key, uid = self.credential.metadata.uid, generation = self.generation(), %target, attempt = %token.attempt, expires_at = %token.life.expires_at, "token stored");

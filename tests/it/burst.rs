@@ -72,8 +72,8 @@ async fn quota_that_is_used_up_in_a_burst_costs_what_is_under_way_and_no_more() 
         (found["status"]["used"]["count/secrets"] == json!(MANY.to_string())).then_some(())
     })
     .await;
-    // So slowly that the first refusal comes while a third of the requests wait for their turn, also on a busy machine.
-    world.zoho.set_latency(Duration::from_secs(2));
+    // So slowly that the first refusal comes while others still wait, and fast enough that none counts as hanging.
+    world.zoho.set_latency(Duration::from_millis(900));
     let _operator = world.operator_with(&["--mint-rate", "0"]);
     eventually("who got no Secret says why", async || {
         let listed = world.credentials().list(&kube::api::ListParams::default()).await.expect("they can be listed");
@@ -85,6 +85,7 @@ async fn quota_that_is_used_up_in_a_burst_costs_what_is_under_way_and_no_more() 
     })
     .await;
     let posts = world.zoho.stats().token.posts;
-    // 32 are under way at once, and as many may take their places before the first of them was refused.
-    assert!(posts <= 64, "{posts} requests for {ROOM} Secrets that there was room for");
+    // A namespace has 24 under way at once. While the first are stored the next are asked for, and on a busy machine a third
+    // lot before the first refusal is read.
+    assert!(posts <= 72, "{posts} requests for {ROOM} Secrets that there was room for");
 }

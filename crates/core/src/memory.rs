@@ -29,8 +29,8 @@ pub struct Memory {
     pub source: Option<KnownSource>,
     /// Version and generation at which the target was last seen to be as we would write it.
     pub intact: Option<Seen>,
-    /// At which a dry run of the target's write last passed; no version where there was no target.
-    pub rehearsed: Option<(Option<ObjectVersion>, i64)>,
+    /// At which a dry run of the target's write last passed.
+    pub rehearsed: Option<Rehearsed>,
     /// The renewal request that a flight was started with.
     pub asked: Option<Asked>,
     /// When the target was put back to what somebody else had changed.
@@ -66,6 +66,17 @@ pub struct Asked {
     pub request: String,
     /// Attempt of the token in the target when the flight was started.
     pub over: Option<AttemptId>,
+}
+
+/// What a dry run of the target's write was made over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rehearsed {
+    /// The target's version; `None` where there was no target.
+    pub over: Option<ObjectVersion>,
+    /// Generation of the credential.
+    pub generation: i64,
+    /// How often a Secret had been refused in the namespace, see [`crate::rehearsal::Rehearsals::refusals`].
+    pub refusals: u64,
 }
 
 /// A version of a Secret, looked at for a generation of the spec.

@@ -55,8 +55,12 @@ pub struct Rehearsals {
 }
 
 impl Rehearsals {
-    /// A Secret of this shape was created, or would have been.
-    pub fn passed(&mut self, shape: Shape, now: Time) {
+    /// A Secret of this shape was created, or would have been. `refusals` is what [`Self::refusals`] was when that was asked
+    /// for: an answer that comes after a refusal may be older than it, and says nothing.
+    pub fn passed(&mut self, shape: Shape, refusals: u64, now: Time) {
+        if self.refusals(&shape.namespace) != refusals {
+            return;
+        }
         if self.passed.len() >= MOST {
             self.passed.retain(|_, at| is_within(*at, SPEAKS_FOR, now));
         }
@@ -122,7 +126,7 @@ mod tests {
         let mut rehearsals = Rehearsals::default();
         let next = Shape::of(&secret("next", &json!({})));
         assert!(!rehearsals.is_proven(&next, at(0)));
-        rehearsals.passed(Shape::of(&secret("first", &json!({}))), at(0));
+        rehearsals.passed(Shape::of(&secret("first", &json!({}))), 0, at(0));
         assert!(rehearsals.is_proven(&next, at(9)));
         assert!(!rehearsals.is_proven(&next, at(10)), "a quota may be used up by then");
         assert!(!rehearsals.is_proven(&next, at(-1)), "the clock was set back");
@@ -131,7 +135,7 @@ mod tests {
     #[test]
     fn other_shapes_are_rehearsed() {
         let mut rehearsals = Rehearsals::default();
-        rehearsals.passed(Shape::of(&secret("first", &json!({}))), at(0));
+        rehearsals.passed(Shape::of(&secret("first", &json!({}))), 0, at(0));
         for edit in [
             json!({ "/metadata/namespace": "other" }),
             json!({ "/metadata/labels/team": "b" }),
@@ -150,7 +154,7 @@ mod tests {
         let mut rehearsals = Rehearsals::default();
         let (here, elsewhere) = (json!({}), json!({ "/metadata/namespace": "other" }));
         for edit in [&here, &elsewhere] {
-            rehearsals.passed(Shape::of(&secret("first", edit)), at(0));
+            rehearsals.passed(Shape::of(&secret("first", edit)), 0, at(0));
         }
         let decided = rehearsals.refusals("ns");
         rehearsals.refused("ns");
@@ -161,11 +165,23 @@ mod tests {
     }
 
     #[test]
+    fn answer_that_comes_after_a_refusal_and_was_asked_for_before_says_nothing() {
+        let mut rehearsals = Rehearsals::default();
+        let shape = || Shape::of(&secret("first", &json!({})));
+        let asked = rehearsals.refusals("ns");
+        rehearsals.refused("ns");
+        rehearsals.passed(shape(), asked, at(0));
+        assert!(!rehearsals.is_proven(&shape(), at(1)), "the last place in a quota was taken before the refusal");
+        rehearsals.passed(shape(), rehearsals.refusals("ns"), at(2));
+        assert!(rehearsals.is_proven(&shape(), at(3)), "what was asked for since counts");
+    }
+
+    #[test]
     fn memory_is_bounded() {
         let mut rehearsals = Rehearsals::default();
         for number in 0..3000 {
             let namespace = json!({ "/metadata/namespace": format!("ns-{number}") });
-            rehearsals.passed(Shape::of(&secret("s", &namespace)), at(0));
+            rehearsals.passed(Shape::of(&secret("s", &namespace)), 0, at(0));
             rehearsals.refused(&format!("other-{number}"));
         }
         assert!(rehearsals.passed.len() <= MOST && rehearsals.refusals.len() <= MOST);
