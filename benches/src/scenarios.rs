@@ -44,14 +44,16 @@ impl Bench<'_> {
             }
             match scenario {
                 Scenario::Burst => self.bursts().await?,
-                Scenario::Renewal => figures("One renewal of 500", self.renewal(500)).await?,
-                Scenario::Overdue => figures("500 that expired while the machine slept", self.overdue(500)).await?,
+                Scenario::Renewal => figures("One renewal of 500", Box::pin(self.renewal(500))).await?,
+                Scenario::Overdue => {
+                    figures("500 that expired while the machine slept", Box::pin(self.overdue(500))).await?;
+                }
                 Scenario::Bystanders => {
                     let title = "10,000 Secrets of others, 10 KiB each, come and change beside 1,000 credentials";
-                    figures(title, self.bystanders(1000, 10_000)).await?;
+                    figures(title, Box::pin(self.bystanders(1000, 10_000))).await?;
                 }
-                Scenario::Hanging => figures("500 new ones, of which one hangs", self.hanging(500)).await?,
-                Scenario::Start => figures("From nothing to the first request", self.start()).await?,
+                Scenario::Hanging => figures("500 new ones, of which one hangs", Box::pin(self.hanging(500))).await?,
+                Scenario::Start => figures("From nothing to the first request", Box::pin(self.start())).await?,
             }
         }
         show(&format!("\nAt the end: {}", machine()));

@@ -146,7 +146,7 @@ fn mutants(counts: [usize; 4], ends_with: u8) -> (Machine, Output) {
     let [caught, missed, timeout, unviable] = counts;
     let lists = [("caught", caught), ("missed", missed), ("timeout", timeout), ("unviable", unviable)];
     let lists = lists.map(|(list, count)| {
-        let lines: String = (0..count).map(|number| format!("src/a.rs:{number}: {list}\\n")).collect();
+        let lines = (0..count).map(|number| format!("src/a.rs:{number}: {list}\\n")).collect::<Vec<_>>().concat();
         format!("printf '{lines}' >\"$5/mutants.out/{list}.txt\"")
     });
     let script = format!("mkdir -p \"$5/mutants.out\"\n{}\nexit {ends_with}", lists.join("\n"));
