@@ -140,6 +140,16 @@ fn programs_of_a_cluster_are_built_while_the_command_is_at_work() {
     assert_eq!(failed.status.code(), Some(3), "the command's own exit code");
 }
 
+#[test]
+fn what_the_harness_is_asked_for_stays_behind_what_cargo_is_asked_for() {
+    let machine = Machine::new();
+    machine.program("cargo", r#"echo "asked for: $*""#);
+    let output = machine.run("tests/run", &["cargo", "test", "--", "--ignored"], false);
+    let said = text(&output);
+    let asked = said.lines().find(|line| line.starts_with("asked for: ")).unwrap_or_else(|| panic!("{said}"));
+    assert!(asked.starts_with("asked for: --config target") && asked.ends_with(" test -- --ignored"), "{asked}");
+}
+
 /// Says how many changes were caught, missed, too slow and not compiled.
 fn mutants(counts: [usize; 4], ends_with: u8) -> (Machine, Output) {
     let machine = Machine::new();
