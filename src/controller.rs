@@ -124,8 +124,9 @@ impl Controller {
         for key in self.context.news.due(self.context.events.room().min(self.context.flags.concurrency.into()), now) {
             self.queue.add(key, now);
         }
-        if self.passes.is_empty() || self.measured.elapsed() >= BURST_LOOK {
-            // Counting thousands at every turn would be most of the work; the last word is about a queue that is done.
+        if (works && self.passes.is_empty()) || self.measured.elapsed() >= BURST_LOOK {
+            // Counting thousands at every turn would be most of the work, also of a process that stands by. The last word is
+            // about a queue that is done.
             self.measured = Instant::now();
             self.context.metrics.queued(self.queue.depth(now));
         }
