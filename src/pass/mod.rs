@@ -311,7 +311,7 @@ impl Pass<'_> {
             return Ok(Effect::Outdated);
         }
         let refusals = self.context.mints.rehearsals().refusals(&self.key.namespace);
-        match self.rehearse(readings, now).await? {
+        match self.rehearse(readings, refusals, now).await? {
             Effect::Done => {}
             other @ (Effect::LookAgain | Effect::Blocked(_) | Effect::Outdated) => return Ok(other),
         }

@@ -18,15 +18,19 @@ use crate::serve::telemetry::SPANS;
 
 impl Pass<'_> {
     /// A dry run of the target's write where it is new, changed, or was refused before: what cannot be stored must not
-    /// be minted. One of the same shape that was just created in the namespace says as much.
-    pub(super) async fn rehearse(&mut self, readings: &Readings, now: Time) -> Result<Effect, PassError> {
+    /// be minted. One of the same shape that was just created in the namespace says as much. `refusals` is how often a Secret
+    /// had been refused there: a dry run says nothing any more once another one was.
+    pub(super) async fn rehearse(
+        &mut self,
+        readings: &Readings,
+        refusals: u64,
+        now: Time,
+    ) -> Result<Effect, PassError> {
         let target = facts::target_of(self.credential);
         if let Some(refused) = self.memory.refusal(&target, self.generation(), now) {
             return Ok(Effect::Blocked(refused));
         }
         let mints = &self.context.mints;
-        // A dry run says nothing any more once another Secret of the namespace was refused.
-        let refusals = mints.rehearsals().refusals(&self.key.namespace);
         let occasion = Rehearsed { over: readings.target.version.clone(), generation: self.generation(), refusals };
         let is_proven = readings.target.is_intact() && self.memory.refused.is_none();
         if is_proven || self.memory.rehearsed.as_ref() == Some(&occasion) {
