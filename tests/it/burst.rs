@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use futures::future::join_all;
 use serde_json::{Value, json};
-use zoho_testkit::control_plane::Identity;
 
 use crate::support::eventually;
 use crate::support::world::World;
@@ -15,26 +13,14 @@ const MANY: usize = 100;
 /// So many sources and credentials, in a world whose operator has not started yet.
 async fn world(test: &str) -> World {
     let world = World::new(test).await;
-    let registered = world.zoho.register_many(test, MANY);
-    let made = registered.iter().enumerate().map(async |(number, credential)| {
-        world.source_of(&format!("source-{number}"), credential).await;
-        world.credential(&format!("c{number}"), &format!("source-{number}"), json!({})).await;
-    });
-    join_all(made).await;
+    world.create_many(&world.zoho.register_many(test, MANY)).await;
     world
 }
 
 /// The operator's writes in the world's namespace that passed, in order: `secrets`, `zohocredentials`, `events`.
 fn writes(world: &World) -> Vec<String> {
-    let entries = world.cluster.audit_entries().expect("the audit log is readable").expect("our own control plane");
-    let written = entries.into_iter().filter(|entry| {
-        entry.user == Identity::Operator.user()
-            && entry.namespace == world.namespace
-            && ["create", "patch"].contains(&entry.verb.as_str())
-            && entry.code < 300
-            && !entry.uri.contains("dryRun")
-    });
-    written.map(|entry| entry.resource).collect()
+    let passed = world.writes().into_iter().filter(|write| write.namespace == world.namespace && write.code < 300);
+    passed.map(|write| write.resource).collect()
 }
 
 fn count(writes: &[String], resource: &str) -> usize {

@@ -2,11 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
 use kube::api::ListParams;
-use serde_json::json;
 use zoho_api::{ConditionType, ZohoCredential};
-use zoho_testkit::control_plane::{AuditEntry, Identity};
 
 use crate::support::world::{Operator, World, is, is_ready};
 use crate::support::{DEADLINE, tell};
@@ -14,12 +11,7 @@ use crate::support::{DEADLINE, tell};
 /// A world with so many credentials, each with a refresh token of its own; nobody serves them yet.
 async fn crowd(test: &str, count: usize) -> World {
     let world = World::new(test).await;
-    let registered = world.zoho.register_many("crowd", count);
-    let create = async |(number, credential)| {
-        world.source_of(&format!("source-{number}"), credential).await;
-        world.credential(&format!("c{number}"), &format!("source-{number}"), json!({})).await;
-    };
-    futures::stream::iter(registered.iter().enumerate()).for_each_concurrent(16, create).await;
+    world.create_many(&world.zoho.register_many("crowd", count)).await;
     world
 }
 
@@ -49,17 +41,9 @@ fn operator(world: &World, args: &[&str]) -> Operator {
     world.operator_with(&[&["--log-filter", "info"], args].concat())
 }
 
-/// The operator's writes in a world, but for Events, leases and what was only tried.
+/// The operator's writes in a world, but for Events and leases.
 fn writes(world: &World) -> usize {
-    let entries = world.cluster.audit_entries().expect("readable").expect("our own control plane");
-    let is_write = |entry: &&AuditEntry| {
-        entry.user == Identity::Operator.user()
-            && [&world.namespace, &world.operator_namespace].contains(&&entry.namespace)
-            && ["create", "patch", "update", "delete"].contains(&entry.verb.as_str())
-            && !["events", "leases"].contains(&entry.resource.as_str())
-            && !entry.uri.contains("dryRun")
-    };
-    entries.iter().filter(is_write).count()
+    world.writes().iter().filter(|write| !["events", "leases"].contains(&write.resource.as_str())).count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

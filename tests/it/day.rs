@@ -41,10 +41,7 @@ async fn play(test: &str, credentials: usize, hours: usize, step: i64) {
     world.zoho.set_latency(Duration::ZERO);
     let mut operator = world.operator();
     let many = world.zoho.register_many("day", credentials);
-    for (number, credential) in many.iter().enumerate() {
-        world.source_of(&format!("source-{number}"), credential).await;
-        world.credential(&format!("c{number}"), &format!("source-{number}"), json!({})).await;
-    }
+    world.create_many(&many).await;
     settled(&world).await;
     let steps = usize::try_from(3600 / step).expect("steps are shorter than an hour") * hours;
     for number in 1..=steps {

@@ -10,6 +10,7 @@ use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
 use zoho_simulator::script::{Reply, Script};
 
+use crate::policies::unserved_webhook;
 use crate::support::world::{Operator, REFRESH_TOKEN, World, is_ready, text};
 use crate::support::{eventually, tell};
 
@@ -194,18 +195,8 @@ async fn leader_whose_renewals_are_answered_500_stops_minting_and_ends() {
     leader.leading().await;
     world.credential("one", "source", json!({})).await;
     world.wait_ready("one").await;
-    // A webhook that nobody serves: the API server answers 500.
-    let webhook = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
-        "metadata": { "name": world.operator_namespace },
-        "webhooks": [{
-            "name": "no.leases.example", "admissionReviewVersions": ["v1"], "sideEffects": "None",
-            "failurePolicy": "Fail", "timeoutSeconds": 1, "clientConfig": { "url": "https://127.0.0.1:1/" },
-            "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": world.operator_namespace } },
-            "rules": [{ "apiGroups": ["coordination.k8s.io"], "apiVersions": ["v1"], "resources": ["leases"],
-                "operations": ["CREATE", "UPDATE"] }],
-        }],
-    });
+    let leases = ("coordination.k8s.io", "leases");
+    let webhook = unserved_webhook("no.leases.example", &world.operator_namespace, leases);
     world.cluster.apply_yaml(&webhook.to_string()).await.expect("applied");
     eventually("renewals fail", async || leader.log().contains("the lease cannot be written").then_some(())).await;
     let pid = leader.pid();

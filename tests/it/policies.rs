@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use zoho_api::ConditionType;
-use zoho_testkit::control_plane::{AuditEntry, Identity};
 
 use crate::secret_access::account;
 use crate::support::world::{World, is, is_ready, message, text};
@@ -50,15 +49,21 @@ const MUTATING: [&str; 2] = ["mutatingadmissionpolicybinding", "mutatingadmissio
 
 /// The operator's writes of Secrets in a world.
 fn writes_of_secrets(world: &World) -> usize {
-    let entries = world.cluster.audit_entries().expect("readable").expect("our own control plane");
-    let is_write = |entry: &&AuditEntry| {
-        entry.user == Identity::Operator.user()
-            && entry.namespace == world.namespace
-            && entry.resource == "secrets"
-            && ["create", "patch"].contains(&entry.verb.as_str())
-            && !entry.uri.contains("dryRun")
-    };
-    entries.iter().filter(is_write).count()
+    world.writes().iter().filter(|write| write.namespace == world.namespace && write.resource == "secrets").count()
+}
+
+/// A webhook of this name for what is written in a namespace, that nobody serves: the API server answers with 500.
+pub(crate) fn unserved_webhook(name: &str, namespace: &str, (group, resource): (&str, &str)) -> Value {
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": { "name": namespace },
+        "webhooks": [{
+            "name": name, "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            "failurePolicy": "Fail", "timeoutSeconds": 1, "clientConfig": { "url": "https://127.0.0.1:1/" },
+            "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": namespace } },
+            "rules": [{ "apiGroups": [group], "apiVersions": ["v1"], "resources": [resource], "operations": ["CREATE", "UPDATE"] }],
+        }],
+    })
 }
 
 #[tokio::test]
@@ -97,17 +102,9 @@ async fn policy_that_changes_what_is_in_every_target_is_a_conflict_and_costs_no_
 #[tokio::test]
 async fn webhook_that_nobody_serves_is_named_before_anything_is_minted_and_heals() {
     let world = World::new("webhook").await;
-    let webhook = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
-        "metadata": { "name": world.namespace },
-        "webhooks": [{
-            "name": "no.secrets.example", "admissionReviewVersions": ["v1"], "sideEffects": "None",
-            "failurePolicy": "Fail", "timeoutSeconds": 1, "clientConfig": { "url": "https://127.0.0.1:1/" },
-            "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": world.namespace } },
-            "matchConditions": [{ "name": "targets", "expression": "object.metadata.name.endsWith('-token')" }],
-            "rules": [{ "apiGroups": [""], "apiVersions": ["v1"], "resources": ["secrets"], "operations": ["CREATE", "UPDATE"] }],
-        }],
-    });
+    let mut webhook = unserved_webhook("no.secrets.example", &world.namespace, ("", "secrets"));
+    webhook["webhooks"][0]["matchConditions"] =
+        json!([{ "name": "targets", "expression": "object.metadata.name.endsWith('-token')" }]);
     world.cluster.apply_yaml(&webhook.to_string()).await.expect("applied");
     eventually("the webhook is asked", async || {
         let create = ["create", "secret", "generic", "a-token", "--dry-run=server", "-n", &world.namespace];

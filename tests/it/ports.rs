@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::chart::render;
 use crate::metrics::address;
-use crate::support::world::{Operator, World};
+use crate::support::world::World;
 use crate::support::{eventually, tell};
 use zoho_testkit::control_plane::OPERATOR_NAMESPACE;
 
@@ -28,14 +28,6 @@ async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, path: &str, author
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
     let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
     (status.unwrap_or_else(|| panic!("no status in {answer:?}")), body)
-}
-
-/// A line of `/proc/<pid>/status`, in KiB.
-#[cfg(target_os = "linux")]
-fn memory(operator: &Operator, what: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", operator.pid())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix(what)).expect("the line");
-    line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 /// Other systems have neither a second loopback address nor `/proc`.
@@ -54,7 +46,8 @@ async fn half_open_requests_hold_little_and_keep_nobody_out() {
     for port in &ports {
         assert_eq!(probe(port).await, 200);
     }
-    let before = (memory(&operator, "VmRSS"), memory(&operator, "VmHWM"));
+    let memory = || ["VmRSS:", "VmHWM:"].map(|field| operator.kibibytes(field).expect("it runs"));
+    let before = memory();
     let mut held = Vec::new();
     for number in 0..HELD {
         for port in &ports {
@@ -70,13 +63,13 @@ async fn half_open_requests_hold_little_and_keep_nobody_out() {
     for port in &ports {
         assert_eq!(probe(port).await, 200);
     }
-    let after = (memory(&operator, "VmRSS"), memory(&operator, "VmHWM"));
-    let grown = (after.0.saturating_sub(before.0), after.1.saturating_sub(before.1));
+    let after = memory();
+    let grown = [after[0].saturating_sub(before[0]), after[1].saturating_sub(before[1])];
     tell(&format!(
         "{HELD} half-open requests on each port: VmRSS {} + {} KiB, VmHWM + {} KiB",
-        before.0, grown.0, grown.1
+        before[0], grown[0], grown[1]
     ));
-    assert!(grown.0.max(grown.1) < 16 * 1024, "grown by {grown:?} KiB");
+    assert!(grown[0].max(grown[1]) < 16 * 1024, "grown by {grown:?} KiB");
 }
 
 /// A token of an account that is made for it.

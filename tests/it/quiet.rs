@@ -121,10 +121,7 @@ async fn hundred_credentials_are_served_by_exactly_a_hundred_posts_and_a_restart
     let credentials = world.zoho.register_many("load", 100);
     let operator = world.operator();
     operator.synced().await;
-    for (number, credential) in credentials.iter().enumerate() {
-        world.source_of(&format!("source-{number}"), credential).await;
-        world.credential(&format!("c{number}"), &format!("source-{number}"), json!({})).await;
-    }
+    world.create_many(&credentials).await;
     for number in 0..100 {
         world.wait_ready(&format!("c{number}")).await;
     }

@@ -7,8 +7,8 @@ use std::process::Command;
 use crate::chart::root;
 use crate::pages::{pages, prose, read};
 
-/// Pages that are still to be put into plain words, and records that stay as they were written.
-const NOT_YET_PLAIN: &[&str] = &["docs/decisions/"];
+/// Records, which stay as they were written.
+const RECORDS: &[&str] = &["docs/decisions/"];
 
 /// What users read beside the pages: the chart, what `kubectl explain` and the API server say, the messages of conditions and
 /// Events.
@@ -61,7 +61,7 @@ const NOT_USED: &[(&[&str], &str)] = &[
 
 /// A text with its name, line by line: of a page without blocks of code.
 fn texts() -> Vec<(String, String)> {
-    let is_plain = |page: &String| !NOT_YET_PLAIN.iter().any(|name| page.starts_with(name));
+    let is_plain = |page: &String| !RECORDS.iter().any(|name| page.starts_with(name));
     let examples = ["examples", "examples/clients"].into_iter().flat_map(|folder| {
         let entries = fs::read_dir(root().join(folder)).expect("a folder").flatten();
         let files = entries.filter(|entry| entry.path().is_file());

@@ -89,11 +89,7 @@ async fn status_that_meets_a_conflict_is_written_again_in_seconds_though_no_watc
 /// A world with so many credentials, all valid, whose operator was killed.
 async fn valid(test: &str, count: usize) -> World {
     let world = World::new(test).await;
-    let credentials = world.zoho.register_many("load", count);
-    for (number, credential) in credentials.iter().enumerate() {
-        world.source_of(&format!("source-{number}"), credential).await;
-        world.credential(&format!("c{number}"), &format!("source-{number}"), json!({})).await;
-    }
+    world.create_many(&world.zoho.register_many("load", count)).await;
     world
 }
 

@@ -10,9 +10,7 @@ mod report;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
 use kube::api::ListParams;
-use serde_json::json;
 use zoho_api::{ConditionType, ZohoCredential};
 use zoho_testkit::fault_proxy::FaultProxy;
 use zoho_testkit::observer::Observer;
@@ -103,11 +101,7 @@ impl Soak {
             world.confide(&credential.client_secret);
             world.confide(&credential.refresh_token);
         }
-        let create = async |(number, credential)| {
-            world.source_of(&format!("source-{number}"), credential).await;
-            world.credential(&format!("c{number}"), &format!("source-{number}"), json!({})).await;
-        };
-        futures::stream::iter(registered.iter().enumerate()).for_each_concurrent(16, create).await;
+        world.create_many(&registered).await;
         let (proxy, observer) = (world.proxy(), world.observer());
         let replicas = Replicas::start(&world, &proxy);
         let (began, outcome) = (Instant::now(), Outcome::default());

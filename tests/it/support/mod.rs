@@ -1,5 +1,7 @@
 //! What the tests share: one control plane for the whole run, a namespace for each test, waiting with a deadline.
 
+pub(crate) mod audit;
+pub(crate) mod crowd;
 pub(crate) mod words;
 pub(crate) mod world;
 

@@ -373,9 +373,14 @@ impl Operator {
 
     /// A field of memory in what the kernel says of it, such as `VmRSS:`, in MiB; `None` where there is no `/proc`.
     pub(crate) fn memory(&self, field: &str) -> Option<f64> {
+        Some(f64::from(self.kibibytes(field)?) / 1024.0)
+    }
+
+    /// The same in KiB.
+    pub(crate) fn kibibytes(&self, field: &str) -> Option<u32> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
         let kibibytes = status.lines().find_map(|line| line.strip_prefix(field))?;
-        Some(kibibytes.trim().trim_end_matches("kB").trim().parse::<f64>().ok()? / 1024.0)
+        kibibytes.trim().trim_end_matches("kB").trim().parse().ok()
     }
 
     /// How it ended, if it has.
