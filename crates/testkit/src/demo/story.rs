@@ -244,6 +244,7 @@ async fn sum_up(stage: &Stage, screen: &Screen) -> Result<()> {
     let ledgers = ["get", "zledger", "-n", OPERATOR_NAMESPACE];
     screen.command(&format!("kubectl {}", ledgers.join(" ")));
     screen.output(&stage.cluster().kubectl(&ledgers).await?);
+    screen.say("COUNTS are the requests of ten minutes and the valid tokens, each with the operator's own limit.");
     let stats = stage.zoho().stats();
     let count = |name: &str, count: u64| (name.to_owned(), count.to_string());
     screen.say("And this is what Zoho saw:");
