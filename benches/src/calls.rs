@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use zoho_testkit::control_plane::Identity;
+use zoho_testkit::control_plane::{AuditEntry, Identity};
 
 use super::burst::as_f64;
 use super::stage::Stage;
@@ -23,9 +23,10 @@ impl Calls {
     /// All that the controller has made so far. The log is behind by some milliseconds.
     pub(crate) async fn so_far(stage: &Stage) -> Result<Self> {
         tokio::time::sleep(Duration::from_millis(300)).await;
-        let entries = stage.cluster.audit_entries()?.context("the control plane has an audit log")?;
+        let is_ours = |entry: &AuditEntry| entry.user == Identity::Operator.user();
+        let entries = stage.cluster.audit_entries(is_ours)?.context("the control plane has an audit log")?;
         let mut calls = Self::default();
-        for entry in entries.into_iter().filter(|entry| entry.user == Identity::Operator.user()) {
+        for entry in entries {
             let sub = if entry.subresource.is_empty() { String::new() } else { format!("/{}", entry.subresource) };
             match entry.verb.as_str() {
                 "watch" => {}

@@ -11,7 +11,7 @@ use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
 use kube::{Api, Client, Error};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
-use zoho_testkit::control_plane::{ControlPlane, Identity, Options};
+use zoho_testkit::control_plane::{AuditEntry, ControlPlane, Identity, Options};
 
 use crate::support::{cluster, eventually};
 
@@ -57,8 +57,8 @@ async fn requests_are_counted_by_user() {
     assert!(matches!(refused, Err(Error::Api(status)) if status.code == 403), "no rule grants the operator this");
 
     let entries = eventually("both requests are in the audit log", async || {
-        let mut entries = cluster.audit_entries().expect("readable").expect("a control plane of our own");
-        entries.retain(|entry| entry.namespace == namespace && entry.resource == "configmaps");
+        let is_ours = |entry: &AuditEntry| entry.namespace == namespace && entry.resource == "configmaps";
+        let entries = cluster.audit_entries(is_ours).expect("readable").expect("a control plane of our own");
         (entries.len() >= 2).then_some(entries)
     })
     .await;

@@ -10,14 +10,12 @@ use crate::support::world::{World, is_ready};
 
 /// The calls of operators on behalf of objects in this world: no watches, no lists, nothing of start-up.
 fn calls(world: &World, since: usize) -> Vec<AuditEntry> {
-    let entries = world.cluster.audit_entries().expect("the audit log is readable").expect("our own control plane");
-    let ours = |entry: &AuditEntry| {
+    let calls = world.audited(|entry| {
         entry.user == Identity::Operator.user()
             && [&world.namespace, &world.operator_namespace].contains(&&entry.namespace)
             && !matches!(entry.verb.as_str(), "watch" | "list")
             && !entry.name.ends_with("-hash-key")
-    };
-    let calls: Vec<AuditEntry> = entries.into_iter().filter(ours).collect();
+    });
     calls.into_iter().skip(since).collect()
 }
 
@@ -142,11 +140,10 @@ async fn hundred_credentials_are_served_by_exactly_a_hundred_posts_and_a_restart
 }
 
 fn lists_of_secrets(world: &World) -> usize {
-    let entries = world.cluster.audit_entries().expect("the audit log is readable").expect("our own control plane");
-    let lists = |entry: &&AuditEntry| {
+    let is_list = |entry: &AuditEntry| {
         entry.user == Identity::Operator.user()
             && (entry.namespace.as_str(), entry.resource.as_str(), entry.verb.as_str())
                 == (&world.namespace, "secrets", "list")
     };
-    entries.iter().filter(lists).count()
+    world.audited(is_list).len()
 }

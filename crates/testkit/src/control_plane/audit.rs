@@ -1,5 +1,9 @@
 //! The API server's audit log, which counts API calls by who made them.
 
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -44,15 +48,34 @@ pub struct AuditEntry {
     pub timestamp: Timestamp,
 }
 
-/// Reads the log. A last line without its end is one that is just being written, and is left out.
-pub(super) fn parse(log: &str) -> Result<Vec<AuditEntry>> {
-    log.split_inclusive('\n')
-        .filter(|line| line.ends_with('\n'))
-        .map(|line| {
+/// What was read of the log, so that a test that looks again and again reads each line once.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    entries: Vec<AuditEntry>,
+    /// Bytes that were read.
+    read: u64,
+}
+
+impl Log {
+    /// Reads what came since the last time, and returns all entries.
+    pub(super) fn up_to_date(&mut self, path: &Path) -> Result<&[AuditEntry]> {
+        let mut text = String::new();
+        let mut file = File::open(path).context("open the audit log")?;
+        file.seek(SeekFrom::Start(self.read)).context("find the end of what was read")?;
+        file.read_to_string(&mut text).context("read the audit log")?;
+        self.take_in(&text)?;
+        Ok(&self.entries)
+    }
+
+    /// A last line without its end is one that is just being written, and is left for the next time.
+    fn take_in(&mut self, text: &str) -> Result<()> {
+        for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
             let event: Event = serde_json::from_str(line).with_context(|| format!("read the audit entry {line}"))?;
-            Ok(event.into())
-        })
-        .collect()
+            self.entries.push(event.into());
+            self.read += line.len() as u64;
+        }
+        Ok(())
+    }
 }
 
 #[derive(Deserialize)]
@@ -140,12 +163,22 @@ mod tests {
             user_agent: "agent/1".into(),
             timestamp: "2026-01-02T03:04:05.678901Z".parse().expect("RFC 3339"),
         };
-        assert_eq!(parse(LINE).expect("well formed"), [expected]);
+        let mut log = Log::default();
+        log.take_in(LINE).expect("well formed");
+        assert_eq!(log.entries, [expected]);
     }
 
     #[test]
-    fn an_unfinished_last_line_is_left_out() {
-        let log = format!("{LINE}{}", &LINE[..40]);
-        assert_eq!(parse(&log).expect("the first line is well formed").len(), 1);
+    fn each_line_is_read_once_and_an_unfinished_one_when_it_is_finished() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("audit.log");
+        let mut log = Log::default();
+        let mut entries_of = |text: &str| {
+            std::fs::write(&path, text).expect("written");
+            log.up_to_date(&path).expect("well formed").len()
+        };
+        assert_eq!(entries_of(&format!("{LINE}{}", &LINE[..40])), 1);
+        assert_eq!(entries_of(&format!("{LINE}{LINE}")), 2);
+        assert_eq!(entries_of(&format!("{LINE}{LINE}{LINE}")), 3);
     }
 }

@@ -32,16 +32,12 @@ pub(super) struct Local {
     apiserver_arguments: Vec<String>,
     port: u16,
     etcd_ports: [u16; 2],
+    audited: Mutex<audit::Log>,
 }
 
 /// The certificate that the API server makes for itself.
 pub(super) fn authority(folder: &Path) -> PathBuf {
     folder.join("certificates/apiserver.crt")
-}
-
-pub(super) fn audit_entries(folder: &Path) -> Result<Vec<AuditEntry>> {
-    let log = fs::read_to_string(folder.join("audit.log")).context("read the audit log")?;
-    audit::parse(&log)
 }
 
 impl Local {
@@ -63,6 +59,7 @@ impl Local {
             apiserver_arguments: arguments,
             port,
             etcd_ports: [etcd_port, peer_port],
+            audited: Mutex::default(),
         };
         local.start_apiserver(folder).await?;
         if let Some(program) = binaries.kube_controller_manager.as_ref().filter(|_| options.controller_manager) {
@@ -79,6 +76,16 @@ impl Local {
 
     pub(super) fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    pub(super) fn audit_entries(
+        &self,
+        folder: &Path,
+        mut is_wanted: impl FnMut(&AuditEntry) -> bool,
+    ) -> Result<Vec<AuditEntry>> {
+        let mut log = self.audited.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = log.up_to_date(&folder.join("audit.log"))?;
+        Ok(entries.iter().filter(|entry| is_wanted(entry)).cloned().collect())
     }
 
     pub(super) fn stop_apiserver(&self) {

@@ -201,13 +201,13 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// The requests that have ended so far, oldest first, without those of the control plane itself; `None` for an
-    /// existing cluster.
+    /// Of the requests that have ended so far, without those of the control plane itself, the wanted ones, oldest first;
+    /// `None` for an existing cluster.
     ///
     /// An entry is written when the request has ended, some milliseconds after its client has the answer, and for a
     /// watch at its end: wait for the entry you expect before you count.
-    pub fn audit_entries(&self) -> Result<Option<Vec<AuditEntry>>> {
-        self.local.as_ref().map(|_| local::audit_entries(self.folder())).transpose()
+    pub fn audit_entries(&self, is_wanted: impl FnMut(&AuditEntry) -> bool) -> Result<Option<Vec<AuditEntry>>> {
+        self.local.as_ref().map(|local| local.audit_entries(self.folder(), is_wanted)).transpose()
     }
 
     /// Kills the API server. etcd keeps what is stored; clients see their connections break.
