@@ -78,6 +78,15 @@ pub(crate) async fn scrape(operator: &Operator) -> String {
     body
 }
 
+/// What is scraped once this series is 1.
+async fn scrape_until(operator: &Operator, name: &str, labels: &[(&str, &str)]) -> String {
+    eventually(&format!("{name} {labels:?}"), async || {
+        let text = scrape(operator).await;
+        (value(&text, name, labels) == Some(1.0)).then_some(text)
+    })
+    .await
+}
+
 /// The value of the series that has all of these labels.
 fn value(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
@@ -98,11 +107,11 @@ async fn every_metric_of_the_contract_is_there_and_goes_with_its_object() {
     world.credential("one", "source", json!({})).await;
     let seen = world.wait_ready("one").await;
     let object = [("namespace", world.namespace.as_str()), ("name", "one")];
-    let text = eventually("the series of the credential are there", async || {
-        let text = scrape(&operator).await;
-        value(&text, "token_expiry_timestamp_seconds", &object).map(|_| text)
-    })
-    .await;
+    // The operator has the answer to its own write a moment after we see what it wrote.
+    let with =
+        |more: &[(&'static str, &'static str)]| object.iter().copied().chain(more.iter().copied()).collect::<Vec<_>>();
+    let ready = with(&[("type", "Ready"), ("status", "True")]);
+    let text = scrape_until(&operator, "credential_condition", &ready).await;
 
     for (name, labels) in &CONTRACT {
         let line = text.lines().find(|line| {
@@ -127,11 +136,9 @@ async fn every_metric_of_the_contract_is_there_and_goes_with_its_object() {
     let status = seen.status.expect("a status");
     #[expect(clippy::cast_precision_loss, reason = "seconds of this century fit")]
     let expiry = status.expiration_time.expect("a time").unix() as f64;
-    let with =
-        |more: &[(&'static str, &'static str)]| object.iter().copied().chain(more.iter().copied()).collect::<Vec<_>>();
     for (name, labels, expected) in [
         ("token_expiry_timestamp_seconds", with(&[]), Some(expiry)),
-        ("credential_condition", with(&[("type", "Ready"), ("status", "True")]), Some(1.0)),
+        ("credential_condition", ready, Some(1.0)),
         ("credential_condition", with(&[("type", "Ready"), ("status", "False")]), None),
         ("credential_reason", with(&[("type", "Renewable"), ("reason", "TokenValid")]), Some(1.0)),
         ("consecutive_failures", with(&[]), Some(0.0)),
@@ -149,9 +156,8 @@ async fn every_metric_of_the_contract_is_there_and_goes_with_its_object() {
     world.zoho.revoke(crate::support::world::REFRESH_TOKEN);
     world.advance(2200);
     world.wait_for_reason("one", "RefreshTokenRejected").await;
-    let text = scrape(&operator).await;
     let refused = with(&[("type", "Renewable"), ("reason", "RefreshTokenRejected")]);
-    assert_eq!(value(&text, "credential_reason", &refused), Some(1.0), "{text}");
+    let text = scrape_until(&operator, "credential_reason", &refused).await;
     assert_eq!(value(&text, "mints_total", &[("issuer", "oauth"), ("outcome", "notMinted")]), Some(1.0));
 
     world.credentials().delete("one", &DeleteParams::default()).await.expect("deleted");

@@ -31,11 +31,15 @@ impl Clock for System {
 
 #[cfg(feature = "movable-clock")]
 impl System {
-    /// Moves the wall clock while monotonic timers stand still, as a suspended machine or a stepped clock does.
+    /// Moves the wall clock while monotonic timers stand still, as a suspended machine or a stepped clock does; or stops it
+    /// while they go on, so that all that a test does happens within a second.
     fn shifted(&self, now: Time) -> Time {
-        let offset = self.offset.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
-        let seconds = offset.and_then(|text| text.trim().parse::<i64>().ok()).unwrap_or(0);
-        Time::from_unix(now.unix() + seconds)
+        let text = self.offset.as_ref().and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+        let number = |text: &str| text.trim().parse::<i64>().ok();
+        match text.strip_prefix('@').and_then(number) {
+            Some(stopped_at) => Time::from_unix(stopped_at),
+            None => Time::from_unix(now.unix() + number(&text).unwrap_or(0)),
+        }
     }
 }
 
@@ -57,7 +61,8 @@ pub fn steady() -> Duration {
 
 /// The system's clock.
 ///
-/// With feature `movable-clock` the file that `ZOHO_OPERATOR_CLOCK_OFFSET_FILE` names holds seconds to add, read at every look.
+/// With feature `movable-clock` the file that `ZOHO_OPERATOR_CLOCK_OFFSET_FILE` names holds seconds to add, or `@` and the
+/// Unix time at which the clock stands. It is read at every look.
 pub fn system() -> Arc<dyn Clock> {
     Arc::new(System {
         #[cfg(feature = "movable-clock")]
