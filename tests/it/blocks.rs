@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Output;
 
 use serde_json::{Value, json};
 
@@ -85,6 +86,12 @@ fn blocks_are_what_they_hold() {
     assert_eq!(credential["spec"]["dataCenter"], "US");
 }
 
+/// What a program says where it does not succeed, or warns.
+fn complaint(output: &Output) -> String {
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    if error.is_empty() && !output.status.success() { output.status.to_string() } else { error }
+}
+
 #[tokio::test]
 async fn yaml_of_every_page_is_accepted_by_the_api_server_or_the_chart() {
     let cluster = cluster().await;
@@ -96,27 +103,39 @@ async fn yaml_of_every_page_is_accepted_by_the_api_server_or_the_chart() {
     };
     eventually("the default ServiceAccount exists", account).await;
     let file = cluster.folder().join("values-of-a-page.yaml");
-    let mut seen = 0;
+    let (mut seen, mut objects) = (0, Vec::new());
     for page in pages::pages() {
         for block in documents(&page) {
             seen += 1;
-            let output = match classify(&block) {
+            match classify(&block) {
                 Some(Block::Object(mut object)) => {
                     object["metadata"]["namespace"] = json!(namespace);
-                    let apply = ["apply", "--server-side", "--dry-run=server", "-f", "-"];
-                    cluster.kubectl_stdin(&apply, &object.to_string()).await.expect("runs")
+                    objects.push((page.clone(), object));
                 }
                 Some(Block::Values) => {
                     fs::write(&file, &block).expect("written");
                     let template = ["template", "zoho-operator", CHART, "--values", &file.to_string_lossy()];
-                    cluster.helm(&template).await.expect("runs")
+                    let error = complaint(&cluster.helm(&template).await.expect("runs"));
+                    assert!(error.is_empty(), "{page}: {error}\n{block}");
                 }
-                Some(Block::OfOthers) => continue,
+                Some(Block::OfOthers) => {}
                 None => panic!("{page}: what is this?\n{block}"),
-            };
-            let error = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success() && error.is_empty(), "{page}: {error}\n{block}");
+            }
         }
     }
-    assert!(seen > 20, "only {seen} blocks were found");
+    assert!(seen > 20 && objects.len() > 5, "only {seen} blocks were found, {} of them objects", objects.len());
+    let dry_run = async |manifest: &str| {
+        let apply = ["apply", "--server-side", "--dry-run=server", "-f", "-"];
+        complaint(&cluster.kubectl_stdin(&apply, manifest).await.expect("runs"))
+    };
+    // All at once, since each call of kubectl takes its time; one by one only to say which it is.
+    let all: String = objects.iter().map(|(_, object)| format!("---\n{object}\n")).collect();
+    let error = dry_run(&all).await;
+    if !error.is_empty() {
+        for (page, object) in objects {
+            let error = dry_run(&object.to_string()).await;
+            assert!(error.is_empty(), "{page}: {error}\n{object:#}");
+        }
+        panic!("{error}");
+    }
 }

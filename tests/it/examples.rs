@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Map, Value, json};
 use zoho_api::{ConditionStatus, ConditionType, Grant, Product, ZohoCredential};
 use zoho_simulator::self_clients::Owner;
@@ -90,13 +91,15 @@ async fn every_example_is_served_once_its_placeholders_are_replaced() {
         let manifest = fs::read_to_string(path).expect("readable").replace(SERVER, &url);
         apply(&world, namespace, &manifest).await;
         let api: Api<ZohoCredential> = Api::namespaced(world.client.clone(), namespace);
+        let secrets: Api<Secret> = Api::namespaced(world.client.clone(), namespace);
         for credential in api.list(&ListParams::default()).await.expect("listed") {
             teach(&world, &credential, number);
             let data = source_of(&credential, number);
             let name = &credential.spec.secret_ref.name;
             let source =
                 json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": data });
-            apply(&world, namespace, &source.to_string()).await;
+            let params = PatchParams::apply("test").force();
+            secrets.patch(name, &params, &Patch::Apply(&source)).await.expect("the source is written");
             if credential.spec.accounts_host.is_some() || credential.spec.suspend {
                 continue; // of hosts that are not here; of what is not to be served
             }

@@ -150,26 +150,25 @@ async fn a_sync_that_waits_by_kstatus_outlasts_a_late_source_and_ends_where_a_pe
 async fn what_is_stored_is_what_was_applied() {
     let cluster = cluster().await;
     cluster.install_crds().await;
+    // All at once, since each call of kubectl takes its time; in a namespace for each file, since names repeat.
+    let mut manifest = String::new();
     for path in yaml_files(&root().join("examples")) {
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
         let namespace = cluster.namespace(&format!("drift-{name}")).await;
-        for way in [&["--server-side"][..], &[]] {
-            let run = async |verb: &str| {
-                let mut arguments = vec![verb, "-n", &namespace, "-f", path.to_str().expect("text")];
-                arguments.extend(way);
-                if verb == "apply" && !way.is_empty() {
-                    arguments.push("--force-conflicts");
-                }
-                cluster.kubectl(&arguments).await.expect("runs")
-            };
-            for _ in 0..2 {
-                let output = run("apply").await;
-                assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
-            }
-            let output = run("diff").await;
+        let text = fs::read_to_string(&path).expect("readable");
+        for mut object in serde_saphyr::from_multiple::<Value>(&text).expect("YAML") {
+            object["metadata"]["namespace"] = json!(namespace);
+            manifest += &format!("---\n{object}\n");
+        }
+    }
+    let server_side = ["--server-side", "--force-conflicts"];
+    for way in [&server_side[..], &[]] {
+        for verb in ["apply", "apply", "diff"] {
+            let arguments: Vec<&str> = [verb, "-f", "-"].into_iter().chain(way.iter().copied()).collect();
+            let output = cluster.kubectl_stdin(&arguments, &manifest).await.expect("runs");
             let (difference, error) =
                 (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-            assert!(output.status.success(), "{name} {way:?}: {difference}{error}");
+            assert!(output.status.success(), "{arguments:?}: {difference}{error}");
         }
     }
 }
