@@ -40,7 +40,7 @@ build: need-cargo ## Build the operator as it is released: target/release/zoho-o
 	$(CARGO) build --locked --release --bin zoho-operator
 
 demo: need-cargo need-go ## Show it at work in about a minute (KEEP=1: leave it up; KUBECONFIG=…: in that cluster)
-	@CARGO='$(CARGO)' tests/beside control-plane $(CARGO) build $(DEMO)
+	@CARGO='$(CARGO)' tests/beside 'control-plane kubectl' $(CARGO) build $(DEMO)
 	@program=$$(tests/built zoho-demo $(CARGO) build $(DEMO)) && exec "$$program"
 
 check: need-cargo ## Formatting, lints, documentation, workflows
@@ -58,7 +58,7 @@ deny: need-cargo ## Licences, sources and advisories of the dependencies, by car
 	@tests/deny
 
 test: need-cargo need-go ## Every test that needs nothing but this machine
-	@CARGO='$(CARGO)' tests/beside 'control-plane helm' $(CARGO) build $(WITH_TESTING) --all-targets
+	@CARGO='$(CARGO)' tests/beside 'control-plane kubectl helm' $(CARGO) build $(WITH_TESTING) --all-targets
 	@tests/run $(CARGO) test $(WITH_TESTING)
 
 test-long: need-cargo need-go ## The tests that take minutes, optimised
@@ -88,7 +88,7 @@ crash-list: need-cargo need-go ## Write tests/it/crash/boundaries.txt again: wha
 	WRITE_CRASH_LIST=1 $(CARGO) test $(WITH_TESTING) --test it crash::plans::every_write
 
 bench: need-cargo need-go ## What the released operator needs, beside the least that could be done (SIZES=100,1000 ONLY=burst PEER=folder)
-	@CARGO='$(CARGO)' tests/beside control-plane $(CARGO) build --locked --release --bin zoho-operator
+	@CARGO='$(CARGO)' tests/beside 'control-plane kubectl' $(CARGO) build --locked --release --bin zoho-operator
 	@$(CARGO) build --locked --release -p zoho-benches
 	@target/release/zoho-bench --operator target/release/zoho-operator $(if $(SIZES),--sizes $(SIZES)) $(if $(ONLY),--only $(ONLY)) $(if $(PEER),--peer '$(PEER)')
 
@@ -127,7 +127,7 @@ picture: need-cargo need-go ## Draw docs/img/dashboard.svg again: plays hours of
 	$(CARGO) run --quiet --locked -p xtask -- picture
 
 demo-picture: need-cargo need-go ## Draw docs/img/demo.svg again: records one run of the demo, a minute
-	@CARGO='$(CARGO)' tests/beside control-plane $(CARGO) build $(DEMO)
+	@CARGO='$(CARGO)' tests/beside 'control-plane kubectl' $(CARGO) build $(DEMO)
 	@program=$$(tests/built zoho-demo $(CARGO) build $(DEMO)) && \
 		env -u KEEP -u KUBECONFIG "$$program" >target/demo.txt || { cat target/demo.txt; exit 1; }
 	$(CARGO) run --quiet --locked -p xtask -- demo-picture
@@ -139,7 +139,7 @@ release: need-cargo need-go ## All that a release is, into dist/: image, chart, 
 	@CARGO='$(CARGO)' packaging/release
 
 verify-release: need-cargo need-go ## Check what is in dist/: sums, contents, and whether a control plane takes it
-	@CARGO='$(CARGO)' tests/beside 'control-plane helm' $(CARGO) build $(WITH_TESTING)
+	@CARGO='$(CARGO)' tests/beside 'control-plane kubectl helm' $(CARGO) build $(WITH_TESTING)
 	@[ -s dist/SHA256SUMS ] || { echo "make: there is no release in dist/: make release" >&2; exit 1; }
 	@tests/run $(CARGO) test $(WITH_TESTING) --test it release:: -- --ignored
 

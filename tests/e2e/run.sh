@@ -42,7 +42,7 @@ variable=${target//-/_}
 env "CC_$variable=musl-gcc" "CARGO_TARGET_${variable^^}_LINKER=rust-lld" \
   cargo build --quiet --locked --release --target "$target" --bin zoho-operator
 cargo build --quiet --locked -p zoho-simulator
-PROGRAMS=$(cargo run --quiet --locked -p cluster-programs -- control-plane helm node)
+PROGRAMS=$(cargo run --quiet --locked -p cluster-programs -- control-plane kubectl helm node)
 [ -x "$PROGRAMS/kubelet" ]
 
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/zoho-e2e-XXXXXX")

@@ -19,8 +19,10 @@ use self::sources::Sources;
 /// A program; each behaves as the part whose name it is called by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
-    /// etcd, kube-apiserver, kube-controller-manager and kubectl: what the demo needs.
+    /// etcd, kube-apiserver and kube-controller-manager.
     ControlPlane,
+    /// kubectl, which is started often: alone, it is there in half the time.
+    Kubectl,
     /// helm, which the tests need as well.
     Helm,
     /// kubelet, kube-proxy and kube-scheduler, for a node.
@@ -28,7 +30,11 @@ pub enum Program {
 }
 
 impl Program {
-    const ALL: [Self; 3] = [Self::ControlPlane, Self::Helm, Self::Node];
+    const ALL: [Self; 4] = [Self::ControlPlane, Self::Kubectl, Self::Helm, Self::Node];
+
+    /// What a control plane is used with: all that the demo needs.
+    pub const OF_DEMO: [Self; 2] = [Self::ControlPlane, Self::Kubectl];
+
 
     /// The program of that name.
     pub fn named(name: &str) -> Option<Self> {
@@ -39,6 +45,7 @@ impl Program {
     fn name(self) -> &'static str {
         match self {
             Self::ControlPlane => "control-plane",
+            Self::Kubectl => "kubectl",
             Self::Helm => "helm",
             Self::Node => "node",
         }
@@ -47,7 +54,8 @@ impl Program {
     /// What it is called by.
     fn parts(self) -> &'static [&'static str] {
         match self {
-            Self::ControlPlane => &["etcd", "kube-apiserver", "kube-controller-manager", "kubectl"],
+            Self::ControlPlane => &["etcd", "kube-apiserver", "kube-controller-manager"],
+            Self::Kubectl => &["kubectl"],
             Self::Helm => &["helm"],
             Self::Node => &["kubelet", "kube-proxy", "kube-scheduler"],
         }

@@ -32,7 +32,7 @@ impl Binaries {
     pub fn locate_or_build(progress: impl Fn(&str)) -> Result<Self> {
         match variable("KUBEBUILDER_ASSETS") {
             Some(folder) => Self::in_assets(Path::new(&folder), progress),
-            None => Ok(Self::in_folder(&locate_or_build(&[Program::ControlPlane], progress)?)),
+            None => Ok(Self::in_folder(&locate_or_build(&Program::OF_DEMO, progress)?)),
         }
     }
 
