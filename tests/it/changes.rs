@@ -24,6 +24,7 @@ async fn source_that_changes_during_a_mint_gets_no_token_of_the_former_inputs() 
     world.credential("one", "source", json!({})).await;
     world.zoho.wait_for_posts(1, Duration::from_secs(20)).await.expect("a request");
     world.source_of("source", &other).await;
+    world.caught_up().await;
     world.zoho.release();
     let started = Instant::now();
     let is_of_the_new_source = eventually("a target", async || {
@@ -46,6 +47,7 @@ async fn target_that_is_renamed_during_a_mint_is_made_under_its_new_name_only() 
     world.credential("one", "source", json!({})).await;
     world.zoho.wait_for_posts(1, Duration::from_secs(20)).await.expect("a request");
     world.patch("one", json!({ "spec": { "target": { "name": "renamed" } } })).await;
+    world.caught_up().await;
     world.zoho.release();
     world.wait_ready("one").await;
     assert!(world.secret("renamed").await.is_some() && world.secret("one-token").await.is_none());

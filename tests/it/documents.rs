@@ -101,15 +101,18 @@ async fn commands_for_several_tenants_work_and_the_quota_counts() {
     let second = ["get", "role", "second-zoho-operator", "-n", "lab", "-o", "name"];
     assert_eq!(kubectl(&cluster, &second).await, "role.rbac.authorization.k8s.io/second-zoho-operator");
 
+    let file = file.display().to_string();
     eventually("the quota is counted", async || {
+        // Kubernetes learns of a new kind every half minute, and counts a quota of before only after minutes.
+        kubectl(&cluster, &["replace", "--force", "-n", "patching", "-f", &file]).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         let used = ["get", "quota", "zoho", "-n", "patching", "-o", "jsonpath={.status.used}"];
         kubectl(&cluster, &used).await.contains("zohocredentials").then_some(())
     })
     .await;
-    for number in 0..20 {
-        let yaml = credential("patching", &format!("c{number}"));
-        cluster.apply_yaml(&yaml).await.expect("within the quota");
-    }
+    let yaml: String =
+        (0..20).map(|number| format!("---\n{}\n", credential("patching", &format!("c{number}")))).collect();
+    cluster.apply_yaml(&yaml).await.expect("within the quota");
     let error = cluster.apply_yaml(&credential("patching", "one-more")).await.expect_err("beyond the quota");
     assert!(error.to_string().contains("exceeded quota: zoho"), "{error}");
 }

@@ -284,6 +284,7 @@ async fn credential_deleted_during_its_mint_leaves_nothing_behind() {
     world.zoho.wait_for_posts(1, DEADLINE).await.expect("a POST");
     world.credentials().delete("one", &DeleteParams::default()).await.expect("deleted at once: there is no finalizer");
     assert!(world.credentials().get_opt("one").await.expect("readable").is_none());
+    world.caught_up().await;
     world.zoho.release();
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(world.secret("one-token").await.is_none(), "the token goes nowhere");

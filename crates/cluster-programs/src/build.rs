@@ -39,7 +39,9 @@ pub(crate) fn build(program: Program, sources: &Sources, output: &Path, progress
 
 fn version(program: Program, sources: &Sources) -> String {
     match program {
-        Program::ControlPlane | Program::Kubectl | Program::Node => format!("Kubernetes {}", sources.versions.kubernetes),
+        Program::ControlPlane | Program::Kubectl | Program::Node => {
+            format!("Kubernetes {}", sources.versions.kubernetes)
+        }
         Program::Helm => format!("Helm {}", sources.versions.helm),
     }
 }

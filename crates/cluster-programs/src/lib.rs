@@ -35,7 +35,6 @@ impl Program {
     /// What a control plane is used with: all that the demo needs.
     pub const OF_DEMO: [Self; 2] = [Self::ControlPlane, Self::Kubectl];
 
-
     /// The program of that name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|program| program.name() == name)

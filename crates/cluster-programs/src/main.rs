@@ -11,7 +11,9 @@ use cluster_programs::{Program, locate_or_build};
 fn main() -> Result<()> {
     let mut wanted: Vec<Program> = env::args()
         .skip(1)
-        .map(|name| Program::named(&name).with_context(|| format!("{name} is none of control-plane, kubectl, helm, node")))
+        .map(|name| {
+            Program::named(&name).with_context(|| format!("{name} is none of control-plane, kubectl, helm, node"))
+        })
         .collect::<Result<_>>()?;
     if wanted.is_empty() {
         wanted.extend(Program::OF_DEMO);

@@ -123,9 +123,10 @@ impl Stage {
         self.advance(left.max(1));
     }
 
-    /// Instead of waiting, after a crash: moves the clock to what the operator waits for.
+    /// Instead of waiting, after a crash: moves the clock to what the operator waits for. While it writes it does not wait,
+    /// however slow the machine is.
     pub(super) async fn push(&self) {
-        if lock(&self.patience).is_none_or(|(since, patience)| since.elapsed() < patience) {
+        if lock(&self.patience).is_none_or(|(since, patience)| since.elapsed() < patience) || !self.is_quiet() {
             return;
         }
         let next = self.world.get("one").await.status.and_then(|status| status.next_attempt_time);

