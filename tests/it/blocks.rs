@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::chart::CHART;
 use crate::pages;
-use crate::support::{cluster, eventually};
+use crate::support::{cluster, eventually, manifest};
 
 /// Kinds that the control plane of the tests does not serve. Their blocks are YAML, and no more is known of them here.
 const OF_OTHERS: &[&str] = &["CiliumNetworkPolicy", "ExternalSecret", "Kustomization", "PushSecret"];
@@ -129,8 +129,7 @@ async fn yaml_of_every_page_is_accepted_by_the_api_server_or_the_chart() {
         complaint(&cluster.kubectl_stdin(&apply, manifest).await.expect("runs"))
     };
     // All at once, since each call of kubectl takes its time; one by one only to say which it is.
-    let all: String = objects.iter().map(|(_, object)| format!("---\n{object}\n")).collect();
-    let error = dry_run(&all).await;
+    let error = dry_run(&manifest(objects.iter().map(|(_, object)| object))).await;
     if !error.is_empty() {
         for (page, object) in objects {
             let error = dry_run(&object.to_string()).await;

@@ -14,7 +14,7 @@ use zoho_testkit::control_plane::ControlPlane;
 
 use crate::chart::{CHART, root};
 use crate::install::{NAMESPACE, Operator, control_plane, helm, kubectl};
-use crate::support::{cluster, eventually, untested};
+use crate::support::{cluster, eventually, manifest, untested};
 
 /// The blocks of this language in a document, in order.
 pub(crate) fn blocks(document: &str, language: &str) -> Vec<String> {
@@ -69,13 +69,12 @@ async fn image_that_the_readme_builds_for_kind_is_the_one_that_runs() {
     assert_eq!((&container["image"], &container["imagePullPolicy"]), (&json!(image), &json!("IfNotPresent")));
 }
 
-fn credential(namespace: &str, name: &str) -> String {
+fn credential(namespace: &str, name: &str) -> Value {
     json!({
         "apiVersion": "zoho-operator.dev/v1alpha1", "kind": "ZohoCredential",
         "metadata": { "name": name, "namespace": namespace },
         "spec": { "dataCenter": "US", "secretRef": { "name": "zoho-oauth" } },
     })
-    .to_string()
 }
 
 #[tokio::test]
@@ -86,7 +85,7 @@ async fn commands_for_several_tenants_work_and_the_quota_counts() {
         kubectl(&cluster, &["create", "namespace", namespace]).await;
     }
     kubectl(&cluster, &["create", "secret", "generic", "zoho-oauth", "-n", "patching"]).await;
-    cluster.apply_yaml(&credential("lab", "patch-manager")).await.expect("applied");
+    cluster.apply_yaml(&credential("lab", "patch-manager").to_string()).await.expect("applied");
     let quota = blocks("docs/multi-tenancy.md", "yaml").into_iter().find(|block| block.contains("kind: ResourceQuota"));
     let file = cluster.folder().join("quota.yaml");
     fs::write(&file, quota.expect("a quota")).expect("written");
@@ -110,10 +109,10 @@ async fn commands_for_several_tenants_work_and_the_quota_counts() {
         kubectl(&cluster, &used).await.contains("zohocredentials").then_some(())
     })
     .await;
-    let yaml: String =
-        (0..20).map(|number| format!("---\n{}\n", credential("patching", &format!("c{number}")))).collect();
-    cluster.apply_yaml(&yaml).await.expect("within the quota");
-    let error = cluster.apply_yaml(&credential("patching", "one-more")).await.expect_err("beyond the quota");
+    let twenty: Vec<Value> = (0..20).map(|number| credential("patching", &format!("c{number}"))).collect();
+    cluster.apply_yaml(&manifest(&twenty)).await.expect("within the quota");
+    let error =
+        cluster.apply_yaml(&credential("patching", "one-more").to_string()).await.expect_err("beyond the quota");
     assert!(error.to_string().contains("exceeded quota: zoho"), "{error}");
 }
 
@@ -191,7 +190,7 @@ async fn an_operator_moves_to_another_namespace_and_to_another_cluster_as_the_pa
     helm(&cluster, &["install", "zoho-operator", CHART, "-n", NAMESPACE, "--create-namespace"]).await;
     kubectl(&cluster, &["create", "namespace", "patching"]).await;
     source(&cluster).await;
-    cluster.apply_yaml(&credential("patching", "patch-manager")).await.expect("applied");
+    cluster.apply_yaml(&credential("patching", "patch-manager").to_string()).await.expect("applied");
     drop(desk.serving(&cluster, NAMESPACE).await);
 
     desk.types(&cluster, "docs/backup.md", "> ledgers.json").await;

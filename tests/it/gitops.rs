@@ -13,7 +13,7 @@ use zoho_simulator::script::{Page, Reply, Script, Target, Times};
 
 use crate::chart::{render, root, yaml_files};
 use crate::support::world::{REFRESH_TOKEN, World, condition, is};
-use crate::support::{cluster, eventually, untested};
+use crate::support::{cluster, eventually, manifest, untested};
 
 /// Objects in the situations of the status' truth table, and what Argo CD should say of each.
 struct Gallery(Vec<(&'static str, Value, &'static str)>);
@@ -151,21 +151,21 @@ async fn what_is_stored_is_what_was_applied() {
     let cluster = cluster().await;
     cluster.install_crds().await;
     // All at once, since each call of kubectl takes its time; in a namespace for each file, since names repeat.
-    let mut manifest = String::new();
+    let mut objects = Vec::new();
     for path in yaml_files(&root().join("examples")) {
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
         let namespace = cluster.namespace(&format!("drift-{name}")).await;
         let text = fs::read_to_string(&path).expect("readable");
         for mut object in serde_saphyr::from_multiple::<Value>(&text).expect("YAML") {
             object["metadata"]["namespace"] = json!(namespace);
-            manifest += &format!("---\n{object}\n");
+            objects.push(object);
         }
     }
     let server_side = ["--server-side", "--force-conflicts"];
     for way in [&server_side[..], &[]] {
         for verb in ["apply", "apply", "diff"] {
             let arguments: Vec<&str> = [verb, "-f", "-"].into_iter().chain(way.iter().copied()).collect();
-            let output = cluster.kubectl_stdin(&arguments, &manifest).await.expect("runs");
+            let output = cluster.kubectl_stdin(&arguments, &manifest(&objects)).await.expect("runs");
             let (difference, error) =
                 (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
             assert!(output.status.success(), "{arguments:?}: {difference}{error}");

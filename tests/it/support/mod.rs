@@ -18,6 +18,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ObjectMeta, PostParams};
 use kube::runtime::wait::{Condition, conditions};
+use serde_json::Value;
 use tokio::sync::OnceCell;
 use tokio::time::sleep;
 use zoho_api::crd;
@@ -151,6 +152,11 @@ impl Cluster {
         Api::all(client).create(&PostParams::default(), &namespace).await.expect("the namespace is created");
         name
     }
+}
+
+/// Objects as one manifest.
+pub(crate) fn manifest<'a>(objects: impl IntoIterator<Item = &'a Value>) -> String {
+    objects.into_iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n")
 }
 
 /// Asks `observe` again and again until it has an answer, and fails the test when it has none in time.

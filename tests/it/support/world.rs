@@ -300,10 +300,10 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
-        match timeout(within, waiting).await {
-            Ok(seen) => seen,
-            Err(_) => panic!("{name} not within {within:?}: {what}\n{}", self.scene(&self.get(name).await).await),
+        if let Ok(seen) = timeout(within, waiting).await {
+            return seen;
         }
+        panic!("{name} not within {within:?}: {what}\n{}", self.scene(&self.get(name).await).await)
     }
 
     /// Returns when the operator has seen all that was done to credentials and Secrets so far: a watch tells changes in their
