@@ -161,11 +161,12 @@ async fn what_is_stored_is_what_was_applied() {
             objects.push(object);
         }
     }
-    let server_side = ["--server-side", "--force-conflicts"];
-    for way in [&server_side[..], &[]] {
-        for verb in ["apply", "apply", "diff"] {
-            let arguments: Vec<&str> = [verb, "-f", "-"].into_iter().chain(way.iter().copied()).collect();
-            let output = cluster.kubectl_stdin(&arguments, &manifest(&objects)).await.expect("runs");
+    let manifest = manifest(&objects);
+    let server_side = [&["apply", "--server-side", "--force-conflicts"][..], &["diff", "--server-side"]];
+    for [apply, diff] in [server_side, [&["apply"], &["diff"]]] {
+        for arguments in [apply, apply, diff] {
+            let arguments = [arguments, &["-f", "-"]].concat();
+            let output = cluster.kubectl_stdin(&arguments, &manifest).await.expect("runs");
             let (difference, error) =
                 (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
             assert!(output.status.success(), "{arguments:?}: {difference}{error}");
