@@ -76,7 +76,7 @@ async fn quota_that_is_used_up_in_a_burst_costs_what_is_under_way_and_no_more() 
         let refused = listed
             .items
             .iter()
-            .filter(|one| crate::support::world::is(one, zoho_api::ConditionType::Renewable, "WriteRefused"));
+            .filter(|one| crate::support::look::is(one, zoho_api::ConditionType::Renewable, "WriteRefused"));
         (refused.count() == MANY - ROOM).then_some(())
     })
     .await;

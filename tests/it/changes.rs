@@ -7,7 +7,8 @@ use zoho_api::{ConditionStatus, ConditionType};
 use zoho_simulator::Credential;
 use zoho_simulator::script::{Reply, Script};
 
-use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World, condition};
+use crate::support::look::condition;
+use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World};
 use crate::support::{eventually, tell};
 
 fn other(world: &World) -> Credential {

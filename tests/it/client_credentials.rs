@@ -6,7 +6,8 @@ use zoho_simulator::script::{Reply, Target};
 use zoho_simulator::self_clients::Owner;
 
 use crate::support::eventually;
-use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World, is_ready, message};
+use crate::support::look::{is_ready, message};
+use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World};
 
 const CRM: &str = "ZohoCRM.modules.READ";
 const USERS: &str = "ZohoCRM.users.READ";

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use kube::api::ListParams;
 use zoho_api::{ConditionType, ZohoCredential};
 
-use crate::support::world::{Operator, World, is, is_ready};
+use crate::support::look::{is, is_ready};
+use crate::support::operator::Operator;
+use crate::support::world::World;
 use crate::support::{DEADLINE, tell};
 
 /// A world with so many credentials, each with a refresh token of its own; nobody serves them yet.

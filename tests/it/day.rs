@@ -8,7 +8,8 @@ use serde_json::json;
 use zoho_api::ZohoCredential;
 use zoho_simulator::script::{Page, Reply, Script};
 
-use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World, is_ready, text};
+use crate::support::look::{is_ready, text};
+use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World};
 use crate::support::{eventually, tell};
 
 /// Waits until nothing is due any more: whatever had to be done at this instant is done and reported.

@@ -9,7 +9,8 @@ use zoho_simulator::{Simulator, SimulatorConfig};
 use zoho_testkit::fault_proxy::{Record, Verb};
 
 use crate::support::eventually;
-use crate::support::world::{World, is};
+use crate::support::look::is;
+use crate::support::world::World;
 use zoho_api::ConditionType;
 
 /// Deletes a credential; it has to be gone when that is answered.

@@ -11,7 +11,8 @@ use zoho_api::{ConditionStatus, ConditionType, Grant, Product, ZohoCredential};
 use zoho_simulator::self_clients::Owner;
 
 use crate::support::eventually;
-use crate::support::world::{World, condition, is_ready};
+use crate::support::look::{condition, is_ready};
+use crate::support::world::World;
 
 const SEED: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 /// In place of the server of the examples.

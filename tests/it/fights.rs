@@ -8,7 +8,8 @@ use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 use zoho_api::ConditionType;
 
-use crate::support::world::{World, is, text};
+use crate::support::look::{is, text};
+use crate::support::world::World;
 use crate::support::{eventually, tell};
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use zoho_core::text::is_plain;
 
 use crate::plugin::Person;
 use crate::support::eventually;
-use crate::support::world::{World, message};
+use crate::support::look::message;
+use crate::support::world::World;
 
 const ESCAPES: &str = "\u{1b}[2J\u{9b}31m\u{202e}\nReady:      True";
 

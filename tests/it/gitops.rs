@@ -12,7 +12,8 @@ use zoho_api::{ConditionStatus, ConditionType};
 use zoho_simulator::script::{Page, Reply, Script, Target, Times};
 
 use crate::chart::{render, root, yaml_files};
-use crate::support::world::{REFRESH_TOKEN, World, condition, is};
+use crate::support::look::{condition, is};
+use crate::support::world::{REFRESH_TOKEN, World};
 use crate::support::{cluster, eventually, manifest, untested};
 
 /// Objects in the situations of the status' truth table, and what Argo CD should say of each.

@@ -5,7 +5,8 @@ use kube::Api;
 use kube::api::DeleteParams;
 use serde_json::json;
 
-use crate::support::world::{World, is, is_ready};
+use crate::support::look::{is, is_ready};
+use crate::support::world::World;
 use zoho_api::ConditionType;
 
 const HASH_KEY: &str = "zoho-operator-hash-key";

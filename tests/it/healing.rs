@@ -8,7 +8,8 @@ use serde_json::json;
 use zoho_api::ConditionType;
 use zoho_simulator::script::Reply;
 
-use crate::support::world::{CLIENT_ID, REFRESH_TOKEN, World, is, is_ready, message, text};
+use crate::support::look::{is, is_ready, message, text};
+use crate::support::world::{CLIENT_ID, REFRESH_TOKEN, World};
 use crate::support::{DEADLINE, eventually};
 
 async fn wait_for_token(world: &World, target: &str, token: &str) -> Secret {

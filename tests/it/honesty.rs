@@ -8,7 +8,8 @@ use zoho_api::{ConditionStatus, ConditionType, keys};
 use zoho_simulator::script::{Reply, Script};
 use zoho_testkit::fault_proxy::{Action, Answer, Match, Verb, Window};
 
-use crate::support::world::{CLIENT_ID, REFRESH_TOKEN, World, condition, is, is_ready, message};
+use crate::support::look::{condition, is, is_ready, message};
+use crate::support::world::{CLIENT_ID, REFRESH_TOKEN, World};
 use crate::support::{eventually, tell};
 
 const OTHER: &str = "1000.other0refresh.bbbbbbbb";

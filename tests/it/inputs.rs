@@ -6,7 +6,8 @@ use kube::api::PostParams;
 use serde_json::{Value, json};
 use zoho_api::{ConditionStatus, ConditionType};
 
-use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World, condition, is_ready, message};
+use crate::support::look::{condition, is_ready, message};
+use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World};
 
 /// A source that cannot be used.
 struct Row {

@@ -8,7 +8,9 @@ use serde_json::json;
 use zoho_api::{ConditionType, Time, ZohoCredential, keys};
 use zoho_testkit::control_plane::Identity;
 
-use crate::support::world::{CLIENT_ID, CLIENT_SECRET, Operator, World, is, is_ready, text};
+use crate::support::look::{is, is_ready, text};
+use crate::support::operator::Operator;
+use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World};
 use crate::support::{eventually, tell};
 
 const GOOD: usize = 20;

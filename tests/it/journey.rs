@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 use zoho_api::{ConditionType, Time};
 
+use crate::support::look::{is, is_ready, text};
 use crate::support::tell;
-use crate::support::world::{World, is, is_ready, text};
+use crate::support::world::World;
 
 #[tokio::test]
 async fn new_credential_gets_its_secret_and_renewal_replaces_it_before_expiry() {

@@ -11,7 +11,9 @@ use serde_json::json;
 use zoho_simulator::script::{Reply, Script};
 
 use crate::policies::unserved_webhook;
-use crate::support::world::{Operator, REFRESH_TOKEN, World, is_ready, text};
+use crate::support::look::{is_ready, text};
+use crate::support::operator::Operator;
+use crate::support::world::{REFRESH_TOKEN, World};
 use crate::support::{eventually, tell};
 
 /// Times of a quick election, for tests with many of them.

@@ -9,7 +9,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::world::{Operator, World};
+use crate::support::operator::Operator;
+use crate::support::world::World;
 use crate::support::{eventually, untested};
 
 /// Every metric that users rely on, with the names of its labels.

@@ -10,8 +10,9 @@ use serde_json::json;
 use zoho_api::{ConditionStatus, ConditionType};
 use zoho_simulator::grants::Client;
 
+use crate::support::look::{condition, message};
 use crate::support::untested;
-use crate::support::world::{World, condition, message};
+use crate::support::world::World;
 
 const HEAD: &str = "# What people get wrong, and what they read\n\n<!-- Written by `make mistakes` from what kubectl and the status say. Do not edit; read it as a person who has made the mistake. -->\n";
 

@@ -15,7 +15,8 @@ use crate::chart::root;
 use crate::day::settled;
 use crate::metrics::scrape;
 use crate::monitoring::dashboard;
-use crate::support::world::{Operator, World};
+use crate::support::operator::Operator;
+use crate::support::world::World;
 use crate::support::{eventually, variable};
 
 /// Time between two scrapes.

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use zoho_api::ConditionType;
 
 use crate::secret_access::account;
-use crate::support::world::{World, is, is_ready, message, text};
+use crate::support::look::{is, is_ready, message, text};
+use crate::support::world::World;
 use crate::support::{eventually, tell};
 
 /// Changes every Secret of a world whose name ends so, as the expression says.

@@ -6,7 +6,8 @@ use zoho_simulator::Credential;
 use zoho_simulator::products::Treatment;
 
 use crate::support::eventually;
-use crate::support::world::{World, message};
+use crate::support::look::message;
+use crate::support::world::World;
 
 /// What happens to a token that the product has taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,8 @@ use serde_json::json;
 use zoho_api::Time;
 use zoho_testkit::control_plane::{AuditEntry, Identity};
 
-use crate::support::world::{World, is_ready};
+use crate::support::look::is_ready;
+use crate::support::world::World;
 
 /// The calls of operators on behalf of objects in this world: no watches, no lists, nothing of start-up.
 fn calls(world: &World, since: usize) -> Vec<AuditEntry> {

@@ -10,7 +10,8 @@ use zoho_api::{ConditionStatus, ConditionType, Reason, ZohoCredential};
 use zoho_simulator::script::Reply;
 
 use crate::support::eventually;
-use crate::support::world::{REFRESH_TOKEN, World, condition, is, is_ready, message, text};
+use crate::support::look::{condition, is, is_ready, message, text};
+use crate::support::world::{REFRESH_TOKEN, World};
 
 async fn edit(world: &World, manager: &str, patch: Value) {
     let params = PatchParams { field_manager: Some(manager.into()), ..PatchParams::default() };

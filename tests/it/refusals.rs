@@ -8,7 +8,8 @@ use zoho_simulator::script::{Page, Reply, Script};
 use zoho_simulator::{Simulator, SimulatorConfig};
 
 use crate::support::eventually;
-use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World, condition, is, is_ready, message};
+use crate::support::look::{condition, is, is_ready, message};
+use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World};
 
 #[tokio::test]
 async fn revoked_refresh_token_is_confirmed_once_then_left_alone_until_the_source_changes() {

@@ -10,7 +10,8 @@ use zoho_api::{ConditionType, keys};
 use zoho_simulator::script::Reply;
 
 use crate::support::eventually;
-use crate::support::world::{REFRESH_TOKEN, World, is};
+use crate::support::look::is;
+use crate::support::world::{REFRESH_TOKEN, World};
 
 /// The answers so far, oldest first, as reason and note; one that was given again as often as it was.
 async fn answers(world: &World) -> Vec<String> {

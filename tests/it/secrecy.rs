@@ -4,8 +4,9 @@ use std::fs;
 
 use zoho_simulator::script::{Page, Reply, Script};
 
+use crate::support::operator::Operator;
 use crate::support::words::Words;
-use crate::support::world::{Operator, REFRESH_TOKEN, World};
+use crate::support::world::{REFRESH_TOKEN, World};
 
 #[tokio::test]
 async fn secrets_stand_in_no_status_event_ledger_annotation_argument_or_environment() {

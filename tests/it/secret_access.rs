@@ -7,7 +7,8 @@ use serde_json::json;
 use zoho_testkit::control_plane::{AuditEntry, OPERATOR_NAMESPACE, OPERATOR_SERVICE_ACCOUNT};
 
 use crate::support::eventually;
-use crate::support::world::{World, text};
+use crate::support::look::text;
+use crate::support::world::World;
 
 /// An account of its own, with the chart's rules in one namespace and with these rights to Secrets, and its kubeconfig.
 pub(crate) async fn account(world: &World, name: &str, namespace: &str, secrets: &[&str]) -> String {

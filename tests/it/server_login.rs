@@ -12,7 +12,9 @@ use zoho_simulator::{Simulator, SimulatorConfig};
 
 use crate::secrecy::secrets_stand_nowhere;
 use crate::support::eventually;
-use crate::support::world::{Operator, World, condition, is, is_ready, message, text};
+use crate::support::look::{condition, is, is_ready, message, text};
+use crate::support::operator::Operator;
+use crate::support::world::World;
 
 const PASSWORD: &str = "canary0password0bead5";
 const SEED: &str = "CANARYSEEDGEZDGNBVGY3TQOJQ";

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use zoho_api::{ConditionStatus, ConditionType};
 
 use crate::support::eventually;
-use crate::support::world::{Operator, World, condition, is_ready, message, text};
+use crate::support::look::{condition, is_ready, message, text};
+use crate::support::operator::Operator;
+use crate::support::world::World;
 
 /// A credential with the name `one` and this target, Ready.
 async fn served(test: &str, target: Value) -> (World, Operator) {

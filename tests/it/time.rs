@@ -6,7 +6,8 @@ use serde_json::json;
 use zoho_api::ConditionType;
 use zoho_simulator::script::Reply;
 
-use crate::support::world::{REFRESH_TOKEN, World, is, is_ready};
+use crate::support::look::{is, is_ready};
+use crate::support::world::{REFRESH_TOKEN, World};
 use crate::support::{eventually, tell};
 
 /// Sets the operators' clock back; Zoho's goes on.

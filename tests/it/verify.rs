@@ -8,9 +8,9 @@ use zoho_simulator::script::{Reply, Script, Target};
 use zoho_simulator::{Simulator, SimulatorConfig};
 
 use crate::support::eventually;
-use crate::support::world::{
-    CLIENT_ID, CLIENT_SECRET, Operator, REFRESH_TOKEN, World, condition, is, is_ready, message,
-};
+use crate::support::look::{condition, is, is_ready, message};
+use crate::support::operator::Operator;
+use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World};
 
 fn operator(world: &World) -> Operator {
     world.operator_with(&["--api-url", &format!("PatchManagerPlus:US={}", world.zoho.url())])

@@ -10,7 +10,8 @@ use zoho_api::{ConditionStatus, ConditionType};
 use zoho_simulator::script::{Page, Reply, Script, Target};
 use zoho_simulator::{Certificate, Simulator, SimulatorConfig};
 
-use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World, condition, is_ready, message};
+use crate::support::look::{condition, is_ready, message};
+use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World};
 
 const PASSWORD: &str = "canary0password0bead5";
 

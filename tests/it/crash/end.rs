@@ -10,7 +10,8 @@ use zoho_api::{ZohoMintLedger, keys};
 use super::boundary::{Boundary, numbered};
 use super::flow::{Flow, Step, is_minted_from};
 use super::stage::Stage;
-use crate::support::world::{REFRESH_TOKEN, text};
+use crate::support::look::text;
+use crate::support::world::REFRESH_TOKEN;
 
 /// What differs from run to run, by its key.
 const MASKED: [&str; 13] = [

@@ -8,7 +8,8 @@ use zoho_api::{ConditionType, ZohoCredential, keys};
 
 use super::stage::{Stage, lock};
 use crate::support::eventually;
-use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, is, is_ready, text};
+use crate::support::look::{is, is_ready, text};
+use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN};
 
 /// The source that another one replaces is [`REFRESH_TOKEN`]'s.
 const OTHER: [(&str, &str); 3] = [

@@ -6,7 +6,8 @@ use kube::api::DeleteParams;
 use serde_json::json;
 use zoho_simulator::script::{Reply, Script};
 
-use crate::support::world::{REFRESH_TOKEN, World, is_ready};
+use crate::support::look::is_ready;
+use crate::support::world::{REFRESH_TOKEN, World};
 
 #[tokio::test]
 async fn thirty_kills_between_post_and_secret_never_leave_more_than_seven_tokens_alive() {

@@ -11,7 +11,8 @@ use zoho_testkit::fault_proxy::FaultProxy;
 use zoho_testkit::observer::Observer;
 
 use super::boundary::Write;
-use crate::support::world::{Operator, World};
+use crate::support::operator::Operator;
+use crate::support::world::World;
 
 /// How long a restarted operator has before the clock is pushed on: whatever needs no waiting is done by then.
 const FIRST_PUSH: Duration = Duration::from_millis(1200);

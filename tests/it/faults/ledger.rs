@@ -10,7 +10,9 @@ use zoho_testkit::fault_proxy::{Action, Answer, FaultProxy, Match, Point, Verb, 
 
 use super::{behind_a_proxy, count};
 use crate::support::eventually;
-use crate::support::world::{Operator, REFRESH_TOKEN, World, condition};
+use crate::support::look::condition;
+use crate::support::operator::Operator;
+use crate::support::world::{REFRESH_TOKEN, World};
 
 /// An hour's silence at most follows a throttle, ten minutes at least; a failure's back-off is over long before.
 const AFTER_BACK_OFF: i64 = 130;

@@ -12,7 +12,8 @@ mod watches;
 
 use zoho_testkit::fault_proxy::{FaultProxy, Record, Verb};
 
-use crate::support::world::{Operator, World};
+use crate::support::operator::Operator;
+use crate::support::world::World;
 
 /// A world without credentials, and an operator behind a proxy that has listed it.
 async fn behind_a_proxy(test: &str) -> (World, FaultProxy, Operator) {

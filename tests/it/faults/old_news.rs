@@ -8,7 +8,8 @@ use zoho_testkit::fault_proxy::{Action, Answer, FaultProxy, FrameAction, METADAT
 
 use super::{behind_a_proxy, count, writes};
 use crate::support::eventually;
-use crate::support::world::{Operator, World};
+use crate::support::operator::Operator;
+use crate::support::world::World;
 
 fn status_patch() -> Match {
     Match::new(Verb::Patch, "zohocredentials").subresource("status")

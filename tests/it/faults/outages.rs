@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use zoho_api::{ZohoCredential, crd};
 use zoho_testkit::fault_proxy::{Match, Point, Verb, Window};
 
-use crate::support::world::{REFRESH_TOKEN, World, is_ready};
+use crate::support::look::is_ready;
+use crate::support::world::{REFRESH_TOKEN, World};
 use crate::support::{eventually, tell};
 
 /// A write of a renewal, on which side of it the API server goes, and for how many seconds.

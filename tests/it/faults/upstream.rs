@@ -6,7 +6,8 @@ use serde_json::json;
 use zoho_api::ConditionType;
 use zoho_simulator::script::{Page, Reply, Script, Target};
 
-use crate::support::world::{REFRESH_TOKEN, World, is, is_ready};
+use crate::support::look::{is, is_ready};
+use crate::support::world::{REFRESH_TOKEN, World};
 use crate::support::{tell, untested};
 
 /// What hostile answers may cost together, in MiB.

@@ -12,7 +12,8 @@ use super::{behind_a_proxy, count, writes};
 use crate::metrics::address;
 use crate::secret_access::account;
 use crate::support::eventually;
-use crate::support::world::{Operator, World};
+use crate::support::operator::Operator;
+use crate::support::world::World;
 
 /// What a half-open connection may cost at most.
 const NOTICED_WITHIN: Duration = Duration::from_secs(125);
@@ -240,7 +241,7 @@ async fn while_the_api_server_is_down_nothing_is_minted_and_35_seconds_after_it_
     world.cluster.start_apiserver().await.expect("started");
     let took = within(Duration::from_secs(35), "renewed", async || {
         let now = world.secrets().get_opt("one-token").await.ok().flatten();
-        now.is_some_and(|now| Some(crate::support::world::text(&now, "access_token")) != token)
+        now.is_some_and(|now| Some(crate::support::look::text(&now, "access_token")) != token)
     })
     .await;
     crate::support::tell(&format!("renewed {:.1} s after the API server was back", took.as_secs_f64()));

@@ -13,7 +13,8 @@ use zoho_simulator::grants::{Client, Elsewhere};
 use zoho_simulator::{Simulator, SimulatorConfig};
 
 use super::{Person, Ran, SCOPE};
-use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World, text};
+use crate::support::look::text;
+use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World};
 use crate::support::{eventually, untested};
 
 /// A login that waits for the browser.

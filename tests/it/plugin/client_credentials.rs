@@ -5,7 +5,8 @@ use zoho_simulator::script::{Reply, Target};
 use zoho_simulator::self_clients::Owner;
 
 use super::Person;
-use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World, text};
+use crate::support::look::text;
+use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World};
 
 const SCOPES: &str = "ZohoCRM.users.READ,ZohoCRM.modules.READ";
 const LOGIN: [&str; 7] = [

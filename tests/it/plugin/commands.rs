@@ -130,13 +130,13 @@ kubectl zoho: standard input is not a terminal, so the command cannot ask: confi
     for name in ["one", "two"] {
         world
             .wait(name, "not ready", |seen| {
-                crate::support::world::is(seen, zoho_api::ConditionType::Ready, "RefreshTokenRejected")
+                crate::support::look::is(seen, zoho_api::ConditionType::Ready, "RefreshTokenRejected")
             })
             .await;
     }
     world
         .wait("one", "parked", |seen| {
-            crate::support::world::is(seen, zoho_api::ConditionType::Stalled, "RefreshTokenRejected")
+            crate::support::look::is(seen, zoho_api::ConditionType::Stalled, "RefreshTokenRejected")
         })
         .await;
     let ran = person.zoho(&["describe", "one"]).await.ok();

@@ -12,7 +12,8 @@ use zoho_simulator::{Simulator, SimulatorConfig};
 
 use super::{Person, Ran};
 use crate::support::DEADLINE;
-use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World, text};
+use crate::support::look::text;
+use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World};
 
 const LOGIN: [&str; 7] = ["login", "patch", "--data-center", "US", "--product", "PatchManagerPlus", "--device"];
 const QUICK: Duration = Duration::from_secs(1);

@@ -6,7 +6,8 @@ use zoho_api::ConditionType;
 use zoho_simulator::script::Reply;
 
 use super::Person;
-use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World, message};
+use crate::support::look::message;
+use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World};
 
 /// Findings of one credential, as `level: text`.
 async fn findings(person: &Person<'_>, name: &str) -> Vec<String> {

@@ -9,7 +9,8 @@ use zoho_simulator::grants::Client;
 use zoho_simulator::script::{Page, Reply, Target};
 
 use super::{Person, SCOPE};
-use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World, text};
+use crate::support::look::text;
+use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World};
 
 const LOGIN: [&str; 6] = ["login", "patch", "--data-center", "US", "--product", "PatchManagerPlus"];
 

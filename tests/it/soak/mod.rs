@@ -19,7 +19,8 @@ use self::faults::Fault;
 use self::replicas::Replicas;
 use self::report::{Outcome, Sample};
 use crate::secrecy::secrets_stand_nowhere;
-use crate::support::world::{World, is, is_ready};
+use crate::support::look::{is, is_ready};
+use crate::support::world::World;
 use crate::support::{tell, variable};
 
 /// Credentials, each with a refresh token of its own.

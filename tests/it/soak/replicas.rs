@@ -2,7 +2,8 @@
 
 use zoho_testkit::fault_proxy::FaultProxy;
 
-use crate::support::world::{Operator, World};
+use crate::support::operator::Operator;
+use crate::support::world::World;
 
 /// Everything of our own, and what is worth a warning elsewhere: all of it is searched for secrets.
 const ARGS: [&str; 3] =

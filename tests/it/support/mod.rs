@@ -2,6 +2,8 @@
 
 pub(crate) mod audit;
 pub(crate) mod crowd;
+pub(crate) mod look;
+pub(crate) mod operator;
 pub(crate) mod words;
 pub(crate) mod world;
 

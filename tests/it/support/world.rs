@@ -3,13 +3,12 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use jiff::SignedDuration;
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -17,12 +16,14 @@ use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use zoho_api::{ConditionStatus, ConditionType, ZohoCredential, ZohoMintLedger};
+use zoho_api::{ConditionType, ZohoCredential, ZohoMintLedger};
 use zoho_simulator::{Credential, Simulator, SimulatorConfig};
 use zoho_testkit::control_plane::Options;
 use zoho_testkit::fault_proxy::FaultProxy;
 use zoho_testkit::observer::Observer;
 
+use super::look::{is, is_observed, is_ready, text};
+use super::operator::Operator;
 use super::words::Words;
 use super::{Cluster, DEADLINE, Home, OPERATOR_NAMESPACES, cluster};
 
@@ -169,7 +170,7 @@ impl World {
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("the log"))
             .stderr(file);
-        Operator { child: command.spawn().expect("the operator starts"), log }
+        Operator::spawn(&mut command, log)
     }
 
     pub(crate) fn secrets(&self) -> Api<Secret> {
@@ -323,7 +324,7 @@ impl World {
 
     pub(crate) async fn wait_ready(&self, name: &str) -> ZohoCredential {
         self.wait(name, "Ready", |seen| {
-            is_ready(seen) && is(seen, ConditionType::Renewable, "TokenValid") && observed(seen)
+            is_ready(seen) && is(seen, ConditionType::Renewable, "TokenValid") && is_observed(seen)
         })
         .await
     }
@@ -380,133 +381,4 @@ impl Drop for World {
         }
         assert_eq!(self.zoho.violations(), Vec::<&str>::new(), "requests that Zoho does not document");
     }
-}
-
-/// An operator process; killed when dropped.
-pub(crate) struct Operator {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Operator {
-    /// SIGKILL.
-    pub(crate) fn kill(mut self) {
-        self.end();
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// A field of memory in what the kernel says of it, such as `VmRSS:`, in MiB; `None` where there is no `/proc`.
-    pub(crate) fn memory(&self, field: &str) -> Option<f64> {
-        Some(f64::from(self.kibibytes(field)?) / 1024.0)
-    }
-
-    /// The same in KiB.
-    pub(crate) fn kibibytes(&self, field: &str) -> Option<u32> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
-        let kibibytes = status.lines().find_map(|line| line.strip_prefix(field))?;
-        kibibytes.trim().trim_end_matches("kB").trim().parse().ok()
-    }
-
-    /// How it ended, if it has.
-    pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().expect("the child can be asked")
-    }
-
-    fn end(&mut self) {
-        // It may be gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    /// Sends a signal by name, such as `STOP`.
-    pub(crate) fn signal(&self, name: &str) {
-        let arguments = [format!("-{name}"), self.child.id().to_string()];
-        let status = Command::new("kill").args(arguments).status().expect("kill runs");
-        assert!(status.success());
-    }
-
-    /// Has it become the leader?
-    pub(crate) fn leads(&self) -> bool {
-        self.log().contains("\"message\":\"leading\"")
-    }
-
-    /// Waits until it has become the leader.
-    pub(crate) async fn leading(&self) -> &Self {
-        super::eventually("the operator leads", async || self.leads().then_some(())).await;
-        self
-    }
-
-    /// SIGTERM; returns the exit code and how long it took.
-    pub(crate) async fn terminate(self) -> (Option<i32>, Duration) {
-        self.signal("TERM");
-        self.ended().await
-    }
-
-    /// Waits until it ends by itself with exit code 1; returns what it had to say.
-    pub(crate) async fn log_at_the_end(self) -> String {
-        let log = self.log.clone();
-        let (code, _) = self.ended().await;
-        assert_eq!(code, Some(1));
-        std::fs::read_to_string(log).expect("the log can be read")
-    }
-
-    /// Waits until it ends by itself; returns the exit code and how long it took.
-    pub(crate) async fn ended(mut self) -> (Option<i32>, Duration) {
-        let started = Instant::now();
-        while started.elapsed() < DEADLINE {
-            if let Some(status) = self.child.try_wait().expect("the child can be asked") {
-                return (status.code(), started.elapsed());
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("not ended within {DEADLINE:?}\n{}", self.log());
-    }
-
-    pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).expect("the log can be read")
-    }
-
-    /// Waits until it has started and listed everything.
-    pub(crate) async fn synced(&self) -> &Self {
-        super::eventually("the operator has listed", async || self.log().contains("watches have listed").then_some(()))
-            .await;
-        self
-    }
-}
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-pub(crate) fn text(secret: &Secret, key: &str) -> String {
-    let value = secret.data.as_ref().and_then(|data| data.get(key));
-    value.map(|ByteString(bytes)| String::from_utf8(bytes.clone()).expect("text")).unwrap_or_default()
-}
-
-/// Has the condition that reason?
-pub(crate) fn is(credential: &ZohoCredential, type_: ConditionType, reason: &str) -> bool {
-    let condition = credential.status.as_ref().and_then(|status| status.condition(type_));
-    condition.is_some_and(|condition| condition.reason == reason)
-}
-
-pub(crate) fn condition(credential: &ZohoCredential, type_: ConditionType) -> Option<ConditionStatus> {
-    credential.status.as_ref()?.condition(type_).map(|condition| condition.status)
-}
-
-pub(crate) fn is_ready(credential: &ZohoCredential) -> bool {
-    condition(credential, ConditionType::Ready) == Some(ConditionStatus::True)
-}
-
-pub(crate) fn message(credential: &ZohoCredential, type_: ConditionType) -> String {
-    let condition = credential.status.as_ref().and_then(|status| status.condition(type_));
-    condition.map(|condition| condition.message.clone()).unwrap_or_default()
-}
-
-fn observed(credential: &ZohoCredential) -> bool {
-    credential.status.as_ref().and_then(|status| status.observed_generation) == credential.metadata.generation
 }

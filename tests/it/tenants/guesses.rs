@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{Tenant, operator_for};
-use crate::support::world::{Operator, World};
+use crate::support::operator::Operator;
+use crate::support::world::World;
 use crate::support::{eventually, tell};
 
 const PASSWORD: &str = "canary0right0password7a";

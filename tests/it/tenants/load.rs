@@ -12,7 +12,8 @@ use zoho_api::ZohoCredential;
 use zoho_simulator::Credential;
 use zoho_testkit::control_plane::{AuditEntry, Identity};
 
-use crate::support::world::{CLIENT_ID, CLIENT_SECRET, Operator, REFRESH_TOKEN, World};
+use crate::support::operator::Operator;
+use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World};
 use crate::support::{eventually, tell, untested};
 
 /// The most memory that a process has ever had, in MiB.

@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 use zoho_api::{ConditionType, ZohoCredential};
 
 use crate::support::DEADLINE;
-use crate::support::world::{Operator, World, is, message};
+use crate::support::look::{is, message};
+use crate::support::operator::Operator;
+use crate::support::world::World;
 
 /// Somebody with a namespace of his own in a world.
 struct Tenant<'a> {

@@ -6,7 +6,8 @@ use serde_json::json;
 use zoho_api::{ConditionType, keys};
 
 use crate::support::eventually;
-use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World, is_ready, message};
+use crate::support::look::{is_ready, message};
+use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World};
 
 /// A Secret of this type with the values of a good source, and one more.
 async fn source(world: &World, name: &str, type_: &str, more: (&str, &str)) {
