@@ -89,7 +89,12 @@ impl Bench<'_> {
             progress(&format!("{count} credentials: {}", self.ours.name));
             let (stage, program, row) = self.burst(&self.ours, count, &floor).await?;
             table.row(&row);
+            let written = floor::Written::of(&stage).await?;
             after.push(self.afterwards(&stage, program, count).await?);
+            drop(stage);
+            progress(&format!("{count} credentials: the same calls by a bare client"));
+            let same = self.same_calls(count, &written).await?;
+            table.row(&burst_row("the same calls by a bare client", &same, &floor, None));
         }
         let columns = [
             "N",
@@ -113,6 +118,12 @@ impl Bench<'_> {
         let stage = Stage::new(self.latency).await?;
         let sources = stage.sources(count).await?;
         floor::create(&stage, &sources).await
+    }
+
+    async fn same_calls(&self, count: usize, written: &floor::Written) -> Result<Burst> {
+        let stage = Stage::new(self.latency).await?;
+        let sources = stage.sources(count).await?;
+        floor::same_calls(&stage, &self.ours, &sources, written).await
     }
 
     async fn burst(&self, subject: &Subject, count: usize, floor: &Burst) -> Result<(Stage, Program, Vec<String>)> {
