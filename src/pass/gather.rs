@@ -95,7 +95,7 @@ impl Gatherer<'_> {
         if credential.metadata.deletion_timestamp.is_none() {
             target = self.target(credential, served.as_ref().ok(), memory, now).await?;
             if let Ok(served) = &served {
-                source = self.source(credential, served, &target.target, memory, now).await?;
+                source = self.source(credential, served, &target, memory, now).await?;
             }
         }
         let mut readings = Readings {
@@ -189,7 +189,7 @@ impl Gatherer<'_> {
         &self,
         credential: &ZohoCredential,
         served: &Served,
-        target: &Target,
+        target: &TargetSeen,
         memory: &Memory,
         now: Time,
     ) -> Result<SourceSeen, ReadError> {

@@ -124,8 +124,7 @@ fn restart_takes_the_inputs_from_a_sealed_status_of_the_same_versions_only() {
         TargetSeen::by_metadata(&credential, &seen, &Memory::default(), &installation()).expect("as it was left");
     assert!(target.is_proven && target.is_intact());
     let by_status = |credential: &ZohoCredential, version: &str| {
-        SourceSeen::by_status(credential, &version.into(), &target.target, &served(), &installation())
-            .map(|seen| seen.source)
+        SourceSeen::by_status(credential, &version.into(), &target, &served(), &installation()).map(|seen| seen.source)
     };
     assert_eq!(by_status(&credential, "s/1"), Some(before.source.source.clone()));
     assert_eq!(by_status(&credential, "s/2"), None, "the source changed");
@@ -139,6 +138,10 @@ fn restart_takes_the_inputs_from_a_sealed_status_of_the_same_versions_only() {
     assert_eq!(edit(|it| it.status.as_mut().unwrap().ledger = Some("theirs".into())), None, "a planted ledger");
     assert_eq!(edit(|it| it.status.as_mut().unwrap().observed.as_mut().unwrap().seal = None), None, "no seal");
     assert_eq!(edit(|it| it.status.as_mut().unwrap().conditions[0].status = ConditionStatus::False), None);
+    let former = target_seen(stored(&token("1000.old.old"), "10"));
+    assert!(former.is_proven, "an older copy that was put back has a right seal");
+    let by_former = SourceSeen::by_status(&credential, &"s/1".into(), &former, &served(), &installation());
+    assert!(by_former.is_none(), "the token in it was minted from other inputs");
 }
 
 #[test]
@@ -162,6 +165,20 @@ fn what_a_lost_key_sealed_is_left_alone_and_proves_nothing() {
     let left_alone = look(&other).expect("left alone");
     assert!(left_alone.is_intact() && !left_alone.is_proven);
     assert_eq!(readings(source_seen("1000.a.a"), left_alone).proven_token(), None);
+}
+
+#[test]
+fn stamp_with_inputs_of_the_present_key_is_never_left_alone_unread() {
+    // Who may write the status plants a seal of a foreign key, and a target that claims the inputs of somebody's token.
+    let mut planted = reported(&readings(source_seen("1000.a.a"), target_seen(stored(&token("1000.a.a"), "9"))));
+    planted.status.as_mut().unwrap().observed.as_mut().unwrap().seal = Some("deadbeef.0".into());
+    let seen = SecretSeen::of(&stored(&token("1000.a.a"), "9").metadata);
+    let reset = Installation { hash_key_replaces_lost: true, ..installation() };
+    let look = |seen: &SecretSeen| TargetSeen::by_metadata(&planted, seen, &Memory::default(), &reset);
+    assert!(look(&seen).is_none(), "it is read, and its seal counts");
+    let mut of_lost_key = seen;
+    of_lost_key.ours.as_mut().unwrap().stamp.as_mut().unwrap().inputs = "deadbeef.1".into();
+    assert!(look(&of_lost_key).is_some_and(|left_alone| !left_alone.is_proven));
 }
 
 #[test]
@@ -345,7 +362,7 @@ fn consent_names_credentials_or_every_one() {
 fn status_is_no_consent() {
     let before = readings(source_seen("1000.a.a"), target_seen(stored(&token("1000.a.a"), "9")));
     let by_status = |installation: &Installation| {
-        let (credential, target) = (reported(&before), &before.target.target);
+        let (credential, target) = (reported(&before), &before.target);
         SourceSeen::by_status(&credential, &"s/1".into(), target, &served(), installation).is_some()
     };
     assert!(by_status(&installation()));

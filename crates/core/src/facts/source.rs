@@ -7,11 +7,12 @@ use zoho_api::names::ObjectVersion;
 use zoho_api::{ConditionStatus, ConditionType, Reason, Time, ZohoCredential, keys};
 
 use super::ownership::bounded;
+use super::target::TargetSeen;
 use super::trust::{Trust, trust};
 use super::{Installation, generation, read_refused, source_of};
 use crate::issuer::TokenRequest;
 use crate::memory::{KnownSource, Memory, Seen};
-use crate::plan::{Defect, Source, Target};
+use crate::plan::{Defect, Source};
 use crate::policy::Policy;
 use crate::spec::Served;
 
@@ -62,12 +63,13 @@ impl SourceSeen {
     }
 
     /// As the status says of it: its version is the one that the token in the target was minted from, for this very
-    /// spec, and nothing was wrong then. It does not say whether there was consent, so where that is asked for the Secret is
-    /// read.
+    /// spec, and nothing was wrong then. That is about the target in the version that the status names: in another one, such
+    /// as an older copy that was put back, may be a token of other inputs. It does not say whether there was consent, so
+    /// where that is asked for the Secret is read.
     pub fn by_status(
         credential: &ZohoCredential,
         version: &ObjectVersion,
-        target: &Target,
+        target: &TargetSeen,
         served: &Served,
         installation: &Installation,
     ) -> Option<Self> {
@@ -77,9 +79,11 @@ impl SourceSeen {
         let status = credential.status.as_ref().filter(|_| trust(credential, installation) != Trust::None)?;
         let renewable = status.condition(ConditionType::Renewable)?;
         let nothing_wrong = renewable.status == ConditionStatus::True || renewable.reason == Reason::Suspended.as_str();
-        let is_same = status.observed.as_ref()?.source.as_ref() == Some(version)
+        let observed = status.observed.as_ref()?;
+        let is_same = observed.source.as_ref() == Some(version)
+            && observed.target == target.version
             && status.observed_generation == credential.metadata.generation;
-        let token = target.token().filter(|_| nothing_wrong && is_same)?;
+        let token = target.target.token().filter(|_| nothing_wrong && is_same)?;
         let source = Source::Usable { inputs: token.inputs.clone(), ledger: status.ledger.clone()? };
         Some(Self { version: Some(version.clone()), source, spacing: served.terms.spacing, request: None })
     }

@@ -53,6 +53,10 @@ impl TargetSeen {
         let trust = is_as_we_left_it(credential, &seen.version, memory, installation);
         let target = match ownership(credential, seen) {
             Ownership::Foreign(owner) => foreign(credential, owner.as_deref()),
+            // What an installation stamped whose key is lost is not of our key: else the Secret is read, and its seal counts.
+            Ownership::Ours(Some(stamp)) if trust == Trust::LeftAlone && installation.hash_key.made(&stamp.inputs) => {
+                return None;
+            }
             Ownership::Ours(stamp) if trust != Trust::None => {
                 Target::Ours { token: stamp.map(|stamp| stamp.token()), intact: true }
             }

@@ -36,7 +36,10 @@ pub(super) fn usable(source: u8) -> Source {
 pub(super) fn by_status(status: Option<u8>, source: u8, target: &Target) -> Option<Source> {
     let Credential { served, installation, .. } = credential();
     let credential = with_status(status);
-    let seen = SourceSeen::by_status(&credential, &version(source), target, served, installation)?;
+    let observed = credential.status.as_ref().and_then(|status| status.observed.as_ref());
+    let unchanged = observed.and_then(|observed| observed.target.clone());
+    let target = TargetSeen { version: unchanged, target: target.clone(), ..TargetSeen::absent() };
+    let seen = SourceSeen::by_status(&credential, &version(source), &target, served, installation)?;
     Some(seen.source)
 }
 
