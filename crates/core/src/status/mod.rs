@@ -72,7 +72,18 @@ pub fn report(report: &Report<'_>, now: Time) -> ZohoCredentialStatus {
     let in_flight = plan.is_in_flight();
     let known =
         previous.observed_generation == Some(report.generation) && previous.condition(ConditionType::Ready).is_some();
-    let cause = if in_flight { None } else { cause(report, alive) };
+    let said = |type_| previous.condition(type_).map(|condition| condition.status);
+    let was_failing = known && said(ConditionType::Renewable) == Some(ConditionStatus::False);
+    // While a flight is under way the conditions of before hold, so that routine renewals and retries do not flap. But a
+    // token that expires meanwhile is not called valid any more.
+    let expires_in_flight =
+        in_flight && was_failing && !alive && said(ConditionType::Ready) == Some(ConditionStatus::True);
+    let quiet = in_flight && known && (alive || was_failing) && !expires_in_flight;
+    let cause = match in_flight {
+        true if expires_in_flight => Some(last_failure(report)),
+        true => None,
+        false => cause(report, alive),
+    };
 
     let mut status = (*previous).clone();
     status.observed_generation = Some(report.generation);
@@ -97,9 +108,6 @@ pub fn report(report: &Report<'_>, now: Time) -> ZohoCredentialStatus {
     status.last_handled_renew_request = report.handled.clone().or(status.last_handled_renew_request);
     status.observed = Some(report.versions.clone());
     let mut conditions = Conditions::of(&previous.conditions);
-    // While a flight is under way the conditions of before hold, so that routine renewals and retries do not flap.
-    let renewable_said_why = previous.condition(ConditionType::Renewable).map(|condition| condition.status);
-    let quiet = in_flight && known && (alive || renewable_said_why == Some(ConditionStatus::False));
     if !quiet {
         conditions = truth_table(report, cause.as_ref(), life, alive, now);
     }
@@ -217,6 +225,12 @@ fn cause(report: &Report<'_>, alive: bool) -> Option<Cause> {
         }
         Plan::Keep { .. } | Plan::Mint { .. } | Plan::Store | Plan::Release => None,
     }
+}
+
+/// Why there is no newer token, while it is asked for once more.
+fn last_failure(report: &Report<'_>) -> Cause {
+    let (reason, message) = held(report, &Hold::BackOff);
+    Cause { reason, message, next: None, person: false }
 }
 
 /// What failed last, as a process before this one reported it.

@@ -223,6 +223,22 @@ fn retry_in_flight_keeps_the_cause_of_the_failure_before() {
 }
 
 #[test]
+fn token_that_expires_while_a_retry_is_in_flight_is_not_called_valid_any_more() {
+    let valid = reported_at(&ZohoCredentialStatus::default(), &with(Some(token(60))), &keep(), now());
+    let failing = reported_at(&valid, &with(Some(token(60))), &back_off(), after(1));
+    let in_flight = Plan::Wait { until: after(7200), why: Hold::InFlight };
+    let alive = reported_at(&failing, &with(Some(token(60))), &in_flight, after(61));
+    assert_eq!(line(&alive), line(&failing));
+    let expired = reported_at(&alive, &with(Some(token(4000))), &in_flight, after(3600));
+    assert_eq!(line(&expired), line(&reported_at(&alive, &with(Some(token(4000))), &back_off(), after(3600))));
+    let ready = expired.condition(ConditionType::Ready).unwrap();
+    assert_eq!((ready.status, ready.reason.as_str()), (ConditionStatus::False, "TokenExpired"));
+    assert!(!ready.message.contains("keeps working"), "{}", ready.message);
+    let later = reported_at(&expired, &with(Some(token(4000))), &in_flight, after(3700));
+    assert_eq!(line(&later), line(&expired), "and that is said once");
+}
+
+#[test]
 fn every_transition_is_announced_once() {
     let nothing = ZohoCredentialStatus::default();
     let valid = reported_at(&nothing, &with(Some(token(60))), &keep(), now());
