@@ -57,7 +57,7 @@ pub async fn write_secret<T>(
             let found = call(secrets.get(name_of(wanted))).await.ok();
             let found = found.filter(|found| ObjectVersion::of(&found.metadata) == *version);
             let Some(found) = found else {
-                return Err(failure.told_of_secret(|_| "its words may quote the Secret and are left out".into()));
+                return Err(failure.told_of_secret(|_| secret::LEFT_OUT.into()));
             };
             Some(found)
         }

@@ -1,6 +1,7 @@
 //! Words that others wrote about a Secret, without what stands in it. A policy's message or a webhook's may quote the object
 //! that it refuses, and such words go on into statuses, Events and logs.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use base64::Engine as _;
@@ -16,6 +17,13 @@ use super::{hex, token_in};
 const WINDOW: usize = 8;
 /// What stands in place of what was masked.
 const MASK: &str = "***";
+/// Most bytes of words, of values that are looked for as a whole, and of those of which every run is: sixteen runs are kept
+/// for each of these. To search more would hold up everybody, and all three are somebody's choice.
+const MOST_WORDS: usize = 32 << 10;
+const MOST_WHOLE: usize = 256 << 10;
+const MOST_IN_PARTS: usize = 16 << 10;
+/// What stands in place of words that are not searched, because that would be too much work or cannot be done.
+pub const LEFT_OUT: &str = "its words may quote the Secret and are left out";
 
 /// The words without control characters, and without anything of the values of these Secrets:
 ///
@@ -24,10 +32,13 @@ const MASK: &str = "***";
 /// * of the other values every whole one of 8 characters and more, plain or in base64.
 ///
 /// Also where it is percent-encoded, or escaped as in JSON. To be called before the words are shortened: half a value
-/// would not be known as one.
+/// would not be known as one. Where there is too much to search, [`LEFT_OUT`] is returned.
 pub fn without_values(words: &str, secrets: &[&Secret]) -> String {
+    if words.len() > MOST_WORDS {
+        return LEFT_OUT.into();
+    }
     let words: Zeroizing<String> = Zeroizing::new(words.chars().filter(|c| !c.is_control()).collect());
-    let hidden = Hidden::of(secrets);
+    let Some(hidden) = Hidden::of(secrets) else { return LEFT_OUT.into() };
     let mut marks = vec![false; words.len()];
     for view in [plain(&words), decoded(&words)] {
         hidden.mark(&view, &mut marks);
@@ -52,44 +63,56 @@ struct Hidden {
     runs: Zeroizing<Vec<[u8; WINDOW]>>,
     /// What is masked where it stands as a whole.
     values: Vec<Zeroizing<Vec<u8>>>,
+    /// Bytes that `runs` and `values` are of.
+    in_parts: usize,
+    whole: usize,
 }
 
 impl Hidden {
-    fn of(secrets: &[&Secret]) -> Self {
-        let mut hidden = Self { runs: Zeroizing::default(), values: Vec::new() };
+    /// `None` where there is too much to search for.
+    fn of(secrets: &[&Secret]) -> Option<Self> {
+        let mut hidden = Self { runs: Zeroizing::default(), values: Vec::new(), in_parts: 0, whole: 0 };
         for secret in secrets {
             let token = token_in(secret);
             let token = token.as_ref().map(|token| token.expose_secret().as_bytes()).filter(|token| !token.is_empty());
             let values = secret.data.iter().flatten().map(|(_, ByteString(value))| value.as_slice());
             match token {
                 Some(token) => {
-                    hidden.hide_parts(token);
+                    hidden.hide_parts(token)?;
                     for value in values {
-                        hidden.hide_whole(value);
+                        hidden.hide_whole(value)?;
                         if value.windows(token.len()).any(|part| part == token) {
-                            hidden.hide_encoded(value);
+                            hidden.hide_encoded(value)?;
                         }
                     }
                 }
-                None => values.for_each(|value| {
-                    hidden.hide_whole(value);
-                    hidden.hide_parts(value);
-                }),
+                None => {
+                    for value in values {
+                        hidden.hide_whole(value)?;
+                        hidden.hide_parts(value)?;
+                    }
+                }
             }
         }
         hidden.runs.sort_unstable();
         hidden.runs.dedup();
-        hidden
+        Some(hidden)
     }
 
-    fn hide_whole(&mut self, value: &[u8]) {
+    fn hide_whole(&mut self, value: &[u8]) -> Option<()> {
+        self.whole += value.len();
+        if self.whole > MOST_WHOLE {
+            return None;
+        }
         let encoded = [STANDARD.encode(value), URL_SAFE.encode(value)].map(String::into_bytes);
         let forms = encoded.into_iter().chain([value.to_vec()]).map(Zeroizing::new);
         self.values.extend(forms.filter(|form| form.len() >= WINDOW));
+        Some(())
     }
 
     /// A token: as it is, in hexadecimal digits, and in base64 wherever it stands in what was encoded.
-    fn hide_parts(&mut self, token: &[u8]) {
+    fn hide_parts(&mut self, token: &[u8]) -> Option<()> {
+        self.hide_encoded(token)?;
         self.hide_runs(token);
         let digits = Zeroizing::new(hex(token));
         self.hide_runs(digits.as_bytes());
@@ -102,13 +125,18 @@ impl Hidden {
                 self.hide_runs(encoded.as_bytes().get(own.clone()).unwrap_or_default());
             }
         }
-        self.hide_encoded(token);
+        Some(())
     }
 
-    fn hide_encoded(&mut self, value: &[u8]) {
+    fn hide_encoded(&mut self, value: &[u8]) -> Option<()> {
+        self.in_parts += value.len();
+        if self.in_parts > MOST_IN_PARTS {
+            return None;
+        }
         for encoded in [STANDARD.encode(value), URL_SAFE.encode(value)].map(Zeroizing::new) {
             self.hide_runs(encoded.as_bytes());
         }
+        Some(())
     }
 
     fn hide_runs(&mut self, text: &[u8]) {
@@ -129,9 +157,13 @@ impl Hidden {
                 hide(at..at + WINDOW);
             }
         }
+        let mut begins: HashMap<&[u8], Vec<usize>> = HashMap::new();
+        for (at, run) in bytes.windows(WINDOW).enumerate() {
+            begins.entry(run).or_default().push(at);
+        }
         for value in &self.values {
-            for (at, part) in bytes.windows(value.len()).enumerate() {
-                if part == value.as_slice() {
+            for &at in value.get(..WINDOW).and_then(|run| begins.get(run)).into_iter().flatten() {
+                if bytes[at..].starts_with(value) {
                     hide(at..at + value.len());
                 }
             }

@@ -156,3 +156,15 @@ proptest! {
         prop_assert!(shown.len() <= words.len().max(3) * 3);
     }
 }
+
+#[test]
+fn what_would_be_too_much_to_search_is_left_out() {
+    let noise = |length: usize| "a value that is nobody's business ".chars().cycle().take(length).collect::<String>();
+    let (small, parts, whole) = (noise(1000), noise(MOST_IN_PARTS + 1), noise(MOST_WHOLE + 1));
+    let quoted = without_values("a policy says no", &[&secret(&[("note", &small)], None)]);
+    assert_eq!(quoted, "a policy says no");
+    for unsearched in [secret(&[("note", &parts)], None), secret(&[("note", &whole)], Some("note/0/9"))] {
+        assert_eq!(without_values("a policy says no", &[&target(TOKEN), &unsearched]), LEFT_OUT);
+    }
+    assert_eq!(without_values(&noise(MOST_WORDS + 1), &[&target(TOKEN)]), LEFT_OUT);
+}

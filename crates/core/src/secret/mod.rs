@@ -22,7 +22,7 @@ use zoho_api::names::{AttemptId, InputsDigest};
 use zoho_api::{Time, keys};
 
 pub use self::inputs::{ClientGrant, LoginGrant, RefreshGrant};
-pub use self::mask::without_values;
+pub use self::mask::{LEFT_OUT, without_values};
 pub use self::target::{Form, dummy_token, is_intact, recover, render_target, stale_metadata, token_in};
 
 /// The key of every hash that leaves the process. Made once for an installation; see `hash_key.rs`.
