@@ -147,9 +147,13 @@ impl LoginGrant {
         }
     }
 
-    /// Name of the ledger: the account, never the password, since the name is public. `account` says where it is.
+    /// Name of the ledger: the account, never the password, since the name is public. `account` says where it is. Servers
+    /// take a name in any case for the same account, and lock that one: so the spellings of it share a ledger.
     pub fn ledger_name(&self, key: &HashKey, account: &[&str]) -> LedgerName {
-        hex(&key.digest("login", &self.parts(account, &[]))[..16]).into()
+        let parts = self.parts(account, &[]).into_iter().map(|part| String::from_utf8_lossy(part).to_lowercase());
+        let parts: Vec<String> = parts.collect();
+        let parts: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
+        hex(&key.digest("login", &parts)[..16]).into()
     }
 
     /// Keyed hash of everything that is sent, and where.
@@ -380,6 +384,21 @@ mod tests {
         assert_ne!(one.ledger_name(&key(), &account), one.ledger_name(&key(), &elsewhere));
         let text = format!("{one:?}");
         assert!(!text.contains("one\"") && !text.contains("api"), "{text}");
+    }
+
+    #[test]
+    fn spellings_of_an_account_share_its_ledger_and_not_its_token() {
+        let grant = |username: &'static str| {
+            let pairs: [(&str, &[u8]); 2] = [("username", username.as_bytes()), ("password", b"one")];
+            LoginGrant::from_secret(&source(&pairs), &reference(), "ns").unwrap()
+        };
+        let [written, shouted] = [(grant("svc-patch"), "corp"), (grant("SVC-Patch"), "CORP")];
+        let account = |domain: &'static str| ["https://ec.corp.example:8383", "ad", domain];
+        let name = |(grant, domain): &(LoginGrant, &'static str)| grant.ledger_name(&key(), &account(domain));
+        assert_eq!(name(&written), name(&shouted));
+        assert_ne!(name(&written), name(&(grant("svc-patch2"), "corp")));
+        let inputs = |(grant, domain): &(LoginGrant, &'static str)| grant.inputs(&key(), &account(domain));
+        assert_ne!(inputs(&written), inputs(&shouted));
     }
 
     #[test]
