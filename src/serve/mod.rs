@@ -9,7 +9,8 @@ pub(crate) mod metrics;
 pub(crate) mod series;
 pub(crate) mod telemetry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse as _;
 use axum::routing::get;
@@ -32,10 +34,12 @@ use crate::serve::metrics::Metrics;
 
 /// The queue looks up at least every few seconds; silent for this long, it is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
+/// So long a scrape gets the text of the one before.
+const SCRAPE_COUNTS_FOR: Duration = Duration::from_millis(250);
 /// What is waited for until the watches are known by name.
 const START: &str = "the start of the watches";
 
-/// A watch makes a step, also one in vain, at least every two minutes; without one for this long its task is stuck.
+/// A watch makes a step, also one in vain or one of the pages of a list, at least every two minutes; without one for this long its task is stuck.
 const WATCH_STUCK_AFTER: Duration = Duration::from_secs(180);
 /// A watch that fails may have been well so recently before `/readyz` says so: most are open again in a second.
 const MAY_FAIL_FOR: Duration = Duration::from_secs(30);
@@ -128,7 +132,7 @@ impl Health {
         self.last_turn.store(self.started.elapsed().as_secs(), Ordering::Relaxed);
     }
 
-    fn livez(&self) -> (StatusCode, String) {
+    pub(crate) fn livez(&self) -> (StatusCode, String) {
         let silent = self.started.elapsed().as_secs().saturating_sub(self.last_turn.load(Ordering::Relaxed));
         if silent >= STUCK_AFTER.as_secs() {
             return (StatusCode::SERVICE_UNAVAILABLE, format!("the queue has not moved for {silent} s\n"));
@@ -227,6 +231,7 @@ pub(crate) async fn serve_metrics(flags: &Flags, metrics: Metrics, client: Clien
             "--metrics-authentication without --metrics-certificate: bearer tokens come over plain HTTP, and who can listen in on the cluster's network can use them"
         );
     }
+    let scrapes = Scrapes { metrics, kept: Arc::default() };
     let scrape = async move |headers: HeaderMap| {
         if let Some(guard) = &guard
             && let Some(refusal) = guard.refusal(&headers).await
@@ -235,15 +240,51 @@ pub(crate) async fn serve_metrics(flags: &Flags, metrics: Metrics, client: Clien
         }
         let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
         let (text, form) = if accepts.contains("application/openmetrics-text") {
-            (metrics.open_metrics(), "application/openmetrics-text; version=1.0.0; charset=utf-8")
+            (scrapes.text(Form::OpenMetrics), "application/openmetrics-text; version=1.0.0; charset=utf-8")
         } else {
-            (metrics.prometheus(), "text/plain; version=0.0.4; charset=utf-8")
+            (scrapes.text(Form::Prometheus), "text/plain; version=0.0.4; charset=utf-8")
         };
         let status = if text.is_ok() { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
         (status, [(header::CONTENT_TYPE, form)], text.unwrap_or_default()).into_response()
     };
     let router = Router::new().route("/metrics", get(scrape));
     serve("metrics", "--metrics-bind-address", address, router, certificate).await
+}
+
+/// In what form metrics are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Form {
+    Prometheus,
+    OpenMetrics,
+}
+
+/// The texts of the metrics. With thousands of credentials one takes tens of milliseconds, in which nothing else goes on, so
+/// who asks more often gets the same text.
+#[derive(Clone)]
+struct Scrapes {
+    metrics: Metrics,
+    kept: Arc<Mutex<HashMap<Form, Bytes>>>,
+}
+
+impl Scrapes {
+    fn text(&self, form: Form) -> Result<Bytes, fmt::Error> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(text) = kept.get(&form) {
+            return Ok(text.clone());
+        }
+        let text: Bytes = match form {
+            Form::Prometheus => self.metrics.prometheus()?,
+            Form::OpenMetrics => self.metrics.open_metrics()?,
+        }
+        .into();
+        kept.insert(form, text.clone());
+        let kept = self.kept.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(SCRAPE_COUNTS_FOR).await;
+            kept.lock().unwrap_or_else(PoisonError::into_inner).remove(&form);
+        });
+        Ok(text)
+    }
 }
 
 async fn serve(
@@ -358,5 +399,20 @@ mod tests {
         assert_eq!(health.livez().1, format!("{SECRETS} has not moved for 180 s\n"));
         health.turns(SECRETS);
         assert_eq!(health.livez().0, StatusCode::OK);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn scrapes_in_quick_succession_get_one_text() {
+        let scrapes = Scrapes { metrics: Metrics::default(), kept: Arc::default() };
+        let text = async || {
+            // What is due runs first.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            scrapes.text(Form::Prometheus).expect("a text")
+        };
+        let first = text().await;
+        scrapes.metrics.coalesced();
+        assert_eq!(text().await, first);
+        assert_ne!(scrapes.text(Form::OpenMetrics).expect("a text"), first);
+        tokio::time::advance(SCRAPE_COUNTS_FOR).await;
+        assert_ne!(text().await, first, "and then it is computed anew");
     }
 }

@@ -79,11 +79,11 @@ pub(crate) async fn scrape(operator: &Operator) -> String {
     body
 }
 
-/// What is scraped once this series is 1.
-async fn scrape_until(operator: &Operator, name: &str, labels: &[(&str, &str)]) -> String {
+/// What is scraped once this series has this value.
+async fn scrape_until(operator: &Operator, name: &str, labels: &[(&str, &str)], expected: f64) -> String {
     eventually(&format!("{name} {labels:?}"), async || {
         let text = scrape(operator).await;
-        (value(&text, name, labels) == Some(1.0)).then_some(text)
+        (value(&text, name, labels) == Some(expected)).then_some(text)
     })
     .await
 }
@@ -112,7 +112,8 @@ async fn every_metric_of_the_contract_is_there_and_goes_with_its_object() {
     let with =
         |more: &[(&'static str, &'static str)]| object.iter().copied().chain(more.iter().copied()).collect::<Vec<_>>();
     let ready = with(&[("type", "Ready"), ("status", "True")]);
-    let text = scrape_until(&operator, "credential_condition", &ready).await;
+    scrape_until(&operator, "credential_condition", &ready, 1.0).await;
+    let text = scrape_until(&operator, "queue_depth", &[], 0.0).await;
 
     for (name, labels) in &CONTRACT {
         let line = text.lines().find(|line| {
@@ -158,7 +159,7 @@ async fn every_metric_of_the_contract_is_there_and_goes_with_its_object() {
     world.advance(2200);
     world.wait_for_reason("one", "RefreshTokenRejected").await;
     let refused = with(&[("type", "Renewable"), ("reason", "RefreshTokenRejected")]);
-    let text = scrape_until(&operator, "credential_reason", &refused).await;
+    let text = scrape_until(&operator, "credential_reason", &refused, 1.0).await;
     assert_eq!(value(&text, "mints_total", &[("issuer", "oauth"), ("outcome", "notMinted")]), Some(1.0));
 
     world.credentials().delete("one", &DeleteParams::default()).await.expect("deleted");
