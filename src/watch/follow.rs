@@ -261,6 +261,8 @@ where
                     self.sink.take_in(News::Listed(object, number(at)));
                 }
             }
+            // A list of many pages takes as long as it takes.
+            self.witness.health.turns(&self.witness.name);
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
                 break;

@@ -22,6 +22,8 @@ type Event = kube::Result<WatchEvent<ConfigMap>>;
 /// What comes next. Where nothing is written down, no answer comes.
 enum Next {
     List(kube::Result<(&'static str, Vec<ConfigMap>)>),
+    /// A page of a list, after so many seconds, and there are more.
+    SlowPage(u64),
     /// Events, and then silence.
     Watch(Vec<Event>),
     /// Events, and then the end.
@@ -77,6 +79,12 @@ impl Source<ConfigMap> for Script {
                 items,
             }),
             Next::List(Err(error)) => Err(error),
+            Next::SlowPage(seconds) => {
+                sleep(Duration::from_secs(seconds)).await;
+                let (version, token) = (Some("9".into()), Some("more".into()));
+                let metadata = ListMeta { resource_version: version, continue_: token, ..ListMeta::default() };
+                Ok(ObjectList { types: kube::core::TypeMeta::default(), metadata, items: Vec::new() })
+            }
             Next::Refusal(code) => Err(refusal(code)),
             Next::NoConnection => Err(kube::Error::LinesCodecMaxLineLengthExceeded),
             Next::Hang | Next::Watch(_) | Next::WatchEnds(_) | Next::WatchEndsInTime(_) => std::future::pending().await,
@@ -96,7 +104,7 @@ impl Source<ConfigMap> for Script {
             }
             Next::Refusal(code) => Err(refusal(code)),
             Next::NoConnection => Err(kube::Error::LinesCodecMaxLineLengthExceeded),
-            Next::Hang | Next::List(_) => std::future::pending().await,
+            Next::Hang | Next::List(_) | Next::SlowPage(_) => std::future::pending().await,
         }
     }
 
@@ -433,4 +441,17 @@ async fn bookmark_saves_the_look() {
     let running = run(Script::new(script));
     pass(112).await;
     assert_eq!(running.script.asked(), ["list", "watch 20", "watch 30"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn list_of_many_slow_pages_is_no_watch_that_is_stuck() {
+    let pages = (0..6).map(|_| Next::SlowPage(50));
+    let running = run(Script::new(pages.chain([Next::List(Ok(("9", vec![thing("one", 5)])))])));
+    for _ in 0..310 {
+        pass(1).await;
+        running.health.turn();
+        assert_eq!(running.health.livez().1, "ok\n", "after {:?}", running.script.pauses());
+    }
+    assert!(*running.listed.borrow());
+    assert_eq!(running.told.versions(), ["one@5"]);
 }
