@@ -77,7 +77,7 @@ pub(crate) async fn run(
             controller.wake(key, works);
         }
     };
-    drain(&controller.context, controller.passes, within).await;
+    controller.drain(woken, within).await;
     if matches!(leadership.standing(), Standing::Lost { .. }) { Ended::LeaseLost } else { Ended::Asked }
 }
 
@@ -163,31 +163,69 @@ impl Controller {
         }
     }
 
-    /// A pass is over.
+    /// A pass is over: the queue learns when the next one is due.
     fn finish(&mut self, done: Done) {
+        match self.ended(done) {
+            Some((key, Ok(next))) => self.queue.finish(&key, next),
+            Some((key, Err(()))) => self.queue.fail(&key, self.context.clock.now()),
+            None => {}
+        }
+    }
+
+    /// A pass is over. Returns its object, and when the next one is due, where it came to its end.
+    fn ended(&mut self, done: Done) -> Option<(ObjectName, Result<Option<Time>, ()>)> {
         let id = match &done {
             Ok((id, _)) => *id,
             Err(error) => error.id(),
         };
-        let Some((key, started)) = self.running.remove(&id) else { return };
-        let now = self.context.clock.now();
-        let outcome = match done {
-            Ok((_, Ok(next))) => {
-                self.queue.finish(&key, next);
-                PassOutcome::Done
-            }
+        let (key, started) = self.running.remove(&id)?;
+        let (outcome, next) = match done {
+            Ok((_, Ok(next))) => (PassOutcome::Done, Ok(next)),
             Ok((_, Err(error))) => {
                 tracing::warn!(credential = %key, error = &error as &dyn std::error::Error, "pass not finished; it is tried again");
-                self.queue.fail(&key, now);
-                PassOutcome::Failed
+                (PassOutcome::Failed, Err(()))
             }
             Err(panic) => {
                 tracing::error!(credential = %key, error = &panic as &dyn std::error::Error, "pass panicked; it is tried again");
-                self.queue.fail(&key, now);
-                PassOutcome::Panicked
+                (PassOutcome::Panicked, Err(()))
             }
         };
         self.context.metrics.reconciled(outcome, started.elapsed());
+        Some((key, next))
+    }
+
+    /// A token that was asked for is worth waiting for: when it comes it is in memory, and one more pass stores it. Each is
+    /// stored as soon as it comes, so that a slow answer costs nobody else's token.
+    async fn drain(mut self, mut woken: mpsc::UnboundedReceiver<ObjectName>, within: Duration) {
+        tracing::info!(passes = self.passes.len(), within = within.as_secs(), "stopping: finishing what is in flight");
+        let mints = self.context.mints.clone();
+        mints.close();
+        let finish = async {
+            loop {
+                self.look_at_landed();
+                if self.passes.is_empty() && mints.is_idle() {
+                    break;
+                }
+                tokio::select! {
+                    Some(done) = self.passes.join_next_with_id(), if !self.passes.is_empty() => drop(self.ended(done)),
+                    Some(_) = woken.recv() => {}
+                    () = mints.idle(), if !mints.is_idle() => {}
+                }
+            }
+        };
+        if tokio::time::timeout(within, finish).await.is_err() {
+            tracing::warn!("not everything in flight was finished");
+        }
+    }
+
+    /// Starts a pass over each object that a flight has landed for.
+    fn look_at_landed(&mut self) {
+        for key in self.context.mints.landed() {
+            let is_running = self.running.values().any(|(running, _)| *running == key);
+            if !is_running && self.passes.len() < usize::from(self.context.flags.concurrency) {
+                self.running.insert(begin(&self.context, &key, &mut self.passes), (key, Instant::now()));
+            }
+        }
     }
 }
 
@@ -222,24 +260,9 @@ type Done = Result<(Id, Result<Option<Time>, PassError>), tokio::task::JoinError
 
 fn begin(context: &Arc<Context>, key: &ObjectName, passes: &mut JoinSet<Result<Option<Time>, PassError>>) -> Id {
     let (context, of) = (context.clone(), key.clone());
+    context.mints.is_looked_at(key);
     let span = tracing::info_span!(target: SPANS, "pass", credential = %of);
     passes.spawn(async move { reconcile(&context, &of).await }.instrument(span)).id()
-}
-
-/// A token that was asked for is worth waiting for: it is in memory, and one more pass stores it.
-async fn drain(context: &Arc<Context>, mut passes: JoinSet<Result<Option<Time>, PassError>>, within: Duration) {
-    tracing::info!(passes = passes.len(), within = within.as_secs(), "stopping: finishing what is in flight");
-    let finish = async {
-        while passes.join_next().await.is_some() {}
-        for key in context.mints.drain().await {
-            if let Err(error) = reconcile(context, &key).await {
-                tracing::warn!(credential = %key, error = &error as &dyn std::error::Error, "pass not finished");
-            }
-        }
-    };
-    if tokio::time::timeout(within, finish).await.is_err() {
-        tracing::warn!("not everything in flight was finished");
-    }
 }
 
 /// Deletes ledgers that nothing refers to, and forgets what is kept in memory of inputs that nobody has any more.

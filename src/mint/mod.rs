@@ -11,6 +11,7 @@ mod places;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 use zoho_client::transport::Transport;
@@ -88,8 +89,8 @@ struct State {
     failures: HashMap<InputsDigest, Failure>,
     intake: Intake,
     live_tokens: HashMap<LedgerName, usize>,
-    /// Nothing new is started: the process ends.
-    is_closing: bool,
+    /// Objects that a flight has landed for, and that no pass has looked at since.
+    landed: HashSet<ObjectName>,
     /// Ledgers whose refreshes brought another refresh token; said once.
     rotating: HashSet<LedgerName>,
 }
@@ -106,6 +107,8 @@ pub(crate) struct Mints {
     metrics: Metrics,
     wake: tokio::sync::mpsc::UnboundedSender<ObjectName>,
     in_the_air: tokio_util::task::TaskTracker,
+    /// Nothing new is started: the process ends.
+    closing: CancellationToken,
     state: Arc<Mutex<State>>,
     rehearsals: Arc<Mutex<Rehearsals>>,
 }
@@ -133,6 +136,7 @@ impl Mints {
             metrics,
             wake,
             in_the_air: tokio_util::task::TaskTracker::new(),
+            closing: CancellationToken::new(),
             state: Arc::default(),
             rehearsals: Arc::default(),
         }
@@ -217,10 +221,10 @@ impl Mints {
         let now = self.clock.now();
         let record = self.ledgers.look(&order.ledger, order.ledger_expected, now);
         let newcomer = self.newcomer(&key, (&order.inputs, &order.ledger), order.request.server(), &record, now);
-        let mut state = self.lock();
-        if state.is_closing {
+        if self.closing.is_cancelled() {
             return;
         }
+        let mut state = self.lock();
         if let Some(waiting) = state.flights.get_mut(&order.ledger) {
             waiting.insert(key);
             self.metrics.coalesced();
@@ -229,6 +233,7 @@ impl Mints {
         let at_hand = state.hands.get(&order.inputs).filter(|token| token.life.is_alive(now));
         if at_hand.is_some_and(|token| order.at_hand.as_ref() != Some(&token.attempt)) {
             self.metrics.coalesced();
+            state.landed.insert(key.clone());
             // Without a receiver the process is shutting down.
             let _ = self.wake.send(key);
             return;
@@ -254,16 +259,30 @@ impl Mints {
         });
     }
 
-    /// Waits until nothing is in the air. Returns the objects that waited for something.
-    pub(crate) async fn drain(&self) -> HashSet<ObjectName> {
-        let waiting = {
-            let mut state = self.lock();
-            state.is_closing = true;
-            state.flights.values().flatten().cloned().collect()
-        };
+    /// From now on no flight starts, and none that waits at the gate is sent.
+    pub(crate) fn close(&self) {
+        self.closing.cancel();
         self.in_the_air.close();
+    }
+
+    /// Is nothing in the air?
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_the_air.is_empty()
+    }
+
+    /// Waits, once it is closed, until nothing is in the air.
+    pub(crate) async fn idle(&self) {
         self.in_the_air.wait().await;
-        waiting
+    }
+
+    /// Objects that a flight has landed for, and that no pass has looked at since.
+    pub(crate) fn landed(&self) -> Vec<ObjectName> {
+        self.lock().landed.iter().cloned().collect()
+    }
+
+    /// A pass looks at the object now.
+    pub(crate) fn is_looked_at(&self, key: &ObjectName) {
+        self.lock().landed.remove(key);
     }
 
     async fn fly(&self, order: &Order, key: &ObjectName) -> Result<MintedToken, Option<Failure>> {
@@ -271,7 +290,11 @@ impl Mints {
         let (holder, login) = (self.ledgers.holder(), order.request.server().is_some());
         let namespace = &*key.namespace;
         let request = Request { inputs, need: *need, asked: *asked, holder, spacing: *spacing, login, namespace };
-        let mut pass = self.gate.enter(order.request.host(), &key.namespace, order.ledger.as_str()).await;
+        let mut pass = tokio::select! {
+            biased;
+            () = self.closing.cancelled() => return Err(None),
+            pass = self.gate.enter(order.request.host(), &key.namespace, order.ledger.as_str()) => pass,
+        };
         // The wait may have been long.
         if !self.leadership.is_leader() || !self.is_still_wanted(order, key) {
             return Err(None);
@@ -471,7 +494,9 @@ impl Drop for Landing {
             let mut state = self.mints.lock();
             // Nothing is under way any more where the result was taken in.
             state.intake.ends(&self.ledger, false);
-            state.flights.remove(&self.ledger).unwrap_or_default()
+            let waiting = state.flights.remove(&self.ledger).unwrap_or_default();
+            state.landed.extend(waiting.iter().cloned());
+            waiting
         };
         for key in waiting {
             // Without a receiver the process is shutting down.

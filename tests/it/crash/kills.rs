@@ -79,6 +79,32 @@ async fn sigterm_finishes_what_is_in_flight() {
 }
 
 #[tokio::test]
+async fn sigterm_stores_every_token_that_comes_though_one_request_hangs() {
+    let world = World::new("sigterm_many").await;
+    let operator = world.operator();
+    world.good_source("hanging").await;
+    world.zoho.script_for(REFRESH_TOKEN, Script::once(Reply::Swallow));
+    world.credential("hanging", "hanging", json!({})).await;
+    world.zoho.wait_for_posts(1, Duration::from_secs(30)).await.expect("a POST");
+    world.zoho.set_latency(Duration::from_secs(2));
+    for (number, registered) in world.zoho.register_many("many", 30).iter().enumerate() {
+        world.source_of(&format!("source-{number}"), registered).await;
+        world.credential(&format!("c-{number}"), &format!("source-{number}"), json!({})).await;
+    }
+    world.zoho.wait_for_posts(11, Duration::from_secs(30)).await.expect("POSTs");
+    let (code, took) = operator.terminate().await;
+    assert_eq!(code, Some(0));
+    assert!(took < Duration::from_secs(25), "{took:?}");
+    let posts = world.zoho.stats().token.posts;
+    let mut stored = 0;
+    for number in 0..30 {
+        stored += u64::from(world.token(&format!("c-{number}-token")).await.is_some());
+    }
+    assert_eq!(stored, posts - 1, "all but the one that hangs");
+    assert!(stored >= 10, "{stored}");
+}
+
+#[tokio::test]
 async fn two_operators_on_one_credential_spend_at_most_one_needless_mint() {
     let world = World::new("two_operators").await;
     world.good_source("source").await;
