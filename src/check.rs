@@ -155,7 +155,9 @@ pub(crate) fn rights(flags: &Flags) -> Vec<Right> {
     let own = Some(own.as_str());
     need(own, GROUP, "zohomintledgers", None, &["get", "list", "watch", "create", "update", "delete"]);
     need(own, "", "secrets", Some(&flags.hash_key_secret()), &["get"]);
-    need(own, "", "secrets", None, &["create"]);
+    if flags.makes_hash_key() {
+        need(own, "", "secrets", None, &["create"]);
+    }
     if flags.leader_elect {
         need(own, "coordination.k8s.io", "leases", Some(&flags.instance), &["get", "update"]);
         need(own, "coordination.k8s.io", "leases", None, &["create"]);
@@ -352,5 +354,17 @@ mod tests {
         assert_eq!(secrets[..4], everywhere);
         assert!(secrets[4..].iter().all(|right| right.ends_with("in namespace zoho-operator-system")), "{secrets:?}");
         assert!(rights.iter().all(|right| !right.contains("leases")));
+    }
+    #[test]
+    fn right_to_create_secrets_beside_the_ledgers_is_asked_for_only_where_the_hash_key_is_made() {
+        let asked = |arguments: &[&str]| {
+            let flags = Flags::parse_from(["zoho-operator", "--watch-namespaces=team"].iter().chain(arguments));
+            rights(&flags)
+                .iter()
+                .map(Right::to_string)
+                .any(|right| right == "create secrets in namespace zoho-operator-system")
+        };
+        assert!(asked(&[]));
+        assert!(!asked(&["--hash-key-secret=ours"]));
     }
 }
