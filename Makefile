@@ -100,7 +100,7 @@ fuzz: need-cargo ## Coverage-guided fuzzing for a minute (FUZZ_SECONDS=… for e
 			-max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=5 -print_final_stats=1 -artifact_prefix=target/fuzz/$$target- target/fuzz/corpus/$$target fuzz/seeds/$$target || exit 1; \
 	done
 
-e2e: ## The image and the chart on a real node, 7 minutes (Linux, root; elsewhere it names what is missing)
+e2e: ## The image and the chart on a real node, 5 to 15 minutes (Linux, root; elsewhere it names what is missing)
 	tests/e2e/run.sh
 
 crds: need-cargo ## Write crds/ again after a change of crates/api

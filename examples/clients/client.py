@@ -25,6 +25,6 @@ def get(path):
 while True:
     try:
         print(get("/api/1.4/patch/summary"), flush=True)
-    except urllib.error.URLError as error:
+    except OSError as error:  # no connection, no answer in time, a refusal, no Secret yet
         print(error, file=sys.stderr, flush=True)
     time.sleep(INTERVAL)

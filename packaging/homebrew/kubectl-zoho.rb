@@ -1,6 +1,6 @@
 # Installs kubectl-zoho: brew install --formula ./kubectl-zoho.rb
 class KubectlZoho < Formula
-  desc "Log in at Zoho and look after the access tokens that zoho-operator keeps"
+  desc "Log in to Zoho and manage the access tokens that zoho-operator keeps"
   homepage "@URL@"
   version "@NUMBER@"
   license "Apache-2.0"

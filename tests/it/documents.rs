@@ -193,6 +193,7 @@ async fn an_operator_moves_to_another_namespace_and_to_another_cluster_as_the_pa
     cluster.apply_yaml(&credential("patching", "patch-manager").to_string()).await.expect("applied");
     drop(desk.serving(&cluster, NAMESPACE).await);
 
+    desk.types(&cluster, "docs/upgrading.md", "zoho-operator-system --wait").await;
     desk.types(&cluster, "docs/backup.md", "> ledgers.json").await;
     desk.types(&cluster, "docs/upgrading.md", "served-by=tokens-system").await;
     drop(desk.serving(&cluster, "tokens-system").await);

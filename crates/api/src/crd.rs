@@ -1,5 +1,5 @@
 //! The two `CustomResourceDefinition`s: the derived schema, made structural the way the API server wants it, plus the
-//! rules that need CEL. The files in [`FOLDERS`] and [`ONE_FILE`] are written from here by `crdgen`; a test fails when one is
+//! rules that need CEL. The files in [`FOLDERS`] and [`ONE_FILE`] are written from here by `make crds`; a test fails when one is
 //! stale.
 
 mod rules;
@@ -80,7 +80,7 @@ pub fn one_file() -> String {
 
 fn yaml(crd: &CustomResourceDefinition) -> String {
     let body = serde_saphyr::to_string(crd).expect("a CRD is plain data");
-    format!("# Written by `cargo run --bin crdgen`. Do not edit.\n{body}")
+    format!("# Written by `make crds`. Do not edit.\n{body}")
 }
 
 fn crd_value(crd: &CustomResourceDefinition) -> Value {
@@ -153,13 +153,13 @@ mod tests {
             for (name, yaml) in files() {
                 let path = folder.join(name);
                 let written = std::fs::read_to_string(&path).unwrap_or_default();
-                assert!(written == yaml, "{} is stale: run `cargo run --bin crdgen`", path.display());
+                assert!(written == yaml, "{} is stale: run `make crds`", path.display());
             }
             assert_eq!(std::fs::read_dir(&folder).unwrap().count(), files().len(), "{}", folder.display());
         }
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(ONE_FILE);
         let written = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(written == one_file(), "{} is stale: run `cargo run --bin crdgen`", path.display());
+        assert!(written == one_file(), "{} is stale: run `make crds`", path.display());
     }
 
     /// kubectl prints a pattern as it is, and beside it what a rule says of the same text.

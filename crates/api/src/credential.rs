@@ -51,7 +51,7 @@ pub struct ZohoCredentialSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_center: Option<DataCenter>,
 
-    /// An accounts host other than the usual one of the data center, as a bare host name; required with dataCenter Other. Must be on the operator's list (--accounts-host). Example: accounts.zohoone.ca.
+    /// An accounts host other than the usual one of the data center, as a bare host name; required with dataCenter Other. A host that the operator does not know must be on its list (--accounts-host). Example: accounts.corp.example.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub accounts_host: Option<String>,

@@ -12,7 +12,7 @@ use clap_complete::Shell;
 use zoho_api::{DataCenter, Product};
 use zoho_core::spec;
 
-/// Log in at Zoho, manage ZohoCredentials, and find problems.
+/// Log in to Zoho, manage ZohoCredentials, and find problems.
 #[derive(Debug, Parser)]
 #[command(
     name = "kubectl-zoho",
@@ -104,7 +104,7 @@ pub(crate) enum Command {
 pub(crate) struct LoginArgs {
     /// Name of the ZohoCredential. If it exists, it defines everything else; otherwise it is created.
     pub name: String,
-    /// Data center of the account: the one in the browser's address bar when you are signed in at Zoho. Required for a new
+    /// Data center of the account: the one in the browser's address bar when you are signed in to Zoho. Required for a new
     /// ZohoCredential.
     #[arg(long, ignore_case = true, value_parser = one_of(&DataCenter::ALL), value_name = "DC")]
     pub data_center: Option<DataCenter>,
