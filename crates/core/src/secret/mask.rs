@@ -19,8 +19,8 @@ const WINDOW: usize = 8;
 const MASK: &str = "***";
 /// Most bytes of words, of values that are looked for as a whole, and of those of which every run is: sixteen runs are kept
 /// for each of these. To search more would hold up everybody, and all three are somebody's choice.
-const MOST_WORDS: usize = 32 << 10;
-const MOST_WHOLE: usize = 256 << 10;
+const MOST_WORDS: usize = 8 << 10;
+const MOST_WHOLE: usize = 64 << 10;
 const MOST_IN_PARTS: usize = 16 << 10;
 /// What stands in place of words that are not searched, because that would be too much work or cannot be done.
 pub const LEFT_OUT: &str = "its words may quote the Secret and are left out";
@@ -161,14 +161,31 @@ impl Hidden {
         for (at, run) in bytes.windows(WINDOW).enumerate() {
             begins.entry(run).or_default().push(at);
         }
+        // Values that repeat themselves are found at every place, so each place of the words is hidden once.
+        let mut longest = vec![0; bytes.len()];
         for value in &self.values {
             for &at in value.get(..WINDOW).and_then(|run| begins.get(run)).into_iter().flatten() {
-                if bytes[at..].starts_with(value) {
-                    hide(at..at + value.len());
+                if longest[at] < value.len() && bytes[at..].starts_with(value) {
+                    longest[at] = value.len();
                 }
             }
         }
+        covered(&longest).into_iter().for_each(hide);
     }
+}
+
+/// What matches of these lengths, one for each place, cover together: no place twice.
+fn covered(longest: &[usize]) -> Vec<Range<usize>> {
+    let mut ranges = Vec::new();
+    let mut until = 0;
+    for (at, length) in longest.iter().enumerate() {
+        let end = at + length;
+        if end > until {
+            ranges.push(at.max(until)..end);
+            until = end;
+        }
+    }
+    ranges
 }
 
 /// Words as they may be meant, and which part of the words each byte stands for.

@@ -168,3 +168,11 @@ fn what_would_be_too_much_to_search_is_left_out() {
     }
     assert_eq!(without_values(&noise(MOST_WORDS + 1), &[&target(TOKEN)]), LEFT_OUT);
 }
+
+#[test]
+fn each_place_of_the_words_is_hidden_once_whatever_repeats_itself() {
+    assert_eq!(covered(&[4, 4, 4, 0, 0, 0, 0, 2, 0]), [0..4, 4..5, 5..6, 7..9]);
+    let repeated = "a".repeat(1000);
+    let secret = secret(&[("one", &repeated), ("other", &repeated[..900])], Some("access_token/0/9"));
+    assert_eq!(without_values(&format!("no: {} aaaaaaa", "a".repeat(5000)), &[&secret]), "no: *** aaaaaaa");
+}
