@@ -80,7 +80,7 @@ pub fn report(report: &Report<'_>, now: Time) -> ZohoCredentialStatus {
         in_flight && was_failing && !alive && said(ConditionType::Ready) == Some(ConditionStatus::True);
     let quiet = in_flight && known && (alive || was_failing) && !expires_in_flight;
     let cause = match in_flight {
-        true if expires_in_flight => Some(last_failure(report)),
+        true if expires_in_flight => last_failure(report),
         true => None,
         false => cause(report, alive),
     };
@@ -227,10 +227,13 @@ fn cause(report: &Report<'_>, alive: bool) -> Option<Cause> {
     }
 }
 
-/// Why there is no newer token, while it is asked for once more.
-fn last_failure(report: &Report<'_>) -> Cause {
+/// Why there is no newer token, while it is asked for once more; `None` where nothing is known to have failed.
+fn last_failure(report: &Report<'_>) -> Option<Cause> {
+    if report.failure.is_none() && known_failure(report.previous).is_none() {
+        return None;
+    }
     let (reason, message) = held(report, &Hold::BackOff);
-    Cause { reason, message, next: None, person: false }
+    Some(Cause { reason, message, next: None, person: false })
 }
 
 /// What failed last, as a process before this one reported it.

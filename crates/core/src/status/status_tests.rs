@@ -239,6 +239,34 @@ fn token_that_expires_while_a_retry_is_in_flight_is_not_called_valid_any_more() 
 }
 
 #[test]
+fn token_that_expires_in_the_first_request_after_a_mended_source_is_not_blamed_on_zoho() {
+    let with_nothing_failed = |previous: &ZohoCredentialStatus, facts: &Facts, plan: &Plan, at: Time| {
+        let (names, versions) = (names(), Versions::default());
+        let (live_tokens, granted_scopes, handled) = (None, None, None);
+        let input = Report {
+            previous,
+            generation: 3,
+            facts,
+            plan,
+            failure: None,
+            names: &names,
+            versions,
+            live_tokens,
+            granted_scopes,
+            handled,
+        };
+        report(&input, at)
+    };
+    let missing = Defect { reason: Reason::SourceSecretNotFound, message: "gone".into(), again_at: None };
+    let nothing = ZohoCredentialStatus::default();
+    let refused = with_nothing_failed(&nothing, &with(Some(token(60))), &Plan::Refuse(missing), now());
+    assert_eq!(line(&refused), "Ready=True TokenValid, Renewable=False SourceSecretNotFound");
+    let in_flight = Plan::Wait { until: after(7200), why: Hold::InFlight };
+    let expired = with_nothing_failed(&refused, &with(Some(token(4000))), &in_flight, after(3600));
+    assert_eq!(line(&expired), "Ready=False Minting, Renewable=Unknown Minting, Reconciling=True Minting");
+}
+
+#[test]
 fn every_transition_is_announced_once() {
     let nothing = ZohoCredentialStatus::default();
     let valid = reported_at(&nothing, &with(Some(token(60))), &keep(), now());
