@@ -202,14 +202,16 @@ impl Controller {
         mints.close();
         let finish = async {
             loop {
+                // Asked first: what lands afterwards is seen.
+                let is_idle = mints.is_idle();
                 self.look_at_landed();
-                if self.passes.is_empty() && mints.is_idle() {
+                if self.passes.is_empty() && is_idle {
                     break;
                 }
                 tokio::select! {
                     Some(done) = self.passes.join_next_with_id(), if !self.passes.is_empty() => drop(self.ended(done)),
                     Some(_) = woken.recv() => {}
-                    () = mints.idle(), if !mints.is_idle() => {}
+                    () = mints.idle(), if !is_idle => {}
                 }
             }
         };
@@ -221,8 +223,10 @@ impl Controller {
     /// Starts a pass over each object that a flight has landed for.
     fn look_at_landed(&mut self) {
         for key in self.context.mints.landed() {
-            let is_running = self.running.values().any(|(running, _)| *running == key);
-            if !is_running && self.passes.len() < usize::from(self.context.flags.concurrency) {
+            if self.passes.len() >= usize::from(self.context.flags.concurrency) {
+                break;
+            }
+            if !self.running.values().any(|(running, _)| *running == key) {
                 self.running.insert(begin(&self.context, &key, &mut self.passes), (key, Instant::now()));
             }
         }

@@ -89,7 +89,7 @@ struct State {
     failures: HashMap<InputsDigest, Failure>,
     intake: Intake,
     live_tokens: HashMap<LedgerName, usize>,
-    /// Objects that a flight has landed for, and that no pass has looked at since.
+    /// Objects that a flight has landed for with news, and that no pass has looked at since.
     landed: HashSet<ObjectName>,
     /// Ledgers whose refreshes brought another refresh token; said once.
     rotating: HashSet<LedgerName>,
@@ -221,9 +221,6 @@ impl Mints {
         let now = self.clock.now();
         let record = self.ledgers.look(&order.ledger, order.ledger_expected, now);
         let newcomer = self.newcomer(&key, (&order.inputs, &order.ledger), order.request.server(), &record, now);
-        if self.closing.is_cancelled() {
-            return;
-        }
         let mut state = self.lock();
         if let Some(waiting) = state.flights.get_mut(&order.ledger) {
             waiting.insert(key);
@@ -238,6 +235,9 @@ impl Mints {
             let _ = self.wake.send(key);
             return;
         }
+        if self.closing.is_cancelled() {
+            return;
+        }
         if state.intake.held(&newcomer, now).is_some() {
             // Others began meanwhile: the next pass finds out what to wait for.
             let _ = self.wake.send(key);
@@ -249,11 +249,12 @@ impl Mints {
         let mints = self.clone();
         self.in_the_air.spawn(async move {
             // Lands also when the flight panics, or everybody who shares the ledger would wait for ever.
-            let landing = Landing { mints: mints.clone(), ledger: order.ledger.clone() };
+            let mut landing = Landing { mints: mints.clone(), ledger: order.ledger.clone(), has_news: false };
             let ledger = &order.ledger;
             let span =
                 tracing::info_span!(target: SPANS, "mint", credential = %key, %ledger, attempt = Empty, outcome = Empty);
             let result = mints.fly(&order, &key).instrument(span).await;
+            landing.has_news = !matches!(result, Err(None));
             mints.take_in(&order, &key, result);
             drop(landing);
         });
@@ -275,7 +276,7 @@ impl Mints {
         self.in_the_air.wait().await;
     }
 
-    /// Objects that a flight has landed for, and that no pass has looked at since.
+    /// Objects that a flight has landed for with news, and that no pass has looked at since.
     pub(crate) fn landed(&self) -> Vec<ObjectName> {
         self.lock().landed.iter().cloned().collect()
     }
@@ -486,6 +487,8 @@ fn outcome_of(reply: &Reply) -> MintOutcome {
 struct Landing {
     mints: Mints,
     ledger: LedgerName,
+    /// There is a token, or why there is none.
+    has_news: bool,
 }
 
 impl Drop for Landing {
@@ -495,7 +498,9 @@ impl Drop for Landing {
             // Nothing is under way any more where the result was taken in.
             state.intake.ends(&self.ledger, false);
             let waiting = state.flights.remove(&self.ledger).unwrap_or_default();
-            state.landed.extend(waiting.iter().cloned());
+            if self.has_news {
+                state.landed.extend(waiting.iter().cloned());
+            }
             waiting
         };
         for key in waiting {
