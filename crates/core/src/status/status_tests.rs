@@ -61,12 +61,23 @@ pub(super) fn names() -> Names {
 
 fn reported_at(previous: &ZohoCredentialStatus, facts: &Facts, plan: &Plan, at: Time) -> ZohoCredentialStatus {
     let failure = Failure { reason: Reason::UpstreamTimeout, code: None, at, again_at: None, cause: None };
+    reported_after(Some(&failure), previous, facts, plan, at)
+}
+
+/// The same where this failed last, or nothing did.
+fn reported_after(
+    failure: Option<&Failure>,
+    previous: &ZohoCredentialStatus,
+    facts: &Facts,
+    plan: &Plan,
+    at: Time,
+) -> ZohoCredentialStatus {
     let input = Report {
         previous,
         generation: 3,
         facts,
         plan,
-        failure: Some(&failure),
+        failure,
         names: &names(),
         versions: Versions::default(),
         live_tokens: None,
@@ -240,29 +251,12 @@ fn token_that_expires_while_a_retry_is_in_flight_is_not_called_valid_any_more() 
 
 #[test]
 fn token_that_expires_in_the_first_request_after_a_mended_source_is_not_blamed_on_zoho() {
-    let with_nothing_failed = |previous: &ZohoCredentialStatus, facts: &Facts, plan: &Plan, at: Time| {
-        let (names, versions) = (names(), Versions::default());
-        let (live_tokens, granted_scopes, handled) = (None, None, None);
-        let input = Report {
-            previous,
-            generation: 3,
-            facts,
-            plan,
-            failure: None,
-            names: &names,
-            versions,
-            live_tokens,
-            granted_scopes,
-            handled,
-        };
-        report(&input, at)
-    };
     let missing = Defect { reason: Reason::SourceSecretNotFound, message: "gone".into(), again_at: None };
     let nothing = ZohoCredentialStatus::default();
-    let refused = with_nothing_failed(&nothing, &with(Some(token(60))), &Plan::Refuse(missing), now());
+    let refused = reported_after(None, &nothing, &with(Some(token(60))), &Plan::Refuse(missing), now());
     assert_eq!(line(&refused), "Ready=True TokenValid, Renewable=False SourceSecretNotFound");
     let in_flight = Plan::Wait { until: after(7200), why: Hold::InFlight };
-    let expired = with_nothing_failed(&refused, &with(Some(token(4000))), &in_flight, after(3600));
+    let expired = reported_after(None, &refused, &with(Some(token(4000))), &in_flight, after(3600));
     assert_eq!(line(&expired), "Ready=False Minting, Renewable=Unknown Minting, Reconciling=True Minting");
 }
 
