@@ -10,6 +10,7 @@ use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use zoho_api::{ConditionStatus, ConditionType, ZohoCredential};
+use zoho_simulator::Credential;
 use zoho_simulator::script::Reply;
 
 use super::burst::{self, Burst, as_f64};
@@ -114,21 +115,25 @@ impl Bench<'_> {
         Ok(())
     }
 
-    async fn floor(&self, count: usize) -> Result<Burst> {
+    /// A stage with so many sources.
+    async fn stage(&self, count: usize) -> Result<(Stage, Vec<Credential>)> {
         let stage = Stage::new(self.latency).await?;
         let sources = stage.sources(count).await?;
+        Ok((stage, sources))
+    }
+
+    async fn floor(&self, count: usize) -> Result<Burst> {
+        let (stage, sources) = self.stage(count).await?;
         floor::create(&stage, &sources).await
     }
 
     async fn same_calls(&self, count: usize, written: &floor::Written) -> Result<Burst> {
-        let stage = Stage::new(self.latency).await?;
-        let sources = stage.sources(count).await?;
+        let (stage, sources) = self.stage(count).await?;
         floor::same_calls(&stage, &self.ours, &sources, written).await
     }
 
     async fn burst(&self, subject: &Subject, count: usize, floor: &Burst) -> Result<(Stage, Program, Vec<String>)> {
-        let stage = Stage::new(self.latency).await?;
-        stage.sources(count).await?;
+        let (stage, _) = self.stage(count).await?;
         let (program, _) = subject.start(&stage, &UNLIMITED).await?;
         let (before, at_start) = (Calls::so_far(&stage).await?, program.used()?);
         let started = Instant::now();
@@ -171,8 +176,7 @@ impl Bench<'_> {
 
     /// Tokens that live so shortly that all of them are renewed while somebody looks on.
     async fn renewal(&self, count: usize) -> Result<Vec<(&'static str, String)>> {
-        let stage = Stage::new(self.latency).await?;
-        stage.sources(count).await?;
+        let (stage, _) = self.stage(count).await?;
         stage.zoho.set_token_life(Duration::from_secs(150));
         let (program, _) = self.ours.start(&stage, &UNLIMITED).await?;
         burst::create(&self.ours, &stage, count).await?;
@@ -193,8 +197,7 @@ impl Bench<'_> {
 
     async fn overdue(&self, count: usize) -> Result<Vec<(&'static str, String)>> {
         const LIFE: Duration = Duration::from_secs(90);
-        let stage = Stage::new(self.latency).await?;
-        stage.sources(count).await?;
+        let (stage, _) = self.stage(count).await?;
         // The default limit on requests a second: this is what it is for.
         let (program, _) = self.ours.start(&stage, &[]).await?;
         burst::create(&self.ours, &stage, count).await?;
@@ -239,8 +242,7 @@ impl Bench<'_> {
     }
 
     async fn bystanders(&self, credentials: usize, others: usize) -> Result<Vec<(&'static str, String)>> {
-        let stage = Stage::new(self.latency).await?;
-        stage.sources(credentials).await?;
+        let (stage, _) = self.stage(credentials).await?;
         let (program, _) = self.ours.start(&stage, &UNLIMITED).await?;
         burst::create(&self.ours, &stage, credentials).await?;
         all_ready(&stage, credentials).await?;
