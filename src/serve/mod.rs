@@ -6,11 +6,11 @@ mod certificate;
 pub(crate) mod clients;
 mod listen;
 pub(crate) mod metrics;
+mod scrapes;
 pub(crate) mod series;
 pub(crate) mod telemetry;
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse as _;
 use axum::routing::get;
@@ -31,15 +30,15 @@ use crate::lead::{Leadership, Standing};
 use crate::serve::authenticate::Guard;
 use crate::serve::certificate::Certificate;
 use crate::serve::metrics::Metrics;
+use crate::serve::scrapes::{Form, Scrapes};
 
 /// The queue looks up at least every few seconds; silent for this long, it is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
-/// So long a scrape gets the text of the one before.
-const SCRAPE_COUNTS_FOR: Duration = Duration::from_millis(250);
 /// What is waited for until the watches are known by name.
 const START: &str = "the start of the watches";
 
-/// A watch makes a step, also one in vain or one of the pages of a list, at least every two minutes; without one for this long its task is stuck.
+/// A watch makes a step, also one in vain or one of the pages of a list, at least every two minutes; without one for this
+/// long its task is stuck.
 const WATCH_STUCK_AFTER: Duration = Duration::from_secs(180);
 /// A watch that fails may have been well so recently before `/readyz` says so: most are open again in a second.
 const MAY_FAIL_FOR: Duration = Duration::from_secs(30);
@@ -231,7 +230,7 @@ pub(crate) async fn serve_metrics(flags: &Flags, metrics: Metrics, client: Clien
             "--metrics-authentication without --metrics-certificate: bearer tokens come over plain HTTP, and who can listen in on the cluster's network can use them"
         );
     }
-    let scrapes = Scrapes { metrics, kept: Arc::default() };
+    let scrapes = Scrapes::new(metrics);
     let scrape = async move |headers: HeaderMap| {
         if let Some(guard) = &guard
             && let Some(refusal) = guard.refusal(&headers).await
@@ -249,42 +248,6 @@ pub(crate) async fn serve_metrics(flags: &Flags, metrics: Metrics, client: Clien
     };
     let router = Router::new().route("/metrics", get(scrape));
     serve("metrics", "--metrics-bind-address", address, router, certificate).await
-}
-
-/// In what form metrics are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Form {
-    Prometheus,
-    OpenMetrics,
-}
-
-/// The texts of the metrics. With thousands of credentials one takes tens of milliseconds, in which nothing else goes on, so
-/// who asks more often gets the same text.
-#[derive(Clone)]
-struct Scrapes {
-    metrics: Metrics,
-    kept: Arc<Mutex<HashMap<Form, Bytes>>>,
-}
-
-impl Scrapes {
-    fn text(&self, form: Form) -> Result<Bytes, fmt::Error> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(text) = kept.get(&form) {
-            return Ok(text.clone());
-        }
-        let text: Bytes = match form {
-            Form::Prometheus => self.metrics.prometheus()?,
-            Form::OpenMetrics => self.metrics.open_metrics()?,
-        }
-        .into();
-        kept.insert(form, text.clone());
-        let kept = self.kept.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(SCRAPE_COUNTS_FOR).await;
-            kept.lock().unwrap_or_else(PoisonError::into_inner).remove(&form);
-        });
-        Ok(text)
-    }
 }
 
 async fn serve(
@@ -399,20 +362,5 @@ mod tests {
         assert_eq!(health.livez().1, format!("{SECRETS} has not moved for 180 s\n"));
         health.turns(SECRETS);
         assert_eq!(health.livez().0, StatusCode::OK);
-    }
-    #[tokio::test(start_paused = true)]
-    async fn scrapes_in_quick_succession_get_one_text() {
-        let scrapes = Scrapes { metrics: Metrics::default(), kept: Arc::default() };
-        let text = async || {
-            // What is due runs first.
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            scrapes.text(Form::Prometheus).expect("a text")
-        };
-        let first = text().await;
-        scrapes.metrics.coalesced();
-        assert_eq!(text().await, first);
-        assert_ne!(scrapes.text(Form::OpenMetrics).expect("a text"), first);
-        tokio::time::advance(SCRAPE_COUNTS_FOR).await;
-        assert_ne!(text().await, first, "and then it is computed anew");
     }
 }
