@@ -7,7 +7,6 @@ import os
 import pathlib
 import sys
 import time
-import urllib.error
 import urllib.request
 
 FOLDER = pathlib.Path(os.environ.get("ZOHO_FOLDER", "/var/run/zoho"))
