@@ -8,6 +8,7 @@ mod burst;
 mod calls;
 mod floor;
 mod program;
+mod restless;
 mod scenarios;
 mod stage;
 mod subject;
@@ -55,6 +56,8 @@ pub(crate) enum Scenario {
     Overdue,
     /// Secrets of others come and change.
     Bystanders,
+    /// A tenant with hundreds of credentials on one large source that changes all the time.
+    Restless,
     /// One of many hangs.
     Hanging,
     /// From nothing to the first request.

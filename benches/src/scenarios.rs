@@ -16,6 +16,7 @@ use zoho_simulator::script::Reply;
 use super::burst::{self, Burst, as_f64};
 use super::calls::Calls;
 use super::program::{Program, Used};
+use super::restless::{self, Waits};
 use super::stage::{NAMESPACE, Stage, secret, until};
 use super::subject::{Subject, target};
 use super::table::{Table, machine, mebibytes, progress, seconds, show};
@@ -52,6 +53,11 @@ impl Bench<'_> {
                 Scenario::Bystanders => {
                     let title = "10,000 Secrets of others, 10 KiB each, come and change beside 1,000 credentials";
                     figures(title, Box::pin(self.bystanders(1000, 10_000))).await?;
+                }
+                Scenario::Restless => {
+                    let title =
+                        "New credentials beside a tenant with 300 on one source of 900 KB that changes all the time";
+                    figures(title, Box::pin(self.restless(300, 20))).await?;
                 }
                 Scenario::Hanging => figures("500 new ones, of which one hangs", Box::pin(self.hanging(500))).await?,
                 Scenario::Start => figures("From nothing to the first request", Box::pin(self.start())).await?,
@@ -271,6 +277,19 @@ impl Bench<'_> {
             ("peak MiB", mebibytes(used.peak)),
             ("restart: ready s", seconds(took)),
             ("restart: peak MiB", mebibytes(restarted.peak)),
+        ])
+    }
+
+    async fn restless(&self, credentials: usize, others: usize) -> Result<Vec<(&'static str, String)>> {
+        let (stage, _) = self.stage(2 * others + 1).await?;
+        let (_program, _) = self.ours.start(&stage, &UNLIMITED).await?;
+        let Waits { calm, beside, touches, calls } = restless::measure(&self.ours, &stage, credentials, others).await?;
+        let waits = |burst: &Burst| format!("{}, {}", seconds(burst.percentile(50)), seconds(burst.percentile(100)));
+        Ok(vec![
+            ("a new credential waits s (p50, longest of 20)", waits(&calm)),
+            ("… while the source changes", waits(&beside)),
+            ("changes meanwhile", touches.to_string()),
+            ("calls meanwhile", calls.to_string()),
         ])
     }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use cluster_programs::mortal::mortal;
 use kube::Api;
-use kube::api::{DynamicObject, GroupVersionKind, PostParams};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, PostParams};
 use zoho_testkit::control_plane::OPERATOR_NAMESPACE;
 
 use super::program::Program;
@@ -101,12 +101,17 @@ impl Subject {
         serde_saphyr::from_str(&filled(&self.object, stage, number)).context("read object.yaml")
     }
 
-    /// Where its objects are.
-    pub(crate) async fn api(&self, stage: &Stage) -> Result<Api<DynamicObject>> {
+    /// The kind of its objects.
+    pub(crate) async fn kind(&self, stage: &Stage) -> Result<ApiResource> {
         let types = self.object(stage, 0)?.types.context("object.yaml has apiVersion and kind")?;
         let kind = GroupVersionKind::try_from(&types).context("understand object.yaml's apiVersion")?;
         let (resource, _) = kube::discovery::pinned_kind(&stage.client, &kind).await.context("find its kind")?;
-        Ok(Api::namespaced_with(stage.client.clone(), NAMESPACE, &resource))
+        Ok(resource)
+    }
+
+    /// Where its objects are.
+    pub(crate) async fn api(&self, stage: &Stage) -> Result<Api<DynamicObject>> {
+        Ok(Api::namespaced_with(stage.client.clone(), NAMESPACE, &self.kind(stage).await?))
     }
 
     /// Creates the object of a credential.
