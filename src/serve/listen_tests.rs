@@ -151,7 +151,7 @@ async fn probe_is_answered_while_another_address_holds_all_it_can_get() {
     }
     probe.write_all(REQUEST).await.unwrap();
     answered(&mut probe).await;
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(began.elapsed() < HEADER_WITHIN, "it waited for others: {:?}", began.elapsed());
 }
 
 #[test]

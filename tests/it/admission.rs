@@ -193,7 +193,11 @@ fn probe() -> Request {
 
 /// Waits for the policy: the API server learns of it a moment after it was stored.
 pub(crate) async fn is_enforced(cluster: &ControlPlane) {
-    let is_refused = async || (!probe().send(cluster).await.status.success()).then_some(());
+    let is_refused = async || {
+        let output = probe().send(cluster).await;
+        let error = String::from_utf8_lossy(&output.stderr);
+        (!output.status.success() && error.contains(OWNER) && error.contains(POLICY)).then_some(())
+    };
     eventually("the policy is enforced", is_refused).await;
 }
 

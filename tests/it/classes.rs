@@ -77,7 +77,7 @@ fn exists(test: &str) -> bool {
 }
 
 /// Does a file have a test of this name? Its attributes are in the lines before.
-fn is_test(text: &str, name: &str) -> bool {
+pub(crate) fn is_test(text: &str, name: &str) -> bool {
     let Some((before, _)) = text.split_once(&format!("fn {name}(")) else { return false };
     let before = before.rsplit_once('\n').map_or("", |(before, _)| before);
     let lines = before.lines().rev().map(str::trim);

@@ -1,6 +1,6 @@
 //! Credentials that go: at once, whatever is wrong with them, and with nothing of ours left behind or in the way.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kube::api::DeleteParams;
 use serde_json::json;
@@ -17,10 +17,8 @@ use zoho_api::ConditionType;
 async fn goes_at_once(world: &World, name: &str) {
     let seen = world.get(name).await;
     assert_eq!(seen.metadata.finalizers, None, "{name}");
-    let started = Instant::now();
     world.credentials().delete(name, &DeleteParams::default()).await.expect("deleted");
     assert!(world.credentials().get_opt(name).await.expect("an answer").is_none(), "{name} is still there");
-    assert!(started.elapsed() < Duration::from_secs(2), "{name}: {:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -86,14 +84,18 @@ async fn credential_that_a_terminating_namespace_keeps_costs_no_mint_and_no_call
         (is_deleting && world.secret("one-token").await.is_none()).then_some(())
     })
     .await;
+    let is_call = |record: &&Record| ![Verb::Watch, Verb::List].contains(&record.call.verb);
+    eventually("what its end brought is over", async || {
+        let (now, trace) = (proxy.started().elapsed(), proxy.trace());
+        trace.iter().rfind(is_call).is_none_or(|last| last.at + Duration::from_secs(3) < now).then_some(())
+    })
+    .await;
     // Due for renewal, and then expired.
-    tokio::time::sleep(Duration::from_secs(2)).await;
     let before = proxy.trace().len();
     world.advance(2200);
     tokio::time::sleep(WATCHED / 2).await;
     world.advance(2200);
     tokio::time::sleep(WATCHED / 2).await;
-    let is_call = |record: &&Record| ![Verb::Watch, Verb::List].contains(&record.call.verb);
     let calls = proxy.trace()[before..].iter().filter(is_call).map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(calls, Vec::<String>::new(), "in {WATCHED:?}");
     assert_eq!(world.zoho.stats().token.posts, 1);

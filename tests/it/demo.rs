@@ -179,7 +179,7 @@ impl Demo {
         let marked = format!("{MARK}={}", self.mark);
         let temporary = self.folder.path().join("tmp");
         let mut left = Vec::new();
-        for _ in 0..200 {
+        for _ in 0..1200 {
             left = processes_with(&marked);
             left.extend(fs::read_dir(&temporary).expect("the folder").flatten().map(|file| format!("{file:?}")));
             if left.is_empty() {

@@ -171,8 +171,8 @@ async fn equal_credentials_share_one_mint() {
         world.wait_ready(&format!("c{number}")).await;
     }
     assert_eq!(world.zoho.stats().token.posts, 1);
-    world.advance(2000);
     let first = world.token("c0-token").await;
+    world.advance(2000);
     eventually("all have the next token", async || {
         for number in 0..20 {
             let token = world.token(&format!("c{number}-token")).await;

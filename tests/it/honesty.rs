@@ -10,7 +10,7 @@ use zoho_testkit::fault_proxy::{Action, Answer, Match, Verb, Window};
 
 use crate::support::look::{condition, is, is_ready, message};
 use crate::support::world::{CLIENT_ID, REFRESH_TOKEN, World};
-use crate::support::{eventually, tell};
+use crate::support::{eventually, tell, was_at_once};
 
 const OTHER: &str = "1000.other0refresh.bbbbbbbb";
 
@@ -108,7 +108,7 @@ async fn refused_new_source_says_nothing_against_the_living_token_of_the_former_
 }
 
 #[tokio::test]
-async fn read_that_is_refused_is_a_reason_within_five_seconds_and_heals() {
+async fn read_that_is_refused_is_a_reason_at_once_and_heals() {
     let world = World::new("read_refused").await;
     world.good_source("source").await;
     let proxy = world.proxy();
@@ -120,7 +120,7 @@ async fn read_that_is_refused_is_a_reason_within_five_seconds_and_heals() {
     world.credential("one", "source", json!({})).await;
     let started = Instant::now();
     let seen = world.wait_for_reason("one", "ReadRefused").await;
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    was_at_once(started);
     assert_eq!(seen.status.as_ref().and_then(|status| status.observed_generation), seen.metadata.generation);
     assert!(seen.status.as_ref().and_then(|status| status.next_attempt_time).is_some());
     assert_eq!(world.zoho.stats().token.posts, 0);
@@ -171,7 +171,8 @@ async fn refused_write_of_one_name_says_nothing_of_another() {
     let started = Instant::now();
     world.patch("one", json!({ "spec": { "target": { "name": "allowed" } } })).await;
     world.wait_ready("one").await;
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}: the pause is for the other name", started.elapsed());
+    // The pause is for the other name.
+    was_at_once(started);
 }
 
 #[tokio::test]

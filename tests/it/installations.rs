@@ -107,8 +107,8 @@ async fn two_installations_that_start_together_mint_once_and_the_survivor_takes_
     ));
     assert_eq!(mints, GOOD);
     // Claim, refusal, its confirmation, and one for a failed count; what is good has two. On a busy machine, where it is seen
-    // to wait, one or two more. Two that wrote against each other would do so at each of the twenty looks.
-    assert!(most <= 6, "{writes:#?}");
+    // to wait or taken over once, some more. Two that wrote against each other would do so at each of the thirty looks.
+    assert!(most <= 12, "{writes:#?}");
     let told = world.events_of("good0").await;
     assert!(told.iter().any(|event| event.starts_with("ServedElsewhere")), "{told:?}");
 

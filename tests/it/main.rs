@@ -2,6 +2,7 @@
 
 mod admission;
 mod blocks;
+mod bugs;
 mod burst;
 mod changes;
 mod chart;

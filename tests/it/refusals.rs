@@ -7,9 +7,9 @@ use zoho_api::{ConditionStatus, ConditionType, Time};
 use zoho_simulator::script::{Page, Reply, Script};
 use zoho_simulator::{Simulator, SimulatorConfig};
 
-use crate::support::eventually;
 use crate::support::look::{condition, is, is_ready, message};
 use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World};
+use crate::support::{eventually, was_at_once};
 
 #[tokio::test]
 async fn revoked_refresh_token_is_confirmed_once_then_left_alone_until_the_source_changes() {
@@ -54,7 +54,7 @@ async fn revoked_refresh_token_is_confirmed_once_then_left_alone_until_the_sourc
         )
         .await;
     world.wait_ready("one").await;
-    assert!(started.elapsed() < Duration::from_secs(5), "healed after {:?}", started.elapsed());
+    was_at_once(started);
 }
 
 /// How one reply must be reported.
@@ -127,8 +127,9 @@ async fn every_reply_is_reported_by_its_reason_and_leaves_the_good_token_alone()
         let ledger = world.ledgers().get(status.ledger.expect("a ledger").as_str()).await.expect("the ledger");
         let attempt = ledger.spec.attempts.last().expect("an attempt").at;
         let next_in = status.next_attempt_time.expect("a next attempt").unix() - attempt.unix();
-        // A throttle counts from the answer, which is later than the attempt by the latency.
-        let slack = if row.reason == "Throttled" || row.next_in == (60..=60) { 2 } else { 0 };
+        // A throttle and a final refusal count from the answer, which is later than the attempt. No two steps are as near
+        // to each other.
+        let slack = if *row.next_in.start() >= 60 { 20 } else { 0 };
         assert!((*row.next_in.start()..=row.next_in.end() + slack).contains(&next_in), "{}: {next_in} s", row.name);
     }
     world.zoho.clear_scripts();

@@ -112,8 +112,8 @@ async fn two_operators_on_one_credential_spend_at_most_one_needless_mint() {
     world.credential("one", "source", json!({})).await;
     world.wait_ready("one").await;
     for round in 1..=3 {
-        world.advance(2200);
         let expires = world.get("one").await.status.and_then(|status| status.expiration_time);
+        world.advance(2200);
         world
             .wait("one", "renewed", |seen| {
                 is_ready(seen) && seen.status.as_ref().and_then(|status| status.expiration_time) > expires

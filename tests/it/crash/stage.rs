@@ -1,13 +1,13 @@
 //! Where a flow is played: a world, an operator behind a proxy, a witness, and a clock that is pushed on.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use zoho_simulator::journal::Counts;
-use zoho_testkit::fault_proxy::FaultProxy;
+use zoho_testkit::fault_proxy::{FaultProxy, Verb};
 use zoho_testkit::observer::Observer;
 
 use super::boundary::Write;
@@ -16,13 +16,13 @@ use crate::support::world::World;
 
 /// How long a restarted operator has before the clock is pushed on: whatever needs no waiting is done by then.
 const FIRST_PUSH: Duration = Duration::from_millis(1200);
-/// A running operator looks at the clock every three seconds.
-const NEXT_PUSH: Duration = Duration::from_millis(3300);
+/// A running operator looks at the clock every three seconds, and begins with reads.
+const NEXT_PUSH: Duration = Duration::from_secs(8);
 /// How far, where the status does not say when something happens next: what may be on its way is waited for as long.
 const PUSH: i64 = 31;
 /// Nothing that a flow waits for is further away; a renewal is.
 const FURTHEST: i64 = 700;
-/// Nobody has written anything for so long: what was to be done is done.
+/// Nobody has asked for anything for so long: what was to be done is done.
 const QUIET: Duration = Duration::from_millis(600);
 
 pub(super) struct Stage {
@@ -38,6 +38,8 @@ pub(super) struct Stage {
     notes: Mutex<Vec<(Duration, String)>>,
     /// Since when an operator that was killed has been back, or the clock was last moved since, and how long it has then.
     patience: Mutex<Option<(Instant, Duration)>>,
+    /// Requests that the operators before the one that runs now have sent.
+    sent_before: AtomicUsize,
     waited: AtomicI64,
     /// The token in the target when a step began.
     pub(super) before: Mutex<Option<String>>,
@@ -71,6 +73,7 @@ impl Stage {
             pushes: Mutex::default(),
             notes: Mutex::default(),
             patience: Mutex::default(),
+            sent_before: AtomicUsize::new(0),
             waited: AtomicI64::new(0),
             before: Mutex::default(),
             mark: Mutex::default(),
@@ -97,6 +100,7 @@ impl Stage {
     }
 
     pub(super) fn restart(&self) {
+        self.sent_before.store(self.proxy.trace().len(), Ordering::Relaxed);
         self.start();
         *lock(&self.patience) = Some((Instant::now(), FIRST_PUSH));
     }
@@ -124,9 +128,15 @@ impl Stage {
         self.advance(left.max(1));
     }
 
-    /// Instead of waiting, after a crash: moves the clock to what the operator waits for. While it writes it does not wait,
-    /// however slow the machine is.
+    /// Instead of waiting, after a crash: moves the clock to what the operator waits for. While it starts or asks for anything
+    /// it does not wait, however slow the machine is.
     pub(super) async fn push(&self) {
+        if !self.is_synced() {
+            if let Some((since, _)) = &mut *lock(&self.patience) {
+                *since = Instant::now();
+            }
+            return;
+        }
         if lock(&self.patience).is_none_or(|(since, patience)| since.elapsed() < patience) || !self.is_quiet() {
             return;
         }
@@ -183,12 +193,16 @@ impl Stage {
         writes.into_iter().map(|(_, write)| write).collect()
     }
 
-    /// Has nothing been written for a while?
+    /// Has nothing been asked for, and nothing been without an answer, for a while?
     pub(super) fn is_quiet(&self) -> bool {
         let trace = self.proxy.trace();
-        let last = trace.iter().rfind(|record| Write::of(&record.call, &self.world.operator_namespace).is_some());
         let now = self.proxy.started().elapsed();
-        let is_quiet = last.is_none_or(|record| record.at + record.took.unwrap_or_default() + QUIET < now);
+        let calls = trace.iter().skip(self.sent_before.load(Ordering::Relaxed));
+        let is_quiet = calls.filter(|record| record.call.verb != Verb::Watch).all(|record| match record.took {
+            Some(took) => record.at + took + QUIET < now,
+            // What a rule keeps from the API server is not answered.
+            None => !record.fault.is_empty() && record.at + QUIET < now,
+        });
         let is_settled = lock(&self.patience).is_none_or(|(since, _)| since.elapsed() > QUIET);
         is_quiet && is_settled && self.world.zoho.stats().token.in_flight == 0
     }

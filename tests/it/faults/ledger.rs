@@ -9,10 +9,10 @@ use zoho_simulator::script::{Reply, Script};
 use zoho_testkit::fault_proxy::{Action, Answer, FaultProxy, Match, Point, Verb, Window};
 
 use super::{behind_a_proxy, count};
-use crate::support::eventually;
 use crate::support::look::condition;
 use crate::support::operator::Operator;
 use crate::support::world::{REFRESH_TOKEN, World};
+use crate::support::{eventually, was_at_once};
 
 /// An hour's silence at most follows a throttle, ten minutes at least; a failure's back-off is over long before.
 const AFTER_BACK_OFF: i64 = 130;
@@ -77,7 +77,8 @@ async fn throttle_whose_write_is_refused_is_written_all_the_same_and_at_once() {
             .map(|record| record.at)
             .collect();
         let took = tries[times].saturating_sub(tries[0]);
-        assert!(took < Duration::from_secs(2), "{name}: no pause between, but {took:?}\n{}", proxy.transcript());
+        // A pass that fails is repeated after one, two and four seconds.
+        assert!(took < Duration::from_secs(4), "{name}: no pause between, but {took:?}\n{}", proxy.transcript());
         // So the next process knows it.
         operator.kill();
         let next = world.operator_behind(&proxy, &[]);
@@ -150,7 +151,7 @@ async fn ledger_that_cannot_be_created_is_a_reason_a_pause_and_heals() {
     let started = Instant::now();
     world.credential("one", "source", json!({})).await;
     world.wait_for_reason("one", "WriteRefused").await;
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    was_at_once(started);
     let before = proxy.trace().len();
     tokio::time::sleep(WATCHED).await;
     let (creates, calls) = (count(&proxy, Verb::Create, "zohomintledgers"), proxy.trace().len() - before);
@@ -177,7 +178,7 @@ async fn ledger_write_that_is_repeated_on_its_way_is_known_for_our_own() {
         world.wait("one", "its token is stored", |seen| seen.status.is_some()).await;
         let took = started.elapsed();
         // Three seconds until a moved clock is noticed; the thirty of an entry that is not known would show.
-        assert!(took < Duration::from_secs(10), "{verb}: {took:?}\n{}", proxy.transcript());
+        assert!(took < Duration::from_secs(20), "{verb}: {took:?}\n{}", proxy.transcript());
         eventually("one token and one entry for each request", async || {
             let token = world.token("one-token").await?;
             (world.zoho.live_tokens(REFRESH_TOKEN).last() == Some(&token)).then_some(())

@@ -9,7 +9,7 @@ use zoho_testkit::fault_proxy::{Action, Answer, Match, Point, Record, Verb, Wind
 
 use super::behind_a_proxy;
 use crate::support::world::{REFRESH_TOKEN, World};
-use crate::support::{eventually, tell};
+use crate::support::{eventually, tell, was_at_once};
 
 /// Real writes of targets in a world's namespace.
 fn targets(world: &World, verb: Verb) -> Match {
@@ -65,20 +65,20 @@ async fn target_whose_write_is_repeated_on_its_way_is_known_for_our_own() {
     world.credential("one", "source", json!({})).await;
     world.wait_ready("one").await;
     newest_is_stored(&world).await;
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    was_at_once(started);
     proxy.rule(targets(&world, Verb::Patch), Window::ONCE, Action::AnswerApplied(Answer::conflict()));
     world.advance(2200);
     world.zoho.wait_for_posts(2, Duration::from_secs(30)).await.expect("the renewal");
     let minted = Instant::now();
     newest_is_stored(&world).await;
-    assert!(minted.elapsed() < Duration::from_secs(10), "{:?}", minted.elapsed());
+    was_at_once(minted);
     world.wait_ready("one").await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(world.zoho.stats().token.posts, 2, "{}", proxy.transcript());
 }
 
 #[tokio::test]
-async fn conflicts_at_two_writes_in_three_cost_no_mint_and_keep_a_token_out_for_five_seconds_at_most() {
+async fn conflicts_at_two_writes_in_three_cost_no_mint_and_keep_no_token_out() {
     let (world, proxy, _operator) = behind_a_proxy("conflicts").await;
     world.serve_one().await;
     for on in [Match::new(Verb::Update, "zohomintledgers"), targets(&world, Verb::Patch)] {
@@ -94,7 +94,7 @@ async fn conflicts_at_two_writes_in_three_cost_no_mint_and_keep_a_token_out_for_
         newest_is_stored(&world).await;
         let took = minted.elapsed();
         tell(&format!("stored {:.1} s after its mint among conflicts", took.as_secs_f32()));
-        assert!(took < Duration::from_secs(5), "{took:?}\n{}", proxy.transcript());
+        was_at_once(minted);
         world.wait_ready("one").await;
         assert_eq!(world.zoho.stats().token.posts, renewal);
     }

@@ -217,8 +217,9 @@ async fn sixty_that_hang_do_not_hold_up_others_of_their_host() {
     }
     let took = started.elapsed();
     crate::support::tell(&format!("served {:.1} s beside sixty that hang", took.as_secs_f64()));
-    // Those that hang give up after fifteen seconds; nobody waits for that.
-    assert!(took < Duration::from_secs(12), "{took:?}");
+    // Not in places that those gave back which gave up after fifteen seconds.
+    let most = world.zoho.stats().token.max_in_flight;
+    assert!(most > 32, "{most} requests at once at most");
     world.zoho.clear_scripts();
     world.zoho.release();
 }

@@ -202,8 +202,11 @@ async fn interrupted_login_leaves_nothing() {
 
     // In the moment in which the answer is on its way: what it brings is revoked.
     let waiting = Waiting::start(&person, &LOGIN);
-    waiting.answers(Answer::Accepted);
-    world.zoho.script(Target::Device, Reply::MintThenHold);
+    // In one step: it may ask between two.
+    world.zoho.with(|zoho, _| {
+        assert!(zoho.devices_mut().answer(&waiting.user_code, Answer::Accepted));
+        zoho.script(Target::Device, Reply::MintThenHold);
+    });
     let granted = |zoho: &zoho_simulator::state::Zoho, _| zoho.grants().refresh_tokens().len() == 1;
     world.zoho.wait_until("a refresh token", DEADLINE, granted).await.expect("granted");
     waiting.interrupt();

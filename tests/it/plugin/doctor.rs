@@ -6,6 +6,7 @@ use zoho_api::ConditionType;
 use zoho_simulator::script::Reply;
 
 use super::Person;
+use crate::leader::QUICK;
 use crate::support::look::message;
 use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World};
 
@@ -198,16 +199,11 @@ async fn throttled_credential_is_named_with_the_end_of_its_silence() {
 async fn who_leads_is_named_and_that_nobody_does_any_more() {
     let world = World::new("doctor-leader").await;
     let person = Person::of(&world);
-    let operator = world.operator_with(&[
-        "--leader-elect=true",
-        "--leader-elect-lease-duration=3s",
-        "--leader-elect-renew-deadline=2s",
-        "--leader-elect-retry-period=400ms",
-    ]);
+    let operator = world.operator_with(&QUICK);
     operator.synced().await;
     world.serve_one().await;
     let said = person.zoho(&["doctor", "one"]).await.stdout;
-    assert!(said.contains("leads"), "{said}");
+    assert!(said.lines().any(|line| line.contains("operator-") && line.contains(" leads")), "{said}");
     operator.kill();
     let said = crate::support::eventually("the lease runs out", async || {
         let said = person.zoho(&["doctor", "one"]).await.stdout;

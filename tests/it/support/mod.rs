@@ -15,19 +15,32 @@ use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ObjectMeta, PostParams};
 use kube::runtime::wait::{Condition, conditions};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use tokio::time::sleep;
 use zoho_api::crd;
-use zoho_testkit::control_plane::{ControlPlane, OPERATOR_NAMESPACE, OPERATOR_SERVICE_ACCOUNT, Options};
+use zoho_testkit::control_plane::{ControlPlane, Identity, OPERATOR_NAMESPACE, OPERATOR_SERVICE_ACCOUNT, Options};
 
 /// Far more than anything takes, so that it holds on a busy machine; a test that waits this long has failed.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(2);
+
+/// What is acted on at once is done by then, also on a busy machine; what waits for the next try, for a pause or for a look
+/// at everything is not: these are thirty seconds and more.
+const AT_ONCE: Duration = Duration::from_secs(20);
+
+/// Fails where what began `since` then was not acted on at once.
+#[track_caller]
+pub(crate) fn was_at_once(since: Instant) {
+    let took = since.elapsed();
+    tell(&format!("acted on after {took:.1?}"));
+    assert!(took < AT_ONCE, "not at once, but after {took:?}");
+}
 
 /// What `helm template`, which asks no cluster, must be told for the chart's admission policy.
 pub(crate) const ADMISSION_POLICY: &str = "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy";
@@ -130,6 +143,16 @@ impl Cluster {
             let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &resource);
             api.create(&PostParams::default(), &object).await.expect("a Role, or its RoleBinding");
         }
+        // The API server learns of them a moment later.
+        let review = json!({ "metadata": {}, "spec": { "user": Identity::Operator.user(),
+            "resourceAttributes": { "namespace": namespace, "verb": "create", "resource": "secrets" } } });
+        let review: SubjectAccessReview = serde_json::from_value(review).expect("a SubjectAccessReview");
+        let reviews = Api::all(client);
+        eventually("the operator has its rights", async || {
+            let answer = reviews.create(&PostParams::default(), &review).await.expect("an answer");
+            answer.status.is_some_and(|status| status.allowed).then_some(())
+        })
+        .await;
     }
 
     async fn rendered(&self, template: &str) -> String {

@@ -77,8 +77,13 @@ impl World {
 
     /// Moves the wall clock of operators and Zoho; timers do not notice.
     pub(crate) fn advance(&self, seconds: i64) {
+        self.advance_beside(seconds, 0);
+    }
+
+    /// Moves the wall clock of operators, and that of Zoho to so many seconds ahead of it.
+    pub(crate) fn advance_beside(&self, seconds: i64, ahead: i64) {
         let offset = self.offset.fetch_add(seconds, Ordering::Relaxed) + seconds;
-        self.zoho.set_clock_offset(SignedDuration::from_secs(offset));
+        self.zoho.set_clock_offset(SignedDuration::from_secs(offset + ahead));
         self.set_clock(&offset.to_string());
     }
 
