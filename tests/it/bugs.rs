@@ -1,12 +1,13 @@
-//! The seeded bugs of `tests/bugs`, as far as can be seen without building each: the sources go on, and a patch that does not
-//! fit them any more proves nothing. `make bugs` puts them in and sees the tests fail.
+//! The seeded bugs of `tests/bugs`, as far as can be seen without building each: the sources move on, and a patch that
+//! does not fit them any more proves nothing. `make bugs` puts them in and sees the tests fail.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::chart::root;
 use crate::classes::is_test;
+use crate::layers::walk;
 use crate::support::untested;
 
 /// All fifteen.
@@ -16,18 +17,6 @@ fn patches() -> Vec<PathBuf> {
     patches.sort();
     assert_eq!(patches.len(), 15, "{patches:?}");
     patches
-}
-
-/// Every Rust file below a folder.
-fn sources(folder: &Path, found: &mut Vec<String>) {
-    for entry in fs::read_dir(folder).expect("a folder").flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|is| is == "rs") {
-            found.push(fs::read_to_string(path).expect("text"));
-        }
-    }
 }
 
 #[test]
@@ -43,14 +32,24 @@ fn patches_of_seeded_bugs_fit_the_sources() {
 
 #[test]
 fn each_seeded_bug_names_a_test_that_exists() {
-    let mut all = Vec::new();
-    for folder in ["src", "crates", "tests"] {
-        sources(&root().join(folder), &mut all);
-    }
+    let folders = ["src", "crates", "tests"].map(|folder| walk(&root().join(folder)));
+    let sources: Vec<(PathBuf, String)> = folders
+        .into_iter()
+        .flatten()
+        .filter(|path| path.extension().is_some_and(|is| is == "rs"))
+        .map(|path| (path.clone(), fs::read_to_string(path).expect("text")))
+        .collect();
     for patch in patches() {
         let text = fs::read_to_string(&patch).expect("text");
         let test = text.lines().find_map(|line| line.strip_prefix("test: ")).expect("it names its test");
-        let name = test.rsplit([':', ' ']).next().expect("a name");
-        assert!(all.iter().any(|source| is_test(source, name)), "{}: there is no test {name}", patch.display());
+        // As in `--test golden NAME` and `--lib plan::backoff::tests::NAME`.
+        let (target, path) = test.rsplit_once(' ').expect("arguments of cargo test");
+        let (modules, name) = path.rsplit_once("::").unwrap_or((target.rsplit(' ').next().unwrap_or_default(), path));
+        let module = modules.split("::").filter(|module| *module != "tests").last().unwrap_or_default();
+        let is_there = |(path, text): &(PathBuf, String)| {
+            let file = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            (file == module || file == format!("{module}_tests")) && is_test(text, name)
+        };
+        assert!(sources.iter().any(is_there), "{}: there is no test {test}", patch.display());
     }
 }

@@ -107,12 +107,14 @@ fn code(path: &Path) -> String {
     text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned()
 }
 
+/// All files below a folder.
+pub(crate) fn walk(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
 /// The sources below a folder, but for those of tests.
 fn sources(folder: &str) -> Vec<PathBuf> {
-    fn walk(folder: &Path) -> Vec<PathBuf> {
-        let entries = fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path());
-        entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
-    }
     let is_source = |path: &PathBuf| {
         path.extension().is_some_and(|extension| extension == "rs")
             && !path.components().any(|part| part.as_os_str() == "tests")

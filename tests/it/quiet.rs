@@ -51,12 +51,12 @@ async fn new_credential_costs_six_calls_the_next_like_it_five_renewal_four_and_q
     let operator = world.operator();
     operator.synced().await;
     world.good_source("source").await;
-    // The first credential of an installation is claimed by a write of its own: another one may have started too.
-    // Within one second, however busy the machine is: whatever takes longer is said in a status of its own.
+    // A first mint that takes two seconds is told of by a status of its own; while the clock stands still none does.
     world.stop_clock();
     world.credential("first", "source", json!({})).await;
     world.wait_ready("first").await;
     let claimed = wait_for_calls(&world, 0, 7).await;
+    // The first credential of an installation is claimed by a write of its own: another one may have started too.
     assert_eq!(
         claimed,
         [

@@ -289,11 +289,6 @@ impl Simulator {
         self.shared.set_clock_offset(offset);
     }
 
-    /// Moves the simulator's time further from its clock.
-    pub fn advance(&self, by: SignedDuration) {
-        self.shared.advance(by);
-    }
-
     /// The simulator's present time.
     pub fn now(&self) -> Timestamp {
         self.shared.read(|_, now| now)

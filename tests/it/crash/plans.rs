@@ -15,14 +15,14 @@ use super::boundary::{Boundary, Mode, Write};
 use super::end::{End, last};
 use super::flow::Flow;
 use super::stage::Stage;
-use crate::support::{tell, variable};
+use crate::support::{DEADLINE, tell, variable};
 
 /// Runs at once: they mostly wait.
 const AT_ONCE: usize = 4;
 /// A flow that has come to its end comes to the last write in this time, or not at all.
 const LATE: Duration = Duration::from_secs(5);
 /// One flow, crash and all.
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = DEADLINE;
 /// After a crash an attempt of unknown outcome is waited for: so long, by the clock, and not much longer.
 const LONGEST_WAIT: i64 = 75;
 /// The throttle that is met once more, since the reply that told of it was lost.

@@ -25,7 +25,7 @@ async fn proxy_passes_everything() {
     let world = World::new("proxy_passes").await;
     let proxy = world.proxy();
     let observer = world.observer();
-    // Within one second, however busy the machine is: whatever takes longer is said in a status of its own.
+    // A first mint that takes two seconds is told of by a status of its own; while the clock stands still none does.
     world.stop_clock();
     let operator = world.operator_behind(&proxy, &[]);
     operator.synced().await;

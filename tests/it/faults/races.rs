@@ -9,7 +9,7 @@ use zoho_testkit::fault_proxy::{Action, Answer, Match, Point, Record, Verb, Wind
 
 use super::behind_a_proxy;
 use crate::support::world::{REFRESH_TOKEN, World};
-use crate::support::{eventually, tell, was_at_once};
+use crate::support::{eventually, was_at_once};
 
 /// Real writes of targets in a world's namespace.
 fn targets(world: &World, verb: Verb) -> Match {
@@ -92,8 +92,6 @@ async fn conflicts_at_two_writes_in_three_cost_no_mint_and_keep_no_token_out() {
         world.zoho.wait_for_posts(renewal, Duration::from_secs(30)).await.expect("a renewal");
         let minted = Instant::now();
         newest_is_stored(&world).await;
-        let took = minted.elapsed();
-        tell(&format!("stored {:.1} s after its mint among conflicts", took.as_secs_f32()));
         was_at_once(minted);
         world.wait_ready("one").await;
         assert_eq!(world.zoho.stats().token.posts, renewal);

@@ -217,9 +217,9 @@ async fn sixty_that_hang_do_not_hold_up_others_of_their_host() {
     }
     let took = started.elapsed();
     crate::support::tell(&format!("served {:.1} s beside sixty that hang", took.as_secs_f64()));
-    // Not in places that those gave back which gave up after fifteen seconds.
+    // All of them hang at the same time: nobody got a place of those that had given up after fifteen seconds.
     let most = world.zoho.stats().token.max_in_flight;
-    assert!(most > 32, "{most} requests at once at most");
+    assert!(most >= 60, "{most} requests at once at most");
     world.zoho.clear_scripts();
     world.zoho.release();
 }

@@ -30,8 +30,8 @@ use zoho_testkit::control_plane::{ControlPlane, Identity, OPERATOR_NAMESPACE, OP
 /// Far more than anything takes, so that it holds on a busy machine; a test that waits this long has failed.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(2);
 
-/// What is acted on at once is done by then, also on a busy machine; what waits for the next try, for a pause or for a look
-/// at everything is not: these are thirty seconds and more.
+/// What is acted on at once is done by then, also on a busy machine. What nobody notices waits for the next look at
+/// everything, or for the next try after a refusal: thirty seconds and more, often hours.
 const AT_ONCE: Duration = Duration::from_secs(20);
 
 /// Fails where what began `since` then was not acted on at once.
@@ -143,9 +143,9 @@ impl Cluster {
             let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &resource);
             api.create(&PostParams::default(), &object).await.expect("a Role, or its RoleBinding");
         }
-        // The API server learns of them a moment later.
+        // The API server learns of them a moment later. Ledgers are what only these grant.
         let review = json!({ "metadata": {}, "spec": { "user": Identity::Operator.user(),
-            "resourceAttributes": { "namespace": namespace, "verb": "create", "resource": "secrets" } } });
+            "resourceAttributes": { "namespace": namespace, "verb": "create", "group": "zoho-operator.dev", "resource": "zohomintledgers" } } });
         let review: SubjectAccessReview = serde_json::from_value(review).expect("a SubjectAccessReview");
         let reviews = Api::all(client);
         eventually("the operator has its rights", async || {

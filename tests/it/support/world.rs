@@ -88,7 +88,7 @@ impl World {
     }
 
     /// Stops the wall clock of operators until [`Self::advance`]: what happens meanwhile happens within one second, however
-    /// busy the machine is. Timers do not notice.
+    /// busy the machine is. Timers do not notice; what is tried again after a pause is not.
     pub(crate) fn stop_clock(&self) {
         let now = zoho_client::clock::system().now().unix() + self.offset.load(Ordering::Relaxed);
         self.set_clock(&format!("@{now}"));
