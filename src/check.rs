@@ -244,6 +244,11 @@ async fn issuers(flags: &Flags, client: &Client, transport: &Transport) -> Vec<F
     hosts.extend(named(&policy));
     for host in &hosts {
         findings.push(match transport.reach(host).await {
+            Ok(status @ (407 | 500..)) => Finding::bad(
+                "issuer",
+                format!("{host} answers ({status})"),
+                "a proxy or a gateway answers in its place, or it is out of order: look at HTTPS_PROXY (chart: proxy), and let this pod through",
+            ),
             Ok(status) => Finding::good("issuer", format!("{host} answers ({status})")),
             Err((failed, innermost)) => {
                 let remedy = failed.cause.as_ref().map_or_else(

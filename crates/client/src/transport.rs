@@ -87,8 +87,8 @@ impl Transport {
         Ok(Self { ca_files: ca_files.to_vec(), servers, proxies, current: Mutex::new(current) })
     }
 
-    /// Asks a host for its root page, with nothing secret in the request. Any answer is a good one: the name is known, the
-    /// way leads there, and the certificate is trusted.
+    /// Asks a host for its root page, with nothing secret in the request. An answer means: the name is known, the way leads
+    /// there, and the certificate is trusted. Its status tells whether somebody else on the way has answered.
     ///
     /// # Errors
     ///

@@ -12,6 +12,7 @@ use super::connect::{Cluster, operator_policy, token_service};
 use super::login::explain;
 use super::output::Output;
 use super::{Ended, renew, secret_io, usage};
+use zoho_api::names::ObjectName;
 use zoho_api::{Grant, SecretRef, ZohoCredential};
 use zoho_client::calls::{ApiError, call};
 use zoho_client::transport::Transport;
@@ -27,7 +28,8 @@ use zoho_core::secret::RefreshGrant;
 ///
 /// # Permissions
 ///
-/// get, list and patch on `zohocredentials`, get on the source Secret.
+/// get, list and patch on `zohocredentials`, get on the source Secret. Credentials of other namespaces are named where the caller
+/// may list them.
 pub(crate) async fn run(global: &Global, args: &RevokeArgs, output: &Output) -> anyhow::Result<Ended> {
     let cluster = Cluster::connect(global)?;
     let credential = cluster.credential(&args.name).await?;
@@ -42,7 +44,7 @@ pub(crate) async fn run(global: &Global, args: &RevokeArgs, output: &Output) -> 
     }
     let service = token_service(&credential.spec, &operator_policy(global)?)?;
     let grant = grant_of(&cluster, &credential.spec.secret_ref).await?;
-    let sharers = sharers(&cluster, &credential).await;
+    let sharers = sharers(&cluster, &credential).await?;
     let source = &credential.spec.secret_ref.name;
     output.note(&question(&cluster.namespace, source, host_of(&service), &sharers));
     if !args.yes && !is_confirmed()? {
@@ -85,10 +87,14 @@ fn host_of(service: &TokenService) -> &str {
     service.token_url.host_str().unwrap_or_default()
 }
 
-fn question(namespace: &str, source: &str, host: &str, sharers: &[String]) -> String {
-    let names: Vec<String> = sharers.iter().map(|name| format!("ZohoCredential {name}")).collect();
+fn question(namespace: &str, source: &str, host: &str, sharers: &Sharers) -> String {
+    let name = |of: &ObjectName| {
+        if &*of.namespace == namespace { format!("ZohoCredential {}", of.name) } else { format!("ZohoCredential {of}") }
+    };
+    let names: Vec<String> = sharers.names.iter().map(name).collect();
+    let unseen = if sharers.are_all { "" } else { ", and any that use it in namespaces that you may not list" };
     format!(
-        "The refresh token in Secret {namespace}/{source} will be revoked at {host}, for good. Access tokens minted from it stop working at once; this affects {}.",
+        "The refresh token in Secret {namespace}/{source} will be revoked at {host}, for good. Access tokens minted from it stop working at once; this affects {}{unseen}.",
         names.join(", ")
     )
 }
@@ -111,11 +117,13 @@ fn why_not(revoked: &Revoked, service: &TokenService) -> String {
 }
 
 /// The operator would notice at the next renewal only, and the status be wrong until then.
-async fn have_looked_at(cluster: &Cluster, names: &[String], output: &Output) {
-    for name in names {
-        if let Err(error) = renew::request(cluster, name).await {
+async fn have_looked_at(cluster: &Cluster, sharers: &Sharers, output: &Output) {
+    for of in &sharers.names {
+        let there = Cluster { namespace: of.namespace.to_string(), ..cluster.clone() };
+        if let Err(error) = renew::request(&there, &of.name).await {
             output.note(&format!(
-                "The operator could not be asked to look at ZohoCredential {name} ({error}): its status changes at the next renewal."
+                "The operator could not be asked to look at ZohoCredential {} ({error}): its status changes at the next renewal.",
+                of.name
             ));
         }
     }
@@ -128,15 +136,73 @@ fn is_confirmed() -> anyhow::Result<bool> {
     Ok(secret_io::ask("type yes to revoke it").is_ok_and(|answer| answer == "yes"))
 }
 
-/// Names of the credentials of the namespace that live on this source; the one itself where they cannot be listed.
-async fn sharers(cluster: &Cluster, credential: &ZohoCredential) -> Vec<String> {
-    let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(cluster.client.clone(), &cluster.namespace);
-    let listed = call(api.list(&ListParams::default())).await.map(|list| list.items).unwrap_or_default();
+/// Who lives on the same refresh token.
+struct Sharers {
+    names: Vec<ObjectName>,
+    /// All namespaces were looked at.
+    are_all: bool,
+}
+
+/// In all namespaces, or in that of the credential where no others may be listed.
+///
+/// # Errors
+///
+/// The credentials cannot be listed: who is affected must be said before it is done.
+async fn sharers(cluster: &Cluster, credential: &ZohoCredential) -> anyhow::Result<Sharers> {
+    type Seen = DeserializeGuard<ZohoCredential>;
+    let (all, params) = (Api::<Seen>::all(cluster.client.clone()), ListParams::default());
+    let (listed, are_all) = match call(all.list(&params)).await {
+        Ok(list) => (list.items, true),
+        Err(ApiError::Refused { .. }) => {
+            let own = Api::<Seen>::namespaced(cluster.client.clone(), &cluster.namespace);
+            let list = call(own.list(&params)).await.map_err(|error| cluster.explain(error, "list"))?;
+            (list.items, false)
+        }
+        Err(error) => return Err(cluster.explain(error, "list")),
+    };
     let same = listed.into_iter().filter_map(|DeserializeGuard(item)| item.ok());
-    let same = same.filter(|other| other.spec.secret_ref.name == credential.spec.secret_ref.name);
-    let mut names: Vec<String> = same.filter_map(|other| other.metadata.name).collect();
+    let same = same.filter(|other| shares(other, credential));
+    let mut names: Vec<ObjectName> = same.map(|other| ObjectName::of(&other.metadata)).collect();
     if names.is_empty() {
-        names.extend(credential.metadata.name.clone());
+        names.push(ObjectName::of(&credential.metadata));
     }
-    names
+    Ok(Sharers { names, are_all })
+}
+
+/// Do two credentials live on the same refresh token? The operator knows: it counts the requests of each in a ledger of its own.
+/// Where it has not said yet, they do if they name the same key of the same Secret.
+fn shares(one: &ZohoCredential, other: &ZohoCredential) -> bool {
+    let ledger = |of: &ZohoCredential| of.status.as_ref().and_then(|status| status.ledger.clone());
+    let place = |of: &ZohoCredential| {
+        let reference = &of.spec.secret_ref;
+        (of.metadata.namespace.clone(), reference.name.clone(), reference.refresh_token_key().to_owned())
+    };
+    place(one) == place(other) || (ledger(one).is_some() && ledger(one) == ledger(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn credential(namespace: &str, reference: &Value, ledger: Option<&str>) -> ZohoCredential {
+        let object = json!({ "metadata": { "name": "c", "namespace": namespace },
+            "spec": { "dataCenter": "EU", "secretRef": reference }, "status": { "ledger": ledger } });
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn who_has_the_same_refresh_token_is_named_and_nobody_else() {
+        let of = |key: &str| json!({ "name": "zoho", "refreshTokenKey": key });
+        let one = credential("a", &of("patch"), Some("l-1"));
+        for (other, shares_it) in [
+            (credential("a", &of("patch"), None), true),
+            (credential("b", &of("other"), Some("l-1")), true),
+            (credential("a", &of("desk"), Some("l-2")), false),
+            (credential("b", &of("patch"), None), false),
+        ] {
+            assert_eq!(shares(&one, &other), shares_it, "{other:?}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod keyboard;
 mod login;
 mod packaging;
 mod secrecy;
+mod storing;
 
 use std::cell::RefCell;
 use std::fs::Permissions;

@@ -135,6 +135,11 @@ pub fn consents(annotation: Option<&str>, credential: &str) -> bool {
     annotation.unwrap_or_default().split(',').map(str::trim).any(|name| name == credential || name == EVERY)
 }
 
+/// Does it name others than this credential?
+pub fn consents_to_others(annotation: Option<&str>, credential: &str) -> bool {
+    annotation.unwrap_or_default().split(',').map(str::trim).any(|name| !name.is_empty() && name != credential)
+}
+
 /// The annotation with one more credential.
 pub fn with_consent(annotation: Option<&str>, credential: &str) -> String {
     match annotation.map(str::trim).filter(|names| !names.is_empty()) {

@@ -131,7 +131,8 @@ fn compare(wanted: &Value, there: &Value, path: &str, missing: &mut Vec<String>)
 pub(crate) async fn own_rights(cluster: &Cluster, installation: &Installation) -> anyhow::Result<Vec<Finding>> {
     let own = cluster.namespace.as_str();
     let rights = [
-        ("get", GROUP, "zohocredentials", own, "get, describe"),
+        ("get", GROUP, "zohocredentials", own, "describe, and all that names one credential"),
+        ("list", GROUP, "zohocredentials", own, "get, revoke, and doctor without a name"),
         ("patch", GROUP, "zohocredentials", own, "login, renew"),
         ("get", "", "secrets", own, "token, revoke, and all that doctor and describe say of Secrets"),
         ("patch", "", "secrets", own, "login"),

@@ -22,7 +22,7 @@ use super::installation::Installation;
 use super::output::{Output, Paint};
 use super::{Ended, get, render};
 use zoho_api::ZohoCredential;
-use zoho_client::calls::call;
+use zoho_client::calls::{ApiError, call};
 use zoho_client::clock;
 
 /// Columns before the text.
@@ -73,9 +73,19 @@ async fn credentials(
     }
     let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(connected.client.clone(), &connected.namespace);
     let mut readable = Vec::new();
-    for DeserializeGuard(item) in
-        call(api.list(&ListParams::default())).await.map(|list| list.items).unwrap_or_default()
-    {
+    let listed = match call(api.list(&ListParams::default())).await {
+        Ok(list) => list.items,
+        Err(error @ ApiError::Refused { .. }) => {
+            let text = format!(
+                "the credentials of namespace {} cannot be listed ({error}), so none was looked at",
+                connected.namespace
+            );
+            findings.push(Finding::unseen("credentials", text));
+            Vec::new()
+        }
+        Err(error) => return Err(connected.explain(error, "list")),
+    };
+    for DeserializeGuard(item) in listed {
         match item {
             Ok(credential) => readable.push(credential),
             Err(error) => {

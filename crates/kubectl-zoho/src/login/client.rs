@@ -36,7 +36,7 @@ pub(crate) async fn run(
         output.result(&dry_run::manifests(wanted, &values, place.source_metadata(), namespace)?);
         return Ok(Ended::Well);
     }
-    let grant = proven(global, args, output, wanted, asked).await?;
+    let grant = proven((global, args, output), wanted, asked, Some(&place)).await?;
     let since = clock::system().now();
     let source = place.store_source(&grant).await?;
     finish(cluster, wanted, &place, (&source, since), args, output).await
@@ -48,27 +48,31 @@ pub(crate) async fn run(
 ///
 /// Zoho gives none: why, and what to change.
 pub(crate) async fn proven(
-    global: &Global,
-    args: &LoginArgs,
-    output: &Output,
+    (global, args, output): (&Global, &LoginArgs, &Output),
     wanted: &Wanted,
     asked: Asked,
+    place: Option<&Place<'_>>,
 ) -> anyhow::Result<ClientGrant> {
     let (_, service) = issuer_of(global, args, wanted)?;
     if asked.scopes.is_empty() {
         return Err(usage("what for? Name a --product, or scopes with --scope"));
     }
     let transport = Transport::new(&global.ca_file, &[])?;
-    prove(&transport, &service, obtain(args, &service, asked, output)?, output).await
+    prove(&transport, &service, obtain((args, output), &service, asked, place)?, output).await
 }
 
-fn obtain(args: &LoginArgs, service: &TokenService, asked: Asked, output: &Output) -> anyhow::Result<ClientGrant> {
+fn obtain(
+    (args, output): (&LoginArgs, &Output),
+    service: &TokenService,
+    asked: Asked,
+    place: Option<&Place<'_>>,
+) -> anyhow::Result<ClientGrant> {
     let console = output.paint(Paint::Strong, &service.console());
     output.note(&format!(
         "Client:  the Self Client at {console}: id and secret are under Client Secret\nScope:   {}",
         output.paint(Paint::Strong, &asked.scope())
     ));
-    let Client { id, secret } = Client::ask(args)?;
+    let Client { id, secret } = Client::ask(args, place)?;
     Ok(ClientGrant { client_id: SecretString::from(id), client_secret: secret, asked })
 }
 

@@ -17,6 +17,9 @@ pub(crate) mod store;
 pub(crate) mod wait;
 pub(crate) mod wanted;
 
+use std::pin::pin;
+
+use futures::FutureExt as _;
 use secrecy::SecretString;
 use tokio::signal;
 
@@ -80,7 +83,7 @@ pub(crate) async fn run(global: &Global, args: &LoginArgs, output: &Output) -> a
         return Ok(Ended::Well);
     }
     let transport = Transport::new(&global.ca_file, &[])?;
-    let (service, grant) = login.ask(&transport, &mut wanted).await?;
+    let (service, grant) = login.ask(&transport, &mut wanted, Some(&place)).await?;
     let since = clock::system().now();
     let source = match place.store_source(&grant).await {
         Ok(source) => source,
@@ -116,20 +119,26 @@ async fn finish(
     }
 }
 
-/// Logs in without a cluster, and prints what would be stored.
+/// Logs in, and prints what would be stored. Without a cluster, unless the credential in it has to say what is wanted.
 async fn print(global: &Global, args: &LoginArgs, form: PrintSecret, output: &Output) -> anyhow::Result<Ended> {
     secret_io::refuse_terminal(output)?;
-    let mut wanted = Wanted::of(args, None)?;
+    let existing = match args.data_center {
+        Some(_) => None,
+        None => store::existing(&Cluster::connect(global)?, &args.name).await?,
+    };
+    let mut wanted = Wanted::of(args, existing.as_ref())?;
     if let Some(asked) = wanted.of_client() {
-        let grant = client::proven(global, args, output, &wanted, asked).await?;
+        let grant = client::proven((global, args, output), &wanted, asked, None).await?;
         secret_io::print_source(output, &grant, &wanted, global.namespace.as_deref(), form)?;
         return Ok(Ended::Well);
     }
     let login = Login::prepare(global, args, &wanted, output)?;
     let transport = Transport::new(&global.ca_file, &[])?;
-    let (_, grant) = login.ask(&transport, &mut wanted).await?;
-    secret_io::print_source(output, &grant, &wanted, global.namespace.as_deref(), form)?;
-    Ok(Ended::Well)
+    let (service, grant) = login.ask(&transport, &mut wanted, None).await?;
+    match secret_io::print_source(output, &grant, &wanted, global.namespace.as_deref(), form) {
+        Ok(()) => Ok(Ended::Well),
+        Err(error) => Err(undo(&transport, &service, &grant, error).await),
+    }
 }
 
 /// What cannot be stored must not live on unseen: a user has twenty refresh tokens.
@@ -139,6 +148,10 @@ async fn undo(
     grant: &RefreshGrant,
     error: anyhow::Error,
 ) -> anyhow::Error {
+    if store::is_unknown(&error) {
+        // Revoked, it might stand where a working one stood.
+        return error.context("it is not known whether the new refresh token was stored, so it was not revoked. Log in again once the API server answers; if the Secret was not changed, also delete the unused refresh token in the API console");
+    }
     let revoked = transport.revoke(&service.token_url, grant).await;
     error.context(if revoked == Revoked::Done {
         "the new refresh token could not be stored, and was revoked again"
@@ -173,11 +186,12 @@ fn check_what_is_given(args: &LoginArgs) -> anyhow::Result<()> {
 
 impl Client {
     /// From the command line, or from a person.
-    fn ask(args: &LoginArgs) -> anyhow::Result<Self> {
+    fn ask(args: &LoginArgs, place: Option<&Place<'_>>) -> anyhow::Result<Self> {
         let id = match &args.client_id {
             Some(id) => secret_io::given("client id", id)?,
             None => secret_io::ask("client id")?,
         };
+        place.map_or(Ok(()), |place| place.check_client(&id))?;
         let secret = match &args.client_secret_file {
             Some(path) => secret_io::read_secret("client secret", path)?,
             None => secret_io::ask_secret("client secret")?,
@@ -204,13 +218,18 @@ impl<'a> Login<'a> {
         Ok(Self { args, output, policy, service, way, scope })
     }
 
-    /// Gets a refresh token. Where it comes from may be another data center than was thought.
-    async fn ask(&self, transport: &Transport, wanted: &mut Wanted) -> anyhow::Result<(TokenService, RefreshGrant)> {
+    /// Gets a refresh token, for a place that takes it. Where it comes from may be another data center than was thought.
+    async fn ask(
+        &self,
+        transport: &Transport,
+        wanted: &mut Wanted,
+        place: Option<&Place<'_>>,
+    ) -> anyhow::Result<(TokenService, RefreshGrant)> {
         // Where nothing can come back, nothing is asked for.
         let waiting =
             if self.way == Way::Browser { Some(Waiting::start(redirect_uri(self.args)).await?) } else { None };
         self.introduce();
-        let client = Client::ask(self.args)?;
+        let client = Client::ask(self.args, place)?;
         if self.way == Way::Device {
             return device::consent(self, transport, client, wanted).await;
         }
@@ -218,9 +237,15 @@ impl<'a> Login<'a> {
             Some(waiting) => self.code_of_browser(waiting, client, wanted).await?,
             None => self.code_of_person(client, wanted)?,
         };
+        // From here on Ctrl-C ends nothing at once: the answer may be a refresh token.
+        let mut interrupted = pin!(signal::ctrl_c());
+        let _ = interrupted.as_mut().now_or_never();
         let exchanged = transport.exchange(&service.token_url, &grant).await;
         let CodeGrant { client_id: id, client_secret: secret, redirect_uri, .. } = grant;
         let grant = self.granted(exchanged, &service, Client { id, secret }, redirect_uri)?;
+        if interrupted.now_or_never().is_some() {
+            return Err(undo(transport, &service, &grant, anyhow::anyhow!("interrupted")).await);
+        }
         Ok((service, grant))
     }
 

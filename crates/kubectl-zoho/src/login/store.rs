@@ -1,6 +1,11 @@
 //! Where a login is stored: the source Secret and the `ZohoCredential`, never over somebody else's.
 //!
 //! Everything that can be refused is tried as a server-side dry run before the code is spent, which works only once.
+//!
+//! A source may serve several credentials, each by keys of its own: a login writes its own keys, and no other one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use k8s_openapi::ByteString;
@@ -8,7 +13,9 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::super::connect::{Cluster, FIELD_MANAGER};
 use super::super::facts::manager_of;
@@ -18,7 +25,11 @@ use zoho_api::names::ObjectVersion;
 use zoho_api::{SecretRef, ZohoCredential, keys};
 use zoho_client::apply::{Before, write_secret};
 use zoho_client::calls::{ApiError, call};
-use zoho_core::facts::source::with_consent;
+use zoho_core::facts::source::{consents_to_others, with_consent};
+
+/// How often a write whose answer did not come is made again, and how long after: each call has ten seconds of its own.
+const TRIES: usize = 3;
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// The credential of that name, if there is one.
 ///
@@ -45,6 +56,9 @@ pub(crate) struct Place<'a> {
     own: Option<ObjectVersion>,
     /// Whom the source is for, as its annotation will say.
     source_for: String,
+    /// The source is for others, too: the client id that they use.
+    client_of_others: Option<SecretString>,
+    is_shared: bool,
 }
 
 impl<'a> Place<'a> {
@@ -69,15 +83,35 @@ impl<'a> Place<'a> {
             if labels.and_then(|labels| labels.get(keys::MANAGED_BY)).map(String::as_str) != Some(FIELD_MANAGER)
                 || meta.owner_references.is_some()
             {
-                anyhow::bail!(not_ours(namespace, &reference.name, manager_of(meta).as_deref()));
+                anyhow::bail!(not_ours(namespace, wanted, manager_of(meta).as_deref()));
             }
         }
         let own = secret.as_ref().map(ObjectVersion::of);
         let said = secret.as_ref().and_then(|meta| meta.annotations.as_ref()?.get(keys::SOURCE_FOR));
         let source_for = with_consent(said.map(String::as_str), &wanted.name);
-        let place = Self { cluster, reference, own, source_for };
+        let is_shared = consents_to_others(said.map(String::as_str), &wanted.name);
+        let client_of_others = if is_shared { client_of(cluster, &reference).await? } else { None };
+        let place = Self { cluster, reference, own, source_for, client_of_others, is_shared };
         place.rehearse(wanted).await?;
         Ok(place)
+    }
+
+    /// May a login of this client be stored? Others who use the source have refresh tokens of the client that is there.
+    ///
+    /// # Errors
+    ///
+    /// With a sentence: it is another client.
+    pub(crate) fn check_client(&self, id: &str) -> anyhow::Result<()> {
+        let theirs = self.client_of_others.as_ref().map(|theirs| theirs.expose_secret().trim());
+        if theirs.is_none_or(|theirs| theirs == id) {
+            return Ok(());
+        }
+        anyhow::bail!(
+            "Secret {}/{} is for other credentials as well ({}) and holds another client id, which theirs need: log in with that client, or give this credential a Secret of its own",
+            self.cluster.namespace,
+            self.reference.name,
+            self.source_for
+        )
     }
 
     async fn rehearse(&self, wanted: &Wanted) -> anyhow::Result<()> {
@@ -90,40 +124,53 @@ impl<'a> Place<'a> {
         })
     }
 
-    /// Writes the source Secret and returns its `uid/resourceVersion`.
+    /// Writes the source Secret and returns its `uid/resourceVersion`. A write whose answer does not come is made again: twice
+    /// is as good as once.
     ///
     /// # Errors
     ///
-    /// The API server's.
+    /// The API server's; [`ApiError::Unavailable`] where it is not known whether the Secret was written.
     pub(crate) async fn store_source(&self, grant: &impl SourceValues) -> anyhow::Result<ObjectVersion> {
         let data = secret_io::source_data(grant, &self.reference);
-        let written = self.apply_source(&data, false).await?;
-        Ok(ObjectVersion::of(&written.metadata))
+        let mut written = self.apply_source(&data, false).await;
+        for _ in 1..TRIES {
+            if !written.as_ref().is_err_and(is_unknown) {
+                break;
+            }
+            sleep(PAUSE).await;
+            written = self.apply_source(&data, false).await;
+        }
+        Ok(ObjectVersion::of(&written?.metadata))
     }
 
-    async fn apply_source(
-        &self,
-        data: &std::collections::BTreeMap<String, ByteString>,
-        dry_run: bool,
-    ) -> anyhow::Result<Secret> {
-        let manifest = json!({
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": self.source_metadata(),
-            "type": "Opaque",
-            "data": data,
-        });
+    async fn apply_source(&self, data: &BTreeMap<String, ByteString>, dry_run: bool) -> anyhow::Result<Secret> {
         let name = &self.reference.name;
         let wanted = Secret {
             metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
             data: Some(data.clone()),
             ..Secret::default()
         };
-        // Where nothing was a moment ago a Secret of somebody else must make this fail.
-        let params = PatchParams { dry_run, force: self.own.is_some(), ..PatchParams::apply(FIELD_MANAGER) };
-        let before = self.own.as_ref().map_or(Before::Nothing, Before::At);
-        let (secrets, manifest) = (secrets(self.cluster), Patch::Apply(manifest));
-        let written = write_secret(&secrets, &wanted, before, secrets.patch(name, &params, &manifest)).await;
+        let mut metadata = self.source_metadata();
+        let (before, params, patch) = match &self.own {
+            // Where nothing was a moment ago a Secret of somebody else must make this fail.
+            None => {
+                let manifest = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": data });
+                (Before::Nothing, PatchParams::apply(FIELD_MANAGER), Patch::Apply(manifest))
+            }
+            // Key by key: an applied configuration would take away what the login of another credential has put there.
+            Some(version) => {
+                metadata["uid"] = json!(version.uid);
+                let mut data = json!(data);
+                let redirect_uri = self.reference.redirect_uri_key();
+                if !self.is_shared && !dry_run && data.get(redirect_uri).is_none() {
+                    data[redirect_uri] = Value::Null;
+                }
+                let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+                (Before::At(version), params, Patch::Merge(json!({ "metadata": metadata, "data": data })))
+            }
+        };
+        let (secrets, params) = (secrets(self.cluster), PatchParams { dry_run, ..params });
+        let written = write_secret(&secrets, &wanted, before, secrets.patch(name, &params, &patch)).await;
         written.map_err(|error| self.explain(error))
     }
 
@@ -171,32 +218,34 @@ impl<'a> Place<'a> {
     }
 }
 
+/// Is it not known whether the write was carried out?
+pub(crate) fn is_unknown(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(ApiError::Unavailable(_)))
+}
+
+/// The client id in a source.
+async fn client_of(cluster: &Cluster, reference: &SecretRef) -> anyhow::Result<Option<SecretString>> {
+    let secret = call(secrets(cluster).get(&reference.name)).await;
+    let secret = secret.with_context(|| format!("look at Secret {}", reference.name))?;
+    let id = secret.data.and_then(|mut data| data.remove(reference.client_id_key()));
+    Ok(id.and_then(|ByteString(id)| String::from_utf8(id).ok()).map(SecretString::from))
+}
+
 fn secrets(cluster: &Cluster) -> Api<Secret> {
     Api::namespaced(cluster.client.clone(), &cluster.namespace)
 }
 
-fn not_ours(namespace: &str, name: &str, manager: Option<&str>) -> String {
-    match manager {
-        Some(manager) => format!(
+fn not_ours(namespace: &str, wanted: &Wanted, manager: Option<&str>) -> String {
+    let name = &wanted.reference.name;
+    if let Some(manager) = manager {
+        return format!(
             "Secret {namespace}/{name} is managed by {manager}, which would undo a change. Put the new values where it takes them from: --print-secret=json prints them for a pipe"
-        ),
-        None => format!(
-            "Secret {namespace}/{name} exists and was not created by kubectl zoho; it is left as it is. Choose another one with --secret, or hand it over: kubectl label secret -n {namespace} {name} {}={FIELD_MANAGER}",
-            keys::MANAGED_BY
-        ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn foreign_secret_is_told_apart_from_a_managed_one() {
-        assert!(not_ours("ns", "s", Some("ExternalSecret zoho")).contains("is managed by ExternalSecret zoho"));
-        assert!(
-            not_ours("ns", "s", None)
-                .contains("kubectl label secret -n ns s app.kubernetes.io/managed-by=kubectl-zoho")
         );
     }
+    // A credential that is there names its Secret.
+    let other = if wanted.is_there { "Hand" } else { "Choose another one with --secret, or hand" };
+    format!(
+        "Secret {namespace}/{name} exists and was not created by kubectl zoho; it is left as it is. {other} it over: kubectl label secret -n {namespace} {name} {}={FIELD_MANAGER}",
+        keys::MANAGED_BY
+    )
 }

@@ -7,7 +7,8 @@ use super::super::connect::Cluster;
 use super::super::output::Output;
 use super::super::table::when;
 use zoho_api::names::ObjectVersion;
-use zoho_api::{ConditionStatus, ConditionType, Time, ZohoCredential};
+use zoho_api::{ConditionStatus, ConditionType, Reason, Time, ZohoCredential};
+use zoho_client::calls::{ApiError, call};
 use zoho_client::clock;
 
 /// Between two looks.
@@ -27,6 +28,15 @@ pub(crate) enum State {
 /// A next try that is later than this waits for a person.
 const PARKED: Duration = Duration::from_secs(600);
 
+/// What a new source does not change.
+const IN_THE_SPEC: [Reason; 5] = [
+    Reason::Suspended,
+    Reason::TargetNotOwned,
+    Reason::TargetImmutable,
+    Reason::TemplateFailed,
+    Reason::TargetTooLarge,
+];
+
 /// Reads the state off a credential. Pure. `source`: version of the source as written, `since`: when that was.
 ///
 /// The status names the version of the source only once a token was minted from it; what was refused shows by its time.
@@ -43,6 +53,10 @@ pub(crate) fn state(credential: &ZohoCredential, source: &ObjectVersion, since: 
     }
     match status.condition(ConditionType::Renewable) {
         Some(said) if said.status == ConditionStatus::False => {
+            // Whatever is in the source.
+            if IN_THE_SPEC.iter().any(|reason| reason.as_str() == said.reason) {
+                return State::Failed(format!("{}: {}", said.reason, said.message));
+            }
             if status.last_failure_time.max(Some(said.last_transition_time)) < Some(since) {
                 return waiting("the operator has not looked at the new Secret yet");
             }
@@ -71,19 +85,25 @@ pub(crate) async fn until_ready(
 ) -> anyhow::Result<Ended> {
     let started = Instant::now();
     loop {
-        let credential = cluster.credential(name).await?;
-        let said = match state(&credential, source, since) {
-            State::Ready => {
+        let seen = match call(cluster.credentials().get(name)).await {
+            Ok(credential) => Some(credential),
+            // One look without an answer says nothing of the next.
+            Err(ApiError::Unavailable(_)) => None,
+            Err(error) => return Err(cluster.explain(error, name)),
+        };
+        let said = match seen.as_ref().map(|credential| (state(credential, source, since), credential)) {
+            Some((State::Ready, credential)) => {
                 output.progress_ends();
-                output.say(&ready(&credential, clock::system().now()));
+                output.say(&ready(credential, clock::system().now()));
                 return Ok(Ended::Well);
             }
-            State::Failed(text) => {
+            Some((State::Failed(text), _)) => {
                 output.progress_ends();
                 output.error(&format!("stored, but there is no token. {text}"));
                 return Ok(Ended::Badly);
             }
-            State::Waiting(text) => text,
+            Some((State::Waiting(text), _)) => text,
+            None => "the API server does not answer".into(),
         };
         if started.elapsed() >= within {
             output.progress_ends();

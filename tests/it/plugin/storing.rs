@@ -1,0 +1,81 @@
+//! Where a login is stored: beside what others have in the same Secret, over a connection that loses answers, or nowhere.
+
+use serde_json::json;
+use zoho_testkit::fault_proxy::{Action, FaultProxy, Match, Verb, Window};
+
+use super::Person;
+use crate::support::look::text;
+use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World};
+
+#[tokio::test]
+async fn login_leaves_what_another_credential_has_in_the_same_secret() {
+    let world = World::new("login-shared").await;
+    let person = Person::of(&world);
+    for name in ["patch", "desk"] {
+        let reference = json!({ "name": "zoho", "refreshTokenKey": format!("{name}_refresh_token") });
+        world.credential(name, "zoho", json!({ "secretRef": reference })).await;
+    }
+    let login = async |name: &str, client: &str| {
+        let code = person.code();
+        person.zoho_with(&["login", name, "--timeout", "0s"], &[client, CLIENT_SECRET, &code]).await
+    };
+    login("patch", CLIENT_ID).await.ok();
+    login("desk", CLIENT_ID).await.ok();
+    let granted = world.zoho.granted();
+    let source = world.secret("zoho").await.expect("the source");
+    for (name, token) in ["patch", "desk"].into_iter().zip(&granted) {
+        assert_eq!(&text(&source, &format!("{name}_refresh_token")), token, "{name}");
+    }
+
+    // Refresh tokens are of a client: another one would be of no use to the others.
+    let ran = login("desk", "1000.ANOTHERCLIENT").await.failed();
+    assert!(ran.stderr.contains("is for other credentials as well (patch,desk)"), "{}", ran.stderr);
+    assert_eq!(world.secret("zoho").await.expect("the source").data, source.data);
+    assert_eq!(world.zoho.granted(), granted, "the code is good still");
+}
+
+#[tokio::test]
+async fn write_whose_answer_is_lost_is_made_again_and_the_token_lives_on() {
+    let world = World::new("login-lost").await;
+    let person = Person::of(&world);
+    let proxy = FaultProxy::start(&world.cluster.kubeconfig_path()).expect("a fault proxy");
+    let kubeconfig = proxy.kubeconfig().display().to_string();
+    let login = ["login", "patch", "--data-center", "US", "--timeout", "0s", "--kubeconfig", &kubeconfig];
+    let patch = || Match::new(Verb::Patch, "secrets").dry_run(false);
+    // The first one creates the Secret, the second one changes it. Carried out, both.
+    for number in 0..2 {
+        let rule = proxy.rule(patch(), Window::ONCE, Action::Swallow);
+        person.zoho_with(&login, &[CLIENT_ID, CLIENT_SECRET, &person.code()]).await.ok();
+        assert_eq!(proxy.seen(rule), 2, "{}", proxy.transcript());
+        proxy.remove(rule);
+        let source = world.secret("patch-oauth").await.expect("the source");
+        assert_eq!(text(&source, "refresh_token"), world.zoho.granted()[number]);
+    }
+    assert_eq!(world.zoho.stats().revocations, 0);
+
+    // No answer at all: it may have been stored, so it is not revoked.
+    proxy.rule(patch(), Window::ALWAYS, Action::Swallow);
+    let ran = person.zoho_with(&login, &[CLIENT_ID, CLIENT_SECRET, &person.code()]).await.failed();
+    assert!(ran.stderr.contains("it is not known whether the new refresh token was stored"), "{}", ran.stderr);
+    let source = world.secret("patch-oauth").await.expect("the source");
+    assert_eq!(text(&source, "refresh_token"), world.zoho.granted()[2]);
+    assert_eq!(world.zoho.stats().revocations, 0);
+}
+
+#[tokio::test]
+async fn refresh_token_that_nobody_reads_is_revoked_again() {
+    use std::io::Write as _;
+    use std::process::Stdio;
+    let world = World::new("login-unread").await;
+    let person = Person::of(&world);
+    let code = person.code();
+    let mut login = person.command(&["login", "patch", "--data-center", "US", "--print-secret=json"]);
+    let mut child = login.stdin(Stdio::piped()).spawn().expect("kubectl starts");
+    // As where the program behind the pipe is not there.
+    drop(child.stdout.take());
+    let lines = format!("{CLIENT_ID}\n{CLIENT_SECRET}\n{code}\n");
+    child.stdin.take().expect("a pipe").write_all(lines.as_bytes()).expect("it reads");
+    let ran = person.end_of(child).await.failed();
+    assert!(ran.stderr.contains("could not be stored, and was revoked again"), "{}", ran.stderr);
+    assert_eq!((world.zoho.granted().len(), world.zoho.stats().revocations), (1, 1));
+}
