@@ -133,10 +133,10 @@ impl Controller {
         while let Some(key) = works.then(|| self.queue.take(now)).flatten() {
             self.running.insert(begin(&self.context, &key, &mut self.passes), (key, Instant::now()));
         }
-        // Whoever uses a ledger is known only where everything is listed.
-        if works && self.listing.is_empty() && !(self.tidied..self.tidied + TIDY_EVERY).contains(&now) {
+        if !(self.tidied..self.tidied + TIDY_EVERY).contains(&now) {
             self.tidied = now;
-            tokio::spawn(tidy(self.context.clone()));
+            let deletes_of = works.then(|| self.served.scopes.clone());
+            tokio::spawn(tidy(self.context.clone(), deletes_of, self.listing.is_empty()));
         }
         let due = self.queue.next_due().filter(|_| works);
         let longest = if self.context.news.is_owed() { BURST_LOOK } else { HEARTBEAT };
@@ -269,15 +269,21 @@ fn begin(context: &Arc<Context>, key: &ObjectName, passes: &mut JoinSet<Result<O
     passes.spawn(async move { reconcile(&context, &of).await }.instrument(span)).id()
 }
 
-/// Deletes ledgers that nothing refers to, and forgets what is kept in memory of inputs that nobody has any more.
-async fn tidy(context: Arc<Context>) {
+/// Forgets what is kept in memory of inputs that nobody has any more, and, where this process works, deletes ledgers that nothing
+/// refers to. Who uses a ledger is known where its namespace is listed; where nobody says which that is, once all are.
+async fn tidy(context: Arc<Context>, deletes_of: Option<HashSet<Scope>>, are_all_listed: bool) {
     let credentials = context.index.credentials();
     // A status may not have been written yet.
     let (inputs, mut in_use) = context.inputs_in_use();
     in_use.extend(credentials.iter().filter_map(|credential| credential.status.as_ref()?.ledger.clone()));
+    context.mints.forget_unused(&in_use, &inputs);
+    let Some(listed) = deletes_of else { return };
+    let is_listed = |namespace: Option<&str>| {
+        are_all_listed
+            || namespace.is_some_and(|namespace| listed.contains(&None) || listed.contains(&Some(namespace.into())))
+    };
     let ledgers = context.mints.ledgers();
-    for name in ledgers.names().into_iter().filter(|name| !in_use.contains(name)) {
+    for name in ledgers.names(is_listed).into_iter().filter(|name| !in_use.contains(name)) {
         ledgers.delete_if_empty(&name).await;
     }
-    context.mints.forget_unused(&in_use, &inputs);
 }

@@ -43,22 +43,55 @@ struct Book {
     /// Boxed: half of a map's places are empty.
     kept: HashMap<LedgerName, Box<Kept>>,
     /// Those that credentials of each namespace brought.
-    of_namespace: HashMap<String, HashSet<LedgerName>>,
+    of_namespace: HashMap<String, Brought>,
+}
+
+/// The ledgers of one namespace.
+#[derive(Debug, Default)]
+struct Brought {
+    never_minted: HashSet<LedgerName>,
+    minted: HashSet<LedgerName>,
+}
+
+/// How many there are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    /// That never minted, as far as is known.
+    pub never_minted: usize,
+    /// That did.
+    pub minted: usize,
 }
 
 impl Book {
-    fn is_of(&mut self, name: &LedgerName, namespace: &str) {
-        self.of_namespace.entry(namespace.to_owned()).or_default().insert(name.clone());
+    fn is_of(&mut self, name: &LedgerName, namespace: &str, has_minted: bool) {
+        let brought = self.of_namespace.entry(namespace.to_owned()).or_default();
+        if has_minted {
+            brought.never_minted.remove(name);
+            brought.minted.insert(name.clone());
+        } else {
+            brought.never_minted.insert(name.clone());
+        }
+    }
+
+    /// A token was minted, which the stored record says only with its next write.
+    fn has_minted(&mut self, name: &LedgerName) {
+        let kept = self.kept.entry(name.clone()).or_default();
+        if !std::mem::replace(&mut kept.has_minted, true)
+            && let Some(namespace) = kept.namespace.clone()
+        {
+            self.is_of(name, &namespace, true);
+        }
     }
 
     fn gone(&mut self, name: &LedgerName) {
         if let Some(kept) = self.kept.get_mut(name) {
             kept.mirror.gone();
             if let Some(of) = kept.namespace.as_ref().and_then(|namespace| self.of_namespace.get_mut(namespace)) {
-                of.remove(name);
+                of.never_minted.remove(name);
+                of.minted.remove(name);
             }
         }
-        self.of_namespace.retain(|_, of| !of.is_empty());
+        self.of_namespace.retain(|_, of| !of.never_minted.is_empty() || !of.minted.is_empty());
     }
 }
 
@@ -70,6 +103,8 @@ struct Kept {
     instance: Option<String>,
     /// Namespace of the credential that it was made for, as its label says.
     namespace: Option<String>,
+    /// It is known to have minted.
+    has_minted: bool,
 }
 
 /// The right to send one request, for ten seconds.
@@ -156,14 +191,16 @@ impl Ledgers {
         let version = ObjectVersion::of(&meta);
         let mut labels = meta.labels.unwrap_or_default();
         let mut book = self.lock();
-        let namespace = labels.remove(keys::NAMESPACE);
-        if let Some(namespace) = &namespace {
-            book.is_of(&name, namespace);
-        }
-        let kept = book.kept.entry(name).or_default();
+        let kept = book.kept.entry(name.clone()).or_default();
         kept.instance = labels.remove(keys::INSTANCE);
-        kept.namespace = namespace;
-        kept.mirror.absorb(version, record, now)
+        kept.namespace = labels.remove(keys::NAMESPACE);
+        kept.has_minted |= record.as_ref().is_some_and(guard::is_anything_proven);
+        let (namespace, has_minted) = (kept.namespace.clone(), kept.has_minted);
+        let is_news = kept.mirror.absorb(version, record, now);
+        if let Some(namespace) = namespace {
+            book.is_of(&name, &namespace, has_minted);
+        }
+        is_news
     }
 
     /// The ledger is gone.
@@ -172,8 +209,10 @@ impl Ledgers {
     }
 
     /// Ledgers that credentials of a namespace brought.
-    pub(crate) fn count_of(&self, namespace: &str) -> usize {
-        self.lock().of_namespace.get(namespace).map_or(0, HashSet::len)
+    pub(crate) fn count_of(&self, namespace: &str) -> Counts {
+        let book = self.lock();
+        let count = |of: &Brought| Counts { never_minted: of.never_minted.len(), minted: of.minted.len() };
+        book.of_namespace.get(namespace).map(count).unwrap_or_default()
     }
 
     /// Is it known to be stored?
@@ -191,9 +230,12 @@ impl Ledgers {
         self.lock().kept.retain(|name, kept| kept.mirror.is_stored() || in_use.contains(name));
     }
 
-    /// Every ledger that is known to be stored.
-    pub(crate) fn names(&self) -> Vec<LedgerName> {
-        self.lock().kept.iter().filter(|(_, kept)| kept.mirror.is_stored()).map(|(name, _)| name.clone()).collect()
+    /// Every ledger that is known to be stored and was made for a credential of such a namespace (`None`: nobody says of which).
+    pub(crate) fn names(&self, is_listed: impl Fn(Option<&str>) -> bool) -> Vec<LedgerName> {
+        let book = self.lock();
+        let stored =
+            book.kept.iter().filter(|(_, kept)| kept.mirror.is_stored() && is_listed(kept.namespace.as_deref()));
+        stored.map(|(name, _)| name.clone()).collect()
     }
 
     /// The ledger as it counts now, what was learnt since included. `expected`: something says that it must exist.
@@ -203,11 +245,15 @@ impl Ledgers {
 
     /// What this process learnt of a ledger: it counts at once, and the next write carries it.
     pub(crate) fn learn(&self, name: &LedgerName, lesson: Lesson) {
+        if matches!(&lesson, Lesson::Outcome { outcome: Outcome::Minted, .. }) {
+            self.lock().has_minted(name);
+        }
         self.with(name, |mirror| mirror.learn(lesson));
     }
 
     /// A token whose seal was checked proves what became of its attempt.
     pub(crate) fn witness(&self, name: &LedgerName, token: &Token) {
+        self.lock().has_minted(name);
         self.with(name, |mirror| mirror.witness(token));
     }
 
@@ -331,13 +377,14 @@ impl Ledgers {
         };
         let version = ObjectVersion::of(&written.metadata);
         let mut book = self.lock();
-        if let Some(namespace) = &namespace {
-            book.is_of(name, namespace);
-        }
         let kept = book.kept.entry(name.clone()).or_default();
         kept.instance = Some(self.instance.clone());
-        kept.namespace = namespace;
+        kept.namespace.clone_from(&namespace);
+        let has_minted = kept.has_minted;
         kept.mirror.confirm(draft, version);
+        if let Some(namespace) = namespace {
+            book.is_of(name, &namespace, has_minted);
+        }
         Ok(())
     }
 

@@ -199,7 +199,8 @@ impl Mints {
             is_proven: guard::is_proven(record, inputs),
             server,
             is_stranger: guard::is_stranger(record, &object.namespace, now),
-            ledgers: self.ledgers.count_of(&object.namespace),
+            ledgers: self.ledgers.count_of(&object.namespace).never_minted,
+            minted: self.ledgers.count_of(&object.namespace).minted,
             credentials: self.index.count_of(&object.namespace),
         }
     }
@@ -292,9 +293,12 @@ impl Mints {
     }
 
     fn take_in(&self, order: &Order, key: &ObjectName, result: Result<MintedToken, Option<Failure>>) {
-        let now = self.clock.now();
+        let (now, has_ledger) = (self.clock.now(), self.ledgers.is_stored(&order.ledger));
         let mut state = self.lock();
         let was_refused = matches!(&result, Err(Some(failure)) if failure.reason.is_final());
+        if !has_ledger {
+            state.intake.left_nothing(&order.ledger);
+        }
         state.intake.ends(&order.ledger, !was_refused);
         match result {
             Ok(token) => {
@@ -313,7 +317,7 @@ impl Mints {
         }
     }
 
-    /// Forgets dead tokens, and what is known of ledgers and inputs that nobody uses any more.
+    /// Forgets dead tokens, and what is known of ledgers and inputs that nobody uses any more. Deletes nothing.
     pub(crate) fn forget_unused(&self, ledgers: &HashSet<LedgerName>, inputs: &HashSet<InputsDigest>) {
         let now = self.clock.now();
         let mut state = self.lock();

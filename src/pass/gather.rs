@@ -179,7 +179,9 @@ impl Gatherer<'_> {
             }
             Read::Absent => TargetSeen::absent(),
             Read::Refused(words) => match seen {
-                Some(SecretSeen { version, .. }) => TargetSeen::refused(credential, version, &words, now),
+                Some(SecretSeen { version, .. }) => TargetSeen::refused(credential, Some(version), &words, now),
+                // Nothing has told of it, as after a restart without a watch: it may be there all the same.
+                None if expects_target(credential, memory) => TargetSeen::refused(credential, None, &words, now),
                 None => TargetSeen::absent(),
             },
         })

@@ -133,11 +133,15 @@ pub(crate) async fn reconcile(context: &Context, key: &ObjectName) -> Result<Opt
         }
         Some(CredentialSeen::Unreadable(meta, error)) => {
             let generation = meta.generation.unwrap_or_default();
+            if memory.uid != meta.uid {
+                memory = Memory { uid: meta.uid.clone(), ..Memory::default() };
+            }
             if memory.unreadable == Some(generation) {
                 return Ok(None);
             }
             let done = context.report_unreadable(key, generation, &error).await;
-            memory.unreadable = Some(generation);
+            // Said once; what could not be said is tried again.
+            memory.unreadable = done.is_ok().then_some(generation);
             done.map(|()| None)
         }
         Some(CredentialSeen::Readable(credential)) => {

@@ -1,6 +1,8 @@
 //! Targets of former names: deleted once nobody needs them, and only those that this installation wrote.
 
-use zoho_api::names::ObjectName;
+use std::collections::HashMap;
+
+use zoho_api::names::{ObjectName, ObjectVersion};
 use zoho_api::{Reason, Time};
 use zoho_client::apply;
 use zoho_client::calls::ApiError;
@@ -12,6 +14,9 @@ use zoho_core::plan::{Defect, Facts, Target};
 use super::Pass;
 use super::gather::Former;
 use super::recheck::look_again_at;
+
+/// So many former targets are read in one sweep; the next pass looks at more.
+const LOOKS: usize = 16;
 
 /// What is known of former targets after a sweep.
 #[derive(Debug, Default)]
@@ -40,9 +45,13 @@ impl Pass<'_> {
             matches!(&facts.target, Target::Ours { token: Some(token), .. } if token.life.is_alive(now));
         let uid = self.credential.metadata.uid.as_deref().filter(|_| has_successor);
         let controlled = uid.map(|uid| self.context.index.controlled_by(uid)).unwrap_or_default();
-        self.memory
-            .left_alone
-            .retain(|left| controlled.iter().any(|(name, seen)| *left == (name.clone(), seen.version.clone())));
+        if !self.memory.left_alone.is_empty() {
+            // Whoever may create Secrets decides how many there are.
+            let versions: HashMap<&ObjectName, &ObjectVersion> =
+                controlled.iter().map(|(name, seen)| (name, &seen.version)).collect();
+            self.memory.left_alone.retain(|(name, version)| versions.get(name) == Some(&version));
+        }
+        let mut looks = 0;
         for (name, seen) in controlled {
             let Some(stamp) = seen.ours.as_ref().and_then(|ours| ours.stamp.clone()) else { continue };
             let is_former = name.namespace == self.key.namespace && name != facts::target_of(self.credential);
@@ -58,6 +67,11 @@ impl Pass<'_> {
                 swept.again_at(look_again_at(now));
                 return swept;
             }
+            if looks == LOOKS {
+                swept.again_at(look_again_at(now));
+                return swept;
+            }
+            looks += 1;
             self.sweep(&name, &seen, &mut swept, now).await;
         }
         swept

@@ -121,6 +121,12 @@ impl Health {
         self.of(name, |watched, _| watched.state = State::Refused);
     }
 
+    /// What waits for another one is refused with it.
+    pub(crate) fn waits_with(&self, name: &str, other: &str) {
+        let is_refused = self.watches().get(other).is_some_and(|watched| watched.state == State::Refused);
+        if is_refused { self.is_refused(name) } else { self.is_well(name) }
+    }
+
     /// The watch's task makes a step.
     pub(crate) fn turns(&self, name: &str) {
         self.of(name, |watched, now| watched.turned_at = now);

@@ -16,7 +16,7 @@ use zoho_core::mirror::{Disagreement, Mirror, News, Scope, Taken, Version};
 
 use super::follow::{History, Sink, Watch, Witness};
 use super::index::{Kind, SecretMeta};
-use super::poll::{self, Poll};
+use super::poll::{EVERY, Poll, Round};
 use super::source::{OfCluster, api_of};
 use crate::flags::{Flags, SecretAccess};
 use crate::pass::Context;
@@ -196,6 +196,9 @@ impl Sink<Told<ZohoMintLedger>> for Ledgers {
     }
 }
 
+/// How often a poll that waits for the credentials looks what became of them.
+const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Reads the Secrets that credentials of a namespace name, first when the credentials are listed, and then every minute.
 fn spawn_poll(
     context: &Arc<Context>,
@@ -208,25 +211,29 @@ fn spawn_poll(
     let poll = Poll { context: context.clone(), scope, health: health.clone(), name: name.clone() };
     metrics.watches(namespace.as_deref(), kind);
     tokio::spawn(async move {
+        let of_credentials = name_of_watch("zohocredentials", namespace.as_deref());
         while !*credentials.borrow_and_update() {
             health.turns(&name);
+            health.waits_with(&name, &of_credentials);
             // A closed channel means that the watch's task is gone with the process.
-            let _ = tokio::time::timeout(poll::EVERY, credentials.changed()).await;
+            let _ = tokio::time::timeout(LOOK, credentials.changed()).await;
         }
         loop {
-            if poll.round().await == 0 {
+            let Round { failed, refused } = poll.round().await;
+            if failed == 0 {
                 metrics.watch_told(namespace.as_deref(), kind, clock.now());
                 health.is_well(&name);
             } else {
                 metrics.watch_failed(namespace.as_deref(), kind);
-                health.fails(&name);
+                // None of them may be read: as where a watch is refused.
+                if refused == failed { health.is_refused(&name) } else { health.fails(&name) }
             }
             // One that cannot be read holds up no other: its own pass reads it, or fails and is tried again.
             if !listed.send_replace(true) {
                 health.has(&name);
             }
             health.turns(&name);
-            tokio::time::sleep(poll::EVERY).await;
+            tokio::time::sleep(EVERY).await;
         }
     });
     receiver

@@ -24,6 +24,15 @@ pub(crate) const EVERY: Duration = Duration::from_secs(60);
 /// Reads at once: a round over thousands must not crowd out what passes ask.
 const AT_ONCE: usize = 8;
 
+/// What a round came to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Round {
+    /// Secrets that could not be read.
+    pub failed: usize,
+    /// Those of them that the operator may not read.
+    pub refused: usize,
+}
+
 /// Reads Secrets' metadata into the index.
 #[derive(Clone)]
 pub(crate) struct Poll {
@@ -38,26 +47,28 @@ pub(crate) struct Poll {
 }
 
 impl Poll {
-    /// Reads every Secret that a credential names or owns, and forgets the others. Returns how many could not be read.
+    /// Reads every Secret that a credential names or owns, and forgets the others.
     ///
     /// # Permissions
     ///
     /// get on Secrets in the namespaces that are served.
-    pub(crate) async fn round(&self) -> usize {
+    pub(crate) async fn round(&self) -> Round {
         let wanted = self.context.index.wanted_secrets(&self.scope);
-        let failed = AtomicUsize::new(0);
+        let (failed, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
         futures::stream::iter(&wanted)
             .for_each_concurrent(AT_ONCE, async |name| {
-                if let Err(error) = self.read(name).await
-                    && failed.fetch_add(1, Ordering::Relaxed) == 0
-                {
+                let Err(error) = self.read(name).await else { return };
+                if matches!(error, ApiError::Refused { .. }) {
+                    refused.fetch_add(1, Ordering::Relaxed);
+                }
+                if failed.fetch_add(1, Ordering::Relaxed) == 0 {
                     // One stands for all: they mostly fail together.
                     tracing::warn!(secret = %name, error = &error as &dyn std::error::Error, "Secret not read; it is tried again");
                 }
             })
             .await;
         self.context.index.forget_secrets(&self.scope);
-        failed.into_inner()
+        Round { failed: failed.into_inner(), refused: refused.into_inner() }
     }
 
     async fn read(&self, name: &ObjectName) -> Result<(), ApiError> {

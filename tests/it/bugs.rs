@@ -39,17 +39,18 @@ fn each_seeded_bug_names_a_test_that_exists() {
         .filter(|path| path.extension().is_some_and(|is| is == "rs"))
         .map(|path| (path.clone(), fs::read_to_string(path).expect("text")))
         .collect();
-    for patch in patches() {
-        let text = fs::read_to_string(&patch).expect("text");
-        let test = text.lines().find_map(|line| line.strip_prefix("test: ")).expect("it names its test");
+    for file in patches() {
+        let patch = fs::read_to_string(&file).expect("text");
+        let test = patch.lines().find_map(|line| line.strip_prefix("test: ")).expect("it names its test");
         // As in `--test golden NAME` and `--lib plan::backoff::tests::NAME`.
-        let (target, path) = test.rsplit_once(' ').expect("arguments of cargo test");
-        let (modules, name) = path.rsplit_once("::").unwrap_or((target.rsplit(' ').next().unwrap_or_default(), path));
+        let (arguments, path) = test.rsplit_once(' ').expect("arguments of cargo test");
+        let (modules, name) =
+            path.rsplit_once("::").unwrap_or((arguments.rsplit(' ').next().unwrap_or_default(), path));
         let module = modules.split("::").filter(|module| *module != "tests").last().unwrap_or_default();
         let is_there = |(path, text): &(PathBuf, String)| {
             let file = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             (file == module || file == format!("{module}_tests")) && is_test(text, name)
         };
-        assert!(sources.iter().any(is_there), "{}: there is no test {test}", patch.display());
+        assert!(sources.iter().any(is_there), "{}: there is no test {test}", file.display());
     }
 }

@@ -159,3 +159,28 @@ async fn interval_that_becomes_shorter_than_the_age_of_a_token_renews_it_at_once
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(logins(), 2, "once");
 }
+
+#[tokio::test]
+async fn refresh_tokens_of_a_whole_namespace_are_replaced_at_once() {
+    // More than a namespace may bring beside those of its credentials.
+    const MANY: usize = 120;
+    let world = World::new("rotation").await;
+    let registered = world.zoho.register_many("rotation", 2 * MANY);
+    let (old, new) = registered.split_at(MANY);
+    let _operator = world.operator_with(&["--log-filter", "zoho_operator=info"]);
+    world.create_many(old).await;
+    for number in 0..MANY {
+        world.wait_ready(&format!("c{number}")).await;
+    }
+    for (number, credential) in new.iter().enumerate() {
+        world.source_of(&format!("source-{number}"), credential).await;
+    }
+    for (number, credential) in new.iter().enumerate() {
+        eventually("its target has a token of the new one", async || {
+            let token = world.token(&format!("c{number}-token")).await?;
+            world.zoho.live_tokens(&credential.refresh_token).contains(&token).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(world.zoho.stats().token.posts, 2 * MANY as u64);
+}

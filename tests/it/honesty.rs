@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use serde_json::json;
-use zoho_api::{ConditionStatus, ConditionType, keys};
+use zoho_api::{ConditionStatus, ConditionType, ZohoCredential, keys};
 use zoho_simulator::script::{Reply, Script};
 use zoho_testkit::fault_proxy::{Action, Answer, Match, Verb, Window};
 
@@ -127,6 +129,58 @@ async fn read_that_is_refused_is_a_reason_at_once_and_heals() {
     proxy.remove(rule);
     world.advance(31);
     world.wait_ready("one").await;
+}
+
+#[tokio::test]
+async fn target_that_may_not_be_read_is_a_reason_also_where_nothing_has_told_of_it() {
+    let (world, operator) = World::served("target_unread").await;
+    operator.kill();
+    let proxy = world.proxy();
+    let rule = proxy.rule(
+        Match::new(Verb::Get, "secrets").name("one-token"),
+        Window::ALWAYS,
+        Action::Answer(Answer::forbidden()),
+    );
+    let _operator = world.operator_behind(&proxy, &["--secret-access=get"]);
+    let seen = world.wait_for_reason("one", "ReadRefused").await;
+    assert!(message(&seen, ConditionType::Renewable).contains("one-token"));
+    assert_eq!(world.zoho.stats().token.posts, 1, "what may be there is not minted anew");
+    proxy.remove(rule);
+    world.advance(61);
+    world.wait_ready("one").await;
+    assert_eq!(world.zoho.stats().token.posts, 1);
+}
+
+/// What a newer version of the kinds lets through is an object that this operator cannot read.
+#[tokio::test]
+async fn object_that_cannot_be_read_says_so_though_the_first_word_is_lost() {
+    let world = World::alone("unreadable").await;
+    let proxy = world.proxy();
+    let operator = world.operator_behind(&proxy, &[]);
+    operator.synced().await;
+    world.serve_one().await;
+    let crds: Api<CustomResourceDefinition> = Api::all(world.client.clone());
+    let newer = json!([{ "op": "add", "value": "NotYetKnown",
+        "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/product/enum/-" }]);
+    let newer = Patch::Json::<()>(serde_json::from_value(newer).expect("a patch"));
+    crds.patch("zohocredentials.zoho-operator.dev", &PatchParams::default(), &newer).await.expect("changed");
+    let rule = proxy.rule(Match::any().subresource("status"), Window::ONCE, Action::Answer(Answer::internal_error()));
+    eventually("the new word is known", async || {
+        let patch = Patch::Merge(json!({ "spec": { "product": "NotYetKnown" } }));
+        let raw: Api<DynamicObject> =
+            Api::namespaced_with(world.client.clone(), &world.namespace, &ApiResource::erase::<ZohoCredential>(&()));
+        raw.patch("one", &PatchParams::default(), &patch).await.ok()
+    })
+    .await;
+    let raw: Api<DynamicObject> =
+        Api::namespaced_with(world.client.clone(), &world.namespace, &ApiResource::erase::<ZohoCredential>(&()));
+    eventually("it says that it cannot be read", async || {
+        let seen = raw.get("one").await.expect("it is there");
+        let conditions = seen.data["status"]["conditions"].as_array()?;
+        conditions.iter().any(|condition| condition["reason"] == "InvalidSpec").then_some(())
+    })
+    .await;
+    assert!(proxy.seen(rule) >= 2, "the first word was lost");
 }
 
 #[tokio::test]

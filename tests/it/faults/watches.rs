@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
 use zoho_simulator::script::{Reply, Script};
 use zoho_testkit::fault_proxy::{Action, Answer, FrameAction, Match, Verb, Window};
@@ -13,7 +13,7 @@ use crate::metrics::address;
 use crate::secret_access::account;
 use crate::support::eventually;
 use crate::support::operator::Operator;
-use crate::support::world::World;
+use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World};
 
 /// What a half-open connection may cost at most.
 const NOTICED_WITHIN: Duration = Duration::from_secs(125);
@@ -106,9 +106,13 @@ async fn forbidden_namespace_does_not_keep_the_one_beside_it_from_being_served()
     let forbidden = world.cluster.namespace("forbidden_beside").await;
     let kubeconfig = account(&world, "one-namespace", &good, &SECRETS).await;
     // Whichever comes first in the list.
-    for order in [format!("{forbidden},{good}"), format!("{good},{forbidden}")] {
-        let name = format!("c{}", order.starts_with(&good));
-        let operator = world.operator_as(&["--watch-namespaces", &order], &kubeconfig);
+    let orders = [format!("{forbidden},{good}"), format!("{good},{forbidden}")];
+    for (number, (order, access)) in
+        [(&orders[0], "watch"), (&orders[1], "watch"), (&orders[0], "get")].into_iter().enumerate()
+    {
+        let name = format!("c{number}");
+        let args = ["--watch-namespaces", order, "--secret-access", access];
+        let operator = world.operator_as(&args, &kubeconfig);
         world.good_source(&format!("source-{name}")).await;
         world.credential(&name, &format!("source-{name}"), json!({})).await;
         world.wait_ready(&name).await;
@@ -119,9 +123,26 @@ async fn forbidden_namespace_does_not_keep_the_one_beside_it_from_being_served()
         })
         .await;
         let metrics = get(&address(&operator, "metrics").await, "/metrics").await;
-        let down = format!("zoho_operator_watch_up{{namespace=\"{forbidden}\",kind=\"secrets\"}} 0");
+        let down = format!("zoho_operator_watch_up{{namespace=\"{forbidden}\",kind=\"zohocredentials\"}} 0");
         assert!(metrics.contains(&down), "{metrics}");
     }
+    // What nobody uses any more goes here as well: the ledger of a refresh token that never worked.
+    let operator = world.operator_as(&["--watch-namespaces", &orders[0]], &kubeconfig);
+    world
+        .source(
+            "source-c0",
+            &[("client_id", CLIENT_ID), ("client_secret", CLIENT_SECRET), ("refresh_token", "1000.canary0wrong")],
+        )
+        .await;
+    world.wait_for_reason("c0", "RefreshTokenRejected").await;
+    world.good_source("source-c0").await;
+    world.wait_ready("c0").await;
+    world.advance(700);
+    eventually("one ledger is left", async || {
+        (world.ledgers().list(&ListParams::default()).await.expect("listed").items.len() == 1).then_some(())
+    })
+    .await;
+    operator.kill();
     // The right comes later, and with it the service.
     let operator = world.operator_as(&["--watch-namespaces", &format!("{forbidden},{good}")], &kubeconfig);
     eventually("it is refused", async || operator.log().contains("watch failed").then_some(())).await;

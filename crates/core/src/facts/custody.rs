@@ -12,7 +12,7 @@ use zoho_api::{ConditionStatus, ConditionType, Time, ZohoCredential, ZohoCredent
 use super::generation;
 
 /// So late may the other installation be with what it announced.
-const LATE: Duration = Duration::from_secs(120);
+pub(crate) const LATE: Duration = Duration::from_secs(120);
 
 /// Whose an object is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -37,10 +37,10 @@ impl TargetSeen {
     }
 
     /// The API server refuses to show it.
-    pub fn refused(credential: &ZohoCredential, version: ObjectVersion, words: &str, now: Time) -> Self {
+    pub fn refused(credential: &ZohoCredential, version: Option<ObjectVersion>, words: &str, now: Time) -> Self {
         let defect = read_refused(&target_of(credential), words, now);
         let target = Target::Blocked { defect, token: None };
-        Self { version: Some(version), target, token: None, present: None, is_proven: false }
+        Self { version, target, token: None, present: None, is_proven: false }
     }
 
     /// What its metadata says. `None` where it has to be read: it may be ours, and it is not known to be as we left it.

@@ -17,8 +17,11 @@ use super::guard::{DAY, Guard};
 const MOST_OF_OBJECT: usize = 8;
 /// Ledgers that one namespace may have, where it has no more credentials than that …
 const MOST_OF_NAMESPACE: usize = 200;
-/// … and so many beside those of its credentials where it has.
+/// … and so many beside those of its credentials where it has. What never minted counts here.
 const BESIDE_CREDENTIALS: usize = 100;
+/// Ledgers for each credential of a namespace, with those that minted: a ledger is kept for some hours after its refresh token was
+/// replaced, and all of them may be replaced, and once more.
+const OF_EACH_CREDENTIAL: usize = 3;
 /// Logins that never worked, from one namespace to one server, in an hour.
 const GUESSES_OF_NAMESPACE: usize = 5;
 /// Such logins to one server, from everywhere.
@@ -49,8 +52,10 @@ pub struct Newcomer<'a> {
     pub server: Option<&'a str>,
     /// The account is logged in to, and not from this namespace.
     pub is_stranger: bool,
-    /// Ledgers that credentials of its namespace brought.
+    /// Ledgers that credentials of its namespace brought, and that never minted.
     pub ledgers: usize,
+    /// Those that did.
+    pub minted: usize,
     /// Credentials in its namespace.
     pub credentials: usize,
 }
@@ -125,7 +130,9 @@ impl Intake {
         }
         let making = self.making.values().filter(|object| object.namespace == who.object.namespace).count();
         let most = MOST_OF_NAMESPACE.max(who.credentials + BESIDE_CREDENTIALS);
-        (who.ledgers + making >= most).then(|| now + LEDGERS_GO)
+        let most_of_all = MOST_OF_NAMESPACE + OF_EACH_CREDENTIAL * who.credentials;
+        let unproven = who.ledgers + making;
+        (unproven >= most || unproven + who.minted >= most_of_all).then(|| now + LEDGERS_GO)
     }
 
     /// A request is about to be reserved.
@@ -147,6 +154,13 @@ impl Intake {
                 at: now,
                 is_under_way: true,
             });
+        }
+    }
+
+    /// The request is over and has left no ledger behind, so it does not count as having brought one.
+    pub fn left_nothing(&mut self, ledger: &LedgerName) {
+        if let Some(brought) = self.making.get(ledger).and_then(|object| self.brought.get_mut(object)) {
+            brought.pop();
         }
     }
 

@@ -34,6 +34,7 @@ impl Who {
             server: None,
             is_stranger: false,
             ledgers: 0,
+            minted: 0,
             credentials: 1,
         }
     }
@@ -78,6 +79,31 @@ fn namespace_has_two_hundred_ledgers_or_as_many_as_it_has_credentials_and_some()
     let held = |ledgers, credentials| intake.held(&Newcomer { ledgers, credentials, ..who.brings() }, at(0)).is_some();
     assert!(!held(199, 1) && held(200, 1));
     assert!(!held(5000, 5000) && !held(5099, 5000) && held(5100, 5000));
+}
+
+#[test]
+fn all_refresh_tokens_of_a_namespace_may_be_replaced_twice() {
+    let intake = Intake::default();
+    let who = Who::of("ns", "one", "ledger");
+    for credentials in [1, 150, 5000] {
+        let held =
+            |minted, ledgers| intake.held(&Newcomer { ledgers, minted, credentials, ..who.brings() }, at(0)).is_some();
+        // The first and the second ones are kept for some hours; each of the third is minted from soon.
+        assert!(!held(2 * credentials, 0) && !held(3 * credentials - 1, 1), "{credentials}");
+        assert!(held(3 * credentials + 200, 0), "{credentials}: without end it is not");
+    }
+}
+
+#[test]
+fn ledger_that_could_not_be_created_was_not_brought() {
+    let mut intake = Intake::default();
+    let who = Who::of("ns", "one", "ledger");
+    for _ in 0..100 {
+        assert_eq!(intake.held(&who.brings(), at(0)), None);
+        intake.begins(&who.brings(), at(0));
+        intake.left_nothing(&who.ledger);
+        intake.ends(&who.ledger, true);
+    }
 }
 
 #[test]
