@@ -40,8 +40,8 @@ fn each_seeded_bug_names_a_test_that_exists() {
         .map(|path| (path.clone(), fs::read_to_string(path).expect("text")))
         .collect();
     for file in patches() {
-        let patch = fs::read_to_string(&file).expect("text");
-        let test = patch.lines().find_map(|line| line.strip_prefix("test: ")).expect("it names its test");
+        let bug = fs::read_to_string(&file).expect("text");
+        let test = bug.lines().find_map(|line| line.strip_prefix("test: ")).expect("it names its test");
         // As in `--test golden NAME` and `--lib plan::backoff::tests::NAME`.
         let (arguments, path) = test.rsplit_once(' ').expect("arguments of cargo test");
         let (modules, name) =

@@ -59,6 +59,15 @@ fn late_answer_about_the_former_object_does_not_replace_the_one_made_since() {
 }
 
 #[test]
+fn word_of_the_version_that_is_known_counts() {
+    let mut mirror = mirror(1);
+    mirror.changed(&None, &key("a"), thing("u", 5));
+    assert_eq!(mirror.gone(&None, &key("a"), Some(5)), Taken::InPlaceOf(Some(thing("u", 5))));
+    mirror.changed(&None, &key("b"), thing("v", 6));
+    assert_eq!(mirror.only(&None, &HashSet::new(), Some(6)), [(key("b"), thing("v", 6))], "the list lacks it");
+}
+
+#[test]
 fn absence_is_believed_only_for_what_was_known_when_it_was_asked_for() {
     let mut mirror = mirror(1);
     mirror.changed(&None, &key("a"), thing("u", 5));
@@ -134,6 +143,11 @@ fn old_list_is_judged_by_what_the_server_says_now() {
         ("older than known", vec![("u/5", "u/9", "u/5")], OldList::WentBack),
         ("lost", vec![("", "u/9", "")], OldList::WentBack),
         ("back again", vec![("u/5", "", "u/5")], OldList::WentBack),
+        (
+            "newer than known, others are as listed",
+            vec![("u/5", "u/9", "u/12"), ("w/1", "w/8", "w/1")],
+            OldList::Behind,
+        ),
         ("one contradicts", vec![("", "u/9", ""), ("w/1", "w/8", "w/8")], OldList::Behind),
         ("neither", vec![("u/5", "u/9", "u/6")], OldList::Behind),
     ];

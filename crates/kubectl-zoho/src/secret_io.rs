@@ -145,6 +145,11 @@ pub(crate) fn random() -> String {
     URL_SAFE_NO_PAD.encode(*bytes)
 }
 
+/// Is a value of a source this one, but for white space around it?
+pub(crate) fn is_same(stored: &SecretString, value: &str) -> bool {
+    stored.expose_secret().trim() == value
+}
+
 /// What a login brings.
 pub(crate) trait SourceValues {
     /// The values of a source Secret, by the keys that the credential names.

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::json;
 use zoho_api::names::ObjectVersion;
 use zoho_api::{Condition, ConditionStatus, Observed, ZohoCredentialStatus};
 
 use super::ownership::SecretSeen;
 use super::source::{consents, source_defect, with_consent};
-use super::target::render;
+use super::target::{other_manager, render};
 use super::*;
 use crate::fixtures::{after, now};
 use crate::memory::Seen;
+use crate::mirror::Versioned as _;
 use crate::plan::mirror::LedgerMirror;
 use crate::plan::{Source, Target};
 use crate::spec;
@@ -418,4 +420,67 @@ fn keys_that_an_adoption_removes_are_counted_and_a_repair_removes_none() {
     let event = crate::status::adopted(&target_of(&credential()), 2);
     assert_eq!((event.warning, event.reason.as_str()), (false, "Adopted"));
     assert_eq!(event.note, "Secret ns/patch-token was taken over and holds the token now; 2 keys of it were removed.");
+}
+
+#[test]
+fn renewal_is_asked_for_by_a_short_word_that_was_not_handled() {
+    let asks = |word: Option<&str>, handled: Option<&str>| {
+        let mut credential = credential();
+        credential.metadata.annotations = word.map(|word| [(keys::RENEW_REQUESTED.to_owned(), word.to_owned())].into());
+        let status = ZohoCredentialStatus {
+            last_handled_renew_request: handled.map(str::to_owned),
+            ..ZohoCredentialStatus::default()
+        };
+        credential.status = Some(status);
+        renew_request(&credential).cloned()
+    };
+    assert_eq!(asks(Some("now"), None).as_deref(), Some("now"));
+    assert_eq!(asks(Some("again"), Some("now")).as_deref(), Some("again"));
+    let longest = "x".repeat(LONGEST_REQUEST);
+    assert_eq!(asks(Some(&longest), None), Some(longest.clone()));
+    for (word, handled) in [(None, None), (Some(""), None), (Some("now"), Some("now")), (Some(&*(longest + "x")), None)]
+    {
+        assert_eq!(asks(word, handled), None, "{word:?} after {handled:?}");
+    }
+}
+
+#[test]
+fn identity_is_all_that_says_which_object_it_is_and_in_which_state() {
+    let meta = credential().metadata;
+    let time = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH);
+    let whole = ObjectMeta { creation_timestamp: Some(time.clone()), deletion_timestamp: Some(time), ..meta };
+    let fat = ObjectMeta {
+        labels: Some([("a".to_owned(), "b".to_owned())].into()),
+        finalizers: Some(vec!["f".into()]),
+        ..whole.clone()
+    };
+    assert_eq!(identity(fat), whole);
+}
+
+#[test]
+fn status_vouches_only_for_its_generation_and_its_version() {
+    let credential = reported(&readings(source_seen("1000.a.a"), target_seen(stored(&token("1000.a.a"), "9"))));
+    let look = |credential: &ZohoCredential, version: &str| {
+        let seen = SecretSeen::of(&stored(&token("1000.a.a"), version).metadata);
+        assert_eq!(seen.uid(), seen.version.uid);
+        TargetSeen::by_metadata(credential, &seen, &Memory::default(), &installation()).is_some()
+    };
+    assert!(look(&credential, "9"));
+    assert!(!look(&credential, "10"), "another version is read");
+    let mut edited = credential;
+    edited.metadata.generation = Some(4);
+    assert!(!look(&edited, "9"), "for another spec it is read");
+}
+
+#[test]
+fn who_else_writes_a_target_is_named() {
+    let manager = |names: &[&str]| {
+        let managed =
+            names.iter().map(|name| ManagedFieldsEntry { manager: Some((*name).into()), ..Default::default() });
+        let mut secret = Secret::default();
+        secret.metadata.managed_fields = Some(managed.collect());
+        other_manager(&secret)
+    };
+    assert_eq!(manager(&[zoho_api::FIELD_MANAGER, "kubectl-edit"]).as_deref(), Some("kubectl-edit"));
+    assert_eq!(manager(&[zoho_api::FIELD_MANAGER]), None);
 }

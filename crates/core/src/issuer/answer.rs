@@ -141,6 +141,9 @@ mod tests {
             (patch, 200, r#"{"status":"success"}"#, Answer::Taken),
             (patch, 200, r#"{"status":"error","error_code":"10002"}"#, Answer::Refused),
             (patch, 200, "\u{feff}{\"status\":\"error\",\"error_code\":\"10002\"}", Answer::Refused),
+            // An error needs both.
+            (patch, 200, r#"{"status":"error"}"#, Answer::Taken),
+            (patch, 200, r#"{"status":"success","error_code":"10002"}"#, Answer::Taken),
             (patch, 200, "\u{feff}{\"status\":\"success\"}", Answer::Taken),
             (patch, 401, "", Answer::Refused),
             (patch, 403, "{}", Answer::Nothing(Reason::UpstreamError)),

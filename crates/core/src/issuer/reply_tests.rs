@@ -71,6 +71,7 @@ fn every_documented_reply_has_its_meaning() {
         (200, r#"{"access_token":7}"#, "UpstreamReplyInvalid - transient Unknown"),
         (200, r#"{"access_token":"1000.a.b","error":"invalid_code"}"#, "UpstreamReplyInvalid - transient Unknown"),
         (302, "", "UpstreamRedirect - transient Unknown"),
+        (302, r#"{"error":"moved"}"#, "UpstreamRedirect - transient Unknown"),
     ];
     for (status, body, expected) in table {
         assert_eq!(said(*status, body), *expected, "{status} {body}");

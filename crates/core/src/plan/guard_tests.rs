@@ -8,7 +8,7 @@ use zoho_api::names::{AttemptId, Holder, InputsDigest, ObjectVersion};
 use zoho_api::{Outcome, Reason, Time, ZohoMintLedgerSpec};
 
 use super::budget::{Answer, Hold, Limits, Need, PARKED, Request};
-use super::guard::{self, DAY, Guard, MOST_PROVEN};
+use super::guard::{self, DAY, Guard, MOST_PROVEN, MOST_REFUSED};
 use super::mirror::LedgerMirror;
 use super::record::Lesson;
 
@@ -88,6 +88,32 @@ fn held(answer: &Result<AttemptId, Answer>) -> Option<Guard> {
         Err(Answer::Wait { why: Hold::Guarded(guard), .. }) => Some(*guard),
         Ok(_) | Err(_) => None,
     }
+}
+
+#[test]
+fn where_so_many_refusals_stand_that_one_would_be_forgotten_no_new_inputs_are_tried() {
+    let mut play = Play::of(false);
+    for number in 0..MOST_REFUSED {
+        assert!(play.fails(&format!("wrong-{number}"), "ns", false), "{number}");
+        // Within the hours for which the first one stands, and out of the ten minutes of the budget.
+        play.after(601);
+    }
+    assert_eq!(held(&play.ask("one-more", "ns", false)), Some(Guard::Refusals));
+    play.after(PARKED.as_secs() - 601 * MOST_REFUSED as u64 + 1);
+    assert_eq!(held(&play.ask("one-more", "ns", false)), None, "the first does not stand any more");
+}
+
+#[test]
+fn account_is_its_owners_for_as_long_as_it_is_kept() {
+    let mut play = Play::of(true);
+    play.works("right", "owner");
+    let record = play.record();
+    let others = |seconds| {
+        guard::is_others(&record, &"wrong".into(), "other", record.proven[0].at + Duration::from_secs(seconds))
+    };
+    let kept = others(0).expect("it is another's").unix() - record.proven[0].at.unix();
+    let kept = u64::try_from(kept).unwrap();
+    assert!(others(kept - 1).is_some() && others(kept).is_none());
 }
 
 #[test]

@@ -131,6 +131,7 @@ fn outcome_waits_for_a_write_that_something_else_needs() {
     assert_eq!(mirror.keep(false, LIMITS, now()), None);
     let (_, draft) = reserve(&mut mirror, 0, now()).expect("room for one more");
     assert_eq!(draft.record.attempts[0].outcome, Some(Outcome::Minted));
+    assert_eq!(draft.record.attempts[1].holder, "me".into(), "it says who asks");
 }
 
 #[test]

@@ -164,6 +164,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::plan::Life;
 
     const START: Time = Time::UNIX_EPOCH;
 
@@ -173,6 +174,20 @@ mod tests {
 
     fn refused_at(ledger: &mut ZohoMintLedgerSpec, inputs: &str, reason: Reason, seconds: u64) {
         refuse(ledger, &inputs.into(), (reason, None), after(seconds));
+    }
+
+    #[test]
+    fn token_proves_its_own_attempt_where_that_is_open() {
+        let attempt = |id: &str, outcome| Attempt { id: id.into(), at: START, outcome, ..Attempt::default() };
+        let life = Life { issued_at: START, expires_at: after(3600) };
+        let token = Token { life, inputs: "i".into(), attempt: "a".into() };
+        let proves = |attempts: Vec<Attempt>| {
+            let proof = proof(&ZohoMintLedgerSpec { attempts, ..ZohoMintLedgerSpec::default() }, &token);
+            proof.map(|lesson| matches!(lesson, Lesson::Outcome { id, outcome: Outcome::Minted, life: Some(3600) } if id == "a".into()))
+        };
+        assert_eq!(proves(vec![attempt("b", None), attempt("a", None)]), Some(true));
+        assert_eq!(proves(vec![attempt("b", None), attempt("a", Some(Outcome::Minted))]), None);
+        assert_eq!(proves(vec![attempt("b", None)]), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -102,8 +102,7 @@ impl<'a> Place<'a> {
     ///
     /// With a sentence: it is another client.
     pub(crate) fn check_client(&self, id: &str) -> anyhow::Result<()> {
-        let theirs = self.client_of_others.as_ref().map(|theirs| theirs.expose_secret().trim());
-        if theirs.is_none_or(|theirs| theirs == id) {
+        if self.client_of_others.as_ref().is_none_or(|theirs| secret_io::is_same(theirs, id)) {
             return Ok(());
         }
         anyhow::bail!(
