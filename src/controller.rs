@@ -270,7 +270,8 @@ fn begin(context: &Arc<Context>, key: &ObjectName, passes: &mut JoinSet<Result<O
 }
 
 /// Forgets what is kept in memory of inputs that nobody has any more, and, where this process works, deletes ledgers that nothing
-/// refers to. Who uses a ledger is known where its namespace is listed; where nobody says which that is, once all are.
+/// refers to. Who uses a ledger is known once all namespaces are listed: until then only those go that never minted, and whose
+/// namespace is.
 async fn tidy(context: Arc<Context>, deletes_of: Option<HashSet<Scope>>, are_all_listed: bool) {
     let credentials = context.index.credentials();
     // A status may not have been written yet.
@@ -278,12 +279,12 @@ async fn tidy(context: Arc<Context>, deletes_of: Option<HashSet<Scope>>, are_all
     in_use.extend(credentials.iter().filter_map(|credential| credential.status.as_ref()?.ledger.clone()));
     context.mints.forget_unused(&in_use, &inputs);
     let Some(listed) = deletes_of else { return };
-    let is_listed = |namespace: Option<&str>| {
-        are_all_listed
-            || namespace.is_some_and(|namespace| listed.contains(&None) || listed.contains(&Some(namespace.into())))
+    let is_known = |namespace: Option<&str>, has_minted: bool| {
+        let is_listed = |namespace: &str| listed.contains(&None) || listed.contains(&Some(namespace.into()));
+        are_all_listed || (!has_minted && namespace.is_some_and(is_listed))
     };
     let ledgers = context.mints.ledgers();
-    for name in ledgers.names(is_listed).into_iter().filter(|name| !in_use.contains(name)) {
+    for name in ledgers.names(is_known).into_iter().filter(|name| !in_use.contains(name)) {
         ledgers.delete_if_empty(&name).await;
     }
 }

@@ -230,12 +230,12 @@ impl Ledgers {
         self.lock().kept.retain(|name, kept| kept.mirror.is_stored() || in_use.contains(name));
     }
 
-    /// Every ledger that is known to be stored and was made for a credential of such a namespace (`None`: nobody says of which).
-    pub(crate) fn names(&self, is_listed: impl Fn(Option<&str>) -> bool) -> Vec<LedgerName> {
+    /// Every ledger that is known to be stored and of which this is so: the namespace that it was made for, if it says so, and
+    /// whether it has minted.
+    pub(crate) fn names(&self, is_so: impl Fn(Option<&str>, bool) -> bool) -> Vec<LedgerName> {
         let book = self.lock();
-        let stored =
-            book.kept.iter().filter(|(_, kept)| kept.mirror.is_stored() && is_listed(kept.namespace.as_deref()));
-        stored.map(|(name, _)| name.clone()).collect()
+        let is_it = |kept: &Kept| kept.mirror.is_stored() && is_so(kept.namespace.as_deref(), kept.has_minted);
+        book.kept.iter().filter(|(_, kept)| is_it(kept)).map(|(name, _)| name.clone()).collect()
     }
 
     /// The ledger as it counts now, what was learnt since included. `expected`: something says that it must exist.

@@ -68,7 +68,9 @@ impl Pass<'_> {
                 return swept;
             }
             if looks == LOOKS {
-                swept.again_at(look_again_at(now));
+                if swept.obstacle.is_none() {
+                    swept.again_at(look_again_at(now));
+                }
                 return swept;
             }
             looks += 1;

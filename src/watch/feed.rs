@@ -220,17 +220,17 @@ fn spawn_poll(
         }
         loop {
             let Round { failed, refused } = poll.round().await;
+            // One that cannot be read holds up no other: its own pass reads it, or fails and is tried again.
+            if !listed.send_replace(true) {
+                health.has(&name);
+            }
             if failed == 0 {
                 metrics.watch_told(namespace.as_deref(), kind, clock.now());
                 health.is_well(&name);
             } else {
                 metrics.watch_failed(namespace.as_deref(), kind);
-                // None of them may be read: as where a watch is refused.
+                // Nothing but rights is missing: as where a watch is refused. The credentials say which Secret it is.
                 if refused == failed { health.is_refused(&name) } else { health.fails(&name) }
-            }
-            // One that cannot be read holds up no other: its own pass reads it, or fails and is tried again.
-            if !listed.send_replace(true) {
-                health.has(&name);
             }
             health.turns(&name);
             tokio::time::sleep(EVERY).await;

@@ -73,6 +73,7 @@ async fn source_that_is_changed_in_two_steps_costs_one_failed_request_and_is_not
     })
     .await;
     was_at_once(started);
+    world.advance(0);
     let seen = world.wait_ready("one").await;
     assert_eq!(condition(&seen, ConditionType::Stalled), None);
     let counts = world.zoho.stats().token;

@@ -151,8 +151,8 @@ pub(crate) struct LoginArgs {
     /// nothing to Zoho.
     #[arg(long, conflicts_with = "print_secret")]
     pub dry_run: bool,
-    /// Print the secrets instead of storing them, for a pipe into vault, kubeseal or sops; refused on a terminal. Needs no
-    /// cluster.
+    /// Print the secrets instead of storing them, for a pipe into vault, kubeseal or sops; refused on a terminal. With
+    /// --data-center it needs no cluster.
     #[arg(long, value_name = "FORM")]
     pub print_secret: Option<PrintSecret>,
     /// How long to wait for the token; 0s does not wait.

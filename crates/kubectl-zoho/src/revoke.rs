@@ -122,8 +122,7 @@ async fn have_looked_at(cluster: &Cluster, sharers: &Sharers, output: &Output) {
         let there = Cluster { namespace: of.namespace.to_string(), ..cluster.clone() };
         if let Err(error) = renew::request(&there, &of.name).await {
             output.note(&format!(
-                "The operator could not be asked to look at ZohoCredential {} ({error}): its status changes at the next renewal.",
-                of.name
+                "The operator could not be asked to look at ZohoCredential {of} ({error}): its status changes at the next renewal."
             ));
         }
     }
@@ -161,7 +160,9 @@ async fn sharers(cluster: &Cluster, credential: &ZohoCredential) -> anyhow::Resu
         Err(error) => return Err(cluster.explain(error, "list")),
     };
     let same = listed.into_iter().filter_map(|DeserializeGuard(item)| item.ok());
-    let same = same.filter(|other| shares(other, credential));
+    let is_by_refresh_token =
+        |of: &ZohoCredential| of.spec.endpoint_central_server.is_none() && of.spec.grant() == Grant::RefreshToken;
+    let same = same.filter(|other| is_by_refresh_token(other) && shares(other, credential));
     let mut names: Vec<ObjectName> = same.map(|other| ObjectName::of(&other.metadata)).collect();
     if names.is_empty() {
         names.push(ObjectName::of(&credential.metadata));

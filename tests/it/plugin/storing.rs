@@ -1,7 +1,7 @@
 //! Where a login is stored: beside what others have in the same Secret, over a connection that loses answers, or nowhere.
 
 use serde_json::json;
-use zoho_testkit::fault_proxy::{Action, FaultProxy, Match, Verb, Window};
+use zoho_testkit::fault_proxy::{Action, Answer, FaultProxy, Match, Verb, Window};
 
 use super::Person;
 use crate::support::look::text;
@@ -41,10 +41,10 @@ async fn write_whose_answer_is_lost_is_made_again_and_the_token_lives_on() {
     let proxy = FaultProxy::start(&world.cluster.kubeconfig_path()).expect("a fault proxy");
     let kubeconfig = proxy.kubeconfig().display().to_string();
     let login = ["login", "patch", "--data-center", "US", "--timeout", "0s", "--kubeconfig", &kubeconfig];
-    let patch = || Match::new(Verb::Patch, "secrets").dry_run(false);
-    // The first one creates the Secret, the second one changes it. Carried out, both.
-    for number in 0..2 {
-        let rule = proxy.rule(patch(), Window::ONCE, Action::Swallow);
+    let write = |verb| Match::new(verb, "secrets").dry_run(false);
+    // Carried out, both.
+    for (number, verb) in [Verb::Create, Verb::Patch].into_iter().enumerate() {
+        let rule = proxy.rule(write(verb), Window::ONCE, Action::Swallow);
         person.zoho_with(&login, &[CLIENT_ID, CLIENT_SECRET, &person.code()]).await.ok();
         assert_eq!(proxy.seen(rule), 2, "{}", proxy.transcript());
         proxy.remove(rule);
@@ -53,12 +53,21 @@ async fn write_whose_answer_is_lost_is_made_again_and_the_token_lives_on() {
     }
     assert_eq!(world.zoho.stats().revocations, 0);
 
+    // Carried out, and the next try is refused: what that says does not count for the one before.
+    let swallowed = proxy.rule(write(Verb::Patch), Window::ONCE, Action::Swallow);
+    let second = Window { after: 1, times: Some(1) };
+    let refused = proxy.rule(write(Verb::Patch), second, Action::Answer(Answer::forbidden()));
+    person.zoho_with(&login, &[CLIENT_ID, CLIENT_SECRET, &person.code()]).await.ok();
+    proxy.remove(swallowed);
+    proxy.remove(refused);
+    assert_eq!(world.zoho.stats().revocations, 0);
+
     // No answer at all: it may have been stored, so it is not revoked.
-    proxy.rule(patch(), Window::ALWAYS, Action::Swallow);
+    proxy.rule(write(Verb::Patch), Window::ALWAYS, Action::Swallow);
     let ran = person.zoho_with(&login, &[CLIENT_ID, CLIENT_SECRET, &person.code()]).await.failed();
     assert!(ran.stderr.contains("it is not known whether the new refresh token was stored"), "{}", ran.stderr);
     let source = world.secret("patch-oauth").await.expect("the source");
-    assert_eq!(text(&source, "refresh_token"), world.zoho.granted()[2]);
+    assert_eq!(text(&source, "refresh_token"), world.zoho.granted()[3]);
     assert_eq!(world.zoho.stats().revocations, 0);
 }
 

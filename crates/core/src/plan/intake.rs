@@ -63,8 +63,8 @@ pub struct Newcomer<'a> {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Intake {
-    /// When each object brought a ledger.
-    brought: HashMap<ObjectName, Vec<Time>>,
+    /// The ledgers that each object brought, and when.
+    brought: HashMap<ObjectName, Vec<(LedgerName, Time)>>,
     /// Requests under way that make a ledger.
     making: HashMap<LedgerName, ObjectName>,
     /// Logins with inputs that never worked: under way, or failed.
@@ -124,9 +124,10 @@ impl Intake {
         if who.has_ledger {
             return None;
         }
-        let brought = self.brought.get(who.object).into_iter().flatten().filter(|at| counts(**at, WINDOW, now));
+        let brought = self.brought.get(who.object).into_iter().flatten().map(|(_, at)| *at);
+        let brought = brought.filter(|at| counts(*at, WINDOW, now));
         if brought.clone().count() >= MOST_OF_OBJECT {
-            return brought.min().map(|oldest| *oldest + WINDOW);
+            return brought.min().map(|oldest| oldest + WINDOW);
         }
         let making = self.making.values().filter(|object| object.namespace == who.object.namespace).count();
         let most = MOST_OF_NAMESPACE.max(who.credentials + BESIDE_CREDENTIALS);
@@ -139,10 +140,10 @@ impl Intake {
     pub fn begins(&mut self, who: &Newcomer<'_>, now: Time) {
         if !who.has_ledger {
             self.brought.retain(|_, brought| {
-                brought.retain(|at| counts(*at, WINDOW, now));
+                brought.retain(|(_, at)| counts(*at, WINDOW, now));
                 !brought.is_empty()
             });
-            self.brought.entry(who.object.clone()).or_default().push(now);
+            self.brought.entry(who.object.clone()).or_default().push((who.ledger.clone(), now));
             self.making.insert(who.ledger.clone(), who.object.clone());
         }
         if let Some(server) = who.server.filter(|_| !who.is_proven) {
@@ -159,8 +160,9 @@ impl Intake {
 
     /// The request is over and has left no ledger behind, so it does not count as having brought one.
     pub fn left_nothing(&mut self, ledger: &LedgerName) {
-        if let Some(brought) = self.making.get(ledger).and_then(|object| self.brought.get_mut(object)) {
-            brought.pop();
+        let Some(brought) = self.making.get(ledger).and_then(|object| self.brought.get_mut(object)) else { return };
+        if let Some(its) = brought.iter().rposition(|(of, _)| of == ledger) {
+            brought.remove(its);
         }
     }
 

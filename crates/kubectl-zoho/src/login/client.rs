@@ -31,7 +31,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Ended> {
     let place = Place::find(cluster, wanted).await?;
     if args.dry_run {
-        check_what_is_given(args)?;
+        check_what_is_given(args, &place)?;
         let (values, namespace) = (dry_run::of_client(args, wanted), global.namespace.as_deref());
         output.result(&dry_run::manifests(wanted, &values, place.source_metadata(), namespace)?);
         return Ok(Ended::Well);

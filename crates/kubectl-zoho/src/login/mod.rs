@@ -77,7 +77,7 @@ pub(crate) async fn run(global: &Global, args: &LoginArgs, output: &Output) -> a
     let place = Place::find(&cluster, &wanted).await?;
     if args.dry_run {
         // All that the real one would be refused for, short of asking anybody for secrets.
-        check_what_is_given(args)?;
+        check_what_is_given(args, &place)?;
         let values = dry_run::placeholders(&login, &wanted);
         output.result(&dry_run::manifests(&wanted, &values, place.source_metadata(), global.namespace.as_deref())?);
         return Ok(Ended::Well);
@@ -174,9 +174,9 @@ fn issuer_of(global: &Global, args: &LoginArgs, wanted: &Wanted) -> anyhow::Resu
 }
 
 /// Looks at what stands on the command line, without asking for the rest.
-fn check_what_is_given(args: &LoginArgs) -> anyhow::Result<()> {
+fn check_what_is_given(args: &LoginArgs, place: &Place<'_>) -> anyhow::Result<()> {
     if let Some(id) = &args.client_id {
-        secret_io::given("client id", id)?;
+        place.check_client(&secret_io::given("client id", id)?)?;
     }
     if let Some(path) = &args.client_secret_file {
         secret_io::read_secret("client secret", path)?;

@@ -10,9 +10,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::core::DeserializeGuard;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -89,8 +89,10 @@ impl<'a> Place<'a> {
         let own = secret.as_ref().map(ObjectVersion::of);
         let said = secret.as_ref().and_then(|meta| meta.annotations.as_ref()?.get(keys::SOURCE_FOR));
         let source_for = with_consent(said.map(String::as_str), &wanted.name);
-        let is_shared = consents_to_others(said.map(String::as_str), &wanted.name);
-        let client_of_others = if is_shared { client_of(cluster, &reference).await? } else { None };
+        let says_so = consents_to_others(said.map(String::as_str), &wanted.name);
+        let (is_shared, shares_client) =
+            if own.is_some() { sharers(cluster, wanted).await.unwrap_or((says_so, says_so)) } else { (false, false) };
+        let client_of_others = if shares_client { client_of(cluster, &reference).await? } else { None };
         let place = Self { cluster, reference, own, source_for, client_of_others, is_shared };
         place.rehearse(wanted).await?;
         Ok(place)
@@ -106,7 +108,7 @@ impl<'a> Place<'a> {
             return Ok(());
         }
         anyhow::bail!(
-            "Secret {}/{} is for other credentials as well ({}) and holds another client id, which theirs need: log in with that client, or give this credential a Secret of its own",
+            "Secret {}/{} is for other credentials as well ({}) and holds another client id, which theirs need: log in with that client, or give this credential a Secret, or a clientIdKey, of its own",
             self.cluster.namespace,
             self.reference.name,
             self.source_for
@@ -115,7 +117,7 @@ impl<'a> Place<'a> {
 
     async fn rehearse(&self, wanted: &Wanted) -> anyhow::Result<()> {
         let data = [("dry-run".to_owned(), ByteString(b"dry-run".to_vec()))].into();
-        self.apply_source(&data, true).await.with_context(|| {
+        self.write_source(&data, true).await.with_context(|| {
             format!("nothing was sent to Zoho, since Secret {} could not be stored", self.reference.name)
         })?;
         self.apply_credential(wanted, true).await.with_context(|| {
@@ -128,33 +130,47 @@ impl<'a> Place<'a> {
     ///
     /// # Errors
     ///
-    /// The API server's; [`ApiError::Unavailable`] where it is not known whether the Secret was written.
+    /// The API server's; one that [`is_unknown`] where it is not known whether the Secret was written.
     pub(crate) async fn store_source(&self, grant: &impl SourceValues) -> anyhow::Result<ObjectVersion> {
         let data = secret_io::source_data(grant, &self.reference);
-        let mut written = self.apply_source(&data, false).await;
-        for _ in 1..TRIES {
-            if !written.as_ref().is_err_and(is_unknown) {
-                break;
+        let mut unknown = None;
+        for number in 1..=TRIES {
+            let error = match self.write_source(&data, false).await {
+                Ok(written) => return Ok(ObjectVersion::of(&written.metadata)),
+                Err(error) => error,
+            };
+            if !is_unknown(&error) {
+                // Whatever it says, the write before may have been carried out.
+                return match unknown {
+                    None => Err(error),
+                    Some(unknown) => self.find_written(&data).await.ok_or(unknown),
+                };
             }
-            sleep(PAUSE).await;
-            written = self.apply_source(&data, false).await;
+            unknown.get_or_insert(error);
+            if number < TRIES {
+                sleep(PAUSE).await;
+            }
         }
-        Ok(ObjectVersion::of(&written?.metadata))
+        Err(unknown.unwrap_or_else(|| anyhow::anyhow!("it was not tried")))
     }
 
-    async fn apply_source(&self, data: &BTreeMap<String, ByteString>, dry_run: bool) -> anyhow::Result<Secret> {
-        let name = &self.reference.name;
-        let wanted = Secret {
-            metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
-            data: Some(data.clone()),
-            ..Secret::default()
-        };
+    /// The version of the source, if it has all of these values.
+    async fn find_written(&self, data: &BTreeMap<String, ByteString>) -> Option<ObjectVersion> {
+        let found = call(secrets(self.cluster).get(&self.reference.name)).await.ok()?;
+        let there = found.data.unwrap_or_default();
+        data.iter().all(|(key, value)| there.get(key) == Some(value)).then(|| ObjectVersion::of(&found.metadata))
+    }
+
+    async fn write_source(&self, data: &BTreeMap<String, ByteString>, dry_run: bool) -> anyhow::Result<Secret> {
         let mut metadata = self.source_metadata();
-        let (before, params, patch) = match &self.own {
-            // Where nothing was a moment ago a Secret of somebody else must make this fail.
+        let manifest = json!({ "metadata": metadata, "type": "Opaque", "data": data });
+        let wanted: Secret = serde_json::from_value(manifest).context("compose the Secret")?;
+        let secrets = secrets(self.cluster);
+        let written = match &self.own {
+            // Where nothing was a moment ago, a Secret that has come since makes this fail, whoever made it.
             None => {
-                let manifest = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": data });
-                (Before::Nothing, PatchParams::apply(FIELD_MANAGER), Patch::Apply(manifest))
+                let params = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.into()) };
+                write_secret(&secrets, &wanted, Before::Nothing, secrets.create(&params, &wanted)).await
             }
             // Key by key: an applied configuration would take away what the login of another credential has put there.
             Some(version) => {
@@ -164,12 +180,13 @@ impl<'a> Place<'a> {
                 if !self.is_shared && !dry_run && data.get(redirect_uri).is_none() {
                     data[redirect_uri] = Value::Null;
                 }
-                let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-                (Before::At(version), params, Patch::Merge(json!({ "metadata": metadata, "data": data })))
+                let patch = Patch::Merge(json!({ "metadata": metadata, "data": data }));
+                let params =
+                    PatchParams { dry_run, field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+                let request = secrets.patch(&self.reference.name, &params, &patch);
+                write_secret(&secrets, &wanted, Before::At(version), request).await
             }
         };
-        let (secrets, params) = (secrets(self.cluster), PatchParams { dry_run, ..params });
-        let written = write_secret(&secrets, &wanted, before, secrets.patch(name, &params, &patch)).await;
         written.map_err(|error| self.explain(error))
     }
 
@@ -217,9 +234,28 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Is it not known whether the write was carried out?
+/// Is it not known whether the write was carried out? It was not where the API server did not know the caller, or had no time.
 pub(crate) fn is_unknown(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(ApiError::Unavailable(_)))
+    let Some(ApiError::Unavailable(cause)) = error.downcast_ref::<ApiError>() else { return false };
+    let was_not_taken = |cause: &kube::Error| {
+        matches!(cause, kube::Error::Auth(_))
+            || matches!(cause, kube::Error::Api(status) if [401, 429].contains(&status.code))
+    };
+    !cause.as_deref().is_some_and(was_not_taken)
+}
+
+/// Do other credentials of the namespace use the source, and the client id in it? `None` where they cannot be listed.
+async fn sharers(cluster: &Cluster, wanted: &Wanted) -> Option<(bool, bool)> {
+    let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(cluster.client.clone(), &cluster.namespace);
+    let listed = call(api.list(&ListParams::default())).await.ok()?;
+    let others = listed.items.into_iter().filter_map(|DeserializeGuard(item)| item.ok());
+    let references: Vec<SecretRef> = others
+        .filter(|other| other.metadata.name.as_deref() != Some(&wanted.name))
+        .map(|other| other.spec.secret_ref)
+        .filter(|reference| reference.name == wanted.reference.name)
+        .collect();
+    let shares_client = references.iter().any(|other| other.client_id_key() == wanted.reference.client_id_key());
+    Some((!references.is_empty(), shares_client))
 }
 
 /// The client id in a source.

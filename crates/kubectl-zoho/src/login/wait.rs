@@ -88,7 +88,7 @@ pub(crate) async fn until_ready(
         let seen = match call(cluster.credentials().get(name)).await {
             Ok(credential) => Some(credential),
             // One look without an answer says nothing of the next.
-            Err(ApiError::Unavailable(_)) => None,
+            Err(error) if is_passing(&error) => None,
             Err(error) => return Err(cluster.explain(error, name)),
         };
         let said = match seen.as_ref().map(|credential| (state(credential, source, since), credential)) {
@@ -116,6 +116,16 @@ pub(crate) async fn until_ready(
         output.progress(&format!("waiting for the token, {}s: {said}", started.elapsed().as_secs()));
         tokio::time::sleep(EVERY).await;
     }
+}
+
+/// May the next call be answered?
+fn is_passing(error: &ApiError) -> bool {
+    let ApiError::Unavailable(cause) = error else { return false };
+    let is_final = |cause: &kube::Error| {
+        matches!(cause, kube::Error::SerdeError(_) | kube::Error::Auth(_))
+            || matches!(cause, kube::Error::Api(status) if status.code == 401)
+    };
+    !cause.as_deref().is_some_and(is_final)
 }
 
 fn ready(credential: &ZohoCredential, now: Time) -> String {
