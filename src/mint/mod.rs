@@ -191,6 +191,7 @@ impl Mints {
         record: &ZohoMintLedgerSpec,
         now: Time,
     ) -> Newcomer<'a> {
+        let ledgers = self.ledgers.count_of(&object.namespace);
         Newcomer {
             object,
             ledger,
@@ -199,8 +200,8 @@ impl Mints {
             is_proven: guard::is_proven(record, inputs),
             server,
             is_stranger: guard::is_stranger(record, &object.namespace, now),
-            ledgers: self.ledgers.count_of(&object.namespace).never_minted,
-            minted: self.ledgers.count_of(&object.namespace).minted,
+            ledgers: ledgers.never_minted,
+            minted: ledgers.minted,
             credentials: self.index.count_of(&object.namespace),
         }
     }

@@ -165,15 +165,13 @@ async fn object_that_cannot_be_read_says_so_though_the_first_word_is_lost() {
     let newer = Patch::Json::<()>(serde_json::from_value(newer).expect("a patch"));
     crds.patch("zohocredentials.zoho-operator.dev", &PatchParams::default(), &newer).await.expect("changed");
     let rule = proxy.rule(Match::any().subresource("status"), Window::ONCE, Action::Answer(Answer::internal_error()));
+    let raw: Api<DynamicObject> =
+        Api::namespaced_with(world.client.clone(), &world.namespace, &ApiResource::erase::<ZohoCredential>(&()));
     eventually("the new word is known", async || {
         let patch = Patch::Merge(json!({ "spec": { "product": "NotYetKnown" } }));
-        let raw: Api<DynamicObject> =
-            Api::namespaced_with(world.client.clone(), &world.namespace, &ApiResource::erase::<ZohoCredential>(&()));
         raw.patch("one", &PatchParams::default(), &patch).await.ok()
     })
     .await;
-    let raw: Api<DynamicObject> =
-        Api::namespaced_with(world.client.clone(), &world.namespace, &ApiResource::erase::<ZohoCredential>(&()));
     eventually("it says that it cannot be read", async || {
         let seen = raw.get("one").await.expect("it is there");
         let conditions = seen.data["status"]["conditions"].as_array()?;

@@ -192,9 +192,7 @@ pub(crate) fn refuse_terminal(output: &Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The source Secret as it is applied, without its metadata.
-///
-/// In `data`: the API server forgets who owns what came as `stringData`, and would keep keys that are left out later.
+/// The source Secret as it is written, without its metadata. In `data`: a merge patch of `stringData` takes no key away.
 pub(crate) fn source_data(grant: &impl SourceValues, reference: &SecretRef) -> BTreeMap<String, ByteString> {
     grant.values(reference).into_iter().map(|(key, value)| (key, ByteString(value.as_bytes().to_vec()))).collect()
 }

@@ -28,13 +28,6 @@ const CREDENTIALS: usize = 500;
 /// Shortest and longest life of their access tokens, in seconds. A token is renewed after 40 to 50 % of its life, so at
 /// the shortest life about six times in ten minutes: within our own limit of eight, with room for what a fault costs.
 const LIVES: (u64, u64) = (240, 300);
-
-/// The same for a soak of so many minutes. A token that a fault hid counts as living for an hour, as Zoho's do: so where faults go
-/// on for long tokens have to live longer, too, or chance alone brings one credential all seven that may be alive.
-fn lives(minutes: u64) -> (u64, u64) {
-    let longest = (minutes * 60).min(3600);
-    if minutes <= 10 { LIVES } else { (longest * 4 / 5, longest) }
-}
 /// Pause between two faults, in seconds: shortest and longest.
 const PAUSES: (u64, u64) = (3, 12);
 /// After a fault everything must be well in this time: a lost answer is waited for half a minute, and then comes the
@@ -74,6 +67,13 @@ struct Soak {
     samples: Vec<Sample>,
     outcome: Outcome,
     world: World,
+}
+
+/// [`LIVES`] for a soak of so many minutes. A token that a fault hid counts as living for an hour, as Zoho's do: so where faults go
+/// on for long tokens have to live longer, too, or chance alone brings one credential all seven that may be alive.
+fn lives(minutes: u64) -> (u64, u64) {
+    let longest = (minutes * 60).min(3600);
+    if minutes <= 10 { LIVES } else { (longest * 4 / 5, longest) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
