@@ -37,7 +37,7 @@ pub(crate) struct Loaded {
 /// With `--reset-hash-key` it is made all the same. Nothing has to be written for that: a target whose version is the one
 /// in the status is still as the operator left it, whatever key sealed it, so it is left alone until its renewal is due.
 /// Then the ledger under the new key is missing although the target's stamp shows that there was one, and a missing
-/// ledger is presumed full for ten minutes. See `observe::ledger_expected`.
+/// ledger is presumed full for ten minutes. See `facts::target::is_ledger_expected`.
 ///
 /// The Secret that `--hash-key-secret` names is missing: that one is not made here.
 ///
@@ -59,17 +59,14 @@ pub(crate) async fn load_or_create(client: &Client, flags: &Flags) -> anyhow::Re
             "Secret {namespace}/{name}, which --hash-key-secret names, does not exist: create it, or leave the flag out"
         );
     }
-    let ledgers = Api::<ZohoMintLedger>::namespaced(client.clone(), &namespace);
-    let present = call(ledgers.list_metadata(&ListParams::default().limit(1)))
-        .await
-        .with_context(|| format!("list zohomintledgers in namespace {namespace}"))?;
-    if !present.items.is_empty() && !flags.reset_hash_key {
+    let has_ledgers = has_ledgers(client, &namespace, &flags.instance).await?;
+    if has_ledgers && !flags.reset_hash_key {
         bail!(
             "Secret {namespace}/{name} is missing although mint ledgers exist: restore it from a backup. If there is none, start once with --reset-hash-key: a new key is created, tokens keep working, and the first renewal of each credential waits ten minutes, because earlier requests are not known under the new key"
         );
     }
-    if !present.items.is_empty() {
-        tracing::warn!(namespace, name, "the hash key is lost and made anew: the ledgers of before count no more");
+    if has_ledgers {
+        tracing::warn!(namespace, name, "the hash key is lost, a new one is created: earlier ledgers do not count");
     }
     let mut key = Zeroizing::new(vec![0u8; HashKey::BYTES]);
     getrandom::fill(&mut key).context("draw a random key")?;
@@ -77,8 +74,7 @@ pub(crate) async fn load_or_create(client: &Client, flags: &Flags) -> anyhow::Re
         metadata: ObjectMeta {
             name: Some(name.clone()),
             labels: Some(flags.policy().labels),
-            annotations: (!present.items.is_empty())
-                .then(|| BTreeMap::from([(keys::REPLACES_LOST_KEY.to_owned(), "true".to_owned())])),
+            annotations: has_ledgers.then(|| BTreeMap::from([(keys::REPLACES_LOST_KEY.to_owned(), "true".to_owned())])),
             ..ObjectMeta::default()
         },
         immutable: Some(true),
@@ -96,6 +92,22 @@ pub(crate) async fn load_or_create(client: &Client, flags: &Flags) -> anyhow::Re
         }
         Err(error) => Err(error).with_context(|| format!("create Secret {namespace}/{name}")),
     }
+}
+
+/// Has this installation created ledgers? Those without a label, which a restore may have lost, may be its own; those of
+/// other installations in the namespace have keys of their own.
+async fn has_ledgers(client: &Client, namespace: &str, instance: &str) -> anyhow::Result<bool> {
+    let ledgers = Api::<ZohoMintLedger>::namespaced(client.clone(), namespace);
+    for selector in [format!("{}={instance}", keys::INSTANCE), format!("!{}", keys::INSTANCE)] {
+        let one = ListParams::default().labels(&selector).limit(1);
+        let found = call(ledgers.list_metadata(&one))
+            .await
+            .with_context(|| format!("list zohomintledgers in namespace {namespace}"))?;
+        if !found.items.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn parse(secret: &Secret, namespace: &str, name: &str) -> anyhow::Result<Loaded> {

@@ -7,12 +7,13 @@ use zoho_api::{Time, ZohoCredential, ZohoCredentialStatus};
 use zoho_client::apply;
 use zoho_client::calls::ApiError;
 use zoho_core::facts;
-use zoho_core::facts::custody::Custody;
+use zoho_core::facts::custody::{Around, Custody, TargetName};
 use zoho_core::memory::Memory;
 use zoho_core::status;
 
 use super::recheck::look_again_at;
 use super::{Context, PassError};
+use crate::flags::SecretAccess;
 use crate::watch::index::CredentialSeen;
 
 /// What came of an object that is due.
@@ -42,8 +43,17 @@ impl Context {
         memory: &mut Memory,
     ) -> Result<Charge, PassError> {
         let us = &self.installation.name;
-        let source = self.index.secret(&facts::source_of(&credential)).map(|seen| seen.version);
-        match memory.watching.look(&credential, source.as_ref(), us, self.clock.now()) {
+        let source = self.index.secret(&facts::source_of(&credential));
+        let target = self.index.secret(&facts::target_of(&credential));
+        let around = Around {
+            source: source.as_ref().map(|seen| &seen.version),
+            target: match &target {
+                _ if self.flags.secret_access == SecretAccess::Get => TargetName::Unknown,
+                Some(seen) => TargetName::Taken(seen),
+                None => TargetName::Free,
+            },
+        };
+        match memory.watching.look(&credential, around, us, self.clock.now()) {
             Custody::Ours => Ok(Charge::Taken(credential)),
             Custody::Nobodys if self.index.is_served_only_by(us) => Ok(Charge::Taken(credential)),
             _ if credential.metadata.deletion_timestamp.is_some() => Ok(Charge::Left { until: None }),

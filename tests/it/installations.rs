@@ -4,8 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
-use zoho_api::{ConditionType, Time, ZohoCredential, keys};
+use zoho_api::{ConditionType, Time, ZohoCredential, ZohoMintLedger, keys};
 use zoho_testkit::control_plane::Identity;
 
 use crate::support::look::{is, is_ready, text};
@@ -61,6 +64,13 @@ fn minted(world: &World) -> usize {
 
 fn served_by(seen: &ZohoCredential) -> String {
     seen.status.as_ref().and_then(|status| status.served_by.clone()).unwrap_or_default()
+}
+
+async fn is_left_to_the_other_one(world: &World) {
+    eventually("the later one says who serves it", async || {
+        world.events_of("one").await.iter().any(|event| event.starts_with("ServedElsewhere")).then_some(())
+    })
+    .await;
 }
 
 /// Lets minutes pass, so many seconds at once and each time a moment for the operators to notice; tokens must not expire
@@ -138,10 +148,7 @@ async fn second_installation_leaves_the_first_ones_objects_alone_until_it_is_tol
     let first = world.operator();
     world.serve_one().await;
     let _second = operator_of(&world, &second);
-    eventually("the second one says so", async || {
-        world.events_of("one").await.iter().any(|event| event.starts_with("ServedElsewhere")).then_some(())
-    })
-    .await;
+    is_left_to_the_other_one(&world).await;
     world.patch("one", json!({ "spec": { "target": { "labels": { "team": "a" } } } })).await;
     world
         .wait("one", "the first one goes on", |seen| {
@@ -160,4 +167,71 @@ async fn second_installation_leaves_the_first_ones_objects_alone_until_it_is_tol
     let mints = world.zoho.stats().token.posts;
     assert!(mints <= 2, "{mints} mints: the other one's token is sealed by another key");
     drop(first);
+}
+
+#[tokio::test]
+async fn what_is_suspended_stays_with_who_serves_it_though_its_source_changes() {
+    let world = World::new("suspended_stays").await;
+    let second = installation(&world, "second").await;
+    let _first = world.operator();
+    world.serve_one().await;
+    world.patch("one", json!({ "spec": { "suspend": true } })).await;
+    let before = world.wait_for_reason("one", "Suspended").await;
+    let _second = operator_of(&world, &second);
+    is_left_to_the_other_one(&world).await;
+    let label = Patch::Merge(json!({ "metadata": { "labels": { "team": "a" } } }));
+    world.secrets().patch("source", &PatchParams::default(), &label).await.expect("labelled");
+    // The token is due for renewal, and not expired.
+    for _ in 0..8 {
+        world.advance(300);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let after = world.get("one").await;
+    assert_eq!(after.status, before.status);
+    assert_eq!(world.zoho.stats().token.posts, 1);
+}
+
+#[tokio::test]
+async fn target_that_is_free_after_its_installation_ended_is_served_by_the_other_one() {
+    let world = World::new("free_again").await;
+    let second = installation(&world, "second").await;
+    world.good_source("source").await;
+    world.source("one-token", &[("of", "somebody")]).await;
+    let first = world.operator();
+    world.credential("one", "source", json!({})).await;
+    world.wait_for_reason("one", "TargetNotOwned").await;
+    let _second = operator_of(&world, &second);
+    is_left_to_the_other_one(&world).await;
+    first.kill();
+    world.delete_secret("one-token").await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(world.zoho.stats().token.posts, 0, "the first one may only be slow");
+    world.advance(125);
+    let by = format!("{second}/zoho-operator");
+    world.wait("one", "served by the second one", |seen| served_by(seen) == by && is_ready(seen)).await;
+    assert_eq!(world.zoho.stats().token.posts, 1);
+}
+
+#[tokio::test]
+async fn second_installation_in_the_namespace_has_a_key_and_ledgers_of_its_own() {
+    let world = World::new("one_namespace").await;
+    let first = world.operator();
+    world.serve_one().await;
+    // Under rights that know nothing of instances: `install` tests what the chart grants to each.
+    let admin = world.cluster.kubeconfig_path().display().to_string();
+    let _other = world.operator_as(&["--instance", "other"], &admin);
+    is_left_to_the_other_one(&world).await;
+    let keys = Api::<Secret>::namespaced(world.client.clone(), &world.operator_namespace);
+    let key = async |name: &str| keys.get(name).await.expect("a key").data;
+    assert_ne!(key("zoho-operator-hash-key").await, key("other-hash-key").await);
+    first.kill();
+    world.advance(2600);
+    let by = format!("{}/other", world.operator_namespace);
+    world.wait("one", "served by the other one", |seen| served_by(seen) == by && is_ready(seen)).await;
+    let ledgers = Api::<ZohoMintLedger>::namespaced(world.client.clone(), &world.operator_namespace);
+    let of = async |instance: &str| {
+        let selected = ListParams::default().labels(&format!("{}={instance}", keys::INSTANCE));
+        ledgers.list(&selected).await.expect("ledgers").items.len()
+    };
+    assert_eq!((of("zoho-operator").await, of("other").await), (1, 1));
 }

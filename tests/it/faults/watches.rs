@@ -229,6 +229,7 @@ async fn sixty_that_hang_do_not_hold_up_others_of_their_host() {
     for number in 0..60 {
         world.credential(&format!("h{number}"), &format!("h{number}"), json!({})).await;
     }
+    eventually("all of them hang", async || (world.zoho.stats().token.max_in_flight >= 60).then_some(())).await;
     let started = Instant::now();
     for number in 0..5 {
         world.credential(&format!("c{number}"), &format!("s{number}"), json!({})).await;
@@ -236,11 +237,10 @@ async fn sixty_that_hang_do_not_hold_up_others_of_their_host() {
     for number in 0..5 {
         world.wait_ready(&format!("c{number}")).await;
     }
-    let took = started.elapsed();
-    crate::support::tell(&format!("served {:.1} s beside sixty that hang", took.as_secs_f64()));
-    // All of them hang at the same time: nobody got a place of those that had given up after fifteen seconds.
+    crate::support::tell(&format!("served {:.1} s beside sixty that hang", started.elapsed().as_secs_f64()));
+    // Beside all sixty: nobody got the place of one that had given up after fifteen seconds.
     let most = world.zoho.stats().token.max_in_flight;
-    assert!(most >= 60, "{most} requests at once at most");
+    assert!(most > 60, "{most} requests at once at most");
     world.zoho.clear_scripts();
     world.zoho.release();
 }
