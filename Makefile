@@ -57,7 +57,7 @@ lint-workflows: need-go ## The workflows, by actionlint
 deny: need-cargo ## Licences, sources and advisories of the dependencies, by cargo-deny where it is installed
 	@tests/deny
 
-test: need-cargo need-go ## Every test that needs nothing but this machine
+test: need-cargo need-go ## Every test that takes seconds; needs nothing but this machine
 	@CARGO='$(CARGO)' tests/beside 'control-plane kubectl helm' $(CARGO) build $(WITH_TESTING) --all-targets
 	@tests/run $(CARGO) test $(WITH_TESTING)
 

@@ -314,7 +314,8 @@ async fn hosts(flags: &Flags, policy: &Policy, client: &Client) -> (BTreeSet<Url
     for source in sources {
         match call(source.list(&ListParams::default())).await {
             Ok(list) => {
-                let readable: Vec<_> = list.items.into_iter().filter_map(|credential| credential.0.0.ok()).collect();
+                let readable: Vec<_> =
+                    list.items.into_iter().filter_map(|credential| credential.object.0.ok()).collect();
                 findings.extend(served_elsewhere(&readable, &flags.installation()));
                 let issuers = readable.iter().filter_map(|credential| {
                     let namespace = credential.metadata.namespace.as_deref().unwrap_or_default();

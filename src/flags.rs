@@ -45,7 +45,8 @@ pub(crate) struct Flags {
     #[arg(long, env = "ZOHO_OPERATOR_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
     operator_namespace: Option<String>,
 
-    /// Name of this installation, used for the Lease and the hash key's Secret; for several installations in one namespace.
+    /// Name of this installation, used for the Lease, the hash key's Secret and the ledgers, for several installations in one
+    /// namespace.
     #[arg(long, env = "ZOHO_OPERATOR_INSTANCE", default_value = "zoho-operator", value_name = "NAME")]
     pub instance: String,
 

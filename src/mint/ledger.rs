@@ -183,7 +183,7 @@ impl Ledgers {
     /// Says whether it was news.
     pub(crate) fn take_in(&self, ledger: Told<ZohoMintLedger>) -> bool {
         let now = self.clock.now();
-        let (meta, record) = match ledger.0.0 {
+        let (meta, record) = match ledger.object.0 {
             Ok(ledger) => (ledger.metadata, Some(ledger.spec)),
             Err(unreadable) => (unreadable.metadata, None),
         };

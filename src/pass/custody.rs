@@ -7,7 +7,7 @@ use zoho_api::{Time, ZohoCredential, ZohoCredentialStatus};
 use zoho_client::apply;
 use zoho_client::calls::ApiError;
 use zoho_core::facts;
-use zoho_core::facts::custody::{Around, Custody, TargetName};
+use zoho_core::facts::custody::{Around, Custody, TargetName, is_written_elsewhere};
 use zoho_core::memory::Memory;
 use zoho_core::status;
 
@@ -48,13 +48,17 @@ impl Context {
         let around = Around {
             source: source.as_ref().map(|seen| &seen.version),
             target: match &target {
-                _ if self.flags.secret_access == SecretAccess::Get => TargetName::Unknown,
                 Some(seen) => TargetName::Taken(seen),
+                None if self.flags.secret_access == SecretAccess::Get => TargetName::Unknown,
                 None => TargetName::Free,
             },
+            written_elsewhere: target
+                .as_ref()
+                .is_some_and(|seen| is_written_elsewhere(&credential, seen, &self.installation.hash_key)),
         };
         match memory.watching.look(&credential, around, us, self.clock.now()) {
             Custody::Ours => Ok(Charge::Taken(credential)),
+            Custody::Unclaimed { until } => Ok(Charge::Left { until: Some(until) }),
             Custody::Nobodys if self.index.is_served_only_by(us) => Ok(Charge::Taken(credential)),
             _ if credential.metadata.deletion_timestamp.is_some() => Ok(Charge::Left { until: None }),
             Custody::Nobodys => self.claim(&credential, key).await,

@@ -23,6 +23,9 @@ use crate::pass::probes::Probes;
 use crate::pass::reads::SharedReads;
 use crate::watch::index::Index;
 
+/// Former targets that are read in one pass for a token that is still valid: anybody may create Secrets that look like one.
+const MOST_FORMER: usize = 4;
+
 /// Reads for passes.
 pub(super) struct Gatherer<'a> {
     /// Client of the reads.
@@ -232,12 +235,16 @@ impl Gatherer<'_> {
     ) -> Result<Option<Arc<MintedToken>>, ReadError> {
         let target = facts::target_of(credential);
         let uid = credential.metadata.uid.as_deref().filter(|_| self.index.secret(&target).is_none());
-        for (name, seen) in uid.map(|uid| self.index.controlled_by(uid)).unwrap_or_default() {
-            let stamp = seen.ours.and_then(|ours| ours.stamp);
-            let is_of_use = stamp.is_some_and(|stamp| stamp.inputs == *inputs && stamp.life.is_alive(now));
-            if name.namespace != target.namespace || !is_of_use {
-                continue;
-            }
+        let is_of_use = |(name, seen): &(ObjectName, SecretSeen)| {
+            let stamp = seen.ours.as_ref().and_then(|ours| ours.stamp.as_ref());
+            name.namespace == target.namespace
+                && stamp.is_some_and(|stamp| stamp.inputs == *inputs && stamp.life.is_alive(now))
+        };
+        let controlled = uid.map(|uid| self.index.controlled_by(uid)).unwrap_or_default();
+        let mut candidates: Vec<ObjectName> = controlled.into_iter().filter(is_of_use).map(|(name, _)| name).collect();
+        let last = credential.status.as_ref().and_then(|status| status.target.as_deref());
+        candidates.sort_by_key(|name| last != Some(&*name.name));
+        for name in candidates.into_iter().take(MOST_FORMER) {
             if let Read::There(former) = self.read(&name).await?
                 && let Some(token) = secret::recover(&former, credential, &self.installation.hash_key)
             {

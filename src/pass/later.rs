@@ -37,6 +37,11 @@ impl News {
         Some(until)
     }
 
+    /// The news was told, or there is no such object any more.
+    pub(crate) fn forget(&self, key: &ObjectName) {
+        self.lock().owed.remove(key);
+    }
+
     /// Is there any that waits?
     pub(crate) fn is_owed(&self) -> bool {
         !self.lock().owed.is_empty()

@@ -40,7 +40,7 @@ use self::recheck::look_again_at;
 use crate::flags::{Flags, SecretAccess};
 use crate::mint::{Mints, Order};
 use crate::serve::metrics::Metrics;
-use crate::watch::index::{CredentialSeen, Index};
+use crate::watch::index::{CredentialSeen, Index, Unreadable};
 
 /// A pass that has to look again this often leaves the rest to the next one.
 const MOST_TURNS: usize = 5;
@@ -125,13 +125,20 @@ enum Effect {
 /// See [`PassError`]; everything done so far stands and the next pass goes on from it.
 pub(crate) async fn reconcile(context: &Context, key: &ObjectName) -> Result<Option<Time>, PassError> {
     let mut memory = context.recall(key);
-    let outcome = match context.index.credential(key) {
+    let seen = context.index.credential(key);
+    let us = &context.installation.name;
+    let is_others = seen.as_ref().and_then(CredentialSeen::served_by).is_some_and(|by| by != us);
+    let outcome = match seen {
         None => {
             context.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
             context.probes.forget(key);
+            context.news.forget(key);
             return Ok(None);
         }
-        Some(CredentialSeen::Unreadable(meta, error)) => {
+        // To the other installation it may say something.
+        Some(CredentialSeen::Unreadable(_)) if is_others => return Ok(None),
+        Some(CredentialSeen::Unreadable(unreadable)) => {
+            let meta = &unreadable.meta;
             let generation = meta.generation.unwrap_or_default();
             if memory.uid != meta.uid {
                 memory = Memory { uid: meta.uid.clone(), ..Memory::default() };
@@ -139,7 +146,7 @@ pub(crate) async fn reconcile(context: &Context, key: &ObjectName) -> Result<Opt
             if memory.unreadable == Some(generation) {
                 return Ok(None);
             }
-            let done = context.report_unreadable(key, generation, &error).await;
+            let done = context.report_unreadable(key, &unreadable).await;
             // Said once; what could not be said is tried again.
             memory.unreadable = done.is_ok().then_some(generation);
             done.map(|()| None)
@@ -203,8 +210,9 @@ impl Context {
     }
 
     /// Says of an object that does not fit our types what is wrong with it; everything else goes on.
-    async fn report_unreadable(&self, key: &ObjectName, generation: i64, error: &str) -> Result<(), PassError> {
-        let now = self.clock.now();
+    async fn report_unreadable(&self, key: &ObjectName, unreadable: &Unreadable) -> Result<(), PassError> {
+        let Unreadable { meta, error, .. } = unreadable;
+        let (now, generation) = (self.clock.now(), meta.generation.unwrap_or_default());
         let message = format!(
             "The object does not fit this version of the operator: {error}. Correct it, or bring CRDs and operator to the same version."
         );
@@ -218,8 +226,8 @@ impl Context {
             condition(ConditionType::Stalled, "True"),
         ];
         let status = json!({ "observedGeneration": generation, "conditions": conditions });
-        match apply::patch_status_of_unreadable(&self.client, key, &status).await {
-            Ok(()) | Err(ApiError::NotFound | ApiError::Conflict) => Ok(()),
+        match apply::patch_status_of_unreadable(&self.client, key, meta, &status).await {
+            Ok(()) | Err(ApiError::NotFound) => Ok(()),
             Err(error) => Err(PassError::Status(error)),
         }
     }
@@ -397,11 +405,13 @@ impl Pass<'_> {
         self.context.mints.ledgers().keep(ledger, expected).await
     }
 
-    /// Shows the token to the product where that is asked for and due. Returns when it is due next; an answer wakes the
-    /// object.
+    /// Shows the token to the product where that is asked for and due: not the token of other inputs, which may be of another
+    /// host. Returns when it is due next; an answer wakes the object.
     async fn verify(&self, readings: &Readings, facts: &Facts, now: Time) -> Result<Option<Time>, PassError> {
-        let Facts { suspended, verification, target, .. } = facts;
-        let (Some(verification), Some(token)) = (verification, target.token()) else { return Ok(None) };
+        let Facts { suspended, verification, target, source, .. } = facts;
+        let inputs = source.usable().map(|(inputs, _)| inputs);
+        let token = target.token().filter(|token| inputs == Some(&token.inputs));
+        let (Some(verification), Some(token)) = (verification, token) else { return Ok(None) };
         let Some(question) = Self::question(readings) else { return Ok(None) };
         if *suspended || !token.life.is_alive(now) {
             return Ok(None);

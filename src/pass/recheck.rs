@@ -39,7 +39,7 @@ impl Context {
         let api = Api::<Told<ZohoCredential>>::namespaced(self.client.clone(), &key.namespace);
         match call(api.get(&key.name)).await {
             Ok(now) => {
-                let is_current = now.0.0.as_ref().is_ok_and(|now| is_same(credential, now));
+                let is_current = now.object.0.as_ref().is_ok_and(|now| is_same(credential, now));
                 self.wake_all(self.index.apply_credential(now));
                 Ok(is_current)
             }

@@ -45,7 +45,7 @@ impl Pass<'_> {
             plan,
             failure: failure.as_ref(),
             names: &names,
-            versions: readings.observed(self.memory),
+            versions: readings.observed(self.memory, self.generation()),
             live_tokens: usable.and_then(|(_, ledger)| mints.live_tokens(ledger)),
             granted_scopes: self.granted_scopes(facts),
             handled: facts::renew_request(self.credential).filter(|_| requests::answers_request(plan, facts)).cloned(),
@@ -89,6 +89,7 @@ impl Pass<'_> {
                 // The write named a version, so the object was the one that this pass took it for.
                 self.memory.confirmed = self.credential.metadata.generation;
                 self.memory.news_since = None;
+                self.context.news.forget(self.key);
                 self.context.index.apply_credential(written);
                 let of_scopes = status::missing_scopes(&self.credential.spec, before, &after);
                 for announcement in status::announcements(before, &after).into_iter().chain(of_scopes) {

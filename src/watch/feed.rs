@@ -83,6 +83,10 @@ impl Indexed {
 
     fn doubt(&self) {
         self.context.index.doubt(self.kind, &self.scope);
+        if self.context.flags.secret_access == SecretAccess::Get {
+            // No list of them will come, and what is read now may have a lower version than what is known.
+            self.context.index.forget_all_secrets(&self.scope);
+        }
         // Versions will come again with another content.
         self.context.memories.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
+use kube::core::error_boundary::InvalidObject;
 
 use zoho_api::ZohoCredential;
 use zoho_api::names::ObjectName;
@@ -24,21 +25,35 @@ pub(crate) enum CredentialSeen {
     /// It could be read.
     Readable(Arc<ZohoCredential>),
     /// It does not fit the types of this version: a newer CRD, or one without its rules.
-    Unreadable(Arc<ObjectMeta>, String),
+    Unreadable(Arc<Unreadable>),
+}
+
+/// What is known of a credential that does not fit the types.
+#[derive(Clone, Debug)]
+pub(crate) struct Unreadable {
+    /// Its metadata.
+    pub meta: ObjectMeta,
+    /// What does not fit.
+    pub error: String,
+    /// The installation that serves it, as its status says.
+    pub served_by: Option<String>,
 }
 
 impl CredentialSeen {
     fn meta(&self) -> &ObjectMeta {
         match self {
             Self::Readable(credential) => &credential.metadata,
-            Self::Unreadable(meta, _) => meta,
+            Self::Unreadable(unreadable) => &unreadable.meta,
         }
     }
 
     fn of(credential: Told<ZohoCredential>) -> Self {
-        match credential.kept().0.0 {
+        let Told { object, served_by } = credential.kept();
+        match object.0 {
             Ok(credential) => Self::Readable(Arc::new(credential)),
-            Err(unreadable) => Self::Unreadable(Arc::new(unreadable.metadata), unreadable.error),
+            Err(InvalidObject { error, metadata: meta }) => {
+                Self::Unreadable(Arc::new(Unreadable { meta, error, served_by }))
+            }
         }
     }
 }
@@ -222,11 +237,12 @@ impl Index {
     /// and that no credential owns.
     pub(crate) fn forget_secrets(&self, scope: &Scope) {
         let wanted = self.wanted_secrets(scope);
-        let mut inner = self.lock();
-        let covers = |key: &ObjectName| scope.as_ref().is_none_or(|namespace| *namespace == key.namespace);
-        for (key, before) in inner.secrets.forget(|key| !covers(key) || wanted.contains(key)) {
-            inner.reown(&key, Taken::InPlaceOf(Some(before)));
-        }
+        self.lock().forget_secrets(|key| !covers(scope, key) || wanted.contains(key));
+    }
+
+    /// Forgets all Secrets of a scope, where Secrets are not watched: each is read again before it is needed.
+    pub(crate) fn forget_all_secrets(&self, scope: &Scope) {
+        self.lock().forget_secrets(|key| !covers(scope, key));
     }
 
     /// Every Secret of a scope that a credential names, and every one known that a credential owns: a target of a former
@@ -235,8 +251,7 @@ impl Index {
         let inner = self.lock();
         let uids: HashSet<&str> = inner.credentials.iter().map(|(_, seen)| seen.uid()).collect();
         let owned = inner.by_controller.0.iter().filter(|(uid, _)| uids.contains(uid.as_str())).map(|(_, name)| name);
-        let covers = |key: &&ObjectName| scope.as_ref().is_none_or(|namespace| *namespace == key.namespace);
-        inner.by_secret.keys().chain(owned).filter(covers).cloned().collect()
+        inner.by_secret.keys().chain(owned).filter(|key| covers(scope, key)).cloned().collect()
     }
 
     /// Is a list of this version about the past? See [`Mirror::is_past`].
@@ -284,7 +299,17 @@ pub(crate) enum Kind {
 /// So many objects are read to judge a list.
 const MOST_DISAGREEMENTS: usize = 5;
 
+fn covers(scope: &Scope, key: &ObjectName) -> bool {
+    scope.as_ref().is_none_or(|namespace| *namespace == key.namespace)
+}
+
 impl Inner {
+    fn forget_secrets(&mut self, is_kept: impl Fn(&ObjectName) -> bool) {
+        for (key, before) in self.secrets.forget(is_kept) {
+            self.reown(&key, Taken::InPlaceOf(Some(before)));
+        }
+    }
+
     /// Keeps the Secrets that credentials name in step with a credential that was taken in, or is gone.
     fn relink(&mut self, key: ObjectName, taken: Taken<CredentialSeen>) -> Concerned {
         let Taken::InPlaceOf(before) = taken else { return Vec::new() };
@@ -340,10 +365,10 @@ fn count_down<K: std::hash::Hash + Eq + std::borrow::Borrow<Q>, Q: std::hash::Ha
 
 impl CredentialSeen {
     /// The installation that serves it, as its status says.
-    fn served_by(&self) -> Option<&str> {
+    pub(crate) fn served_by(&self) -> Option<&str> {
         match self {
             Self::Readable(credential) => credential.served_by(),
-            Self::Unreadable(..) => None,
+            Self::Unreadable(unreadable) => unreadable.served_by.as_deref().filter(|by| !by.is_empty()),
         }
     }
 
@@ -387,7 +412,7 @@ mod tests {
         }))
         .unwrap();
         credential.metadata = secret("cred", version);
-        Told(DeserializeGuard(Ok(credential)))
+        Told { object: DeserializeGuard(Ok(credential)), served_by: None }
     }
 
     fn told(index: &Index, version: &str, source: &str) -> Concerned {

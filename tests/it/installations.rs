@@ -228,6 +228,7 @@ async fn second_installation_in_the_namespace_has_a_key_and_ledgers_of_its_own()
     world.advance(2600);
     let by = format!("{}/other", world.operator_namespace);
     world.wait("one", "served by the other one", |seen| served_by(seen) == by && is_ready(seen)).await;
+    eventually("renewed by it", async || (world.zoho.stats().token.posts == 2).then_some(())).await;
     let ledgers = Api::<ZohoMintLedger>::namespaced(world.client.clone(), &world.operator_namespace);
     let of = async |instance: &str| {
         let selected = ListParams::default().labels(&format!("{}={instance}", keys::INSTANCE));

@@ -3,8 +3,8 @@
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
-use zoho_api::ZohoCredentialStatus;
 use zoho_api::names::{ObjectName, ObjectVersion};
+use zoho_api::{ZohoCredentialStatus, keys};
 use zoho_client::apply::{self, Mode};
 use zoho_client::calls::ApiError;
 
@@ -79,4 +79,30 @@ async fn dry_run_stores_nothing() {
     let tried = apply::create_target(&world.client, &secret(&world, "one"), Mode::DryRun).await;
     assert!(tried.is_ok(), "{tried:?}");
     assert_eq!(world.secret("target").await, None);
+}
+
+#[tokio::test]
+async fn content_is_not_replaced_where_another_token_is_there_by_now() {
+    let world = World::new("newer_token").await;
+    let owner = world.credential("one", "source", json!({})).await;
+    let holding = |attempt: &str| -> Secret {
+        let object = json!({
+            "metadata": { "name": "target", "namespace": world.namespace,
+                "annotations": { keys::ATTEMPT: attempt },
+                "ownerReferences": [{ "apiVersion": "zoho-operator.dev/v1alpha1", "kind": "ZohoCredential", "name": "one",
+                    "uid": owner.metadata.uid, "controller": true, "blockOwnerDeletion": false }] },
+            "data": { "key": "b25l" },
+        });
+        serde_json::from_value(object).expect("a Secret")
+    };
+    let seen = world.secrets().create(&PostParams::default(), &holding("1")).await.expect("created");
+    let edit = Patch::Merge(json!({ "metadata": { "labels": { "edited": "meanwhile" } } }));
+    world.secrets().patch("target", &PatchParams::default(), &edit).await.expect("edited");
+    let replaced = apply::replace_content(&world.client, &holding("2"), &seen).await;
+    assert!(replaced.is_ok(), "whatever else was edited: {replaced:?}");
+
+    let replaced = apply::replace_content(&world.client, &holding("older"), &seen).await;
+    assert!(matches!(replaced, Err(ApiError::Conflict)), "{replaced:?}");
+    let now = world.secret("target").await.expect("there").metadata.annotations.expect("annotations");
+    assert_eq!(now.get(keys::ATTEMPT).map(String::as_str), Some("2"));
 }

@@ -145,6 +145,24 @@ async fn answers_that_say_nothing_of_the_token_cause_no_mint() {
 }
 
 #[tokio::test]
+async fn token_of_a_former_source_is_not_shown_for_the_new_one() {
+    let (world, _operator) = served("former_source").await;
+    wait_for(&world, ConditionStatus::True, "TokenValid").await;
+    let shown = world.zoho.stats().product_ok;
+    let pairs = [("client_id", CLIENT_ID), ("client_secret", CLIENT_SECRET), ("refresh_token", "1000.never.issued")];
+    world.source("another", &pairs).await;
+    let question = json!({ "path": "/api/1.4/patch/another", "interval": "5m" });
+    world.patch("one", json!({ "spec": { "secretRef": { "name": "another" }, "verify": question } })).await;
+    world.wait_for_reason("one", "RefreshTokenRejected").await;
+    let seen = wait_for(&world, ConditionStatus::Unknown, "Minting").await;
+    assert!(is_ready(&seen), "the former token is still there");
+    world.advance(301);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let stats = world.zoho.stats();
+    assert_eq!((stats.product_ok, stats.product_refused, stats.strays), (shown, 0, 0));
+}
+
+#[tokio::test]
 async fn token_is_shown_on_an_own_domain_only_where_the_operator_allows_it() {
     let world = World::new("own_domain").await;
     let desk = Simulator::start(SimulatorConfig { tls_names: vec!["127.0.0.1".into()], ..SimulatorConfig::default() });

@@ -1,7 +1,7 @@
 //! All writes to users' namespaces: target Secrets, status, Events. Each rests on a precondition.
 
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use serde_json::{Map, Value, json};
@@ -145,8 +145,12 @@ pub async fn update_target(
     write_secret(&secrets, wanted, before, secrets.patch(name_of(wanted), &params, &patch)).await
 }
 
+/// What the API server says, and all that it says, where a test in a JSON patch does not hold.
+const PATCH_DOES_NOT_FIT: &str = "rejected our request due to an error in our request";
+
 /// Brings a target that somebody else writes all the time to what is wanted: whatever its version is, as long as it is the
-/// same object and has our owner reference. The API server checks both together with the write.
+/// same object, has our owner reference, and holds the token that it held when it was read. The API server checks these
+/// together with the write.
 ///
 /// # Errors
 ///
@@ -161,6 +165,11 @@ pub async fn replace_content(client: &Client, wanted: &Secret, present: &Secret)
     let mut operations = vec![json!({ "op": "test", "path": "/metadata/uid", "value": uid })];
     let owners = json!(wanted.metadata.owner_references);
     operations.push(json!({ "op": "test", "path": "/metadata/ownerReferences", "value": owners }));
+    // What another leader has stored since may be newer than what is wanted.
+    if let Some(attempt) = present.metadata.annotations.as_ref().and_then(|all| all.get(keys::ATTEMPT)) {
+        let path = format!("/metadata/annotations/{}", escaped(keys::ATTEMPT));
+        operations.push(json!({ "op": "test", "path": path, "value": attempt }));
+    }
     for (kind, map) in [("labels", &wanted.metadata.labels), ("annotations", &wanted.metadata.annotations)] {
         for (key, value) in map.iter().flatten() {
             let path = format!("/metadata/{kind}/{}", escaped(key));
@@ -173,8 +182,7 @@ pub async fn replace_content(client: &Client, wanted: &Secret, present: &Secret)
     let (secrets, patch) = (secrets(client, wanted), Patch::<()>::Json(patch));
     let request = secrets.patch(name_of(wanted), &params, &patch);
     match write_secret(&secrets, wanted, Before::Read(present), request).await {
-        // A test that does not hold.
-        Err(ApiError::Refused { message }) if message.contains("testing") => Err(ApiError::Conflict),
+        Err(ApiError::Refused { message }) if message.contains(PATCH_DOES_NOT_FIT) => Err(ApiError::Conflict),
         done => done,
     }
 }
@@ -223,19 +231,25 @@ pub async fn patch_status(
     call(api.patch_status(&key.name, &params, &Patch::Merge(patch))).await
 }
 
-/// Writes a status on an object that does not fit our types.
+/// Writes a status on an object that does not fit our types, in the version that was seen.
 ///
 /// # Errors
 ///
-/// See [`ApiError`].
+/// `Conflict` where it is another version by now; see [`ApiError`].
 ///
 /// # Permissions
 ///
 /// patch on `zohocredentials/status` in the namespace.
-pub async fn patch_status_of_unreadable(client: &Client, key: &ObjectName, status: &Value) -> Result<(), ApiError> {
+pub async fn patch_status_of_unreadable(
+    client: &Client,
+    key: &ObjectName,
+    seen: &ObjectMeta,
+    status: &Value,
+) -> Result<(), ApiError> {
+    let patch = json!({ "metadata": { "resourceVersion": seen.resource_version }, "status": status });
     let api = Api::<Told<ZohoCredential>>::namespaced(client.clone(), &key.namespace);
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-    call(api.patch_status(&key.name, &params, &Patch::Merge(json!({ "status": status })))).await?;
+    call(api.patch_status(&key.name, &params, &Patch::Merge(patch))).await?;
     Ok(())
 }
 

@@ -31,6 +31,12 @@ pub(crate) fn of(error: &reqwest::Error, proxy: Option<String>) -> Failed {
     Failed { cause: Some(cause), ..Failed::passing(reason, Outcome::NotSent) }
 }
 
+/// The same where an earlier request of the same attempt has reached the server: it counts, whatever became of this one.
+pub(crate) fn after_something_was_sent(failed: Failed) -> Failed {
+    let outcome = if failed.outcome == Outcome::NotSent { Outcome::Unknown } else { failed.outcome };
+    Failed { outcome, ..failed }
+}
+
 /// No answer in time.
 pub(crate) fn timed_out() -> Failed {
     Failed::passing(Reason::UpstreamTimeout, Outcome::Unknown)

@@ -18,7 +18,12 @@ use zoho_api::GROUP;
 
 /// See the module. Of labels and annotations there are those of our own group.
 #[derive(Clone, Debug)]
-pub struct Told<K>(pub DeserializeGuard<K>);
+pub struct Told<K> {
+    /// The object, or what is wrong with it.
+    pub object: DeserializeGuard<K>,
+    /// `status.servedBy`, also of an object that does not fit its type.
+    pub served_by: Option<String>,
+}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -100,16 +105,18 @@ impl<'de, K: Resource + DeserializeOwned> Deserialize<'de> for Told<K> {
     fn deserialize<D: Deserializer<'de>>(text: D) -> Result<Self, D::Error> {
         let Text { api_version, kind, metadata, spec, status } = Text::deserialize(text)?;
         let metadata = ObjectMeta::from(metadata);
+        let served_by = status.as_ref().and_then(|status| status.get("servedBy")?.as_str().map(str::to_owned));
         let fields = [("apiVersion", api_version), ("kind", kind), ("spec", spec), ("status", status)];
         let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         let fields: Map<String, Value> = fields.chain([("metadata".to_owned(), Value::Object(Map::new()))]).collect();
-        Ok(Self(DeserializeGuard(match serde_json::from_value::<K>(Value::Object(fields)) {
+        let object = DeserializeGuard(match serde_json::from_value::<K>(Value::Object(fields)) {
             Ok(mut object) => {
                 *object.meta_mut() = metadata;
                 Ok(object)
             }
             Err(error) => Err(InvalidObject { error: error.to_string(), metadata }),
-        })))
+        });
+        Ok(Self { object, served_by })
     }
 }
 
@@ -134,11 +141,11 @@ impl<K: Resource> Resource for Told<K> {
     }
 
     fn meta(&self) -> &ObjectMeta {
-        self.0.meta()
+        self.object.meta()
     }
 
     fn meta_mut(&mut self) -> &mut ObjectMeta {
-        self.0.meta_mut()
+        self.object.meta_mut()
     }
 }
 
@@ -159,10 +166,12 @@ mod tests {
                 "ownerReferences": [{ "apiVersion": "v1", "kind": "K", "name": "n", "uid": long }],
                 "annotations": { keys::RENEW_REQUESTED: "now", "zoho-operator.devil/x": "x", "team": long } },
             "spec": { "dataCenter": "EU", "secretRef": { "name": "source" } },
-            "status": { "observedGeneration": 3 },
+            "status": { "observedGeneration": 3, "servedBy": "ns/one" },
         });
         edit(&mut object);
-        serde_json::from_str::<Told<ZohoCredential>>(&object.to_string()).unwrap().0.0.map_err(Box::new)
+        let told = serde_json::from_str::<Told<ZohoCredential>>(&object.to_string()).unwrap();
+        assert_eq!(told.served_by.as_deref(), object["status"]["servedBy"].as_str());
+        told.object.0.map_err(Box::new)
     }
 
     #[test]

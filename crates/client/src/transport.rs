@@ -324,7 +324,9 @@ impl Transport {
                 "otp": otp.expose_secret(),
                 "rememberme_enabled": "true",
             });
-            match self.ask_server(server.otp_url(), fields).await? {
+            // The password was sent, whatever becomes of this request.
+            let answer = self.ask_server(server.otp_url(), fields).await.map_err(failure::after_something_was_sent)?;
+            match answer {
                 Answer::Token(token) => return Ok(token),
                 // The neighbouring step is worth a try only where the server has certainly refused this one.
                 Answer::Failed(failed) if !failed.permanent || failed.code.is_some() => return Err(failed),

@@ -175,19 +175,14 @@ impl<T: Versioned> Mirror<T> {
         version.zip(told).is_some_and(|(version, told)| version < told)
     }
 
-    /// A list of this version, which is not past, has this object. What is known from later stays.
+    /// A list of this version, which is not past, has this object. What is known from later stays; after the history of the
+    /// cluster went back all is news.
     pub fn listed(&mut self, scope: &Scope, key: &ObjectName, object: T, at: Version) -> Taken<T> {
-        let knows_later = !self.doubted.contains(scope)
-            && self
-                .known
-                .get(key)
-                .and_then(|known| number(known.resource_version()))
-                .zip(at)
-                .is_some_and(|(known, at)| known > at);
-        if knows_later || self.known.get(key).is_some_and(|known| is_same(known, &object)) {
-            return Taken::No;
-        }
-        self.put(key, object)
+        let is_told = self.known.get(key).is_some_and(|known| {
+            let is_later = number(known.resource_version()).zip(at).is_some_and(|(known, at)| known > at);
+            is_later || is_same(known, &object)
+        });
+        if is_told && !self.doubted.contains(scope) { Taken::No } else { self.put(key, object) }
     }
 
     /// A list of this version, which is not past, had these objects and no others. Returns what is gone.

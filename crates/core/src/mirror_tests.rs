@@ -108,12 +108,17 @@ fn history_that_went_back_is_taken_in_by_the_next_list() {
     let mut mirror = mirror(1);
     mirror.changed(&None, &key("kept"), thing("k", 50));
     mirror.changed(&None, &key("lost"), thing("l", 60));
+    mirror.changed(&None, &key("untouched"), thing("t", 20));
     let at = Some(40);
     assert!(mirror.is_past(&None, at));
+    assert_eq!(mirror.listed(&None, &key("untouched"), thing("t", 20), at), Taken::No);
     mirror.doubt(&None);
     assert!(!mirror.is_past(&None, at));
     assert_ne!(mirror.listed(&None, &key("kept"), thing("k", 30), at), Taken::No);
-    assert_eq!(mirror.only(&None, &HashSet::from([key("kept")]), at), [(key("lost"), thing("l", 60))]);
+    // What rests on it was forgotten.
+    assert_ne!(mirror.listed(&None, &key("untouched"), thing("t", 20), at), Taken::No);
+    let present = HashSet::from([key("kept"), key("untouched")]);
+    assert_eq!(mirror.only(&None, &present, at), [(key("lost"), thing("l", 60))]);
     assert_ne!(mirror.changed(&None, &key("kept"), thing("k", 41)), Taken::No, "no longer deaf");
     assert!(mirror.is_past(&None, Some(40)), "from here on, versions count again");
 }

@@ -11,6 +11,7 @@ use zoho_api::{ConditionStatus, ConditionType, Reason, Time, ZohoCredential, Zoh
 
 use super::generation;
 use super::ownership::{Ownership, SecretSeen, is_adopted, ownership};
+use crate::secret::HashKey;
 
 /// So late may the other installation be with what it announced.
 pub(crate) const LATE: Duration = Duration::from_secs(120);
@@ -22,6 +23,12 @@ const FIRST_MINT: Duration = Duration::from_secs(480);
 pub enum Custody {
     /// Nobody's yet.
     Nobodys,
+    /// Nobody's yet, but another installation has written its target, and may be about to say that it serves the object:
+    /// in a burst Secrets come first.
+    Unclaimed {
+        /// Until when it may be.
+        until: Time,
+    },
     /// This installation's.
     Ours,
     /// Another one's.
@@ -45,6 +52,8 @@ pub struct Around<'a> {
     pub source: Option<&'a ObjectVersion>,
     /// What has the target's name.
     pub target: TargetName<'a>,
+    /// It is the object's own, and was written under another hash key than ours.
+    pub written_elsewhere: bool,
 }
 
 /// What has the target's name.
@@ -79,7 +88,7 @@ impl Watching {
         let none = ZohoCredentialStatus::default();
         let status = credential.status.as_ref().unwrap_or(&none);
         let Some(by) = credential.served_elsewhere(us).map(str::to_owned) else {
-            return credential.served_by().map_or(Custody::Nobodys, |_us| Custody::Ours);
+            return credential.served_by().map_or_else(|| self.unclaimed(around, now), |_us| Custody::Ours);
         };
         if asked_for(credential) == Some(us) {
             return Custody::Abandoned { by };
@@ -89,6 +98,15 @@ impl Watching {
         match due.into_iter().flatten().map(|at| at + LATE).min() {
             Some(due) if due <= now => Custody::Abandoned { by },
             until => Custody::Others { by, until },
+        }
+    }
+
+    fn unclaimed(&mut self, around: Around<'_>, now: Time) -> Custody {
+        let since = self.heard.unwrap_or(now).min(now);
+        self.heard = Some(since).filter(|_| around.written_elsewhere);
+        match since + LATE {
+            until if around.written_elsewhere && until > now => Custody::Unclaimed { until },
+            _ => Custody::Nobodys,
         }
     }
 
@@ -132,6 +150,11 @@ impl Watching {
         let is_minting = renewable(status) == Some(Reason::Minting.as_str());
         self.heard.filter(|_| is_minting).map(|heard| heard + FIRST_MINT)
     }
+}
+
+/// Is what has the target's name the object's own, and was it written under another hash key than this one?
+pub fn is_written_elsewhere(credential: &ZohoCredential, seen: &SecretSeen, key: &HashKey) -> bool {
+    matches!(ownership(credential, seen), Ownership::Ours(Some(stamp)) if !key.made(&stamp.inputs))
 }
 
 /// Is what has the target's name the object's own, or does its owner let the object take it? A record without an owner

@@ -34,7 +34,7 @@ fn others(edit: &Value) -> ZohoCredential {
     credential(&status)
 }
 
-const NOTHING: Around<'static> = Around { source: None, target: TargetName::Unknown };
+const NOTHING: Around<'static> = Around { source: None, target: TargetName::Unknown, written_elsewhere: false };
 
 fn look(credential: &ZohoCredential, now: Time) -> Custody {
     Watching::default().look(credential, NOTHING, US, now)
@@ -78,6 +78,38 @@ fn name_in_the_status_says_whose_it_is() {
     assert_eq!(look(&credential(&json!({ "servedBy": "" })), at(0)), Custody::Nobodys);
     assert_eq!(look(&credential(&json!({ "servedBy": US })), at(0)), Custody::Ours);
     assert_eq!(look(&others(&json!({})), at(0)), left_alone(None));
+}
+
+#[test]
+fn object_whose_target_another_installation_has_written_is_its_own_for_two_minutes() {
+    let new = credential(&json!({}));
+    let around = Around { written_elsewhere: true, ..NOTHING };
+    let mut watching = Watching::default();
+    let mut look = |around, now| watching.look(&new, around, US, now);
+    assert_eq!(look(around, at(0)), Custody::Unclaimed { until: at(120) });
+    assert_eq!(look(around, at(119)), Custody::Unclaimed { until: at(120) });
+    assert_eq!(look(around, at(120)), Custody::Nobodys, "it does not say so");
+    assert_eq!(look(NOTHING, at(121)), Custody::Nobodys);
+    assert_eq!(look(around, at(130)), Custody::Unclaimed { until: at(250) });
+    assert_eq!(look(around, at(-3600)), Custody::Unclaimed { until: at(-3480) }, "a clock set back");
+    assert_eq!(look(Around { written_elsewhere: false, ..around }, at(0)), Custody::Nobodys);
+}
+
+#[test]
+fn target_under_another_key_was_written_elsewhere() {
+    let (ours, other) = (HashKey::new(&[7; 32]).unwrap(), HashKey::new(&[8; 32]).unwrap());
+    let mut object = credential(&json!({}));
+    object.metadata.uid = Some("uid".into());
+    let made_by = |key: &HashKey, controller| {
+        let inputs = key.seal_of_status(&["inputs"]);
+        let record = json!({ keys::ISSUED_AT: "2026-01-01T00:00:00Z", keys::EXPIRES_AT: "2026-01-01T01:00:00Z",
+            keys::MINTED_FROM: inputs, keys::ATTEMPT: "attempt" });
+        is_written_elsewhere(&object, &secret(&record, controller), &ours)
+    };
+    assert!(made_by(&other, Some("uid")));
+    assert!(!made_by(&ours, Some("uid")));
+    assert!(!made_by(&other, Some("another")), "it is somebody's");
+    assert!(!made_by(&other, None));
 }
 
 #[test]
@@ -136,7 +168,7 @@ fn corrected_source_that_nobody_looks_at_counts_where_nothing_else_is_announced(
 #[test]
 fn change_of_the_source_says_nothing_where_the_other_one_waits_for_something_else() {
     let (one, two) = (version("1"), version("2"));
-    let changed = [&one, &two].map(|source| Around { source: Some(source), target: TargetName::Free });
+    let changed = [&one, &two].map(|source| Around { source: Some(source), target: TargetName::Free, ..NOTHING });
     let table = [
         (Reason::Suspended, true),
         (Reason::InvalidSpec, true),

@@ -99,7 +99,7 @@ fn reported(readings: &Readings) -> ZohoCredential {
     let mut status = ZohoCredentialStatus {
         observed_generation: Some(3),
         ledger: readings.source.source.usable().map(|(_, ledger)| ledger.clone()),
-        observed: Some(readings.observed(&Memory::default())),
+        observed: Some(readings.observed(&Memory::default(), 1)),
         conditions: vec![renewable],
         ..ZohoCredentialStatus::default()
     };
@@ -110,11 +110,21 @@ fn reported(readings: &Readings) -> ZohoCredential {
 #[test]
 fn status_observes_the_source_only_that_the_token_in_the_target_was_minted_from() {
     let of_it = readings(source_seen("1000.a.a"), target_seen(stored(&token("1000.a.a"), "9")));
-    let observed = of_it.observed(&Memory::default());
+    let observed = of_it.observed(&Memory::default(), 1);
     assert_eq!((observed.source, observed.target), (Some("s/1".into()), Some("t/9".into())));
     let of_another = readings(source_seen("1000.b.b"), target_seen(stored(&token("1000.a.a"), "9")));
-    let observed = of_another.observed(&Memory::default());
+    let observed = of_another.observed(&Memory::default(), 1);
     assert_eq!((observed.source, observed.target), (None, Some("t/9".into())), "the new source has minted nothing yet");
+}
+
+#[test]
+fn status_does_not_call_a_target_observed_that_was_intact_for_another_generation() {
+    let mut edited = readings(source_seen("1000.a.a"), target_seen(stored(&token("1000.a.a"), "9")));
+    // The spec wants something else, and the write is refused.
+    edited.target.target = Target::Ours { token: Some(token("1000.a.a").record()), intact: false };
+    let intact = |generation| Memory { intact: Some(Seen { version: "t/9".into(), generation }), ..Memory::default() };
+    assert_eq!(edited.observed(&intact(2), 3).target, None, "a restart would believe it");
+    assert_eq!(edited.observed(&intact(3), 3).target, Some("t/9".into()), "somebody edited it since");
 }
 
 #[test]

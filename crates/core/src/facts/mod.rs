@@ -99,10 +99,12 @@ impl Readings {
     }
 
     /// What the status may call observed: the target in a version in which it was intact, and the source in the version
-    /// that the token in the target was minted from. A restart trusts in it, so it says no more than was done.
-    pub fn observed(&self, memory: &Memory) -> Observed {
+    /// that the token in the target was minted from. A restart trusts in it, so it says no more than was done, and nothing
+    /// that was done for another generation.
+    pub fn observed(&self, memory: &Memory, generation: i64) -> Observed {
         let target = if self.target.is_intact() { self.target.version.clone() } else { None };
-        let target = target.or_else(|| memory.intact.as_ref().map(|seen| seen.version.clone()));
+        let intact = memory.intact.as_ref().filter(|seen| seen.generation == generation);
+        let target = target.or_else(|| intact.map(|seen| seen.version.clone()));
         let minted_from = self.target.target.token().map(|token| &token.inputs);
         let is_of_token = self.source.source.usable().is_some_and(|(inputs, _)| Some(inputs) == minted_from);
         Observed { source: self.source.version.clone().filter(|_| is_of_token), target, seal: None }

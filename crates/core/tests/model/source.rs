@@ -57,7 +57,7 @@ pub(super) fn observed(source: &Source, seen: u8, target: &Target) -> Option<u8>
         grounded_until: None,
         guarded_until: None,
     };
-    let observed = readings.observed(&Memory::default()).source;
+    let observed = readings.observed(&Memory::default(), 1).source;
     observed.is_some().then_some(seen)
 }
 
