@@ -8,19 +8,18 @@ use std::fmt;
 
 use anyhow::Context as _;
 use futures::StreamExt as _;
-use http::{Request, header};
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
-use kube::api::{ListParams, PostParams};
-use kube::client::Body;
-use kube::{Api, Client};
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
+use kube::Client;
+use kube::api::ListParams;
 use url::Url;
 
 use crate::flags::{Flags, SecretAccess};
 use crate::serve::clients::LARGEST_OFFSET;
 use crate::watch::source::{OfCluster, Source as _};
-use zoho_api::{DataCenter, GROUP, Time, ZohoCredential};
+use zoho_api::{DataCenter, GROUP, ZohoCredential};
 use zoho_client::calls::call;
 use zoho_client::clock::Clock;
+use zoho_client::server;
 use zoho_client::told::Told;
 use zoho_client::transport::Transport;
 use zoho_core::issuer::Issuer;
@@ -78,7 +77,7 @@ impl fmt::Display for Finding {
             Verdict::Bad(remedy) => ("FAIL", Some(remedy)),
             Verdict::Skipped(hint) => ("skip", Some(hint)),
         };
-        write!(f, "{word:<5} {:<8} {}", self.topic, self.seen)?;
+        write!(f, "{word:<5} {:<12} {}", self.topic, self.seen)?;
         advice.map_or(Ok(()), |advice| write!(f, ": {advice}"))
     }
 }
@@ -194,9 +193,7 @@ pub(crate) async fn check(
 }
 
 async fn clock_offset(client: &Client, clock: &dyn Clock) -> anyhow::Result<Finding> {
-    let request = Request::get("/version").body(Body::empty()).context("build a request")?;
-    let answer = call(client.send(request)).await.context("ask the API server for its version")?;
-    let date = answer.headers().get(header::DATE).and_then(|date| Time::from_http_date(date.to_str().ok()?));
+    let date = server::date(client).await.context("ask the API server for its version")?;
     let ahead = date.map(|date| clock.now().unix() - date.unix());
     let seen = |ahead| format!("{ahead} s ahead of the API server's");
     Ok(match ahead {
@@ -210,25 +207,17 @@ async fn clock_offset(client: &Client, clock: &dyn Clock) -> anyhow::Result<Find
 
 async fn may(client: &Client, right: Right) -> anyhow::Result<Finding> {
     let text = |text: &str| Some(text.to_owned());
-    let review = SelfSubjectAccessReview {
-        spec: SelfSubjectAccessReviewSpec {
-            resource_attributes: Some(ResourceAttributes {
-                group: text(right.group),
-                resource: text(right.resource),
-                subresource: text(right.subresource),
-                verb: text(right.verb),
-                namespace: right.namespace.clone(),
-                name: right.name.clone(),
-                ..ResourceAttributes::default()
-            }),
-            ..SelfSubjectAccessReviewSpec::default()
-        },
-        ..SelfSubjectAccessReview::default()
+    let asked = ResourceAttributes {
+        group: text(right.group),
+        resource: text(right.resource),
+        subresource: text(right.subresource),
+        verb: text(right.verb),
+        namespace: right.namespace.clone(),
+        name: right.name.clone(),
+        ..ResourceAttributes::default()
     };
-    let reviews = Api::<SelfSubjectAccessReview>::all(client.clone());
-    let answer = call(reviews.create(&PostParams::default(), &review)).await.context("ask for the own rights")?;
+    let is_granted = server::may(client, asked).await.context("ask for the own rights")?;
     let remedy = "grant it: the chart does so with rbac.create=true, and its README lists all rights";
-    let is_granted = answer.status.is_some_and(|status| status.allowed);
     Ok(if is_granted {
         Finding::good("rights", right.to_string())
     } else {

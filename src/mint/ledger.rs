@@ -2,7 +2,7 @@
 //!
 //! All rules are in `zoho_core::plan`; this module only moves records between the mirror and the API server.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -20,6 +20,8 @@ use zoho_core::plan::guard;
 use zoho_core::plan::mirror::{Draft, LedgerMirror};
 use zoho_core::plan::record::Lesson;
 
+use super::book::{Book, Counts, Kept};
+
 /// Writes tried in a row where somebody else writes the same ledger.
 const MOST_TRIES: usize = 5;
 
@@ -35,76 +37,6 @@ pub(crate) struct Ledgers {
     limits: Limits,
     clock: Arc<dyn Clock>,
     mirrors: Arc<Mutex<Book>>,
-}
-
-/// What is kept of all of them.
-#[derive(Debug, Default)]
-struct Book {
-    /// Boxed: half of a map's places are empty.
-    kept: HashMap<LedgerName, Box<Kept>>,
-    /// Those that credentials of each namespace brought.
-    of_namespace: HashMap<String, Brought>,
-}
-
-/// The ledgers of one namespace.
-#[derive(Debug, Default)]
-struct Brought {
-    never_minted: HashSet<LedgerName>,
-    minted: HashSet<LedgerName>,
-}
-
-/// How many there are.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Counts {
-    /// That never minted, as far as is known.
-    pub never_minted: usize,
-    /// That did.
-    pub minted: usize,
-}
-
-impl Book {
-    fn is_of(&mut self, name: &LedgerName, namespace: &str, has_minted: bool) {
-        let brought = self.of_namespace.entry(namespace.to_owned()).or_default();
-        if has_minted {
-            brought.never_minted.remove(name);
-            brought.minted.insert(name.clone());
-        } else {
-            brought.never_minted.insert(name.clone());
-        }
-    }
-
-    /// A token was minted, which the stored record says only with its next write.
-    fn has_minted(&mut self, name: &LedgerName) {
-        let kept = self.kept.entry(name.clone()).or_default();
-        if !std::mem::replace(&mut kept.has_minted, true)
-            && let Some(namespace) = kept.namespace.clone()
-        {
-            self.is_of(name, &namespace, true);
-        }
-    }
-
-    fn gone(&mut self, name: &LedgerName) {
-        if let Some(kept) = self.kept.get_mut(name) {
-            kept.mirror.gone();
-            if let Some(of) = kept.namespace.as_ref().and_then(|namespace| self.of_namespace.get_mut(namespace)) {
-                of.never_minted.remove(name);
-                of.minted.remove(name);
-            }
-        }
-        self.of_namespace.retain(|_, of| !of.never_minted.is_empty() || !of.minted.is_empty());
-    }
-}
-
-/// What is kept of one ledger.
-#[derive(Debug, Default)]
-struct Kept {
-    mirror: LedgerMirror,
-    /// The installation that made it, as its label says.
-    instance: Option<String>,
-    /// Namespace of the credential that it was made for, as its label says.
-    namespace: Option<String>,
-    /// It is known to have minted.
-    has_minted: bool,
 }
 
 /// The right to send one request, for ten seconds.
@@ -210,9 +142,7 @@ impl Ledgers {
 
     /// Ledgers that credentials of a namespace brought.
     pub(crate) fn count_of(&self, namespace: &str) -> Counts {
-        let book = self.lock();
-        let count = |of: &Brought| Counts { never_minted: of.never_minted.len(), minted: of.minted.len() };
-        book.of_namespace.get(namespace).map(count).unwrap_or_default()
+        self.lock().count_of(namespace)
     }
 
     /// Is it known to be stored?

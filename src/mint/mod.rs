@@ -4,6 +4,7 @@
 //! A pass starts a flight and ends; when the flight lands, everybody who waited for it is woken and finds the token, or
 //! why there is none. So a slow token service holds no pass.
 
+mod book;
 mod flight;
 pub(crate) mod gate;
 pub(crate) mod ledger;

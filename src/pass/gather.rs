@@ -31,7 +31,7 @@ pub(super) struct Gatherer<'a> {
     /// Client of the reads.
     pub client: &'a Client,
     /// Reads that are under way.
-    pub reads: &'a SharedReads<Answer>,
+    pub reads: &'a SharedReads<ReadOutcome>,
     /// What the watches brought.
     pub index: &'a Arc<Index>,
     /// Tokens and ledgers.
@@ -62,7 +62,7 @@ pub(crate) enum Read {
 }
 
 /// The same, for all who share the read.
-pub(crate) type Answer = Result<Read, Arc<ApiError>>;
+pub(crate) type ReadOutcome = Result<Read, Arc<ApiError>>;
 
 /// A target of a former name.
 pub(super) enum Former {
@@ -345,7 +345,7 @@ impl Gatherer<'_> {
     }
 }
 
-async fn read_now(client: Client, index: Arc<Index>, name: ObjectName) -> Answer {
+async fn read_now(client: Client, index: Arc<Index>, name: ObjectName) -> ReadOutcome {
     let asked = index.secret(&name);
     let api = Api::<Secret>::namespaced(client, &name.namespace);
     match call(api.get(&name.name)).await {

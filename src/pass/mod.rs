@@ -3,6 +3,7 @@
 //! Order of effects: reserve in the ledger, POST, Secret, status, Event. Every prefix of it is repaired by the next pass
 //! without a needless mint.
 
+mod context;
 mod custody;
 pub(crate) mod events;
 mod gather;
@@ -14,66 +15,24 @@ mod report;
 mod sweep;
 mod target;
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use kube::Client;
-use serde_json::json;
 use zoho_api::names::{InputsDigest, LedgerName, ObjectName};
-use zoho_api::{ConditionType, Reason, Time, ZohoCredential};
-use zoho_client::apply;
+use zoho_api::{Time, ZohoCredential};
 use zoho_client::calls::ApiError;
-use zoho_client::clock::Clock;
-use zoho_core::facts::{self, Installation, Readings};
+use zoho_core::facts::{self, Readings};
 use zoho_core::memory::{Asked, Memory, Seen};
 use zoho_core::plan::budget::Hold;
 use zoho_core::plan::{self, Defect, Facts, MintReason, Plan};
 use zoho_core::status::{self};
 
+pub(crate) use self::context::Context;
 use self::custody::Charge;
-use self::events::Events;
-use self::gather::{Answer, Gatherer, ReadError};
-use self::later::News;
-use self::probes::Probes;
-use self::reads::SharedReads;
+use self::gather::ReadError;
 use self::recheck::look_again_at;
-use crate::flags::{Flags, SecretAccess};
-use crate::mint::{Mints, Order};
-use crate::serve::metrics::Metrics;
-use crate::watch::index::{CredentialSeen, Index, Unreadable};
+use crate::mint::Order;
+use crate::watch::index::CredentialSeen;
 
 /// A pass that has to look again this often leaves the rest to the next one.
 const MOST_TURNS: usize = 5;
-
-/// What passes share.
-pub(crate) struct Context {
-    /// Client of all calls.
-    pub client: Client,
-    /// Reads that passes share.
-    pub reads: SharedReads<Answer>,
-    /// What the watches told.
-    pub index: Arc<Index>,
-    /// Tokens and ledgers.
-    pub mints: Mints,
-    /// Answers of products.
-    pub probes: Probes,
-    /// What is counted.
-    pub metrics: Metrics,
-    /// Flags.
-    pub flags: Flags,
-    /// Policy and hash key.
-    pub installation: Installation,
-    /// The wall clock.
-    pub clock: Arc<dyn Clock>,
-    /// Where Events go.
-    pub events: Events,
-    /// Wakes other objects.
-    pub wake: tokio::sync::mpsc::UnboundedSender<ObjectName>,
-    /// What passes remember. Boxed: half of a map's places are empty.
-    pub memories: Mutex<HashMap<ObjectName, Box<Memory>>>,
-    /// Whose good news waits.
-    pub news: News,
-}
 
 /// Why a pass could not be finished. It is tried again after a pause.
 #[derive(Debug, thiserror::Error)]
@@ -130,9 +89,7 @@ pub(crate) async fn reconcile(context: &Context, key: &ObjectName) -> Result<Opt
     let is_others = seen.as_ref().and_then(CredentialSeen::served_by).is_some_and(|by| by != us);
     let outcome = match seen {
         None => {
-            context.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-            context.probes.forget(key);
-            context.news.forget(key);
+            context.forget(key);
             return Ok(None);
         }
         // To the other installation it may say something.
@@ -164,73 +121,8 @@ pub(crate) async fn reconcile(context: &Context, key: &ObjectName) -> Result<Opt
             }
         }
     };
-    context.memories.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), Box::new(memory));
+    context.remember(key, memory);
     outcome
-}
-
-impl Context {
-    /// Keyed hashes of all inputs that a pass has seen and may ask about again, and their ledgers.
-    pub(crate) fn inputs_in_use(&self) -> (HashSet<InputsDigest>, HashSet<LedgerName>) {
-        let memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
-        let usable = |memory: &Memory| memory.source.as_ref()?.source.usable().map(|(a, b)| (a.clone(), b.clone()));
-        memories.values().filter_map(|memory| usable(memory)).unzip()
-    }
-
-    fn recall(&self, key: &ObjectName) -> Memory {
-        self.memories
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-            .map(|memory| Memory::clone(memory))
-            .unwrap_or_default()
-    }
-
-    fn gatherer(&self) -> Gatherer<'_> {
-        Gatherer {
-            client: &self.client,
-            reads: &self.reads,
-            index: &self.index,
-            mints: &self.mints,
-            probes: &self.probes,
-            index_is_complete: self.flags.secret_access == SecretAccess::Watch,
-            installation: &self.installation,
-        }
-    }
-
-    /// Makes passes due.
-    pub(crate) fn wake_all(&self, concerned: Vec<ObjectName>) {
-        for key in concerned {
-            // Without a receiver the process is shutting down.
-            let _ = self.wake.send(key);
-        }
-    }
-
-    fn wake_others(&self, key: &ObjectName, concerned: Vec<ObjectName>) {
-        self.wake_all(concerned.into_iter().filter(|other| other != key).collect());
-    }
-
-    /// Says of an object that does not fit our types what is wrong with it; everything else goes on.
-    async fn report_unreadable(&self, key: &ObjectName, unreadable: &Unreadable) -> Result<(), PassError> {
-        let Unreadable { meta, error, .. } = unreadable;
-        let (now, generation) = (self.clock.now(), meta.generation.unwrap_or_default());
-        let message = format!(
-            "The object does not fit this version of the operator: {error}. Correct it, or bring CRDs and operator to the same version."
-        );
-        let condition = |type_: ConditionType, status: &str| {
-            json!({ "type": type_.as_str(), "status": status, "reason": Reason::InvalidSpec.as_str(), "message": message,
-                "observedGeneration": generation, "lastTransitionTime": now })
-        };
-        let conditions = [
-            condition(ConditionType::Ready, "False"),
-            condition(ConditionType::Renewable, "False"),
-            condition(ConditionType::Stalled, "True"),
-        ];
-        let status = json!({ "observedGeneration": generation, "conditions": conditions });
-        match apply::patch_status_of_unreadable(&self.client, key, meta, &status).await {
-            Ok(()) | Err(ApiError::NotFound) => Ok(()),
-            Err(error) => Err(PassError::Status(error)),
-        }
-    }
 }
 
 struct Pass<'a> {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tracing::Instrument as _;
-use zoho_api::{Time, ZohoCredentialStatus};
+use zoho_api::names::ObjectName;
+use zoho_api::{ConditionType, Reason, Time, ZohoCredentialStatus};
 use zoho_client::apply;
 use zoho_client::calls::ApiError;
 use zoho_core::burst;
@@ -15,11 +17,37 @@ use zoho_core::plan::{Facts, Plan, requests};
 use zoho_core::status::{self, Asked, Report};
 
 use super::recheck::look_again_at;
-use super::{Pass, PassError};
+use super::{Context, Pass, PassError};
 use crate::serve::telemetry::SPANS;
+use crate::watch::index::Unreadable;
 
 /// A first mint that takes longer than this is reported; a faster one saves the write.
 const SILENT_FOR: Duration = Duration::from_secs(2);
+
+impl Context {
+    /// Says of an object that does not fit our types what is wrong with it; everything else goes on.
+    pub(super) async fn report_unreadable(&self, key: &ObjectName, unreadable: &Unreadable) -> Result<(), PassError> {
+        let Unreadable { meta, error, .. } = unreadable;
+        let (now, generation) = (self.clock.now(), meta.generation.unwrap_or_default());
+        let message = format!(
+            "The object does not fit this version of the operator: {error}. Correct it, or bring CRDs and operator to the same version."
+        );
+        let condition = |type_: ConditionType, status: &str| {
+            json!({ "type": type_.as_str(), "status": status, "reason": Reason::InvalidSpec.as_str(), "message": message,
+                "observedGeneration": generation, "lastTransitionTime": now })
+        };
+        let conditions = [
+            condition(ConditionType::Ready, "False"),
+            condition(ConditionType::Renewable, "False"),
+            condition(ConditionType::Stalled, "True"),
+        ];
+        let status = json!({ "observedGeneration": generation, "conditions": conditions });
+        match apply::patch_status_of_unreadable(&self.client, key, meta, &status).await {
+            Ok(()) | Err(ApiError::NotFound) => Ok(()),
+            Err(error) => Err(PassError::Status(error)),
+        }
+    }
+}
 
 impl Pass<'_> {
     /// Writes the status if it says something new, and publishes what changed.

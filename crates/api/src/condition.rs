@@ -124,7 +124,8 @@ words! {
 }
 
 impl Reason {
-    /// Believed at the first answer, and never asked about again with the same inputs: wrong passwords lock accounts.
+    /// Believed at the first answer: wrong passwords lock accounts. What never worked is not tried again with the same inputs,
+    /// what worked before after an hour and then once a day.
     pub fn is_final(self) -> bool {
         matches!(self, Self::LoginRejected | Self::OtpRequired)
     }

@@ -29,7 +29,7 @@ use zoho_core::issuer::device::{self, DeviceCode, Polled};
 use zoho_core::issuer::login::{self, CodeGrant, Exchanged, Revoked};
 use zoho_core::issuer::probe::Question;
 use zoho_core::issuer::reply::{self, Failed, Head, Minted, Reply};
-use zoho_core::issuer::server_login::{self, Answer, LoginServer};
+use zoho_core::issuer::server_login::{self, LoginAnswer, LoginServer};
 use zoho_core::issuer::zoho::TokenService;
 use zoho_core::plan::verify;
 use zoho_core::secret::{ClientGrant, LoginGrant, RefreshGrant};
@@ -312,9 +312,9 @@ impl Transport {
         fields["username"] = grant.username.expose_secret().into();
         fields["password"] = STANDARD.encode(grant.password.expose_secret()).into();
         let uid = match self.ask_server(server.login_url(), fields).await? {
-            Answer::Token(token) => return Ok(token),
-            Answer::OneTimePassword { uid } => uid,
-            Answer::Failed(failed) => return Err(failed),
+            LoginAnswer::Token(token) => return Ok(token),
+            LoginAnswer::OneTimePassword { uid } => uid,
+            LoginAnswer::Failed(failed) => return Err(failed),
         };
         let now = u64::try_from(clock.now().unix()).unwrap_or_default();
         for instant in server_login::otp_instants(now) {
@@ -327,16 +327,16 @@ impl Transport {
             // The password was sent, whatever becomes of this request.
             let answer = self.ask_server(server.otp_url(), fields).await.map_err(failure::after_something_was_sent)?;
             match answer {
-                Answer::Token(token) => return Ok(token),
+                LoginAnswer::Token(token) => return Ok(token),
                 // The neighbouring step is worth a try only where the server has certainly refused this one.
-                Answer::Failed(failed) if !failed.permanent || failed.code.is_some() => return Err(failed),
-                Answer::Failed(_) | Answer::OneTimePassword { .. } => {}
+                LoginAnswer::Failed(failed) if !failed.permanent || failed.code.is_some() => return Err(failed),
+                LoginAnswer::Failed(_) | LoginAnswer::OneTimePassword { .. } => {}
             }
         }
         Err(server_login::otp_refused())
     }
 
-    async fn ask_server(&self, url: Url, fields: Value) -> Result<Answer, Failed> {
+    async fn ask_server(&self, url: Url, fields: Value) -> Result<LoginAnswer, Failed> {
         let request = self.post(&url).header(header::CONTENT_TYPE, "application/json").body(fields.to_string());
         let received = self.read(&url, request).await?;
         Ok(server_login::classify(received.head(), &received.body))

@@ -127,7 +127,10 @@ impl Refused {
     /// What to report of it.
     pub fn defect(&self) -> Defect {
         let Self { target, words, at, .. } = self;
-        let message = format!("The API server refuses to write Secret {target}: {words}.");
+        let message = format!(
+            "The API server refuses to write Secret {target}: {words}. Correct the policy, the quota or the operator's rights that this is about; the write is tried again every {} seconds.",
+            REFUSED_FOR.as_secs()
+        );
         Defect { reason: Reason::WriteRefused, message, again_at: Some(*at + REFUSED_FOR) }
     }
 }

@@ -245,9 +245,13 @@ pub fn upstream(names: &Names, failure: &Failure) -> String {
         Reason::UpstreamTimeout => format!(
             "{service} did not answer in time. If this continues, allow this pod to connect to it, or set HTTPS_PROXY (chart: proxy)."
         ),
-        Reason::UpstreamTLS => format!("{service} could not be trusted; the log names the cause."),
+        Reason::UpstreamTLS => format!(
+            "{service} could not be trusted; the operator's log names the cause. If its certificate is from an authority of your own, add that with --ca-file (chart: caBundle)."
+        ),
         Reason::UpstreamRedirect => {
-            format!("{service} answered with a redirect, which is not followed: secrets go to listed hosts only.")
+            format!(
+                "{service} answered with a redirect, which is not followed: secrets go to listed hosts only. A proxy or a login page may have answered; to see what answers in this cluster, run zoho-operator check."
+            )
         }
         Reason::UpstreamReplyInvalid => format!(
             "{service} answered with something that is not a token reply; a proxy, a login page or a wrong host may have answered. To see what answers in this cluster, run zoho-operator check."
@@ -256,7 +260,7 @@ pub fn upstream(names: &Names, failure: &Failure) -> String {
             "{service} answered with an unknown error{code}. If this continues, ask its support what it means."
         ),
         Reason::WriteRefused => {
-            "The ledger of this credential cannot be written, and the operator mints no token without it; see the operator's log."
+            "The ledger of this credential cannot be written, and the operator mints no token without it. Check the operator's rights on zohomintledgers in its own namespace (zoho-operator check); its log has the error."
                 .into()
         }
         _ => format!(

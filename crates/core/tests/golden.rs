@@ -20,7 +20,7 @@ use zoho_core::facts::source::source_defect;
 use zoho_core::issuer::cause::{Cause, ProxyKind, ProxyProblem};
 use zoho_core::issuer::client_credentials;
 use zoho_core::issuer::reply::{self, Failed, Head, Reply};
-use zoho_core::issuer::server_login::{self, Answer, LoginServer};
+use zoho_core::issuer::server_login::{self, LoginAnswer, LoginServer};
 use zoho_core::issuer::{Failure, answer};
 use zoho_core::message::{self, Names};
 use zoho_core::plan::budget::Limits;
@@ -287,7 +287,7 @@ fn logins(page: &mut String) {
     ];
     let _ = writeln!(page, "## Answers of a server to a login\n");
     for (status, body) in table {
-        let Answer::Failed(failed) = server_login::classify(Head::of(status), body) else { panic!("a failure") };
+        let LoginAnswer::Failed(failed) = server_login::classify(Head::of(status), body) else { panic!("a failure") };
         let (told, at) = told(&[Reply::Failed(failed)], &names_of_server());
         told.write(page, &input(Head::of(status), body), at);
     }

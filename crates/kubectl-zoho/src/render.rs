@@ -39,7 +39,7 @@ pub(crate) fn next(plan: &Plan, now: Time) -> String {
             None => "Nothing until this is fixed. The operator notices a change at once.".into(),
         },
         Plan::Park { until: Some(until), .. } => format!(
-            "Nothing until the source Secret changes. The operator asks Zoho once more at {}, or at once after kubectl zoho renew.",
+            "Nothing until the source Secret changes. The operator tries once more at {}, or at once after kubectl zoho renew.",
             when(*until, now)
         ),
         Plan::Park { until: None, .. } => {

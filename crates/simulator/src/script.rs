@@ -244,13 +244,6 @@ impl Script {
     pub fn until_cleared(reply: Reply) -> Self {
         Self { reply, times: Times::UntilCleared, latency: None }
     }
-
-    /// The same script with its own latency.
-    #[must_use]
-    pub fn with_latency(mut self, latency: Duration) -> Self {
-        self.latency = Some(latency);
-        self
-    }
 }
 
 impl From<Reply> for Script {

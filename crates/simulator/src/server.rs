@@ -181,12 +181,6 @@ impl Server {
         &self.counts
     }
 
-    /// Is the account locked?
-    pub fn is_locked(&self, domain: Option<&str>, username: &str) -> bool {
-        let who = (domain.map(str::to_owned), username.to_owned());
-        self.accounts.get(&who).is_some_and(|account| account.wrong >= LOCKED_AFTER)
-    }
-
     /// One request of a login.
     pub(super) fn visit(&mut self, visit: &LoginVisit, now: Timestamp) -> Page {
         match visit {

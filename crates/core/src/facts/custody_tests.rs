@@ -52,7 +52,7 @@ fn resting(reason: Reason) -> ZohoCredential {
 }
 
 /// Whether it is left alone, without an end, each time that it is looked at while this stands around it.
-fn is_left_alone<'a>(credential: &ZohoCredential, stories: &[Around<'a>]) -> bool {
+fn is_left_alone(credential: &ZohoCredential, stories: &[Around<'_>]) -> bool {
     let mut watching = Watching::default();
     stories.iter().all(|around| watching.look(credential, *around, US, at(0)) == left_alone(None))
 }

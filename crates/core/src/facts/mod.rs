@@ -174,7 +174,9 @@ pub fn target_of(credential: &ZohoCredential) -> ObjectName {
 fn read_refused(name: &ObjectName, words: &str, now: Time) -> Defect {
     Defect {
         reason: Reason::ReadRefused,
-        message: format!("The API server does not let the operator read Secret {name}: {words}."),
+        message: format!(
+            "The API server does not let the operator read Secret {name}: {words}. Check its Role and RoleBinding in this namespace; zoho-operator check lists the rights that it needs."
+        ),
         again_at: Some(now + REFUSED_FOR),
     }
 }

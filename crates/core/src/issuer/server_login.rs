@@ -147,7 +147,7 @@ impl LoginServer {
 
 /// What a server answered.
 #[derive(Debug)]
-pub enum Answer {
+pub enum LoginAnswer {
     /// A token.
     Token(SecretString),
     /// The password is right, and a one-time password is asked for.
@@ -183,22 +183,24 @@ fn not_understood() -> Failed {
 ///
 /// A password has been sent when this is asked. So only what is certainly no refusal may be tried again: gateways that did
 /// not reach the server, and a server that wants fewer requests.
-pub fn classify(head: Head<'_>, body: &[u8]) -> Answer {
+pub fn classify(head: Head<'_>, body: &[u8]) -> LoginAnswer {
     let text = body::text(body);
     let object = Object::parse(&text);
     if let Some(object) = &object
         && is_refusal(object)
     {
-        return Answer::Failed(rejected());
+        return LoginAnswer::Failed(rejected());
     }
     match head.status {
-        200..=299 => object.and_then(|object| accepted(&object)).unwrap_or_else(|| Answer::Failed(not_understood())),
-        401 => Answer::Failed(rejected()),
+        200..=299 => {
+            object.and_then(|object| accepted(&object)).unwrap_or_else(|| LoginAnswer::Failed(not_understood()))
+        }
+        401 => LoginAnswer::Failed(rejected()),
         status @ (408 | 429 | 502..=504) => {
             let cause = Some(Cause::OutOfOrder { status });
-            Answer::Failed(Failed { cause, ..Failed::passing(Reason::UpstreamUnavailable, Outcome::Unknown) })
+            LoginAnswer::Failed(Failed { cause, ..Failed::passing(Reason::UpstreamUnavailable, Outcome::Unknown) })
         }
-        _ => Answer::Failed(not_understood()),
+        _ => LoginAnswer::Failed(not_understood()),
     }
 }
 
@@ -213,18 +215,18 @@ fn is_refusal(object: &Object<'_>) -> bool {
     says("status") || says("message_status") || has_code
 }
 
-fn accepted(object: &Object<'_>) -> Option<Answer> {
+fn accepted(object: &Object<'_>) -> Option<LoginAnswer> {
     let answer = object.at(&["message_response", "authentication"])?;
     let token = answer.object("auth_data").and_then(|data| data.string("auth_token"));
     if let Some(token) = token.filter(|token| is_token(token)) {
-        return Some(Answer::Token(SecretString::from(token)));
+        return Some(LoginAnswer::Token(SecretString::from(token)));
     }
     let factors = answer.object("two_factor_data")?;
     let mut values = factors.values("unique_userID");
     let uid = values.find_map(|json| {
         body::string(json).or_else(|| json.starts_with(|c: char| c.is_ascii_digit()).then(|| json.to_owned()))
     })?;
-    is_token(&uid).then(|| Answer::OneTimePassword { uid: SecretString::from(uid) })
+    is_token(&uid).then(|| LoginAnswer::OneTimePassword { uid: SecretString::from(uid) })
 }
 
 /// The instants whose one-time passwords are tried, in Unix seconds: now, and near a step's edge once the neighbour.
@@ -325,9 +327,9 @@ mod tests {
         const NOT_UNDERSTOOD: &str = "LoginRejected not_understood NotMinted";
         const PASSING: &str = "UpstreamUnavailable - Unknown";
         let word = |status, body: &str| match classify(Head::of(status), body.as_bytes()) {
-            Answer::Token(token) => format!("token {}", token.expose_secret()),
-            Answer::OneTimePassword { uid } => format!("otp {}", uid.expose_secret()),
-            Answer::Failed(failed) => {
+            LoginAnswer::Token(token) => format!("token {}", token.expose_secret()),
+            LoginAnswer::OneTimePassword { uid } => format!("otp {}", uid.expose_secret()),
+            LoginAnswer::Failed(failed) => {
                 format!("{} {} {:?}", failed.reason, failed.code.as_deref().unwrap_or("-"), failed.outcome)
             }
         };
@@ -382,7 +384,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn arbitrary_bytes_never_panic_and_never_give_a_token(status in 100u16..600, body in proptest::collection::vec(0u8.., 0..200)) {
-            let is_failure = matches!(classify(Head::of(status), &body), Answer::Failed(_));
+            let is_failure = matches!(classify(Head::of(status), &body), LoginAnswer::Failed(_));
             proptest::prop_assert!(is_failure);
         }
 

@@ -83,7 +83,7 @@ pub struct Request<'a> {
 
 /// What the ledger says to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Ruling {
     /// Reserve and send.
     Go,
     /// Not before `until`.
@@ -172,18 +172,18 @@ pub fn is_from_the_future(ledger: &ZohoMintLedgerSpec, now: Time) -> bool {
 }
 
 /// May one more token be minted? Total and pure; `ledger` comes from [`settle`] with the same `now`.
-pub fn account(ledger: &ZohoMintLedgerSpec, request: &Request<'_>, limits: Limits, now: Time) -> Answer {
+pub fn account(ledger: &ZohoMintLedgerSpec, request: &Request<'_>, limits: Limits, now: Time) -> Ruling {
     if let Some(until) = in_flight(ledger, request.holder, now) {
-        return Answer::Wait { until, why: Hold::InFlight };
+        return Ruling::Wait { until, why: Hold::InFlight };
     }
     if let Some(until) = ledger.throttled_until.filter(|until| *until > now) {
-        return Answer::Wait { until, why: Hold::Throttled };
+        return Ruling::Wait { until, why: Hold::Throttled };
     }
     if let Some(answer) = verdict(ledger, request, now) {
         return answer;
     }
     if let Some((until, why)) = guard::held(ledger, request, now) {
-        return Answer::Wait { until, why };
+        return Ruling::Wait { until, why };
     }
     let holds = [
         (backoff::not_before(&ledger.attempts, request.inputs), Hold::BackOff),
@@ -193,8 +193,8 @@ pub fn account(ledger: &ZohoMintLedgerSpec, request: &Request<'_>, limits: Limit
     ];
     let pending = holds.into_iter().filter_map(|(until, why)| Some((until.filter(|until| *until > now)?, why)));
     match pending.max_by_key(|(until, _)| *until) {
-        Some((until, why)) => Answer::Wait { until, why },
-        None => Answer::Go,
+        Some((until, why)) => Ruling::Wait { until, why },
+        None => Ruling::Go,
     }
 }
 
@@ -235,16 +235,16 @@ fn in_flight(ledger: &ZohoMintLedgerSpec, holder: &Holder, now: Time) -> Option<
         .max()
 }
 
-fn verdict(ledger: &ZohoMintLedgerSpec, request: &Request<'_>, now: Time) -> Option<Answer> {
+fn verdict(ledger: &ZohoMintLedgerSpec, request: &Request<'_>, now: Time) -> Option<Ruling> {
     let verdict = ledger.verdicts.iter().find(|verdict| verdict.inputs == *request.inputs)?;
     if verdict.confirmed {
         let is_final = verdict.reason.parse().is_ok_and(Reason::is_final);
         let until = if is_final { guard::repeated_at(ledger, verdict) } else { Some(verdict.at + PARKED) };
         let stands = !request.asked && until.is_none_or(|until| until > now);
-        stands.then(|| Answer::Refuse { verdict: verdict.clone(), until })
+        stands.then(|| Ruling::Refuse { verdict: verdict.clone(), until })
     } else {
         let until = verdict.at + CONFIRM_AFTER;
-        (until > now).then(|| Answer::Wait { until, why: Hold::Confirming(verdict.clone()) })
+        (until > now).then(|| Ruling::Wait { until, why: Hold::Confirming(verdict.clone()) })
     }
 }
 

@@ -68,8 +68,8 @@ fn minted(seconds: &[i64]) -> Vec<Attempt> {
     seconds.iter().map(|&at| attempt(at, Some(Outcome::Minted))).collect()
 }
 
-fn wait(seconds: i64, why: Hold) -> Answer {
-    Answer::Wait { until: at(seconds), why }
+fn wait(seconds: i64, why: Hold) -> Ruling {
+    Ruling::Wait { until: at(seconds), why }
 }
 
 #[test]
@@ -83,8 +83,8 @@ fn answers_follow_the_ledger() {
             attempt_of("guess2", -200, Some(Outcome::NotMinted)),
         ])
         .collect();
-    let table: Vec<(&str, ZohoMintLedgerSpec, Request<'_>, Answer)> = vec![
-        ("empty", ledger(vec![]), needed(), Answer::Go),
+    let table: Vec<(&str, ZohoMintLedgerSpec, Request<'_>, Ruling)> = vec![
+        ("empty", ledger(vec![]), needed(), Ruling::Go),
         ("another holder in flight", ledger(vec![others(-10, None)]), needed(), wait(20, Hold::InFlight)),
         (
             "another holder's old entry is an attempt of unknown outcome",
@@ -96,21 +96,21 @@ fn answers_follow_the_ledger() {
             "another holder's finished entry is not in flight",
             ledger(vec![others(-10, Some(Outcome::Minted))]),
             needed(),
-            Answer::Go,
+            Ruling::Go,
         ),
         ("throttled", throttled(100), needed(), wait(100, Hold::Throttled)),
-        ("throttle over", throttled(-1), needed(), Answer::Go),
+        ("throttle over", throttled(-1), needed(), Ruling::Go),
         (
             "eight in ten minutes",
             ledger(minted(&[-599, -500, -400, -300, -200, -100, -50, -20])),
             needed(),
-            Answer::Wait { until: at(3130), why: Hold::LiveFull },
+            Ruling::Wait { until: at(3130), why: Hold::LiveFull },
         ),
         (
             "seven short-lived in ten minutes leave room",
             ledger(short(&[-500, -400, -300, -200, -100, -50, -20])),
             needed(),
-            Answer::Go,
+            Ruling::Go,
         ),
         (
             "eight short-lived in ten minutes",
@@ -122,7 +122,7 @@ fn answers_follow_the_ledger() {
             "not sent counts nowhere",
             ledger((0..40).map(|n| attempt(-300 + n, Some(Outcome::NotSent))).collect()),
             needed(),
-            Answer::Go,
+            Ruling::Go,
         ),
         (
             "seven alive",
@@ -134,13 +134,13 @@ fn answers_follow_the_ledger() {
             "six alive leave one for what is needed",
             ledger(minted(&[-3000, -2500, -2400, -2000, -1900, -1800])),
             needed(),
-            Answer::Go,
+            Ruling::Go,
         ),
         (
             "four alive leave one for what is wanted",
             ledger(minted(&[-3000, -2500, -2400, -2000])),
             wanted(),
-            Answer::Go,
+            Ruling::Go,
         ),
         (
             "five alive leave none for what is wanted",
@@ -164,7 +164,7 @@ fn answers_follow_the_ledger() {
             "guessers do not hold up the owner",
             ledger(unproven),
             Request { inputs: inputs("owner"), ..needed() },
-            Answer::Go,
+            Ruling::Go,
         ),
     ];
     for (name, ledger, request, expected) in table {
@@ -195,12 +195,12 @@ fn verdict_is_confirmed_then_parked_until_asked() {
     let ask = |ledger: ZohoMintLedgerSpec, request, now| account(&ledger, &request, LIMITS, at(now));
 
     assert_eq!(ask(ledger(false), needed(), 10), wait(60, Hold::Confirming(verdict(false))));
-    assert_eq!(ask(ledger(false), needed(), 60), Answer::Go);
-    let parked = Answer::Refuse { verdict: verdict(true), until: Some(at(6 * 3600)) };
+    assert_eq!(ask(ledger(false), needed(), 60), Ruling::Go);
+    let parked = Ruling::Refuse { verdict: verdict(true), until: Some(at(6 * 3600)) };
     assert_eq!(ask(ledger(true), needed(), 60), parked);
-    assert_eq!(ask(ledger(true), needed(), 6 * 3600), Answer::Go);
-    assert_eq!(ask(ledger(true), wanted(), 60), Answer::Go, "a person may ask again");
-    assert_eq!(ask(ledger(true), Request { inputs: inputs("repaired"), ..needed() }, 60), Answer::Go);
+    assert_eq!(ask(ledger(true), needed(), 6 * 3600), Ruling::Go);
+    assert_eq!(ask(ledger(true), wanted(), 60), Ruling::Go, "a person may ask again");
+    assert_eq!(ask(ledger(true), Request { inputs: inputs("repaired"), ..needed() }, 60), Ruling::Go);
 }
 
 #[test]
@@ -219,10 +219,10 @@ fn refused_login_is_never_asked_about_again_by_itself() {
     for later in [1, 60, 7 * 3600, 300 * 24 * 3600] {
         let settled = settle(Found::Present(ledger.clone()), at(later));
         let answer = account(&settled, &needed(), LIMITS, at(later));
-        assert_eq!(answer, Answer::Refuse { verdict: verdict.clone(), until: None }, "{later}");
+        assert_eq!(answer, Ruling::Refuse { verdict: verdict.clone(), until: None }, "{later}");
     }
-    assert_eq!(account(&ledger, &Request { inputs: inputs("corrected"), ..needed() }, LIMITS, at(1)), Answer::Go);
-    assert_eq!(account(&ledger, &wanted(), LIMITS, at(1)), Answer::Go, "a person may ask again");
+    assert_eq!(account(&ledger, &Request { inputs: inputs("corrected"), ..needed() }, LIMITS, at(1)), Ruling::Go);
+    assert_eq!(account(&ledger, &wanted(), LIMITS, at(1)), Ruling::Go, "a person may ask again");
 }
 
 #[test]
@@ -232,14 +232,14 @@ fn one_time_passwords_are_kept_apart() {
     let table = [
         ("a login that minted", ledger(minted(&[0])), wait(120, Hold::Spaced)),
         ("with another password too", other(Some(Outcome::Minted)), wait(120, Hold::Spaced)),
-        ("another password was refused before its code was sent", other(Some(Outcome::NotMinted)), Answer::Go),
+        ("another password was refused before its code was sent", other(Some(Outcome::NotMinted)), Ruling::Go),
         ("nothing was sent", ledger(vec![attempt(0, Some(Outcome::NotSent))]), wait(10, Hold::BackOff)),
         ("no answer", ledger(vec![attempt(0, Some(Outcome::Unknown))]), wait(120, Hold::Spaced)),
     ];
     for (name, ledger, expected) in table {
         assert_eq!(account(&ledger, &spaced, LIMITS, at(5)), expected, "{name}");
     }
-    assert_eq!(account(&ledger(minted(&[0])), &spaced, LIMITS, at(120)), Answer::Go);
+    assert_eq!(account(&ledger(minted(&[0])), &spaced, LIMITS, at(120)), Ruling::Go);
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn lost_record_counts_as_a_full_window_once() {
     assert_eq!(live(&settled, at(0)), 5);
     let later = settle(Found::Present(settled), at(600));
     assert_eq!(later.presumed_full_at, Some(at(0)), "the presumption does not start over");
-    assert_eq!(account(&later, &needed(), LIMITS, at(600)), Answer::Go);
+    assert_eq!(account(&later, &needed(), LIMITS, at(600)), Ruling::Go);
     assert_eq!(account(&later, &wanted(), LIMITS, at(600)), wait(3630, Hold::LiveFull));
 }
 
@@ -318,12 +318,12 @@ fn play(life: i64, kind: Outage, outage: i64, phase: i64, manual_at: Option<i64>
         ledger = settle(Found::Present(ledger), now);
         let need = if due { Need::Needed } else { Need::Wanted };
         match account(&ledger, &Request { need, asked, ..needed() }, LIMITS, now) {
-            Answer::Go => {}
-            Answer::Wait { until, .. } | Answer::Refuse { until: Some(until), .. } => {
+            Ruling::Go => {}
+            Ruling::Wait { until, .. } | Ruling::Refuse { until: Some(until), .. } => {
                 ask_at = until.unix() - at(0).unix();
                 continue;
             }
-            Answer::Refuse { until: None, .. } => unreachable!("no login is played"),
+            Ruling::Refuse { until: None, .. } => unreachable!("no login is played"),
         }
         let id = AttemptId::from(second.to_string());
         record::reserve(&mut ledger, Attempt { id: id.clone(), ..attempt(second, None) });
@@ -480,7 +480,7 @@ proptest! {
     #[test]
     fn go_never_exceeds_the_limits(ledger in any_ledger(), request in any_request()) {
         let settled = settle(Found::Present(ledger), at(0));
-        if account(&settled, &request, LIMITS, at(0)) == Answer::Go {
+        if account(&settled, &request, LIMITS, at(0)) == Ruling::Go {
             prop_assert!(live(&settled, at(0)) < LIMITS.live);
             prop_assert!(attempts_in_window(&settled, LIMITS, at(0)) < LIMITS.attempts);
             prop_assert!(settled.throttled_until.is_none_or(|until| until <= at(0)));
@@ -493,8 +493,8 @@ proptest! {
         let mut settled = settle(Found::Present(ledger), now);
         for _ in 0..60 {
             let until = match account(&settled, &request, LIMITS, now) {
-                Answer::Go | Answer::Refuse { until: None, .. } => return Ok(()),
-                Answer::Wait { until, .. } | Answer::Refuse { until: Some(until), .. } => until,
+                Ruling::Go | Ruling::Refuse { until: None, .. } => return Ok(()),
+                Ruling::Wait { until, .. } | Ruling::Refuse { until: Some(until), .. } => until,
             };
             prop_assert!(until > now, "{until} is not after {now}");
             now = until;

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use zoho_api::names::{AttemptId, Holder, InputsDigest, ObjectVersion};
 use zoho_api::{Outcome, Reason, Time, ZohoMintLedgerSpec};
 
-use super::budget::{Answer, Hold, Limits, Need, PARKED, Request};
+use super::budget::{Hold, Limits, Need, PARKED, Request, Ruling};
 use super::guard::{self, DAY, Guard, MOST_PROVEN, MOST_REFUSED};
 use super::mirror::LedgerMirror;
 use super::record::Lesson;
@@ -28,7 +28,7 @@ impl Play {
         Self { mirror: LedgerMirror::default(), holder: "me".into(), login, now: Time::from_unix(1_000_000), writes: 0 }
     }
 
-    fn ask(&mut self, inputs: &str, namespace: &str, asked: bool) -> Result<AttemptId, Answer> {
+    fn ask(&mut self, inputs: &str, namespace: &str, asked: bool) -> Result<AttemptId, Ruling> {
         let inputs = InputsDigest::from(inputs);
         let request = Request {
             inputs: &inputs,
@@ -83,9 +83,9 @@ impl Play {
     }
 }
 
-fn held(answer: &Result<AttemptId, Answer>) -> Option<Guard> {
+fn held(answer: &Result<AttemptId, Ruling>) -> Option<Guard> {
     match answer {
-        Err(Answer::Wait { why: Hold::Guarded(guard), .. }) => Some(*guard),
+        Err(Ruling::Wait { why: Hold::Guarded(guard), .. }) => Some(*guard),
         Ok(_) | Err(_) => None,
     }
 }

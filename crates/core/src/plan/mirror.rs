@@ -7,7 +7,7 @@ use zoho_api::names::{AttemptId, Holder, ObjectVersion};
 use zoho_api::{Attempt, Outcome, Time, ZohoMintLedgerSpec};
 
 use super::Token;
-use super::budget::{self, Answer, Found, Limits, Request};
+use super::budget::{self, Found, Limits, Request, Ruling};
 use super::guard;
 use super::record::{self, Lesson};
 
@@ -143,18 +143,18 @@ impl LedgerMirror {
     ///
     /// # Errors
     ///
-    /// What the budget says instead: [`Answer::Wait`] or [`Answer::Refuse`].
+    /// What the budget says instead: [`Ruling::Wait`] or [`Ruling::Refuse`].
     pub fn reserve(
         &mut self,
         request: &Request<'_>,
         limits: Limits,
         (expected, random): (bool, u32),
         now: Time,
-    ) -> Result<(AttemptId, Draft), Answer> {
+    ) -> Result<(AttemptId, Draft), Ruling> {
         let mut record = self.look(expected, now);
         match budget::account(&record, request, limits, now) {
-            Answer::Go => {}
-            held @ (Answer::Wait { .. } | Answer::Refuse { .. }) => return Err(held),
+            Ruling::Go => {}
+            held @ (Ruling::Wait { .. } | Ruling::Refuse { .. }) => return Err(held),
         }
         let id = attempt_id(&record, random, now);
         let (holder, inputs): (Holder, _) = (request.holder.clone(), request.inputs.clone());

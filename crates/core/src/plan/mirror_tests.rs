@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::budget::{self, Answer, IN_FLIGHT, LONGEST_THROTTLE, Limits, Need, Request};
+use super::budget::{self, IN_FLIGHT, LONGEST_THROTTLE, Limits, Need, Request, Ruling};
 use super::mirror::{Draft, LedgerMirror};
 use super::record::Lesson;
 use crate::fixtures::{after, ago, attempt, issued_ago, now};
@@ -49,7 +49,7 @@ fn outcome(id: &AttemptId, outcome: Outcome) -> Lesson {
     Lesson::Outcome { id: id.clone(), outcome, life }
 }
 
-fn reserve(mirror: &mut LedgerMirror, random: u32, at: Time) -> Result<(AttemptId, Draft), Answer> {
+fn reserve(mirror: &mut LedgerMirror, random: u32, at: Time) -> Result<(AttemptId, Draft), Ruling> {
     let (inputs, holder) = (InputsDigest::from("inputs"), "me".into());
     let request = Request {
         inputs: &inputs,
@@ -262,7 +262,7 @@ fn what_lies_in_the_future_is_brought_back_once_also_where_it_is_read_again() {
             login: false,
             namespace: "ns",
         };
-        assert_eq!(budget::account(&over, &request, LIMITS, after(4300)), Answer::Go, "{name} ends");
+        assert_eq!(budget::account(&over, &request, LIMITS, after(4300)), Ruling::Go, "{name} ends");
     }
 }
 
@@ -509,8 +509,8 @@ proptest! {
         let mut steps = 0;
         for number in 2u32.. {
             now = match reserve(&mut mirror, number, now) {
-                Ok(_) | Err(Answer::Go | Answer::Refuse { .. }) => break,
-                Err(Answer::Wait { until, .. }) => { prop_assert!(until > now); until }
+                Ok(_) | Err(Ruling::Go | Ruling::Refuse { .. }) => break,
+                Err(Ruling::Wait { until, .. }) => { prop_assert!(until > now); until }
             };
             if number == 3 {
                 now = now - Duration::from_secs(back);

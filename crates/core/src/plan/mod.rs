@@ -25,7 +25,7 @@ pub mod verify;
 
 use std::time::Duration;
 
-use self::budget::{Answer, Hold, Limits, Need};
+use self::budget::{Hold, Limits, Need, Ruling};
 use self::guard::Guard;
 use self::renewal::{Life, Renewal};
 use self::verify::Verification;
@@ -323,10 +323,10 @@ fn mint(
     }
     let request = request(facts, why, inputs, holder);
     match (budget::account(&facts.ledger, &request, limits, now), facts.target.token()) {
-        (Answer::Go, _) => Plan::Mint { why },
+        (Ruling::Go, _) => Plan::Mint { why },
         // That there is no room for what is merely wanted does not stand in the way of a good token.
         (
-            Answer::Wait {
+            Ruling::Wait {
                 until,
                 why:
                     Hold::InFlight
@@ -341,8 +341,8 @@ fn mint(
         ) if matches!(why, MintReason::Requested | MintReason::Contradicted) => {
             Plan::Keep { until: token.life.renewal_time(facts.renewal, ledger).min(until) }
         }
-        (Answer::Wait { until, why }, _) => Plan::Wait { until, why },
-        (Answer::Refuse { verdict, until }, _) => Plan::Park { verdict, until },
+        (Ruling::Wait { until, why }, _) => Plan::Wait { until, why },
+        (Ruling::Refuse { verdict, until }, _) => Plan::Park { verdict, until },
     }
 }
 

@@ -1,6 +1,6 @@
 //! A renewal that a person asked for: what stands in its way, and when it is answered.
 
-use super::budget::{self, Answer, Hold, Limits};
+use super::budget::{self, Hold, Limits, Ruling};
 use super::{Facts, MintReason, Plan, held_here, request};
 use zoho_api::Time;
 use zoho_api::names::{Holder, InputsDigest};
@@ -11,8 +11,8 @@ pub fn held_back(facts: &Facts, holder: &Holder, limits: Limits, now: Time) -> O
     let (inputs, _) = facts.source.usable()?;
     let answer = || budget::account(&facts.ledger, &request(facts, MintReason::Requested, inputs, holder), limits, now);
     held_here(facts, now).or_else(|| match answer() {
-        Answer::Wait { until, why } => Some((until, why)),
-        Answer::Go | Answer::Refuse { .. } => None,
+        Ruling::Wait { until, why } => Some((until, why)),
+        Ruling::Go | Ruling::Refuse { .. } => None,
     })
 }
 

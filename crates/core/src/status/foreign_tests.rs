@@ -8,7 +8,7 @@ use crate::fixtures::{after, issued_ago, now, steady};
 use crate::plan::{Defect, MintReason};
 use crate::text::is_plain;
 use zoho_api::names::ObjectName;
-use zoho_api::{Condition, DataCenter, Grant};
+use zoho_api::{Condition, DataCenter, Grant, Verdict};
 
 fn hostile() -> impl Strategy<Value = String> {
     let bad = "[\u{0}-\u{1f}\u{7f}-\u{9f}\u{200b}-\u{200f}\u{2028}-\u{202e}\u{2066}-\u{2069}\u{feff}a-c]{0,40}";

@@ -3,12 +3,16 @@
 //! Two questions, two conditions. `Ready`: does a living token for this spec stand in the target now? `Renewable`: can
 //! it be renewed, as far as is known; if not, why?
 
+mod announcement;
+mod cause;
 mod conditions;
 mod requests;
 mod scopes;
 
 use std::time::Duration;
 
+pub use self::announcement::{Announcement, adopted, announcements, served_elsewhere, warning};
+use self::cause::{Cause, cause, ends_token, last_failure};
 use self::conditions::{Conditions, Wanted, shortened, wanted};
 pub use self::requests::{Asked, answer};
 pub use self::scopes::missing_scopes;
@@ -18,12 +22,10 @@ use crate::plan::backoff;
 use crate::plan::budget::{self, Hold};
 use crate::plan::renewal::Life;
 use crate::plan::verify::Answer;
-use crate::plan::{Defect, Facts, Plan};
-use crate::text::printable;
-use zoho_api::names::{InputsDigest, LedgerName, ObjectName};
+use crate::plan::{Facts, Plan};
+use zoho_api::names::{InputsDigest, LedgerName};
 use zoho_api::{
-    ConditionStatus, ConditionType, LastFailure, Observed as Versions, Outcome, Reason, Time, Verdict,
-    ZohoCredentialStatus, keys,
+    ConditionStatus, ConditionType, LastFailure, Observed as Versions, Outcome, Reason, Time, ZohoCredentialStatus,
 };
 
 /// `GitOps` tools apply in any order: for this long a missing part is work going on, not a person's turn.
@@ -52,16 +54,6 @@ pub struct Report<'a> {
     pub granted_scopes: Option<Vec<String>>,
     /// A renewal request that is done or refused by now.
     pub handled: Option<String>,
-}
-
-/// Something stands in the way.
-#[derive(Clone, Debug)]
-struct Cause {
-    reason: Reason,
-    message: String,
-    next: Option<Time>,
-    /// Nothing happens by itself: a person must act.
-    person: bool,
 }
 
 /// The status to write. Equal to `previous` but for `observed` when there is nothing to say.
@@ -189,114 +181,6 @@ fn printable_failure(failure: &LastFailure) -> LastFailure {
     }
 }
 
-/// What stands in the way, in words for people.
-fn cause(report: &Report<'_>, alive: bool) -> Option<Cause> {
-    let defect = |defect: &Defect| Cause {
-        reason: defect.reason,
-        message: defect.message.clone(),
-        next: defect.again_at,
-        person: true,
-    };
-    match report.plan {
-        Plan::Refuse(found) => Some(defect(found)),
-        Plan::Park { verdict, until } => {
-            let reason = verdict.reason.parse().unwrap_or(Reason::RequestRejected);
-            let message = message::refusal(report.names, reason, verdict.code.as_deref(), ends_token(report, verdict));
-            Some(Cause {
-                reason,
-                message: message::with_next_try_or_change(&message, report.names, *until),
-                next: *until,
-                person: true,
-            })
-        }
-        Plan::Suspend => Some(Cause {
-            reason: Reason::Suspended,
-            message: "spec.suspend is true: no token is minted. Set it to false to continue.".into(),
-            next: None,
-            person: false,
-        }),
-        Plan::Wait { until, why } => {
-            let (reason, message) = held(report, why);
-            // Zoho ends the access tokens together with their refresh token.
-            let ended = matches!(why, Hold::Confirming(verdict) if ends_token(report, verdict));
-            let goes_on = if alive && !ended { " The current token keeps working in the meantime." } else { "" };
-            let message = format!("{message}{goes_on}");
-            Some(Cause { reason, message: message::with_next_try(&message, *until), next: Some(*until), person: false })
-        }
-        Plan::Keep { .. } | Plan::Mint { .. } | Plan::Store | Plan::Release => None,
-    }
-}
-
-/// Why there is no newer token, while it is asked for once more; `None` where nothing is known to have failed.
-fn last_failure(report: &Report<'_>) -> Option<Cause> {
-    if report.failure.is_none() && known_failure(report.previous).is_none() {
-        return None;
-    }
-    let (reason, message) = held(report, &Hold::BackOff);
-    Some(Cause { reason, message, next: None, person: false })
-}
-
-/// What failed last, as a process before this one reported it.
-fn known_failure(previous: &ZohoCredentialStatus) -> Option<(Reason, String)> {
-    let known = previous.last_failure.as_ref()?;
-    Some((known.reason.parse().ok()?, known.message.clone()?))
-}
-
-/// Does this verdict mean that the token in the target is ended? Zoho ends the access tokens together with their refresh
-/// token; a token of a former source has nothing to do with it.
-fn ends_token(report: &Report<'_>, verdict: &Verdict) -> bool {
-    verdict.reason == Reason::RefreshTokenRejected.as_str()
-        && report.facts.target.token().is_none_or(|token| token.inputs == verdict.inputs)
-}
-
-/// Why a mint has to wait.
-fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
-    let names = report.names;
-    match why {
-        Hold::InFlight => (Reason::Minting, "A token request is in flight.".into()),
-        Hold::Throttled => {
-            (Reason::Throttled, message::throttled(names, budget::attempts_before_last(&report.facts.ledger)))
-        }
-        Hold::Confirming(verdict) => {
-            let reason = verdict.reason.parse().unwrap_or(Reason::RequestRejected);
-            (
-                reason,
-                format!(
-                    "{} The operator asks once more to confirm this.",
-                    message::refusal(names, reason, verdict.code.as_deref(), false)
-                ),
-            )
-        }
-        Hold::WindowFull => (
-            Reason::MintBudgetExhausted,
-            format!("The requests that Zoho allows for one {} in ten minutes are used up.", message::counted_by(names)),
-        ),
-        Hold::LiveFull => (
-            Reason::MintBudgetExhausted,
-            format!(
-                "So many tokens of this {} may be valid that another one could invalidate one in use.",
-                message::counted_by(names)
-            ),
-        ),
-        Hold::Guarded(guard) => (Reason::MintBudgetExhausted, message::guarded(*guard).into()),
-        Hold::Spaced => (
-            Reason::MintBudgetExhausted,
-            "A one-time password can be used only once, so logins are two minutes apart.".into(),
-        ),
-        Hold::BackOff => {
-            // After a restart only the status knows what failed.
-            let known = report.failure.map(|failure| (failure.reason, message::upstream(names, failure)));
-            match known.or_else(|| known_failure(report.previous)) {
-                Some(failure) => failure,
-                None => (
-                    Reason::UpstreamUnavailable,
-                    "An earlier token request ended before its answer was recorded.".into(),
-                ),
-            }
-        }
-    }
-}
-
 /// The truth table.
 fn truth_table(report: &Report<'_>, cause: Option<&Cause>, life: Option<Life>, alive: bool, now: Time) -> Conditions {
     use ConditionStatus::{False, True, Unknown};
@@ -396,80 +280,6 @@ fn patience_lasts(previous: &ZohoCredentialStatus, reason: Reason, now: Time) ->
         return false;
     }
     same(ConditionType::Reconciling).is_none_or(|condition| now < condition.last_transition_time + PATIENCE)
-}
-
-/// Longest note of an Event, in bytes: the API server takes no longer one.
-const LONGEST_NOTE: usize = 1024;
-
-/// An Event to publish.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Announcement {
-    /// Something a person may have to do.
-    pub warning: bool,
-    /// The reason of the condition that changed.
-    pub reason: String,
-    /// Its message.
-    pub note: String,
-    /// It answers one request of a person: its note is its own, and not that of the last one of this reason.
-    pub is_answer: bool,
-}
-
-impl Announcement {
-    /// The one place where one is made: whatever went into its note, that is printable and in one line.
-    fn new(warning: bool, reason: &str, note: &str) -> Self {
-        let mut note = printable(note, LONGEST_NOTE);
-        note.truncate(note.floor_char_boundary(LONGEST_NOTE));
-        Self { warning, reason: printable(reason, LONGEST_NOTE), note, is_answer: false }
-    }
-}
-
-/// The Event of something that stands in the way beside the status.
-pub fn warning(obstacle: &Defect) -> Announcement {
-    Announcement::new(true, obstacle.reason.as_str(), &obstacle.message)
-}
-
-/// The Event of an object that another installation serves.
-pub fn served_elsewhere(object: &ObjectName, by: &str, us: &str) -> Announcement {
-    let note = format!(
-        "Installation {by} serves this object, so {us} leaves it alone. It takes over when {by} is two minutes late with an announced step, or at once: kubectl annotate --overwrite zohocredential -n {} {} {}={us}",
-        object.namespace,
-        object.name,
-        keys::SERVED_BY,
-    );
-    Announcement::new(false, Reason::ServedElsewhere.as_str(), &note)
-}
-
-/// The Event of a Secret that was taken over. It tells how many keys went, not which: they were somebody else's.
-pub fn adopted(target: &ObjectName, lost: usize) -> Announcement {
-    let keys = match lost {
-        0 => "no key of it was".to_owned(),
-        1 => "one key of it was".to_owned(),
-        lost => format!("{lost} keys of it were"),
-    };
-    let note = format!("Secret {target} was taken over and holds the token now; {keys} removed.");
-    Announcement::new(false, "Adopted", &note)
-}
-
-/// The Events of a change of status: one for each transition, none for a routine renewal.
-pub fn announcements(before: &ZohoCredentialStatus, after: &ZohoCredentialStatus) -> Vec<Announcement> {
-    let said = |status: &ZohoCredentialStatus, type_| {
-        status.condition(type_).map(|condition| (condition.status, condition.reason.clone(), condition.message.clone()))
-    };
-    let mut events: Vec<Announcement> = Vec::new();
-    for type_ in [ConditionType::Ready, ConditionType::Renewable, ConditionType::Verified] {
-        let Some((status, reason, note)) = said(after, type_) else { continue };
-        if type_ == ConditionType::Verified && status == ConditionStatus::Unknown {
-            continue;
-        }
-        let changed = said(before, type_).is_none_or(|(was, why, _)| (was, &why) != (status, &reason));
-        let told = events.iter().any(|event| event.reason == reason);
-        if changed && !told && reason != Reason::Minting.as_str() {
-            let warning = status == ConditionStatus::False && reason != Reason::Suspended.as_str();
-            events.push(Announcement::new(warning, &reason, &note));
-        }
-    }
-    events
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What is said of a renewal that a person asked for. Pure.
 
-use super::{Announcement, Cause, Report, cause, held, renewal_time};
+use super::cause::{Cause, cause, held};
+use super::{Announcement, Report, renewal_time};
 use crate::message;
 use crate::plan::Plan;
 use crate::plan::budget::Hold;

@@ -5,7 +5,7 @@ use crate::fixtures::{after, issued_ago, now, steady};
 use crate::plan::{Defect, MintReason, Token};
 use zoho_api::ZohoMintLedgerSpec;
 use zoho_api::names::ObjectName;
-use zoho_api::{Condition, DataCenter, Grant};
+use zoho_api::{Condition, DataCenter, Grant, Verdict};
 
 fn token(seconds: u64) -> Token {
     issued_ago(seconds).of_attempt("a")

@@ -1,11 +1,8 @@
 //! The API server, the kinds, and what the caller may do.
 
-use http::Request;
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::PostParams;
-use kube::client::Body;
 use serde_json::Value;
 
 use super::super::connect::Cluster;
@@ -14,7 +11,7 @@ use super::super::table::span;
 use super::finding::Finding;
 use zoho_api::{GROUP, Time, crd};
 use zoho_client::calls::{ApiError, call};
-use zoho_client::clock;
+use zoho_client::{clock, server};
 
 const SUBJECT: &str = "cluster";
 /// Clocks that differ by more make expiry times wrong.
@@ -26,10 +23,8 @@ const CLOCK_TOLERANCE: u64 = 60;
 ///
 /// The cluster does not answer.
 pub(crate) async fn server(cluster: &Cluster) -> anyhow::Result<(Finding, Option<Time>)> {
-    let request = Request::get("/version").body(Body::empty())?;
-    let response = call(cluster.client.send(request)).await.map_err(|error| cluster.explain(error, "/version"))?;
-    let date = response.headers().get(http::header::DATE).and_then(|date| date.to_str().ok().map(str::to_owned));
-    let server_time = date.as_deref().and_then(Time::from_http_date);
+    let date = server::date(&cluster.client).await;
+    let server_time = date.map_err(|error| cluster.explain(error, "/version"))?;
     let version = call(cluster.client.apiserver_version()).await;
     let version = version.map_or_else(|_| "of unknown version".into(), |info| info.git_version);
     let now = clock::system().now();
@@ -70,7 +65,7 @@ pub(crate) async fn kinds(cluster: &Cluster) -> anyhow::Result<Finding> {
                             "CustomResourceDefinition {name} is older than this plugin: it lacks {}",
                             missing.join(", ")
                         ),
-                        "helm does not upgrade them by itself where they are not part of the release: kubectl apply --server-side -f crds/",
+                        "helm does not upgrade them by itself where they are not part of the release: kubectl apply --server-side -f crds.yaml, from the release",
                     ));
                 }
             }
@@ -86,7 +81,7 @@ fn not_installed(name: &str) -> Finding {
     Finding::fail(
         SUBJECT,
         format!("CustomResourceDefinition {name} is not installed"),
-        "install the operator with its chart, or the kinds alone: kubectl apply --server-side -f crds/",
+        "install the operator with its chart, or the kinds alone: kubectl apply --server-side -f crds.yaml, from the release",
     )
 }
 
@@ -166,17 +161,7 @@ async fn may(cluster: &Cluster, verb: &str, group: &str, resource: &str, namespa
         namespace: text(namespace),
         ..ResourceAttributes::default()
     };
-    let review = SelfSubjectAccessReview {
-        spec: SelfSubjectAccessReviewSpec {
-            resource_attributes: Some(attributes),
-            ..SelfSubjectAccessReviewSpec::default()
-        },
-        ..SelfSubjectAccessReview::default()
-    };
-    let api: Api<SelfSubjectAccessReview> = Api::all(cluster.client.clone());
-    let answer = call(api.create(&PostParams::default(), &review)).await;
-    let answer = answer.map_err(|error| cluster.explain(error, "access review"))?;
-    Ok(answer.status.is_some_and(|status| status.allowed))
+    server::may(&cluster.client, attributes).await.map_err(|error| cluster.explain(error, "access review"))
 }
 
 #[cfg(test)]

@@ -75,11 +75,11 @@ fn source(name: &str, facts: &Facts) -> Vec<Finding> {
     };
     let oddities = oddities(found, reference, &required, grant);
     let is_about_a_key =
-        |defect: &Defect| oddities.iter().any(|odd| defect.message.contains(&format!("key {}", odd.key)));
+        |defect: &Defect| oddities.iter().any(|odd| defect.message.contains(&format!("key {} ", odd.key)));
     if let Source::Unusable(defect) = &facts.observed.source
         && !is_about_a_key(defect)
     {
-        return vec![Finding::fail(name, defect.message.clone(), "as it says")];
+        return vec![Finding::fail(name, defect.message.clone(), "the operator notices a correction by itself")];
     }
     let mut findings: Vec<Finding> = oddities
         .iter()
@@ -98,7 +98,9 @@ fn source(name: &str, facts: &Facts) -> Vec<Finding> {
 
 fn target(name: &str, facts: &Facts) -> Vec<Finding> {
     match &facts.observed.target {
-        Target::Blocked { defect, .. } => vec![Finding::fail(name, defect.message.clone(), "as it says")],
+        Target::Blocked { defect, .. } => {
+            vec![Finding::fail(name, defect.message.clone(), "the operator notices a correction by itself")]
+        }
         Target::Absent | Target::Ours { .. } => Vec::new(),
     }
 }
@@ -110,7 +112,7 @@ fn conditions(name: &str, facts: &Facts, now: Time) -> Vec<Finding> {
     let renewable = status.condition(ConditionType::Renewable);
     let parked = match &facts.plan {
         Plan::Park { until: Some(until), .. } => {
-            format!(" It is parked: Zoho is asked again at {}.", when(*until, now))
+            format!(" It is parked: the next try is at {}.", when(*until, now))
         }
         Plan::Park { until: None, .. } => " It is parked until the source changes.".into(),
         Plan::Mint { .. }
@@ -171,7 +173,7 @@ fn advice(said: &Condition) -> &'static str {
         }
         Ok(Reason::MintBudgetExhausted) => "wait; to see which refresh token is used so often, run kubectl get zledger",
         Ok(Reason::Suspended) => "set spec.suspend to false to continue",
-        Ok(_) | Err(()) => "as it says; the operator notices by itself",
+        Ok(_) | Err(()) => "the operator notices a correction by itself",
     }
 }
 

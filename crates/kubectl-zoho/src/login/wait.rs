@@ -29,8 +29,11 @@ pub(crate) enum State {
 const PARKED: Duration = Duration::from_secs(600);
 
 /// What a new source does not change.
-const IN_THE_SPEC: [Reason; 5] = [
+const IN_THE_SPEC: [Reason; 8] = [
     Reason::Suspended,
+    Reason::InvalidSpec,
+    Reason::AccountsHostNotAllowed,
+    Reason::ServerNotAllowed,
     Reason::TargetNotOwned,
     Reason::TargetImmutable,
     Reason::TemplateFailed,

@@ -122,11 +122,6 @@ impl ControlPlane {
         self.local.as_ref().map(Local::address)
     }
 
-    /// The certificate (PEM) that the API server's is to be checked against; `None` for an existing cluster.
-    pub fn authority_path(&self) -> Option<PathBuf> {
-        self.local.as_ref().map(|_| local::authority(self.folder()))
-    }
-
     /// The kubeconfig of an identity. [`Identity::ControllerManager`] has none in an existing cluster.
     pub fn kubeconfig_of(&self, identity: Identity) -> PathBuf {
         identity.kubeconfig(self.folder())
