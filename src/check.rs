@@ -77,7 +77,7 @@ impl fmt::Display for Finding {
             Verdict::Bad(remedy) => ("FAIL", Some(remedy)),
             Verdict::Skipped(hint) => ("skip", Some(hint)),
         };
-        write!(f, "{word:<5} {:<12} {}", self.topic, self.seen)?;
+        write!(f, "{word:<5} {:<8} {}", self.topic, self.seen)?;
         advice.map_or(Ok(()), |advice| write!(f, ": {advice}"))
     }
 }

@@ -56,3 +56,23 @@ impl News {
         std::iter::from_fn(|| state.owed.pop_first()).take(most).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_that_come_and_go_in_a_burst_leave_nothing_behind() {
+        let (news, now) = (News::default(), Time::from_unix(1_000));
+        for number in 0..1_000 {
+            let key = ObjectName::new("ns", &format!("c{number}"));
+            news.stored(&key, now);
+            if news.may_wait(&key, now, now).is_some() {
+                assert!(news.is_owed());
+            }
+            news.forget(&key);
+        }
+        assert!(news.may_wait(&ObjectName::new("ns", "last"), now, now).is_some(), "there is a burst");
+        assert_eq!(news.lock().owed.len(), 1);
+    }
+}

@@ -270,7 +270,7 @@ pub(crate) async fn check_kinds(client: &Client, flags: &Flags) -> anyhow::Resul
     match outcome {
         Ok(()) => Ok(()),
         Err(ApiError::NotFound) => anyhow::bail!(
-            "the CustomResourceDefinitions of zoho-operator.dev are not installed: apply crds.yaml of this release (kubectl apply --server-side -f crds.yaml), or install the Helm chart with crds.enabled=true"
+            "the CustomResourceDefinitions of zoho-operator.dev are not installed: apply them (kubectl apply --server-side -f crds/ in the repository, or -f crds.yaml of a release), or install the Helm chart with crds.enabled=true"
         ),
         Err(error) => Err(anyhow::Error::new(error).context("list zohocredentials")),
     }

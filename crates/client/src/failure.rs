@@ -124,3 +124,21 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
         wrapped.map(|wrapped| wrapped as &(dyn Error + 'static)).or_else(|| error.source())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempt_of_which_something_was_sent_is_never_not_sent() {
+        let table = [
+            (Outcome::NotSent, Outcome::Unknown),
+            (Outcome::Unknown, Outcome::Unknown),
+            (Outcome::NotMinted, Outcome::NotMinted),
+        ];
+        for (outcome, expected) in table {
+            let failed = after_something_was_sent(Failed::passing(Reason::UpstreamUnavailable, outcome));
+            assert_eq!((failed.outcome, failed.reason), (expected, Reason::UpstreamUnavailable));
+        }
+    }
+}

@@ -146,7 +146,7 @@ kubectl zoho: standard input is not a terminal, so the command cannot ask: confi
         "{said}"
     );
     assert!(said.contains("Stalled: A person must act."), "{said}");
-    assert!(said.contains("Next: Nothing until the source Secret changes. The operator asks Zoho once more at HH:MMZ (in SPAN), or at once after kubectl zoho renew."), "{said}");
+    assert!(said.contains("Next: Nothing until the source Secret changes. The operator tries once more at HH:MMZ (in SPAN), or at once after kubectl zoho renew."), "{said}");
     let ran = person.zoho(&["get"]).await.ok();
     assert!(person.masked(&ran.stdout).contains("one False RefreshTokenRejected"), "{}", ran.stdout);
 }

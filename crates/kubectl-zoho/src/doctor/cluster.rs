@@ -65,7 +65,7 @@ pub(crate) async fn kinds(cluster: &Cluster) -> anyhow::Result<Finding> {
                             "CustomResourceDefinition {name} is older than this plugin: it lacks {}",
                             missing.join(", ")
                         ),
-                        "helm does not upgrade them by itself where they are not part of the release: kubectl apply --server-side -f crds.yaml, from the release",
+                        "helm does not upgrade them by itself where they are not part of the release: kubectl apply --server-side -f crds/ in the repository, or -f crds.yaml of a release",
                     ));
                 }
             }
@@ -81,7 +81,7 @@ fn not_installed(name: &str) -> Finding {
     Finding::fail(
         SUBJECT,
         format!("CustomResourceDefinition {name} is not installed"),
-        "install the operator with its chart, or the kinds alone: kubectl apply --server-side -f crds.yaml, from the release",
+        "install the operator with its chart, or the kinds alone: kubectl apply --server-side -f crds/ in the repository, or -f crds.yaml of a release",
     )
 }
 
