@@ -64,8 +64,8 @@ test: need-cargo need-go ## Every test that takes seconds; needs nothing but thi
 test-long: need-cargo need-go ## The tests that take minutes, optimised
 	$(CARGO) test $(WITH_TESTING) --release -- --ignored --skip release:: --skip soak::
 
-soak: need-cargo need-go ## 500 credentials under random faults, one at a time (MINUTES=10, SEED=… for the same faults again)
-	MINUTES='$(MINUTES)' SEED='$(SEED)' $(CARGO) test $(WITH_TESTING) --release --test it soak:: -- --ignored --nocapture
+soak: need-cargo need-go ## 500 credentials under random faults, one at a time (MINUTES=10, SEED=… for the same faults again, CALM=1: none)
+	MINUTES='$(MINUTES)' SEED='$(SEED)' CALM='$(CALM)' $(CARGO) test $(WITH_TESTING) --release --test it soak:: -- --ignored --nocapture
 
 flakes: need-cargo need-go ## The tests N times in a row (N=20), until one fails
 	@for run in $$(seq 1 $(or $(N),20)); do \
