@@ -176,7 +176,7 @@ mod tests {
             ),
             (
                 Plan::Park { verdict, until: Some(after(7200)) },
-                "Nothing until the source Secret changes. The operator asks Zoho once more at 02:00Z (in 2h), or at once after kubectl zoho renew.",
+                "Nothing until the source Secret changes. The operator tries once more at 02:00Z (in 2h), or at once after kubectl zoho renew.",
             ),
             (Plan::Suspend, "Nothing while spec.suspend is true."),
         ];
