@@ -15,7 +15,7 @@ use super::source::{consents, source_defect, with_consent};
 use super::target::{other_manager, render};
 use super::*;
 use crate::fixtures::{after, now};
-use crate::memory::Seen;
+use crate::memory::{Asked, Seen};
 use crate::mirror::Versioned as _;
 use crate::plan::mirror::LedgerMirror;
 use crate::plan::{Source, Target};
@@ -493,4 +493,16 @@ fn who_else_writes_a_target_is_named() {
     };
     assert_eq!(manager(&[zoho_api::FIELD_MANAGER, "kubectl-edit"]).as_deref(), Some("kubectl-edit"));
     assert_eq!(manager(&[zoho_api::FIELD_MANAGER]), None);
+}
+
+#[test]
+fn renewal_that_a_flight_was_started_for_is_not_asked_for_again() {
+    let mut credential = credential();
+    credential.metadata.annotations = Some([(keys::RENEW_REQUESTED.to_owned(), "now".to_owned())].into());
+    let readings = readings(source_seen("1000.a.a"), target_seen(stored(&token("1000.a.a"), "9")));
+    let asked =
+        |request: &str| Memory { asked: Some(Asked { request: request.to_owned(), over: None }), ..Memory::default() };
+    for (memory, expected) in [(Memory::default(), true), (asked("before"), true), (asked("now"), false)] {
+        assert_eq!(facts(&credential, &readings, &memory, now()).renew_requested, expected, "{:?}", memory.asked);
+    }
 }
