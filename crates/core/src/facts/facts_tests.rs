@@ -11,7 +11,7 @@ use zoho_api::names::ObjectVersion;
 use zoho_api::{Condition, ConditionStatus, Observed, ZohoCredentialStatus};
 
 use super::ownership::SecretSeen;
-use super::source::{consents, source_defect, with_consent};
+use super::source::{consents, consents_to_others, source_defect, with_consent};
 use super::target::{other_manager, render};
 use super::*;
 use crate::fixtures::{after, now};
@@ -504,5 +504,13 @@ fn renewal_that_a_flight_was_started_for_is_not_asked_for_again() {
         |request: &str| Memory { asked: Some(Asked { request: request.to_owned(), over: None }), ..Memory::default() };
     for (memory, expected) in [(Memory::default(), true), (asked("before"), true), (asked("now"), false)] {
         assert_eq!(facts(&credential, &readings, &memory, now()).renew_requested, expected, "{:?}", memory.asked);
+    }
+}
+
+#[test]
+fn consent_names_others_where_it_names_anybody_else() {
+    let table = [(None, false), (Some(""), false), (Some(" one ,"), false), (Some("one,two"), true), (Some("*"), true)];
+    for (annotation, expected) in table {
+        assert_eq!(consents_to_others(annotation, "one"), expected, "{annotation:?}");
     }
 }

@@ -241,4 +241,16 @@ mod tests {
         assert_eq!(checked_names(&presented), ["ec.corp.example", "::1", "*.corp.example"]);
         assert_eq!(checked_names(&vec!["a".to_owned(); 100]).len(), MOST_NAMES);
     }
+
+    #[test]
+    fn what_is_about_certificates_is_tls_and_what_is_about_the_way_is_not() {
+        for cause in [Cause::UnknownAuthority, Cause::Expired { since: None }, Cause::BadCertificate, Cause::PlainHttp]
+        {
+            assert!(cause.is_tls(), "{cause:?}");
+        }
+        let proxy = ProxyProblem { proxy: "proxy.corp.example:3128".into(), kind: ProxyKind::WantsLogin };
+        for cause in [Cause::Proxy(proxy), Cause::RedirectTo(DataCenter::EU)] {
+            assert!(!cause.is_tls(), "{cause:?}");
+        }
+    }
 }
