@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 use zoho_api::Time;
 use zoho_api::names::ObjectName;
 use zoho_client::clock;
-use zoho_core::mirror::Scope;
+use zoho_core::mirror::{Scope, covers};
 use zoho_core::queue::{ClockWatch, Queue};
 
 use crate::lead::{Leadership, Standing};
@@ -244,8 +244,7 @@ struct Served {
 impl Served {
     /// Everything in a namespace (`None`: in all) is listed. Returns the objects that waited for it.
     fn add(&mut self, scope: Scope) -> Vec<ObjectName> {
-        let covers = |key: &ObjectName| scope.as_ref().is_none_or(|namespace| *namespace == key.namespace);
-        let waited = self.held.extract_if(covers).collect();
+        let waited = self.held.extract_if(|key| covers(&scope, key)).collect();
         self.scopes.insert(scope);
         waited
     }

@@ -71,6 +71,11 @@ impl Context {
         self.memories().insert(key.clone(), Box::new(memory));
     }
 
+    /// Nothing that passes have seen counts any more.
+    pub(crate) fn forget_all(&self) {
+        self.memories().clear();
+    }
+
     /// There is no such object any more.
     pub(super) fn forget(&self, key: &ObjectName) {
         self.memories().remove(key);

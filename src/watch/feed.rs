@@ -1,7 +1,7 @@
 //! The watches of an installation: which there are, and where what they bring goes.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -88,7 +88,7 @@ impl Indexed {
             self.context.index.forget_all_secrets(&self.scope);
         }
         // Versions will come again with another content.
-        self.context.memories.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.context.forget_all();
     }
 }
 

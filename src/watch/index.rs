@@ -15,7 +15,7 @@ use zoho_api::ZohoCredential;
 use zoho_api::names::ObjectName;
 use zoho_client::told::Told;
 use zoho_core::facts::ownership::SecretSeen;
-use zoho_core::mirror::{Disagreement, Mirror, News, Scope, Taken, Version, Versioned};
+use zoho_core::mirror::{Disagreement, Mirror, News, Scope, Taken, Version, Versioned, covers};
 
 use super::kept::Kept as _;
 
@@ -298,10 +298,6 @@ pub(crate) enum Kind {
 
 /// So many objects are read to judge a list.
 const MOST_DISAGREEMENTS: usize = 5;
-
-fn covers(scope: &Scope, key: &ObjectName) -> bool {
-    scope.as_ref().is_none_or(|namespace| *namespace == key.namespace)
-}
 
 impl Inner {
     fn forget_secrets(&mut self, is_kept: impl Fn(&ObjectName) -> bool) {

@@ -266,7 +266,8 @@ impl<T: Versioned> Mirror<T> {
     }
 }
 
-fn covers(scope: &Scope, key: &ObjectName) -> bool {
+/// Is this object one of those that the watch covers?
+pub fn covers(scope: &Scope, key: &ObjectName) -> bool {
     scope.as_ref().is_none_or(|namespace| *namespace == key.namespace)
 }
 
