@@ -483,6 +483,29 @@ fn status_vouches_only_for_its_generation_and_its_version() {
 }
 
 #[test]
+fn ledger_is_expected_where_a_token_of_these_inputs_or_of_a_former_key_is_in_the_target() {
+    let credential = credential();
+    let inputs = |refresh_token: &str| source_seen(refresh_token).source.usable().unwrap().0.clone();
+    let (here, elsewhere) = (inputs("1000.a.a"), inputs("1000.b.b"));
+    let secret = stored(&token("1000.a.a"), "9");
+    let (seen, ours) = (SecretSeen::of(&secret.metadata), target_seen(secret).target);
+    let key = installation().hash_key;
+    let former = HashKey::new(&[8; 32]).unwrap();
+    let table = [
+        ("minted from these", &ours, &here, &key, false, true),
+        ("minted from others, which have a ledger of their own", &ours, &elsewhere, &key, false, false),
+        ("nothing is there", &Target::Absent, &here, &key, false, false),
+        ("stamped under a key that was lost", &Target::Absent, &here, &former, false, true),
+        ("stamped by the installation that it was taken from", &Target::Absent, &here, &former, true, false),
+    ];
+    for (name, target, inputs, key, took_over, expected) in table {
+        let seen = Some(&seen).filter(|_| name != "nothing is there");
+        let is_expected = super::target::is_ledger_expected(&credential, target, seen, inputs, (key, took_over));
+        assert_eq!(is_expected, expected, "{name}");
+    }
+}
+
+#[test]
 fn who_else_writes_a_target_is_named() {
     let manager = |names: &[&str]| {
         let managed =

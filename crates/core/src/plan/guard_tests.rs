@@ -229,6 +229,38 @@ fn nine_stale_copies_do_not_push_each_other_out_and_the_right_one_goes_on() {
 }
 
 #[test]
+fn something_is_proven_once_a_token_was_minted() {
+    for (outcome, is_proof) in [
+        (Some(Outcome::Minted), true),
+        (Some(Outcome::NotMinted), false),
+        (Some(Outcome::NotSent), false),
+        (Some(Outcome::Unknown), false),
+        (None, false),
+    ] {
+        let attempts = vec![zoho_api::Attempt { inputs: "a".into(), outcome, ..zoho_api::Attempt::default() }];
+        let ledger = ZohoMintLedgerSpec { attempts, ..ZohoMintLedgerSpec::default() };
+        assert_eq!(guard::is_anything_proven(&ledger), is_proof, "{outcome:?}");
+        assert_eq!(guard::is_proven(&ledger, &"a".into()), is_proof, "{outcome:?}");
+    }
+}
+
+#[test]
+fn login_that_works_is_written_at_once_as_there_may_be_no_other_write_for_days() {
+    for (login, is_written) in [(true, true), (false, false)] {
+        let mut play = Play::of(login);
+        play.works("right", "a");
+        let draft = play.mirror.keep(false, Limits::default(), play.now);
+        assert_eq!(draft.is_some(), is_written, "login: {login}");
+        if let Some(draft) = draft {
+            play.store(draft);
+        }
+        play.after(60);
+        play.works("right", "a");
+        assert_eq!(play.mirror.keep(false, Limits::default(), play.now), None, "login: {login}, known already");
+    }
+}
+
+#[test]
 fn eight_proven_inputs_are_remembered_the_latest_ones() {
     let mut play = Play::of(false);
     for number in 0..12 {

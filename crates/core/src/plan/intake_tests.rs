@@ -143,6 +143,21 @@ fn spraying_names_ends_after_five_failed_logins_and_twenty_from_everywhere() {
 }
 
 #[test]
+fn five_failed_logins_hold_the_sixth_for_an_hour_in_whatever_order_they_end() {
+    let mut intake = Intake::default();
+    let many: Vec<Who> = (0..6).map(|n| Who::of("a", &n.to_string(), &n.to_string())).collect();
+    let many: Vec<Newcomer<'_>> = many.iter().map(Who::logs_in).collect();
+    for one in &many[..5] {
+        intake.begins(one, at(0));
+    }
+    for last in [1, 4, 0, 2, 3] {
+        assert_eq!(intake.held(&many[5], at(0)), Some((at(2), Guard::FailedGuesses)), "{last} may still work");
+        intake.ends(many[last].ledger, false);
+    }
+    assert_eq!(intake.held(&many[5], at(1)), Some((at(3600), Guard::FailedGuesses)));
+}
+
+#[test]
 fn many_logins_that_work_are_held_up_for_moments_only() {
     let mut intake = Intake::default();
     let many: Vec<Who> = (0..60).map(|n| Who::of("a", &n.to_string(), &n.to_string())).collect();

@@ -10,7 +10,7 @@ use super::mirror::{Draft, LedgerMirror};
 use super::record::Lesson;
 use crate::fixtures::{after, ago, attempt, issued_ago, now};
 use zoho_api::names::{AttemptId, InputsDigest, ObjectVersion};
-use zoho_api::{Attempt, Outcome, Reason, Time, Verdict, ZohoMintLedgerSpec};
+use zoho_api::{Attempt, Outcome, Proven, Reason, Time, Verdict, ZohoMintLedgerSpec};
 
 const LIMITS: Limits = Limits { attempts: 8, live: 7 };
 const HOUR: u64 = 3600;
@@ -31,6 +31,11 @@ fn refused(at: Time) -> ZohoMintLedgerSpec {
     let reason = Reason::ClientRejected.as_str().into();
     let verdict = Verdict { inputs: "inputs".into(), reason, code: None, at, confirmed: false, ..Verdict::default() };
     ZohoMintLedgerSpec { verdicts: vec![verdict], ..Default::default() }
+}
+
+fn proven(at: Time) -> ZohoMintLedgerSpec {
+    let proven = Proven { inputs: "inputs".into(), at, ..Proven::default() };
+    ZohoMintLedgerSpec { proven: vec![proven], ..Default::default() }
 }
 
 /// A mirror that has seen this record as version 1.
@@ -207,6 +212,16 @@ fn sealed_token_proves_that_its_attempt_minted() {
 }
 
 #[test]
+fn ledger_holds_the_attempts_that_are_stored() {
+    let mut mirror = mirror_of(holding(vec![attempt(60, None)]));
+    assert!(mirror.holds(&"a60".into()) && !mirror.holds(&"a30".into()));
+    let (id, draft) = reserve(&mut mirror, 0, now()).expect("room for one more");
+    assert!(!mirror.holds(&id), "not stored yet");
+    mirror.confirm(draft, version(2));
+    assert!(mirror.holds(&id));
+}
+
+#[test]
 fn presumption_starts_once_and_does_not_slide() {
     let unreadable = || {
         let mut mirror = LedgerMirror::default();
@@ -237,6 +252,7 @@ fn what_lies_in_the_future_is_brought_back_once_also_where_it_is_read_again() {
     for (name, record) in [
         ("entry", holding(vec![entry])),
         ("verdict", refused(after(ahead))),
+        ("proof", proven(after(ahead))),
         ("throttle", throttled(after(ahead))),
         ("presumption", ZohoMintLedgerSpec { presumed_full_at: Some(after(ahead)), ..Default::default() }),
     ] {

@@ -104,6 +104,8 @@ mod tests {
             let rule = Renewal::AfterIssue(hours(every));
             assert_eq!(recorded.renewal_time(rule, &"0000".into()), ISSUED + hours(due), "every {every} h");
         }
+        let tenth_of_two_intervals = recorded.renewal_time(Renewal::AfterIssue(hours(10)), &"ffff".into());
+        assert_eq!(tenth_of_two_intervals, ISSUED + hours(8), "jitter never makes it later");
     }
 
     #[test]

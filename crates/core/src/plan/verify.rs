@@ -150,9 +150,19 @@ mod tests {
     }
 
     #[test]
+    fn token_is_taken_also_where_its_owner_may_not_do_what_was_asked() {
+        let taken = [Answer::Taken, Answer::MayNot];
+        let not_taken =
+            [Answer::Refused, Answer::ScopeMissing, Answer::NoToken, Answer::Nothing(Reason::UpstreamTimeout)];
+        assert!(taken.into_iter().all(Answer::is_taken) && !not_taken.into_iter().any(Answer::is_taken));
+    }
+
+    #[test]
     fn answer_to_another_question_says_nothing() {
         let mut changed = known(Some(("a", Answer::Refused)), Some("a"));
+        assert!(!changed.is_about_another_question());
         changed.question = "GET /corrected".into();
+        assert!(changed.is_about_another_question());
         assert_eq!(changed.answer_to(&token("a")), None);
         let now = NOW + Duration::from_secs(100);
         assert_eq!(changed.due_at(&token("a"), now), now, "asked at once");
