@@ -42,10 +42,12 @@ pub(crate) fn timed_out() -> Failed {
     Failed::passing(Reason::UpstreamTimeout, Outcome::Unknown)
 }
 
-/// The proxy's own answer in place of the server's.
-pub(crate) fn of_proxy_that_wants_login(proxy: String) -> Failed {
+/// 407 in place of the server's answer. Where the request was not encrypted it is the proxy's own, which has passed nothing
+/// on; out of a tunnel it is of somebody who has read the request, and nobody knows how far that got.
+pub(crate) fn of_proxy_that_wants_login(proxy: String, scheme: &str) -> Failed {
     let cause = Cause::Proxy(ProxyProblem { proxy, kind: ProxyKind::WantsLogin });
-    Failed { cause: Some(cause), ..Failed::passing(Reason::UpstreamUnavailable, Outcome::NotMinted) }
+    let outcome = if scheme == "http" { Outcome::NotSent } else { Outcome::Unknown };
+    Failed { cause: Some(cause), ..Failed::passing(Reason::UpstreamUnavailable, outcome) }
 }
 
 /// The innermost cause, for the log: one line, of bounded length.
@@ -128,6 +130,13 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn proxy_that_answers_out_of_a_tunnel_may_have_passed_the_request_on() {
+        for (scheme, outcome) in [("http", Outcome::NotSent), ("https", Outcome::Unknown)] {
+            assert_eq!(of_proxy_that_wants_login("proxy:8080".into(), scheme).outcome, outcome, "{scheme}");
+        }
+    }
 
     #[test]
     fn attempt_of_which_something_was_sent_is_never_not_sent() {

@@ -65,8 +65,15 @@ struct Current {
 impl Current {
     fn new(ca_files: &[PathBuf], pems: Vec<Vec<u8>>, servers: &[ServerName<'static>]) -> anyhow::Result<Self> {
         let given = tls::certificates(ca_files, &pems)?;
-        let usual = client(tls::config(&given, Trust::Authorities)?)?;
-        let own = || client(tls::config(&given, Trust::OwnCertificates)?);
+        let own = given.iter().filter(|certificate| !tls::is_authority(certificate)).count();
+        if own > 0 {
+            tracing::info!(
+                certificates = own,
+                "certificates of --ca-file without CA:TRUE are no authorities: each is trusted as a server's own"
+            );
+        }
+        let usual = client(tls::config(&given, Trust::Named)?)?;
+        let own = || client(tls::config(&given, Trust::Shown)?);
         let servers = if servers.is_empty() { usual.clone() } else { own()? };
         Ok(Self { pems, usual, servers })
     }
@@ -165,6 +172,10 @@ impl Transport {
             request = request.header(header::ACCEPT, accept);
         }
         match self.read(url, request).await {
+            // What a status means is said by the body.
+            Ok(Received { cut: Some(_), body, .. }) if !body::is_whole(&body) => {
+                verify::Answer::Nothing(Reason::UpstreamUnavailable)
+            }
             Ok(Received { status, body, .. }) => answer::classify(question, status, &body),
             Err(failed) => verify::Answer::Nothing(failed.reason),
         }
@@ -286,7 +297,7 @@ impl Transport {
 
     async fn ask_to_revoke(&self, url: &Url, request: RequestBuilder) -> Revoked {
         match self.read(url, request).await {
-            Ok(received) => login::read_revocation(received.head(), &received.body),
+            Ok(received) => login::read_revocation(received.head(), &received.body, clock::system().now()),
             Err(failed) => Revoked::Failed(failed),
         }
     }
@@ -342,19 +353,28 @@ impl Transport {
         Ok(server_login::classify(received.head(), &received.body))
     }
 
-    /// Sends a request and reads what comes back, as far as it is not too large.
+    /// Sends a request and reads what comes back, as far as it is not too large. An answer whose end did not come counts
+    /// where the rest says all the same what it is: a refusal by its status, a success by the whole object in it.
     async fn read(&self, url: &Url, request: RequestBuilder) -> Result<Received, Failed> {
         let proxy = self.proxy_for(url);
-        match (read(request).await, proxy) {
-            (Ok(received), Some(proxy)) if received.status == 407 => Err(failure::of_proxy_that_wants_login(proxy)),
-            (Ok(received), _) => Ok(received),
-            (Err(error), proxy) => {
-                let host = url.host_str().unwrap_or_default();
-                tracing::warn!(host, proxy, error = failure::innermost(&error), "no answer");
-                Err(failure::of(&error, proxy))
+        let error = match read(request).await {
+            Ok(Received { status: 407, .. }) if proxy.is_some() => {
+                return Err(failure::of_proxy_that_wants_login(proxy.unwrap_or_default(), url.scheme()));
             }
-        }
+            Ok(Received { cut: Some(error), status, body, .. }) if is_success(status) && !body::is_whole(&body) => {
+                error
+            }
+            Ok(received) => return Ok(received),
+            Err(error) => error,
+        };
+        let host = url.host_str().unwrap_or_default();
+        tracing::warn!(host, proxy, error = failure::innermost(&error), "no answer");
+        Err(failure::of(&error, proxy))
     }
+}
+
+fn is_success(status: u16) -> bool {
+    (200..300).contains(&status)
 }
 
 /// What came back.
@@ -365,6 +385,8 @@ struct Received {
     location: Option<String>,
     /// Empty where it was too large.
     body: Zeroizing<Vec<u8>>,
+    /// Why there is no more of it, where there should be.
+    cut: Option<reqwest::Error>,
 }
 
 impl Received {
@@ -384,14 +406,18 @@ async fn read(request: RequestBuilder) -> Result<Received, reqwest::Error> {
     let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (retry_after, date, location) = (text(header::RETRY_AFTER), text(header::DATE), text(header::LOCATION));
     let mut body = Zeroizing::new(Vec::with_capacity(4096));
-    while let Some(chunk) = response.chunk().await? {
-        if body.len() + chunk.len() > body::LARGEST {
-            body.clear();
-            break;
+    let cut = loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > body::LARGEST => {
+                body.clear();
+                break None;
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => break None,
+            Err(error) => break Some(error),
         }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(Received { status, retry_after, date, location, body })
+    };
+    Ok(Received { status, retry_after, date, location, body, cut })
 }
 
 fn read_all(ca_files: &[PathBuf]) -> anyhow::Result<Vec<Vec<u8>>> {

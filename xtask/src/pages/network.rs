@@ -58,7 +58,8 @@ proxy:
 
 The proxy is used for Zoho and for products, never for the Kubernetes API. Add your own servers to `noProxy`. A proxy URL
 with a password belongs in a Secret: `proxy.existingSecret`. A proxy that intercepts TLS signs certificates with its own authority,
-which the operator must trust:
+which the operator must trust. Its certificate must say `CA:TRUE`, as certificates of authorities do; others are trusted as a
+server's own only:
 
 ```sh
 kubectl create configmap proxy-ca -n zoho-operator-system --from-file=ca.crt

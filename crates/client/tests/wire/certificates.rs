@@ -156,6 +156,40 @@ async fn another_certificate_is_not_its_own_whatever_it_says() {
 }
 
 #[tokio::test]
+async fn key_of_a_server_signs_for_nobody_else() {
+    let server = params(&["ec.corp.example"], as_it_comes);
+    let server = CertifiedIssuer::self_signed(server, KeyPair::generate().expect("a key")).expect("a certificate");
+    let key = KeyPair::generate().expect("a key");
+    let forged = params(&["127.0.0.1"], as_it_comes).signed_by(&key, &server).expect("a certificate").pem();
+    let forged = Kind { chain: forged, key: key.serialize_pem() };
+    assert_eq!(logged_in(&forged, &server.pem()).await, "UpstreamTLS UnknownAuthority");
+    let with_its_issuer = Kind { chain: format!("{}{}", forged.chain, server.pem()), key: forged.key.clone() };
+    assert_eq!(logged_in(&with_its_issuer, &server.pem()).await, "UpstreamTLS BadCertificate");
+    let (_folder, given) = ca_file(&server.pem());
+    let said = sentence(&forged.serve(Script::Answer(answer("200 OK", "", b"{}"))), &[given]).await;
+    assert!(
+        said.starts_with("UpstreamTLS: The token service presents a certificate of an unknown authority."),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn unlisted_server_is_known_by_its_own_certificate_where_that_has_its_name() {
+    let kind = Kind::own(&["127.0.0.1"], as_it_comes);
+    let server = kind.serve(Script::Answer(answer("404 Not Found", "", b"")));
+    let (_folder, given) = ca_file(&kind.chain);
+    assert_eq!(transport(&[given], &[]).reach(&server.url("https")).await.ok(), Some(404));
+}
+
+#[tokio::test]
+async fn certificate_of_an_authority_is_trusted_by_name_also_where_it_stands_in_the_file_itself() {
+    let (leaf, authority) = Kind::of_authority(&["127.0.0.1"], as_it_comes);
+    let server = leaf.serve(Script::Answer(answer("404 Not Found", "", b"")));
+    let (_folder, given) = ca_file(&format!("{}{authority}", leaf.chain));
+    assert_eq!(transport(&[given], &[]).reach(&server.url("https")).await.ok(), Some(404));
+}
+
+#[tokio::test]
 async fn expired_certificate_is_expired_also_where_it_is_given() {
     for kind in [
         Kind::own(&["127.0.0.1"], expired),

@@ -13,7 +13,7 @@ use zoho_core::issuer::server_login::LoginServer;
 use zoho_core::policy::{ListedServer, Policy};
 use zoho_core::secret::LoginGrant;
 
-use crate::support::{Script, Server, Standing, answer, transport, word};
+use crate::support::{Script, Server, Standing, answer, cut_answer, transport, word};
 
 pub(crate) const TOKEN: &[u8] =
     br#"{"message_response":{"authentication":{"auth_data":{"auth_token":"A1-B2"}}},"status":"success"}"#;
@@ -37,6 +37,22 @@ async fn logged_in(transport: &Transport, status: &str, headers: &str, body: &[u
     let reply = transport.send(&login(&server.url("http")), &Standing).await;
     assert_eq!(server.requests().len(), 1, "the password is sent once");
     word(&reply)
+}
+
+#[tokio::test]
+async fn refusal_whose_end_is_missing_is_a_refusal() {
+    let table: [(&str, &[u8], &str); 4] = [
+        ("401 Unauthorized", b"<html>", "LoginRejected - NotMinted"),
+        ("403 Forbidden", b"<html>", "LoginRejected not_understood NotMinted"),
+        ("200 OK", TOKEN, "token A1-B2"),
+        ("200 OK", &TOKEN[..TOKEN.len() - 1], "UpstreamUnavailable - Unknown"),
+    ];
+    for (status, body, expected) in table {
+        let server = Server::start(Script::AnswerAndEnd(cut_answer(status, body)));
+        let reply = transport(&[], &[]).send(&login(&server.url("http")), &Standing).await;
+        assert_eq!(word(&reply), expected, "{status}");
+        assert_eq!(server.requests().len(), 1, "the password is sent once");
+    }
 }
 
 #[tokio::test]

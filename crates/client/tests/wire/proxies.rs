@@ -80,4 +80,5 @@ fn proxy_that_wants_a_login_is_named_also_where_it_answers_in_the_clear() {
     let proxy = Server::start(Script::Answer(answer("407 Proxy Authentication Required", "", b"")));
     let said = child("http://127.0.0.1:9", &[("HTTP_PROXY", &format!("http://{}", proxy.address))]);
     assert!(said.contains(&format!("proxy: {} requires a user name", proxy.address)), "{said}");
+    assert!(said.starts_with("UpstreamUnavailable - NotSent"), "{said}");
 }

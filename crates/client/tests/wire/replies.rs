@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 use zoho_core::issuer::cause::Cause;
 use zoho_core::issuer::reply::Reply;
 
-use crate::support::{Script, Server, Standing, answer, refresh, transport, word};
+use crate::support::{Script, Server, Standing, answer, cut_answer, refresh, transport, word};
 
 const TOKEN: &[u8] = br#"{"access_token":"1000.a.b","expires_in":3600}"#;
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -107,7 +107,26 @@ async fn server_out_of_order_may_have_minted_whatever_it_says() {
 }
 
 #[tokio::test]
-async fn bomb_costs_no_memory() {
+async fn answer_whose_end_is_missing_counts_for_what_it_says_all_the_same() {
+    let code = br#"{"error":"invalid_code"}"#;
+    let table: [(&str, &[u8], &str); 7] = [
+        ("200 OK", TOKEN, "token 1000.a.b"),
+        ("200 OK", &TOKEN[..TOKEN.len() - 1], "UpstreamUnavailable - Unknown"),
+        ("200 OK", b"", "UpstreamUnavailable - Unknown"),
+        ("200 OK", code, "RefreshTokenRejected invalid_code NotMinted"),
+        ("400 Bad Request", &code[..10], "UpstreamReplyInvalid - Unknown"),
+        ("429 Too Many Requests", b"<html", "throttled 600"),
+        ("503 Service Unavailable", b"<html", "UpstreamUnavailable - Unknown"),
+    ];
+    for (status, body, expected) in table {
+        let server = Server::start(Script::AnswerAndEnd(cut_answer(status, body)));
+        let reply = transport(&[], &[]).send(&refresh(&server.url("http")), &Standing).await;
+        assert_eq!(word(&reply), expected, "{status} {}", String::from_utf8_lossy(body));
+    }
+}
+
+#[tokio::test]
+async fn compressed_bomb_is_no_answer() {
     let bomb = gzip(&vec![b' '; 50_000_000]);
     assert!(bomb.len() < 64 * 1024, "it is taken off the wire");
     assert_eq!(reply(answer("200 OK", "", &bomb)).await, "UpstreamReplyInvalid - Unknown");

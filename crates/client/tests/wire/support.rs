@@ -30,6 +30,8 @@ pub(crate) enum Script {
     AnswerOnceThenReset(Vec<u8>),
     /// Answers the first request with the first bytes, and so on; the last ones are for all that follow.
     Sequence(Vec<Vec<u8>>),
+    /// Answers the first request of a connection with these bytes and ends it.
+    AnswerAndEnd(Vec<u8>),
     /// Sends these bytes without reading first.
     Say(Vec<u8>),
     /// Ends the connection.
@@ -122,6 +124,13 @@ fn play(mut stream: impl Read + Write, raw: &TcpStream, script: &Script, seen: &
                 stream.flush()?;
             }
         }
+        Script::AnswerAndEnd(bytes) => {
+            if let Some(request) = read_request(&mut stream)? {
+                seen.lock().expect("no thread panicked with it").push(request);
+                stream.write_all(bytes)?;
+                stream.flush()?;
+            }
+        }
         Script::AnswerOnceThenReset(bytes) => {
             if let Some(request) = read_request(&mut stream)? {
                 seen.lock().expect("no thread panicked with it").push(request);
@@ -159,6 +168,12 @@ fn read_request(stream: &mut impl Read) -> io::Result<Option<String>> {
 pub(crate) fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: keep-alive\r\n{headers}\r\n");
+    [head.as_bytes(), body].concat()
+}
+
+/// One whose end does not come.
+pub(crate) fn cut_answer(status: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len() + 100);
     [head.as_bytes(), body].concat()
 }
 

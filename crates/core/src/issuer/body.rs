@@ -39,6 +39,11 @@ pub fn text(body: &[u8]) -> Zeroizing<String> {
     text
 }
 
+/// Is there an object in it that ends, whatever should have come after it?
+pub fn is_whole(body: &[u8]) -> bool {
+    Object::parse(&text(body)).is_some()
+}
+
 /// What is inside, where the bytes are of a compressed format. No JSON begins like one.
 fn unpack(bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     match bytes {

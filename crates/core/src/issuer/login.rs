@@ -7,7 +7,7 @@ use url::Url;
 
 use super::body::{self, Object};
 use super::reply::{self, Failed, Head, Minted, Reply};
-use zoho_api::Time;
+use zoho_api::{Outcome, Reason, Time};
 
 /// What is sent to have a grant code exchanged (RFC 6749 section 4.1.3, with the client's credentials in the body).
 #[derive(Clone, Debug)]
@@ -67,21 +67,23 @@ pub fn read_exchange(head: Head<'_>, body: &[u8], now: Time) -> Exchanged {
     }
 }
 
-/// Reads the reply to a revocation. Total.
-pub fn read_revocation(head: Head<'_>, body: &[u8]) -> Revoked {
+/// Reads the reply to a revocation. Total. Only the codes for a refresh token that is not known say that there is none: who
+/// reads that stops, and a token that leaked lives on.
+pub fn read_revocation(head: Head<'_>, body: &[u8], now: Time) -> Revoked {
     let text = body::text(body);
-    let said = Object::parse(&text);
-    let is_success = said
-        .as_ref()
+    let is_success = Object::parse(&text)
         .and_then(|body| body.string("status"))
         .is_some_and(|word| word.trim().eq_ignore_ascii_case("success"));
-    let has_error = said.as_ref().is_some_and(|body| body.values("error").next().is_some());
-    match (head.status, said) {
-        (404 | 405 | 410, _) => Revoked::NoEndpoint,
-        (200..=299, Some(_)) if is_success => Revoked::Done,
-        (400, Some(_)) => Revoked::NotValid,
-        (..500, Some(_)) if has_error => Revoked::NotValid,
-        _ => Revoked::Failed(Failed::unusable(head)),
+    match head.status {
+        404 | 405 | 410 => return Revoked::NoEndpoint,
+        200..=299 if is_success => return Revoked::Done,
+        _ => {}
+    }
+    match reply::classify(head, body, now) {
+        Reply::Failed(Failed { reason: Reason::RefreshTokenRejected, .. }) => Revoked::NotValid,
+        Reply::Failed(failed) => Revoked::Failed(failed),
+        Reply::Throttled { .. } => Revoked::Failed(Failed::passing(Reason::Throttled, Outcome::NotMinted)),
+        Reply::Minted(_) => Revoked::Failed(Failed::unusable(head)),
     }
 }
 
@@ -161,6 +163,7 @@ mod tests {
             let cause = Some(Cause::OutOfOrder { status });
             Revoked::Failed(Failed { cause, ..Failed::passing(Reason::UpstreamUnavailable, Outcome::Unknown) })
         };
+        let client_rejected = Revoked::Failed(Failed::permanent(Reason::ClientRejected, Some("invalid_client".into())));
         let table = [
             (200, r#"{"status":"success"}"#, Revoked::Done),
             (200, "\u{feff}{\"status\":\"Success\"}", Revoked::Done),
@@ -172,10 +175,22 @@ mod tests {
             (404, r#"{"error":"invalid_token"}"#, Revoked::NoEndpoint),
             (405, "", Revoked::NoEndpoint),
             (302, "", failed(Reason::UpstreamRedirect)),
-            (503, r#"{"error":"x"}"#, out_of_order(503)),
+            (503, "{}", out_of_order(503)),
+            (400, r#"{"error":"invalid_code"}"#, Revoked::NotValid),
+            (400, r#"{"error":null}"#, failed(Reason::UpstreamReplyInvalid)),
+            (401, r#"{"error":"invalid_client"}"#, client_rejected),
+            (
+                400,
+                r#"{"error":"Access Denied","error_description":"You have made too many requests","status":"failure"}"#,
+                Revoked::Failed(Failed::passing(Reason::Throttled, Outcome::NotMinted)),
+            ),
         ];
         for (status, body, expected) in table {
-            assert_eq!(read_revocation(Head::of(status), body.as_bytes()), expected, "{status} {body}");
+            assert_eq!(
+                read_revocation(Head::of(status), body.as_bytes(), Time::UNIX_EPOCH),
+                expected,
+                "{status} {body}"
+            );
         }
     }
 

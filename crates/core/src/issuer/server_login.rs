@@ -19,6 +19,10 @@ use zoho_api::{EndpointCentralServer, Outcome, Reason, ServerApiVersion, ServerA
 
 /// Default of `spec.renewEvery`. The server names no lifetime.
 const RENEW_EVERY: Duration = Duration::from_secs(8 * 3600);
+/// Longest `spec.renewEvery`.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(168 * 3600);
+/// No token is taken to live longer.
+pub const LONGEST_SESSION: Duration = Duration::from_secs(168 * 3600 * LIVES as u64);
 /// A token is taken to live this many times `renewEvery`: nobody knows, and a renewal that failed for so long is worth
 /// an alarm.
 const LIVES: u32 = 2;
@@ -66,7 +70,7 @@ impl LoginServer {
             ));
         }
         let renew_every = renew_every.map_or(RENEW_EVERY, |span| span.0);
-        if !(Duration::from_secs(600)..=Duration::from_secs(168 * 3600)).contains(&renew_every) {
+        if !(Duration::from_secs(600)..=LONGEST_INTERVAL).contains(&renew_every) {
             return Err(invalid("spec.renewEvery must be from 10m to 168h."));
         }
         if server.url.parse().is_ok_and(|url: Url| !is_safe(&url)) {
@@ -186,8 +190,9 @@ fn not_understood() -> Failed {
 pub fn classify(head: Head<'_>, body: &[u8]) -> LoginAnswer {
     let text = body::text(body);
     let object = Object::parse(&text);
+    let is_of_a_gateway = matches!(head.status, 408 | 429 | 502..=504);
     if let Some(object) = &object
-        && is_refusal(object)
+        && is_refusal(object, is_of_a_gateway)
     {
         return LoginAnswer::Failed(rejected());
     }
@@ -196,7 +201,7 @@ pub fn classify(head: Head<'_>, body: &[u8]) -> LoginAnswer {
             object.and_then(|object| accepted(&object)).unwrap_or_else(|| LoginAnswer::Failed(not_understood()))
         }
         401 => LoginAnswer::Failed(rejected()),
-        status @ (408 | 429 | 502..=504) => {
+        status if is_of_a_gateway => {
             let cause = Some(Cause::OutOfOrder { status });
             LoginAnswer::Failed(Failed { cause, ..Failed::passing(Reason::UpstreamUnavailable, Outcome::Unknown) })
         }
@@ -204,14 +209,16 @@ pub fn classify(head: Head<'_>, body: &[u8]) -> LoginAnswer {
     }
 }
 
-/// The shapes in which these products refuse: `status: error`, an error code, or `errorCode` with `errorMsg`.
-fn is_refusal(object: &Object<'_>) -> bool {
+/// The shapes in which these products refuse: `status: error`, an error code, or `errorCode` with `errorMsg`. A gateway that
+/// answers in JSON has `error`, too, for its own status.
+fn is_refusal(object: &Object<'_>, is_of_a_gateway: bool) -> bool {
     let says = |key| {
         object
             .string(key)
             .is_some_and(|word| ["error", "failed", "failure"].contains(&word.trim().to_ascii_lowercase().as_str()))
     };
-    let has_code = ["error_code", "errorCode", "error"].iter().any(|key| object.values(key).any(is_something));
+    let has = |key| object.values(key).any(is_something);
+    let has_code = has("error_code") || has("errorCode") || (has("error") && !is_of_a_gateway);
     says("status") || says("message_status") || has_code
 }
 
@@ -360,6 +367,10 @@ mod tests {
             (503, "down", PASSING),
             (502, token, PASSING),
             (429, "", PASSING),
+            (503, r#"{"timestamp":"2026-11-30","status":503,"error":"Service Unavailable"}"#, PASSING),
+            (429, r#"{"error":"Too Many Requests"}"#, PASSING),
+            (429, r#"{"status":"error","error_code":"10001"}"#, REJECTED),
+            (500, r#"{"error":"Internal Server Error"}"#, REJECTED),
         ];
         for (status, body, expected) in table {
             assert_eq!(word(status, body), expected, "{status} {body}");
