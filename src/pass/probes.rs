@@ -3,7 +3,7 @@
 //! A pass asks and ends; when the answer comes, the object is woken.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -34,7 +34,8 @@ pub(crate) struct Probes {
     gate: Arc<Gate>,
     clock: Arc<dyn Clock>,
     wake: mpsc::UnboundedSender<ObjectName>,
-    started: Time,
+    /// When it was first asked: a standby asks nothing, however long it has run.
+    started: Arc<OnceLock<Time>>,
     answers: Arc<Mutex<HashMap<ObjectName, Answers>>>,
 }
 
@@ -45,8 +46,8 @@ impl Probes {
         clock: Arc<dyn Clock>,
         wake: mpsc::UnboundedSender<ObjectName>,
     ) -> Self {
-        let started = clock.now();
-        Self { transport, gate: Arc::new(Gate::new(0)), clock, wake, started, answers: Arc::default() }
+        let (started, answers) = (Arc::default(), Arc::default());
+        Self { transport, gate: Arc::new(Gate::new(0)), clock, wake, started, answers }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ObjectName, Answers>> {
@@ -64,7 +65,8 @@ impl Probes {
     ) -> Verification {
         let answers = self.lock().get(key).filter(|answers| answers.uid.as_deref() == Some(uid)).cloned();
         let Answers { last, taken, .. } = answers.unwrap_or_default();
-        let first_at = if was_asked { self.started + share_of(interval, uid) } else { self.started };
+        let started = *self.started.get_or_init(|| self.clock.now());
+        let first_at = if was_asked { started + share_of(interval, uid) } else { started };
         Verification { blocked: None, question, interval, last, taken, first_at }
     }
 

@@ -62,7 +62,7 @@ impl Collector for Series {
         let now = self.clock.now();
         let live = |status: &ZohoCredentialStatus| {
             let ledger = self.ledgers.look(status.ledger.as_ref()?, false, now);
-            i64::try_from(budget::live(&ledger, now)).ok()
+            i64::try_from(budget::live(&ledger, self.ledgers.limits(), now)).ok()
         };
         let gauges: [PerCredential<'_>; 5] = [
             ("token_expiry_timestamp_seconds", "When the token in the target expires", &|status| {
@@ -88,7 +88,7 @@ impl Collector for Series {
                 }
             }
         }
-        let unreadable = if leads { self.index.unreadable() } else { Vec::new() };
+        let unreadable = if leads { self.index.unreadable(&self.installation) } else { Vec::new() };
         encode_conditions(&mut encoder, &credentials, &unreadable)
     }
 }

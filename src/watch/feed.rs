@@ -11,11 +11,11 @@ use tokio::sync::watch;
 use zoho_api::names::{LedgerName, ObjectName, ObjectVersion};
 use zoho_api::{ZohoCredential, ZohoMintLedger};
 use zoho_client::calls::{ApiError, call};
-use zoho_client::told::Told;
+use zoho_client::told::{SecretMeta, Told};
 use zoho_core::mirror::{Disagreement, Mirror, News, Scope, Taken, Version};
 
 use super::follow::{History, Sink, Watch, Witness};
-use super::index::{Kind, SecretMeta};
+use super::index::Kind;
 use super::poll::{EVERY, Poll, Round};
 use super::source::{OfCluster, api_of};
 use crate::flags::{Flags, SecretAccess};
@@ -97,6 +97,10 @@ impl Sink<Told<ZohoCredential>> for Indexed {
         self.is_past(version)
     }
 
+    fn went_back(&self, credential: &Told<ZohoCredential>, at: Version) -> bool {
+        self.context.index.credential_went_back(&self.scope, credential.meta(), at)
+    }
+
     fn take_in(&mut self, news: News<Told<ZohoCredential>>) {
         self.context.wake_all(self.context.index.credentials_told(&self.scope, news));
     }
@@ -113,6 +117,10 @@ impl Sink<Told<ZohoCredential>> for Indexed {
 impl Sink<SecretMeta> for Indexed {
     fn is_past(&self, version: Version) -> bool {
         self.is_past(version)
+    }
+
+    fn went_back(&self, secret: &SecretMeta, at: Version) -> bool {
+        self.context.index.secret_went_back(&self.scope, secret.meta(), at)
     }
 
     fn take_in(&mut self, news: News<SecretMeta>) {
@@ -163,6 +171,11 @@ impl Ledgers {
 impl Sink<Told<ZohoMintLedger>> for Ledgers {
     fn is_past(&self, version: Version) -> bool {
         self.told.is_past(&self.scope, version)
+    }
+
+    fn went_back(&self, ledger: &Told<ZohoMintLedger>, at: Version) -> bool {
+        let (key, listed) = (ObjectName::of(ledger.meta()), ObjectVersion::of(ledger.meta()));
+        self.told.went_back(&self.scope, &key, &listed, at)
     }
 
     fn take_in(&mut self, news: News<Told<ZohoMintLedger>>) {
@@ -223,12 +236,13 @@ fn spawn_poll(
             let _ = tokio::time::timeout(LOOK, credentials.changed()).await;
         }
         loop {
-            let Round { failed, refused } = poll.round().await;
+            let Round { wanted, failed, refused } = poll.round().await;
             // One that cannot be read holds up no other: its own pass reads it, or fails and is tried again.
             if !listed.send_replace(true) {
                 health.has(&name);
             }
-            if failed == 0 {
+            // What is wrong with one Secret is its own credential's matter.
+            if failed == 0 || failed < wanted {
                 metrics.watch_told(namespace.as_deref(), kind, clock.now());
                 health.is_well(&name);
             } else {

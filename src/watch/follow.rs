@@ -49,6 +49,8 @@ pub(crate) trait Sink<K>: Send + 'static {
     fn take_in(&mut self, news: News<K>);
     /// Where such a list and what is known do not agree.
     fn disagreements(&self, listed: &HashMap<ObjectName, String>) -> Vec<Disagreement>;
+    /// Does a list of this version, which is not past, show by this object that the cluster's history went back?
+    fn went_back(&self, object: &K, at: Version) -> bool;
     /// The cluster's history went back: the next list counts whatever its version.
     fn doubt(&mut self);
 }
@@ -256,6 +258,8 @@ where
                 let key = ObjectName::of(object.meta());
                 if let Some(old) = &mut old {
                     old.insert(key, ObjectVersion::of(object.meta()).to_string());
+                } else if self.sink.went_back(&object, number(at)) {
+                    return Err(self.went_back());
                 } else {
                     present.insert(key);
                     self.sink.take_in(News::Listed(object, number(at)));
@@ -298,12 +302,14 @@ where
         }
         match judge(answers.iter().map(|(disagreement, now)| (disagreement, now.clone()))) {
             OldList::Behind => Failure::Behind,
-            OldList::WentBack => {
-                self.sink.doubt();
-                self.history.0.send_replace(());
-                Failure::WentBack
-            }
+            OldList::WentBack => self.went_back(),
         }
+    }
+
+    fn went_back(&mut self) -> Failure {
+        self.sink.doubt();
+        self.history.0.send_replace(());
+        Failure::WentBack
     }
 
     /// One watch from a version on, which moves with what is told, until the API server ends it.
@@ -311,11 +317,17 @@ where
         let params = WatchParams::default().timeout(WATCH_FOR);
         let opened = timeout(OPEN_WITHIN, self.source.watch(&params, from)).await;
         let mut events = opened.map_err(|_elapsed| Failure::OpenTimedOut)?.map_err(Failure::Open)?;
-        self.witness.told();
         let opened_at = Instant::now();
         let mut last: Option<Instant> = None;
+        // One that breaks off as soon as it is opened brings no news, however often.
+        let mut is_open = false;
         let end = loop {
-            match timeout_at(opened_at + STREAM_WITHIN, events.next()).await {
+            let until = opened_at + if is_open { STREAM_WITHIN } else { HEALTHY_AFTER };
+            match timeout_at(until, events.next()).await {
+                Err(_elapsed) if !is_open => {
+                    self.witness.told();
+                    is_open = true;
+                }
                 Ok(Some(Ok(event))) => {
                     self.take_in(event, from)?;
                     self.was_healthy = true;

@@ -142,6 +142,11 @@ impl Sink<ConfigMap> for Told {
         self.0.lock().unwrap().disagreements(&ALL, listed, 5)
     }
 
+    fn went_back(&self, object: &ConfigMap, at: Version) -> bool {
+        let (key, listed) = (ObjectName::of(&object.metadata), ObjectVersion::of(&object.metadata));
+        self.0.lock().unwrap().went_back(&ALL, &key, &listed, at)
+    }
+
     fn doubt(&mut self) {
         self.0.lock().unwrap().doubt(&ALL);
     }

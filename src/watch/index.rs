@@ -6,14 +6,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::PartialObjectMeta;
 use kube::core::error_boundary::InvalidObject;
 
 use zoho_api::ZohoCredential;
-use zoho_api::names::ObjectName;
-use zoho_client::told::Told;
+use zoho_api::names::{ObjectName, ObjectVersion};
+use zoho_client::told::{SecretMeta, Told};
 use zoho_core::facts::ownership::SecretSeen;
 use zoho_core::mirror::{Disagreement, Mirror, News, Scope, Taken, Version, Versioned, covers};
 
@@ -169,11 +167,13 @@ impl Index {
         self.lock().credentials.iter().filter_map(|(_, seen)| readable(seen)).collect()
     }
 
-    /// All credentials that could not be read.
-    pub(crate) fn unreadable(&self) -> Vec<ObjectName> {
+    /// All credentials that could not be read, but for those that another installation serves: to it they may say something.
+    pub(crate) fn unreadable(&self, us: &str) -> Vec<ObjectName> {
         let inner = self.lock();
-        let unreadable = inner.credentials.iter().filter(|(_, seen)| matches!(seen, CredentialSeen::Unreadable(..)));
-        unreadable.map(|(key, _)| key.clone()).collect()
+        let is_unreadable = |seen: &CredentialSeen| {
+            matches!(seen, CredentialSeen::Unreadable(..)) && seen.served_by().is_none_or(|by| by == us)
+        };
+        inner.credentials.iter().filter(|(_, seen)| is_unreadable(seen)).map(|(key, _)| key.clone()).collect()
     }
 
     /// The watch of credentials tells something.
@@ -275,6 +275,16 @@ impl Index {
             Kind::Credentials => inner.credentials.disagreements(scope, listed, MOST_DISAGREEMENTS),
             Kind::Secrets => inner.secrets.disagreements(scope, listed, MOST_DISAGREEMENTS),
         }
+    }
+
+    /// Does a list show that history went back? See [`Mirror::went_back`].
+    pub(crate) fn secret_went_back(&self, scope: &Scope, secret: &ObjectMeta, at: Version) -> bool {
+        self.lock().secrets.went_back(scope, &ObjectName::of(secret), &ObjectVersion::of(secret), at)
+    }
+
+    /// The same of a credential.
+    pub(crate) fn credential_went_back(&self, scope: &Scope, credential: &ObjectMeta, at: Version) -> bool {
+        self.lock().credentials.went_back(scope, &ObjectName::of(credential), &ObjectVersion::of(credential), at)
     }
 
     /// The cluster's history went back: the next list counts whatever its version.
@@ -382,9 +392,6 @@ fn secrets_of(key: &ObjectName, credential: &ZohoCredential) -> Vec<ObjectName> 
     let names = [Some(credential.spec.secret_ref.name.clone()), Some(credential.target_name()), former];
     names.into_iter().flatten().map(|name| ObjectName::new(&key.namespace, &name)).collect()
 }
-
-/// The metadata of a Secret as a metadata-only watch tells it.
-pub(crate) type SecretMeta = PartialObjectMeta<Secret>;
 
 #[cfg(test)]
 #[path = "index_tests.rs"]

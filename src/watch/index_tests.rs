@@ -32,7 +32,7 @@ fn secret_told(index: &Index, name: &str, version: &str) -> Concerned {
 }
 
 fn meta(metadata: ObjectMeta) -> SecretMeta {
-    SecretMeta { metadata, ..SecretMeta::default() }
+    SecretMeta { metadata }
 }
 
 #[test]

@@ -4,12 +4,10 @@ use std::mem::take;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use zoho_api::{ZohoCredential, ZohoMintLedger, keys};
-use zoho_client::told::Told;
+use zoho_client::told::{SecretMeta, Told};
 use zoho_core::facts::ownership::SecretSeen;
 use zoho_core::facts::{LONGEST_REQUEST, identity};
 use zoho_core::text::printable;
-
-use super::index::SecretMeta;
 
 /// Longest text about an object that does not fit the types, in characters. It may quote the object.
 const LONGEST_ERROR: usize = 256;

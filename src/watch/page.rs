@@ -174,8 +174,8 @@ mod tests {
     use serde_json::json;
     use tokio::time::timeout;
 
-    use super::super::index::SecretMeta;
     use super::*;
+    use zoho_client::told::SecretMeta;
 
     /// Reads a body that comes in parts of this length, and then an end or none.
     async fn page(text: &str, length: usize, ends: bool) -> Result<ObjectList<SecretMeta>, String> {

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 
 use zoho_api::names::ObjectName;
 use zoho_client::calls::{ApiError, call};
+use zoho_client::told::SecretMeta;
 use zoho_core::mirror::Scope;
 
 use crate::pass::Context;
@@ -27,9 +27,11 @@ const AT_ONCE: usize = 8;
 /// What a round came to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Round {
-    /// Secrets that could not be read.
+    /// Secrets that were to be read.
+    pub wanted: usize,
+    /// Those of them that could not be read.
     pub failed: usize,
-    /// Those of them that the operator may not read.
+    /// Those of these that the operator may not read.
     pub refused: usize,
 }
 
@@ -68,14 +70,14 @@ impl Poll {
             })
             .await;
         self.context.index.forget_secrets(&self.scope);
-        Round { failed: failed.into_inner(), refused: refused.into_inner() }
+        Round { wanted: wanted.len(), failed: failed.into_inner(), refused: refused.into_inner() }
     }
 
     async fn read(&self, name: &ObjectName) -> Result<(), ApiError> {
-        let secrets = Api::<Secret>::namespaced(self.context.client.clone(), &name.namespace);
+        let secrets = Api::<SecretMeta>::namespaced(self.context.client.clone(), &name.namespace);
         self.health.turns(&self.name);
         let asked = self.context.index.secret(name);
-        let concerned = match call(secrets.get_metadata(&name.name)).await {
+        let concerned = match call(secrets.get(&name.name)).await {
             Ok(secret) => self.context.index.apply_secret(&secret.metadata),
             Err(ApiError::NotFound) => self.context.index.secret_not_found(name, asked.as_ref()),
             Err(error) => return Err(error),

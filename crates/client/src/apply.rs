@@ -163,14 +163,24 @@ pub async fn replace_content(client: &Client, wanted: &Secret, present: &Secret)
     let uid = present.metadata.uid.as_deref().unwrap_or_default();
     let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");
     let mut operations = vec![json!({ "op": "test", "path": "/metadata/uid", "value": uid })];
-    let owners = json!(wanted.metadata.owner_references);
+    // Those that were read, ours among them, and others that somebody may have added.
+    let owners = json!(present.metadata.owner_references);
     operations.push(json!({ "op": "test", "path": "/metadata/ownerReferences", "value": owners }));
     // What another leader has stored since may be newer than what is wanted.
     if let Some(attempt) = present.metadata.annotations.as_ref().and_then(|all| all.get(keys::ATTEMPT)) {
         let path = format!("/metadata/annotations/{}", escaped(keys::ATTEMPT));
         operations.push(json!({ "op": "test", "path": path, "value": attempt }));
     }
-    for (kind, map) in [("labels", &wanted.metadata.labels), ("annotations", &wanted.metadata.annotations)] {
+    let (had, wants) = (&present.metadata, &wanted.metadata);
+    for (kind, before, map) in
+        [("labels", &had.labels, &wants.labels), ("annotations", &had.annotations, &wants.annotations)]
+    {
+        if before.is_none() {
+            // What has come since is not wiped out.
+            let path = format!("/metadata/{kind}");
+            operations.push(json!({ "op": "test", "path": path, "value": null }));
+            operations.push(json!({ "op": "add", "path": path, "value": {} }));
+        }
         for (key, value) in map.iter().flatten() {
             let path = format!("/metadata/{kind}/{}", escaped(key));
             operations.push(json!({ "op": "add", "path": path, "value": value }));

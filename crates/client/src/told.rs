@@ -7,13 +7,14 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use zoho_api::GROUP;
 
 /// See the module. Of labels and annotations there are those of our own group.
@@ -109,14 +110,115 @@ impl<'de, K: Resource + DeserializeOwned> Deserialize<'de> for Told<K> {
         let fields = [("apiVersion", api_version), ("kind", kind), ("spec", spec), ("status", status)];
         let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         let fields: Map<String, Value> = fields.chain([("metadata".to_owned(), Value::Object(Map::new()))]).collect();
-        let object = DeserializeGuard(match serde_json::from_value::<K>(Value::Object(fields)) {
-            Ok(mut object) => {
-                *object.meta_mut() = metadata;
-                Ok(object)
-            }
-            Err(error) => Err(InvalidObject { error: error.to_string(), metadata }),
-        });
+        let mut fields = Value::Object(fields);
+        let object =
+            DeserializeGuard(match K::deserialize(&fields).or_else(|_| with_what_fits_of_its_status(&mut fields)) {
+                Ok(mut object) => {
+                    *object.meta_mut() = metadata;
+                    Ok(object)
+                }
+                Err(error) => Err(InvalidObject { error: error.to_string(), metadata }),
+            });
         Ok(Self { object, served_by })
+    }
+}
+
+/// The object with only those fields of its status that fit: whoever may write statuses must not be able to end what the spec
+/// asks for. What does not fit is replaced as soon as there is something to say in its place.
+fn with_what_fits_of_its_status<K: DeserializeOwned>(object: &mut Value) -> serde_json::Result<K> {
+    if let Some(Value::Object(status)) = object.as_object_mut().and_then(|fields| fields.remove("status")) {
+        let mut fits = Map::new();
+        for (name, value) in status {
+            object["status"] = json!({ (name.as_str()): value });
+            if K::deserialize(&*object).is_ok() {
+                fits.insert(name, value);
+            }
+        }
+        object["status"] = Value::Object(fits);
+    }
+    K::deserialize(&*object)
+}
+
+/// The metadata of a Secret, as a metadata-only request tells it. Of what a tenant may nest as deep as he likes, and nobody asks
+/// about, there is nothing: one object that cannot be read would end the list and the watch of all.
+#[derive(Clone, Debug, Default)]
+pub struct SecretMeta {
+    /// Without managed fields and finalizers.
+    pub metadata: ObjectMeta,
+}
+
+#[derive(Deserialize)]
+struct Outline {
+    #[serde(default)]
+    metadata: OutlineMeta,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct OutlineMeta {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    annotations: Option<BTreeMap<String, String>>,
+    owner_references: Option<Vec<OwnerReference>>,
+}
+
+impl<'de> Deserialize<'de> for SecretMeta {
+    fn deserialize<D: Deserializer<'de>>(text: D) -> Result<Self, D::Error> {
+        let Outline { metadata } = Outline::deserialize(text)?;
+        Ok(Self { metadata: metadata.into() })
+    }
+}
+
+impl From<OutlineMeta> for ObjectMeta {
+    fn from(meta: OutlineMeta) -> Self {
+        Self {
+            name: meta.name,
+            namespace: meta.namespace,
+            uid: meta.uid,
+            resource_version: meta.resource_version,
+            creation_timestamp: meta.creation_timestamp,
+            deletion_timestamp: meta.deletion_timestamp,
+            annotations: meta.annotations,
+            owner_references: meta.owner_references,
+            ..Self::default()
+        }
+    }
+}
+
+impl Resource for SecretMeta {
+    type DynamicType = ();
+    type Scope = <Secret as Resource>::Scope;
+
+    fn kind(of: &()) -> Cow<'_, str> {
+        Secret::kind(of)
+    }
+
+    fn group(of: &()) -> Cow<'_, str> {
+        Secret::group(of)
+    }
+
+    fn version(of: &()) -> Cow<'_, str> {
+        Secret::version(of)
+    }
+
+    fn plural(of: &()) -> Cow<'_, str> {
+        Secret::plural(of)
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+
+    fn metadata_api() -> bool {
+        true
     }
 }
 
@@ -151,7 +253,6 @@ impl<K: Resource> Resource for Told<K> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
     use zoho_api::{ZohoCredential, keys};
 
     use super::*;
@@ -198,5 +299,30 @@ mod tests {
         assert_eq!((unreadable.metadata.name.as_deref(), unreadable.metadata.generation), (Some("one"), Some(3)));
         assert!(told(|object| drop(object.as_object_mut().unwrap().remove("spec"))).is_err());
         assert!(told(|object| drop(object.as_object_mut().unwrap().remove("status"))).unwrap().status.is_none());
+    }
+
+    #[test]
+    fn of_a_status_that_does_not_fit_the_rest_counts_and_the_spec() {
+        for odd in ["2026-01-01T00:00:00ZTx", "2026-01-01T00:00:00+99:99"] {
+            let status = told(|object| object["status"]["expirationTime"] = odd.into()).unwrap().status.unwrap();
+            assert_eq!((status.expiration_time, status.observed_generation), (None, Some(3)), "{odd}");
+        }
+    }
+
+    #[test]
+    fn secret_is_told_whatever_is_nested_in_its_managed_fields() {
+        let mut nested = "{}".to_owned();
+        for _ in 0..5000 {
+            nested = format!("{{\"f:x\":{nested}}}");
+        }
+        let text = format!(
+            r#"{{"kind":"PartialObjectMetadata","metadata":{{"name":"s","namespace":"ns","uid":"u","resourceVersion":"7",
+                "annotations":{{"a":"b"}},"ownerReferences":[{{"apiVersion":"v1","kind":"K","name":"n","uid":"o"}}],
+                "managedFields":[{{"manager":"x","fieldsV1":{nested}}}]}}}}"#
+        );
+        let told: SecretMeta = serde_json::from_str(&text).unwrap();
+        let ObjectMeta { name, annotations, owner_references, managed_fields, .. } = told.metadata;
+        assert_eq!((name.as_deref(), annotations.map(|all| all.len())), (Some("s"), Some(1)));
+        assert_eq!((owner_references.map(|all| all.len()), managed_fields), (Some(1), None));
     }
 }

@@ -185,6 +185,16 @@ impl<T: Versioned> Mirror<T> {
         if is_told && !self.doubted.contains(scope) { Taken::No } else { self.put(key, object) }
     }
 
+    /// Does a list of this version show that the cluster's history went back? It does where it has an object as it was before
+    /// something that is known, and that is no newer than the list. So it looks after a restore of etcd that raised its
+    /// revision.
+    pub fn went_back(&self, scope: &Scope, key: &ObjectName, listed: &ObjectVersion, at: Version) -> bool {
+        let Some(known) = self.known.get(key).filter(|known| known.uid() == listed.uid) else { return false };
+        let versions = (number(&listed.resource_version), number(known.resource_version()), at);
+        let (Some(listed), Some(known), Some(at)) = versions else { return false };
+        listed < known && known <= at && !self.doubted.contains(scope)
+    }
+
     /// A list of this version, which is not past, had these objects and no others. Returns what is gone.
     pub fn only(&mut self, scope: &Scope, present: &HashSet<ObjectName>, at: Version) -> Vec<(ObjectName, T)> {
         let is_doubted = self.doubted.remove(scope);

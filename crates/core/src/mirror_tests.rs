@@ -124,6 +124,27 @@ fn history_that_went_back_is_taken_in_by_the_next_list() {
 }
 
 #[test]
+fn newer_list_with_an_older_object_shows_that_history_went_back() {
+    let mut mirror = mirror(1);
+    mirror.changed(&None, &key("a"), thing("u", 50));
+    let went_back = |mirror: &Mirror<Thing>, uid: &str, listed: u128, at: u128| {
+        let listed = ObjectVersion { uid: uid.into(), resource_version: listed.to_string() };
+        mirror.went_back(&None, &key("a"), &listed, Some(at))
+    };
+    for (what, uid, listed, at, expected) in [
+        ("raised revision", "u", 40, 1_000_000, true),
+        ("as known", "u", 50, 1_000_000, false),
+        ("newer", "u", 60, 1_000_000, false),
+        ("another object", "v", 40, 1_000_000, false),
+        ("a list of before", "u", 40, 45, false),
+    ] {
+        assert_eq!(went_back(&mirror, uid, listed, at), expected, "{what}");
+    }
+    mirror.doubt(&None);
+    assert!(!went_back(&mirror, "u", 40, 1_000_000), "it is known already");
+}
+
+#[test]
 fn versions_that_are_no_numbers_are_believed_as_they_come() {
     let odd = |version: &str| Thing { uid: "u".into(), version: version.into() };
     let mut mirror = Mirror::default();
@@ -284,6 +305,8 @@ proptest! {
                     prop_assert_eq!(mirror.is_past(&None, listed), when < at);
                     if !mirror.is_past(&None, listed) {
                         for (name, object) in &states[when].1 {
+                            let version = ObjectVersion { uid: object.uid.clone(), resource_version: object.version.clone() };
+                            prop_assert!(!mirror.went_back(&None, &key(&name.to_string()), &version, listed));
                             mirror.listed(&None, &key(&name.to_string()), object.clone(), listed);
                         }
                         let present = states[when].1.keys().map(|name| key(&name.to_string())).collect();

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
+use sha2::{Digest as _, Sha256};
 use zoho_api::{GROUP, Time};
 
 /// For so long a create speaks for the next ones.
@@ -15,15 +16,12 @@ const SPEAKS_FOR: Duration = Duration::from_secs(10);
 /// More shapes and namespaces than this are not remembered.
 const MOST: usize = 1000;
 
-/// All of a Secret that rules may look at, but for its name and what differs between any two of ours.
+/// All of a Secret that rules may look at, but for its name and what differs between any two of ours: as a fingerprint, since
+/// whoever writes a credential chooses how long it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
     namespace: String,
-    type_: Option<String>,
-    immutable: Option<bool>,
-    labels: BTreeMap<String, Option<String>>,
-    annotations: BTreeMap<String, Option<String>>,
-    keys: BTreeSet<String>,
+    fingerprint: [u8; 32],
 }
 
 impl Shape {
@@ -31,18 +29,13 @@ impl Shape {
     pub fn of(secret: &Secret) -> Self {
         let meta = &secret.metadata;
         // Ours say which object and token it is for.
-        let pair = |(key, value): (&String, &String)| {
-            let is_ours = key.starts_with(GROUP);
-            (key.clone(), (!is_ours).then(|| value.clone()))
-        };
-        Self {
-            namespace: meta.namespace.clone().unwrap_or_default(),
-            type_: secret.type_.clone(),
-            immutable: secret.immutable,
-            labels: meta.labels.iter().flatten().map(pair).collect(),
-            annotations: meta.annotations.iter().flatten().map(pair).collect(),
-            keys: secret.data.iter().flatten().map(|(key, _)| key.clone()).collect(),
-        }
+        let pair =
+            |(key, value): (&String, &String)| (key.clone(), Some(value.clone()).filter(|_| !key.starts_with(GROUP)));
+        let labels: BTreeMap<_, _> = meta.labels.iter().flatten().map(pair).collect();
+        let annotations: BTreeMap<_, _> = meta.annotations.iter().flatten().map(pair).collect();
+        let keys: BTreeSet<&String> = secret.data.iter().flatten().map(|(key, _)| key).collect();
+        let all = serde_json::to_vec(&(&secret.type_, secret.immutable, labels, annotations, keys)).unwrap_or_default();
+        Self { namespace: meta.namespace.clone().unwrap_or_default(), fingerprint: Sha256::digest(all).into() }
     }
 }
 
@@ -61,9 +54,7 @@ impl Rehearsals {
         if self.refusals(&shape.namespace) != refusals {
             return;
         }
-        if self.passed.len() >= MOST {
-            self.passed.retain(|_, at| is_within(*at, SPEAKS_FOR, now));
-        }
+        self.passed.retain(|_, at| is_within(*at, SPEAKS_FOR, now));
         if self.passed.len() < MOST || self.passed.contains_key(&shape) {
             self.passed.insert(shape, now);
         }

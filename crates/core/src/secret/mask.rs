@@ -31,7 +31,7 @@ pub const LEFT_OUT: &str = "its words may quote the Secret and are left out";
 ///   where the annotations do not say which part of a Secret is the token, all of it counts as one;
 /// * of the other values every whole one of 8 characters and more, plain or in base64.
 ///
-/// Also where it is percent-encoded, or escaped as in JSON. To be called before the words are shortened: half a value
+/// Also where it is percent-encoded, escaped as in JSON, or a list of numbers. To be called before the words are shortened: half a value
 /// would not be known as one. Where there is too much to search, [`LEFT_OUT`] is returned.
 pub fn without_values(words: &str, secrets: &[&Secret]) -> String {
     if words.len() > MOST_WORDS {
@@ -40,7 +40,8 @@ pub fn without_values(words: &str, secrets: &[&Secret]) -> String {
     let words: Zeroizing<String> = Zeroizing::new(words.chars().filter(|c| !c.is_control()).collect());
     let Some(hidden) = Hidden::of(secrets) else { return LEFT_OUT.into() };
     let mut marks = vec![false; words.len()];
-    for view in [plain(&words), decoded(&words)] {
+    let numbers = [10, 16].into_iter().flat_map(|base| numbers(&words, base));
+    for view in [plain(&words), decoded(&words)].into_iter().chain(numbers) {
         hidden.mark(&view, &mut marks);
     }
     let mut shown = String::with_capacity(words.len());
@@ -189,6 +190,7 @@ fn covered(longest: &[usize]) -> Vec<Range<usize>> {
 }
 
 /// Words as they may be meant, and which part of the words each byte stands for.
+#[derive(Default)]
 struct View {
     bytes: Zeroizing<Vec<u8>>,
     places: Vec<Range<usize>>,
@@ -221,6 +223,31 @@ fn decoded(words: &str) -> View {
         at += read;
     }
     view
+}
+
+/// The numbers to this base that follow each other in the words, with no other word in between, as the bytes that they stand for:
+/// so Go prints bytes.
+fn numbers(words: &str, base: u32) -> Vec<View> {
+    let is_apart = |c: char| !c.is_ascii_alphanumeric();
+    let mut rows = vec![View::default()];
+    let mut at = 0;
+    for piece in words.split_inclusive(is_apart) {
+        let (number, end) = (piece.trim_end_matches(is_apart), at + piece.len());
+        let byte = u8::from_str_radix(number.strip_prefix("0x").unwrap_or(number), base);
+        let row = rows.last_mut().expect("there is one");
+        match (byte, row.places.last_mut()) {
+            (Ok(byte), _) => {
+                row.bytes.push(byte);
+                row.places.push(at..end);
+            }
+            (Err(_), Some(before)) if number.is_empty() => before.end = end,
+            (Err(_), None) => {}
+            (Err(_), Some(_)) => rows.push(View::default()),
+        }
+        at = end;
+    }
+    rows.retain(|row| row.bytes.len() >= WINDOW);
+    rows
 }
 
 #[cfg(test)]

@@ -66,7 +66,17 @@ fn quotings(token: &str) -> Vec<(&'static str, String, String)> {
         row("JSON", (json(&header), token.into())),
         row("base64 in JSON", (format!(r#"{{"data":{{"access_token":"{alone}"}}}}"#), part)),
         row("percent-encoded", (percent(&header), token.into())),
+        row(
+            "bytes as Go prints them",
+            (format!("map[access_token:{}]", listed(token, |byte| byte.to_string(), " ")), token.into()),
+        ),
+        row("bytes as Go writes them", (listed(token, |byte| format!("0x{byte:x}"), ", "), token.into())),
+        row("hexadecimal with blanks", (listed(token, |byte| format!("{byte:02X}"), " "), token.into())),
     ]
+}
+
+fn listed(text: &str, number: impl Fn(u8) -> String, between: &str) -> String {
+    format!("[{}]", text.bytes().map(number).collect::<Vec<_>>().join(between))
 }
 
 /// Every 8 characters in a row.
@@ -75,7 +85,8 @@ fn runs(text: &str) -> Vec<&[u8]> {
 }
 
 fn holds_run_of(words: &str, text: &str) -> bool {
-    let views = [plain(words), decoded(words)];
+    let numbers = [10, 16].into_iter().flat_map(|base| numbers(words, base));
+    let views: Vec<View> = [plain(words), decoded(words)].into_iter().chain(numbers).collect();
     runs(text).iter().any(|run| views.iter().any(|view| view.bytes.windows(WINDOW).any(|part| part == *run)))
 }
 
@@ -86,6 +97,14 @@ fn words_that_quote_nothing_stay_as_they_are() {
     assert_eq!(without_values(words, &[]), words);
     let cut = format!("nothing of 7 characters: {}.", &TOKEN[5..12]);
     assert_eq!(without_values(&cut, &[&target(TOKEN)]), cut);
+}
+
+#[test]
+fn zeros_in_a_value_mask_no_words() {
+    let binary = secret(&[("keystore", "\0\0\0\0\0\0\0\0\0\0")], None);
+    let words = "a policy says no to this Secret, since it has no label team; ask the platform team for one";
+    assert_eq!(without_values(words, &[&binary]), words);
+    assert_eq!(without_values("bytes [0 0 0 0 0 0 0 0 0 0]", &[&binary]), "bytes [***");
 }
 
 #[test]
