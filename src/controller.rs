@@ -32,6 +32,8 @@ const HEARTBEAT: Duration = Duration::from_secs(3);
 const BURST_LOOK: Duration = Duration::from_millis(250);
 /// What is in flight at shutdown may take this long.
 const DRAIN_WITHIN: Duration = Duration::from_secs(20);
+/// Pause before a token that could not be stored at shutdown is tried again.
+const DRAIN_PAUSE: Duration = Duration::from_millis(500);
 /// How often ledgers that nothing refers to are looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 
@@ -90,7 +92,7 @@ struct Controller {
     listing: Listing,
     served: Served,
     passes: JoinSet<Result<Option<Time>, PassError>>,
-    running: HashMap<Id, (ObjectName, Instant)>,
+    running: HashMap<Id, Running>,
     tidied: Time,
     /// When the queue was last counted.
     measured: Instant,
@@ -131,7 +133,7 @@ impl Controller {
             self.context.metrics.queued(self.queue.depth(now));
         }
         while let Some(key) = works.then(|| self.queue.take(now)).flatten() {
-            self.running.insert(begin(&self.context, &key, &mut self.passes), (key, Instant::now()));
+            self.begin(key);
         }
         if !(self.tidied..self.tidied + TIDY_EVERY).contains(&now) {
             self.tidied = now;
@@ -163,6 +165,14 @@ impl Controller {
         }
     }
 
+    fn begin(&mut self, key: ObjectName) {
+        let (context, of) = (self.context.clone(), key.clone());
+        let has_landed = context.mints.is_looked_at(&key);
+        let span = tracing::info_span!(target: SPANS, "pass", credential = %of);
+        let pass = self.passes.spawn(async move { reconcile(&context, &of).await }.instrument(span));
+        self.running.insert(pass.id(), Running { key, since: Instant::now(), has_landed });
+    }
+
     /// A pass is over: the queue learns when the next one is due.
     fn finish(&mut self, done: Done) {
         match self.ended(done) {
@@ -178,7 +188,9 @@ impl Controller {
             Ok((id, _)) => *id,
             Err(error) => error.id(),
         };
-        let (key, started) = self.running.remove(&id)?;
+        let Running { key, since, has_landed } = self.running.remove(&id)?;
+        // With the status comes only what is said of it.
+        let is_stored = matches!(&done, Ok((_, Ok(_) | Err(PassError::Status(_)))));
         let (outcome, next) = match done {
             Ok((_, Ok(next))) => (PassOutcome::Done, Ok(next)),
             Ok((_, Err(error))) => {
@@ -190,7 +202,10 @@ impl Controller {
                 (PassOutcome::Panicked, Err(()))
             }
         };
-        self.context.metrics.reconciled(outcome, started.elapsed());
+        self.context.metrics.reconciled(outcome, since.elapsed());
+        if has_landed && !is_stored {
+            self.context.mints.is_not_looked_at(&key);
+        }
         Some((key, next))
     }
 
@@ -201,17 +216,26 @@ impl Controller {
         let mints = self.context.mints.clone();
         mints.close();
         let finish = async {
+            let mut pause = Instant::now();
             loop {
                 // Asked first: what lands afterwards is seen.
                 let is_idle = mints.is_idle();
-                self.look_at_landed();
-                if self.passes.is_empty() && is_idle {
+                let is_over = pause <= Instant::now();
+                if is_over {
+                    self.look_at_landed();
+                }
+                if self.passes.is_empty() && is_idle && mints.landed().is_empty() {
                     break;
                 }
                 tokio::select! {
-                    Some(done) = self.passes.join_next_with_id(), if !self.passes.is_empty() => drop(self.ended(done)),
+                    Some(done) = self.passes.join_next_with_id(), if !self.passes.is_empty() => {
+                        if let Some((_, Err(()))) = self.ended(done) {
+                            pause = Instant::now() + DRAIN_PAUSE;
+                        }
+                    }
                     Some(_) = woken.recv() => {}
                     () = mints.idle(), if !is_idle => {}
+                    () = tokio::time::sleep_until(pause), if !is_over => {}
                 }
             }
         };
@@ -226,11 +250,19 @@ impl Controller {
             if self.passes.len() >= usize::from(self.context.flags.concurrency) {
                 break;
             }
-            if !self.running.values().any(|(running, _)| *running == key) {
-                self.running.insert(begin(&self.context, &key, &mut self.passes), (key, Instant::now()));
+            if !self.running.values().any(|running| running.key == key) {
+                self.begin(key);
             }
         }
     }
+}
+
+/// A pass that runs.
+struct Running {
+    key: ObjectName,
+    since: Instant,
+    /// A flight had landed for its object when it began.
+    has_landed: bool,
 }
 
 /// What is served already. A namespace whose objects cannot be listed holds up no other.
@@ -260,13 +292,6 @@ impl Served {
 }
 
 type Done = Result<(Id, Result<Option<Time>, PassError>), tokio::task::JoinError>;
-
-fn begin(context: &Arc<Context>, key: &ObjectName, passes: &mut JoinSet<Result<Option<Time>, PassError>>) -> Id {
-    let (context, of) = (context.clone(), key.clone());
-    context.mints.is_looked_at(key);
-    let span = tracing::info_span!(target: SPANS, "pass", credential = %of);
-    passes.spawn(async move { reconcile(&context, &of).await }.instrument(span)).id()
-}
 
 /// Forgets what is kept in memory of inputs that nobody has any more, and, where this process works, deletes ledgers that nothing
 /// refers to. Who uses a ledger is known once all namespaces are listed: until then only those go that never minted, and whose

@@ -94,7 +94,7 @@ impl Mints {
         let is_ours = credential.served_elsewhere(&order.installation).is_none();
         let source = self.index.secret(&order.source).map(|seen| seen.version);
         // What spoke for its Secret then does no more.
-        let is_refused = self.rehearsals().refusals(&key.namespace) != order.refusals;
+        let is_refused = order.refusals.is_some_and(|before| self.rehearsals().refusals(&key.namespace) != before);
         is_same_spec && is_ours && !is_refused && (source.is_none() || source == order.source_version)
     }
 

@@ -4,15 +4,15 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, PostParams, Preconditions};
-use kube::{Api, Client};
-use tokio::time::Instant;
+use kube::{Api, Client, Resource as _};
 use zoho_api::names::{AttemptId, Holder, LedgerName, ObjectVersion};
 use zoho_api::{FIELD_MANAGER, Outcome, Time, ZohoMintLedger, ZohoMintLedgerSpec, keys};
 use zoho_client::calls::{ApiError, call};
-use zoho_client::clock::Clock;
+use zoho_client::clock::{self, Clock};
 use zoho_client::told::Told;
 use zoho_core::plan::Token;
 use zoho_core::plan::budget::{self, Limits, Request, SPEND_WITHIN};
@@ -48,13 +48,14 @@ pub(crate) struct Reservation {
     pub at: Time,
     /// Tokens that may be alive with this one.
     pub live_tokens: usize,
-    spend_before: Instant,
+    /// By a clock that goes on while the machine sleeps.
+    spend_before: Duration,
 }
 
 impl Reservation {
     /// May it still be spent? Asked directly before the request is sent: a paused process must not spend an old one.
     pub(crate) fn is_fresh(&self) -> bool {
-        Instant::now() < self.spend_before
+        clock::steady() < self.spend_before
     }
 }
 
@@ -135,6 +136,11 @@ impl Ledgers {
         is_news
     }
 
+    /// A ledger that nobody has named yet is made for this namespace.
+    pub(crate) fn is_for(&self, name: &LedgerName, namespace: &str) {
+        self.lock().kept.entry(name.clone()).or_default().namespace.get_or_insert_with(|| namespace.to_owned());
+    }
+
     /// The ledger is gone.
     pub(crate) fn forget(&self, name: &LedgerName) {
         self.lock().gone(name);
@@ -204,11 +210,11 @@ impl Ledgers {
         expected: bool,
     ) -> Result<Reservation, NotReserved> {
         let at = self.clock.now();
-        let spend_before = Instant::now() + SPEND_WITHIN;
+        let spend_before = clock::steady() + SPEND_WITHIN;
         let how = (expected, random());
         let reserved = self.with(name, |mirror| mirror.reserve(request, self.limits, how, at));
         let (id, draft) = reserved.map_err(|_held| NotReserved::LookAgain)?;
-        let live_tokens = budget::live(&draft.record, at);
+        let live_tokens = budget::live(&draft.record, self.limits, at);
         let reservation = Reservation { id, at, live_tokens, spend_before };
         match self.write(name, draft).await {
             Ok(()) => Ok(reservation),
@@ -319,8 +325,15 @@ impl Ledgers {
     }
 
     async fn reload(&self, name: &LedgerName) -> Result<(), ApiError> {
+        let before = self.with(name, |mirror| mirror.version().cloned());
         match call(self.api.get(name.as_str())).await {
-            Ok(ledger) => drop(self.take_in(ledger)),
+            Ok(ledger) => {
+                // A consistent read is never older than what was known, unless the cluster's history went back.
+                if before.is_some_and(|before| ObjectVersion::of(ledger.meta()).is_older_than(&before)) {
+                    self.with(name, LedgerMirror::doubt);
+                }
+                self.take_in(ledger);
+            }
             Err(ApiError::NotFound) => self.lock().gone(name),
             Err(error) => return Err(error),
         }

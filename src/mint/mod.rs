@@ -56,8 +56,8 @@ pub(crate) struct Order {
     pub uid: String,
     /// Generation of its spec.
     pub generation: i64,
-    /// How often a Secret was refused in the namespace before this was decided.
-    pub refusals: u64,
+    /// Where a Secret has to be created: how often one was refused in the namespace before this was decided.
+    pub refusals: Option<u64>,
     /// The source Secret.
     pub source: ObjectName,
     /// The version of it that the request was made from.
@@ -180,7 +180,8 @@ impl Mints {
         if let Some(until) = state.intake.look(who, now) {
             return Guarded { until: Some((until, Guard::OtherNamespace)), may_share: false };
         }
-        Guarded { until: state.intake.held(who, now), may_share: true }
+        let may_share = state.intake.may_share(who, now);
+        Guarded { until: state.intake.held(who, now), may_share }
     }
 
     /// An object and its inputs, as [`Intake`] counts them. `record`: their ledger.
@@ -197,7 +198,7 @@ impl Mints {
             object,
             ledger,
             inputs,
-            has_ledger: self.ledgers.is_stored(ledger),
+            has_ledger: self.ledgers.is_stored(ledger) && guard::is_known(record, inputs),
             is_proven: guard::is_proven(record, inputs),
             server,
             is_stranger: guard::is_stranger(record, &object.namespace, now),
@@ -205,6 +206,24 @@ impl Mints {
             minted: ledgers.minted,
             credentials: self.index.count_of(&object.namespace),
         }
+    }
+
+    /// May a ledger be made for the object without a request, to say that it was lost?
+    pub(crate) fn may_bring(
+        &self,
+        key: &ObjectName,
+        (inputs, ledger): (&InputsDigest, &LedgerName),
+        now: Time,
+    ) -> bool {
+        if self.ledgers.is_stored(ledger) {
+            return true;
+        }
+        let newcomer = self.newcomer(key, (inputs, ledger), None, &ZohoMintLedgerSpec::default(), now);
+        let may = self.lock().intake.brings(&newcomer, now);
+        if may {
+            self.ledgers.is_for(ledger, &key.namespace);
+        }
+        may
     }
 
     /// Wakes `key` when the flight under way lands. False where it has landed already.
@@ -269,9 +288,14 @@ impl Mints {
         self.lock().landed.iter().cloned().collect()
     }
 
-    /// A pass looks at the object now.
-    pub(crate) fn is_looked_at(&self, key: &ObjectName) {
-        self.lock().landed.remove(key);
+    /// A pass looks at the object now. Had a flight landed for it?
+    pub(crate) fn is_looked_at(&self, key: &ObjectName) -> bool {
+        self.lock().landed.remove(key)
+    }
+
+    /// The pass did not come to its end.
+    pub(crate) fn is_not_looked_at(&self, key: &ObjectName) {
+        self.lock().landed.insert(key.clone());
     }
 
     /// Nothing is minted with these inputs for a while: their ledger cannot be written.

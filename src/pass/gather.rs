@@ -76,6 +76,16 @@ pub(super) enum Former {
     Sealed(Arc<Secret>),
 }
 
+/// What became of a token that was seen in the target.
+pub(super) enum InTarget {
+    /// This is it.
+    Held(Arc<MintedToken>),
+    /// There is none any more, or another one: a watch has told of it, or will.
+    Gone,
+    /// It may not be read.
+    Refused,
+}
+
 impl Gatherer<'_> {
     /// Everything that one pass needs, at the instant `now`. Makes no call when nothing changed since the last pass or,
     /// after a restart, since the status was written.
@@ -119,7 +129,7 @@ impl Gatherer<'_> {
                 None => self.former_token(credential, &inputs, now).await?,
             };
             self.witness(&ledger, &readings);
-            let expected = self.is_ledger_expected(credential, &readings.target.target, &inputs, memory.took_over);
+            let expected = self.is_ledger_expected(credential, &readings.target.target, &inputs, memory.took_over, now);
             readings.ledger = self.mints.ledgers().look(&ledger, expected, now);
             readings.minting = self.mints.is_minting(&ledger);
             readings.grounded_until = self.mints.failure(&inputs).and_then(|failure| failure.again_at);
@@ -150,10 +160,11 @@ impl Gatherer<'_> {
         target: &Target,
         inputs: &InputsDigest,
         took_over: bool,
+        now: Time,
     ) -> bool {
         let seen = self.index.secret(&facts::target_of(credential));
         let key = &self.installation.hash_key;
-        target::is_ledger_expected(credential, target, seen.as_ref(), inputs, (key, took_over))
+        target::is_ledger_expected(credential, target, seen.as_ref(), inputs, (key, took_over), now)
     }
 
     async fn target(
@@ -288,17 +299,18 @@ impl Gatherer<'_> {
         credential: &ZohoCredential,
         readings: &Readings,
         token: &Token,
-    ) -> Result<Option<Arc<MintedToken>>, ReadError> {
+    ) -> Result<InTarget, ReadError> {
         let is_it = |held: &Arc<MintedToken>| held.attempt == token.attempt;
         let known = [readings.target.token.clone(), readings.hand.clone(), self.mints.at_hand(&token.inputs)];
         if let Some(held) = known.into_iter().flatten().find(is_it) {
-            return Ok(Some(held));
+            return Ok(InTarget::Held(held));
         }
         let held = match self.read(&facts::target_of(credential)).await? {
             Read::There(target) => secret::recover(&target, credential, &self.installation.hash_key).map(Arc::new),
-            Read::Absent | Read::Refused(_) => None,
+            Read::Absent => None,
+            Read::Refused(_) => return Ok(InTarget::Refused),
         };
-        Ok(held.filter(is_it))
+        Ok(held.filter(is_it).map_or(InTarget::Gone, InTarget::Held))
     }
 
     /// Reads a Secret that no watch has brought yet, or of whose version the index was wrong.

@@ -19,14 +19,14 @@ use zoho_api::names::{InputsDigest, LedgerName, ObjectName};
 use zoho_api::{Time, ZohoCredential};
 use zoho_client::calls::ApiError;
 use zoho_core::facts::{self, Readings};
-use zoho_core::memory::{Asked, Memory, Seen};
+use zoho_core::memory::{Asked, Memory, REFUSED_FOR, Seen};
 use zoho_core::plan::budget::Hold;
 use zoho_core::plan::{self, Defect, Facts, MintReason, Plan};
 use zoho_core::status::{self};
 
 pub(crate) use self::context::Context;
 use self::custody::Charge;
-use self::gather::ReadError;
+use self::gather::{InTarget, ReadError};
 use self::recheck::look_again_at;
 use crate::mint::Order;
 use crate::watch::index::CredentialSeen;
@@ -152,7 +152,7 @@ impl Pass<'_> {
                 },
                 Plan::Wait { why: Hold::InFlight, .. } if facts.minting => self.join(&readings),
                 Plan::Wait { .. } => self.wait(&readings, now).await,
-                Plan::Keep { .. } | Plan::Park { .. } => self.keep(&readings).await,
+                Plan::Keep { .. } | Plan::Park { .. } => self.keep(&readings, now).await,
                 Plan::Refuse(_) | Plan::Suspend => Effect::Done,
             };
             match effect {
@@ -226,6 +226,7 @@ impl Pass<'_> {
                 target,
                 &inputs,
                 self.memory.took_over,
+                now,
             ),
             ledger,
             inputs,
@@ -236,7 +237,8 @@ impl Pass<'_> {
             uid: self.credential.metadata.uid.clone().unwrap_or_default(),
             generation: self.generation(),
             installation: self.context.installation.name.clone(),
-            refusals,
+            // Who has a Secret already is not held up by those who get none.
+            refusals: readings.target.version.is_none().then_some(refusals),
             source: facts::source_of(self.credential),
             source_version: readings.source.version.clone(),
             request,
@@ -264,7 +266,7 @@ impl Pass<'_> {
         if readings.grounded_until.is_some_and(|until| until > now) {
             return Effect::Done;
         }
-        match self.write_down(readings, inputs, ledger).await {
+        match self.write_down(readings, inputs, ledger, now).await {
             Ok(()) => Effect::Done,
             Err(error) => {
                 self.context.mints.ground(ledger, inputs, &error);
@@ -275,9 +277,9 @@ impl Pass<'_> {
 
     /// Where nothing is due, too: what is presumed, or was brought back from the future, counts from when it was first
     /// noticed, whoever looks next, and a refused login is not sent again after a restart. Nothing waits for it.
-    async fn keep(&self, readings: &Readings) -> Effect {
+    async fn keep(&self, readings: &Readings, now: Time) -> Effect {
         if let Some((inputs, ledger)) = readings.source.source.usable()
-            && let Err(error) = self.write_down(readings, inputs, ledger).await
+            && let Err(error) = self.write_down(readings, inputs, ledger, now).await
         {
             let error = &error as &dyn std::error::Error;
             tracing::debug!(credential = %self.key, %ledger, error, "ledger not written; it goes with the next write");
@@ -290,10 +292,15 @@ impl Pass<'_> {
         readings: &Readings,
         inputs: &InputsDigest,
         ledger: &LedgerName,
+        now: Time,
     ) -> Result<(), ApiError> {
         let target = &readings.target.target;
         let expected =
-            self.context.gatherer().is_ledger_expected(self.credential, target, inputs, self.memory.took_over);
+            self.context.gatherer().is_ledger_expected(self.credential, target, inputs, self.memory.took_over, now);
+        // What says so may be a stamp that nobody has sealed: a ledger that is made for it counts like any other.
+        if expected && !self.context.mints.may_bring(self.key, (inputs, ledger), now) {
+            return Ok(());
+        }
         self.context.mints.ledgers().keep(ledger, expected).await
     }
 
@@ -313,10 +320,13 @@ impl Pass<'_> {
             return Ok(Some(due_at));
         }
         let uid = self.credential.metadata.uid.as_deref().unwrap_or_default();
-        let held = self.context.gatherer().token_in_target(self.credential, readings, token).await?;
-        if let Some(held) = held {
-            self.context.probes.ask(self.key, uid, question, held);
-        }
-        Ok(None)
+        Ok(match self.context.gatherer().token_in_target(self.credential, readings, token).await? {
+            InTarget::Held(held) => {
+                self.context.probes.ask(self.key, uid, question, held);
+                None
+            }
+            InTarget::Gone => None,
+            InTarget::Refused => Some(now + REFUSED_FOR),
+        })
     }
 }

@@ -176,7 +176,7 @@ fn document(name: &str, account: &Account, now: Time) -> Value {
         let ledger = budget::settle(Found::Present(stored.clone()), now);
         document["requests"] = json!(budget::attempts_in_window(&ledger, limits, now));
         document["requestsLimit"] = json!(limits.attempts);
-        document["liveTokens"] = json!(budget::live(&ledger, now));
+        document["liveTokens"] = json!(budget::live(&ledger, limits, now));
         document["liveTokensLimit"] = json!(limits.live);
         document["lastMintTime"] = json!(stored.last_mint_time);
         document["throttledUntil"] = json!(ledger.throttled_until);

@@ -81,7 +81,7 @@ pub(crate) fn budget(ledger: &ZohoMintLedgerSpec, limits: Limits, now: Time) -> 
         "{} of {} requests in ten minutes, {} of {} tokens may be valid",
         budget::attempts_in_window(&ledger, limits, now),
         limits.attempts,
-        budget::live(&ledger, now),
+        budget::live(&ledger, limits, now),
         limits.live,
     )
 }

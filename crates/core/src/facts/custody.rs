@@ -11,12 +11,18 @@ use zoho_api::{ConditionStatus, ConditionType, Reason, Time, ZohoCredential, Zoh
 
 use super::generation;
 use super::ownership::{Ownership, SecretSeen, is_adopted, ownership};
+use crate::issuer::server_login::LONGEST_SESSION;
+use crate::plan::budget::FULL_LIFE;
 use crate::secret::HashKey;
 
 /// So late may the other installation be with what it announced.
 pub(crate) const LATE: Duration = Duration::from_secs(120);
 /// A first mint announces nothing. It may wait for its turn, but not for longer than this.
 const FIRST_MINT: Duration = Duration::from_secs(480);
+
+/// Nobody waits for longer with something that he announces, and with a renewal no longer than a token lives: whoever may write
+/// statuses may announce what he likes.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// Whose an object is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +100,11 @@ impl Watching {
             return Custody::Abandoned { by };
         }
         self.notice(credential, status, around, now);
-        let due = [announced(status), expiry(status), self.first_mint(status), self.unseen_since];
+        let heard = self.heard.unwrap_or(now);
+        let life = longest_life(credential);
+        let announced = announced(status).map(|at| at.min(heard + life.max(LONGEST_WAIT)));
+        let expiry = expiry(status).map(|at| at.min(heard + life));
+        let due = [announced, expiry, self.first_mint(status), self.unseen_since];
         match due.into_iter().flatten().map(|at| at + LATE).min() {
             Some(due) if due <= now => Custody::Abandoned { by },
             until => Custody::Others { by, until },
@@ -166,6 +176,11 @@ fn is_offered(credential: &ZohoCredential, seen: &SecretSeen) -> bool {
 /// The reason why it can be renewed, or not.
 fn renewable(status: &ZohoCredentialStatus) -> Option<&str> {
     status.condition(ConditionType::Renewable).map(|it| it.reason.as_str())
+}
+
+/// No token lives longer, as its record has it.
+pub(super) fn longest_life(credential: &ZohoCredential) -> Duration {
+    if credential.spec.endpoint_central_server.is_some() { LONGEST_SESSION } else { FULL_LIFE }
 }
 
 /// When the other one must say that the token is not valid any more, whatever keeps it from renewing it.

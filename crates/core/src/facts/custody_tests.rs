@@ -255,6 +255,20 @@ fn token_that_is_called_valid_after_its_end_was_abandoned() {
 }
 
 #[test]
+fn announcement_that_nobody_would_make_is_not_believed_for_long() {
+    let far = "9999-01-01T00:00:00Z";
+    let ready = json!([{ "type": "Ready", "status": "True", "reason": "TokenValid", "message": "",
+        "observedGeneration": 2, "lastTransitionTime": "2026-01-01T00:00:00Z" }]);
+    let valid = others(&json!({ "nextAttemptTime": far, "expirationTime": far, "conditions": ready }));
+    let waiting = others(&json!({ "nextAttemptTime": far, "conditions": renewable("False") }));
+    for (planted, ends_after) in [(valid, 3600 + 120), (waiting, 24 * 3600 + 120)] {
+        let mut watching = Watching::default();
+        assert_eq!(watching.look(&planted, NOTHING, US, at(0)), left_alone(Some(at(ends_after))));
+        assert_eq!(watching.look(&planted, NOTHING, US, at(ends_after)), abandoned());
+    }
+}
+
+#[test]
 fn annotation_hands_it_over_at_once() {
     let mut others = others(&json!({ "nextAttemptTime": at(9000) }));
     for (wanted, expected) in [(US, abandoned()), ("somebody/else", left_alone(Some(at(9120))))] {

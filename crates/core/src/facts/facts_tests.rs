@@ -500,8 +500,10 @@ fn ledger_is_expected_where_a_token_of_these_inputs_or_of_a_former_key_is_in_the
     ];
     for (name, target, inputs, key, took_over, expected) in table {
         let seen = Some(&seen).filter(|_| name != "nothing is there");
-        let is_expected = super::target::is_ledger_expected(&credential, target, seen, inputs, (key, took_over));
-        assert_eq!(is_expected, expected, "{name}");
+        let at = |now| target::is_ledger_expected(&credential, target, seen, inputs, (key, took_over), now);
+        assert_eq!(at(now()), expected, "{name}");
+        assert_eq!(at(after(3 * 3600 - 1)), expected, "{name}");
+        assert!(!at(after(3 * 3600)), "{name}: by then a ledger that nothing refers to is deleted");
     }
 }
 

@@ -7,10 +7,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use zoho_api::names::{InputsDigest, ObjectVersion};
 use zoho_api::{FIELD_MANAGER, Reason, Time, ZohoCredential};
 
+use super::custody::longest_life;
 use super::ownership::{Ownership, SecretSeen, is_adopted, is_opaque, not_opaque, not_owned, ownership};
 use super::trust::{Trust, is_as_we_left_it};
 use super::{Installation, read_refused, target_of};
 use crate::memory::Memory;
+use crate::plan::budget::KEPT;
+use crate::plan::guard::ACCOUNT_KEPT;
+use crate::plan::renewal::Life;
 use crate::plan::{Defect, Target};
 use crate::secret::{self, Form, HashKey, MintedToken};
 use crate::spec::Served;
@@ -54,7 +58,11 @@ impl TargetSeen {
         let target = match ownership(credential, seen) {
             Ownership::Foreign(owner) => foreign(credential, owner.as_deref()),
             // What an installation stamped whose key is lost is not of our key: else the Secret is read, and its seal counts.
-            Ownership::Ours(Some(stamp)) if trust == Trust::LeftAlone && installation.hash_key.made(&stamp.inputs) => {
+            // The same where it would live longer than any token does.
+            Ownership::Ours(Some(stamp))
+                if trust == Trust::LeftAlone
+                    && (installation.hash_key.made(&stamp.inputs) || stamp.life.span() > longest_life(credential)) =>
+            {
                 return None;
             }
             Ownership::Ours(stamp) if trust != Trust::None => {
@@ -113,15 +121,19 @@ impl TargetSeen {
 
 /// Must the ledger of these inputs exist? Yes where the token in the target was minted from them. And where what we
 /// stamped there is of another hash key: then there was a ledger that is not to be found by this key, and tokens that it
-/// counted may be alive. Not where the object was taken over from another installation, which keeps ledgers of its own.
+/// counted may be alive. Not where the object was taken over from another installation, which keeps ledgers of its own. And not
+/// for a token that was minted so long ago that its ledger may have been deleted, since nothing referred to it any more.
 pub fn is_ledger_expected(
     credential: &ZohoCredential,
     target: &Target,
     seen: Option<&SecretSeen>,
     inputs: &InputsDigest,
     (key, took_over): (&HashKey, bool),
+    now: Time,
 ) -> bool {
-    if target.token().is_some_and(|token| token.inputs == *inputs) {
+    let kept = if credential.spec.endpoint_central_server.is_some() { ACCOUNT_KEPT } else { KEPT };
+    let is_kept = |life: Life| life.issued_at + kept > now;
+    if target.token().is_some_and(|token| token.inputs == *inputs && is_kept(token.life)) {
         return true;
     }
     if took_over {
@@ -129,7 +141,7 @@ pub fn is_ledger_expected(
     }
     let ours = seen.and_then(|seen| seen.ours.as_ref());
     let ours = ours.filter(|ours| ours.controller_uid == credential.metadata.uid);
-    ours.and_then(|ours| ours.stamp.as_ref()).is_some_and(|stamp| !key.made(&stamp.inputs))
+    ours.and_then(|ours| ours.stamp.as_ref()).is_some_and(|stamp| !key.made(&stamp.inputs) && is_kept(stamp.life))
 }
 
 /// What its metadata says of a target, to somebody without the key to check its seal: `kubectl zoho describe`.

@@ -35,8 +35,10 @@ pub const LONGEST_THROTTLE: Duration = Duration::from_secs(3600);
 const WANTED_MAX_LIVE: usize = 4;
 /// Attempts in ten minutes that inputs which never minted may use, where others have minted.
 const UNPROVEN_ATTEMPTS: usize = 2;
-/// Living tokens presumed where the record is lost.
+/// Living tokens presumed where the record is lost, and how many the limit leaves beside them: with a small limit, too, a
+/// renewal waits for the ten minutes of the presumed requests and not for the hour of the presumed tokens.
 const PRESUMED_LIVE: usize = 5;
+const BESIDE_PRESUMED: usize = 2;
 
 /// Our own limits for one ledger, below Zoho's published ten and ten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -199,8 +201,8 @@ pub fn account(ledger: &ZohoMintLedgerSpec, request: &Request<'_>, limits: Limit
 }
 
 /// How many tokens of this ledger may be alive at `now`.
-pub fn live(ledger: &ZohoMintLedgerSpec, now: Time) -> usize {
-    deaths(ledger).into_iter().filter(|death| *death > now).count()
+pub fn live(ledger: &ZohoMintLedgerSpec, limits: Limits, now: Time) -> usize {
+    deaths(ledger, limits).into_iter().filter(|death| *death > now).count()
 }
 
 /// How many attempts may have reached the server in the ten minutes before `now`.
@@ -258,14 +260,15 @@ fn departures(ledger: &ZohoMintLedgerSpec, limits: Limits, counts: impl Fn(&Atte
 }
 
 /// When each token that may be alive dies, slack included, sorted.
-fn deaths(ledger: &ZohoMintLedgerSpec) -> Vec<Time> {
+fn deaths(ledger: &ZohoMintLedgerSpec, limits: Limits) -> Vec<Time> {
     let minted = ledger
         .attempts
         .iter()
         .filter(|attempt| !matches!(attempt.outcome, Some(Outcome::NotMinted | Outcome::NotSent)))
         .map(|attempt| attempt.at + life(attempt) + LIFE_SLACK);
-    let presumed =
-        ledger.presumed_full_at.iter().flat_map(|at| std::iter::repeat_n(*at + FULL_LIFE + LIFE_SLACK, PRESUMED_LIVE));
+    let count = limits.live.saturating_sub(BESIDE_PRESUMED).min(PRESUMED_LIVE);
+    let presumed = ledger.presumed_full_at.iter().map(|at| *at + FULL_LIFE + LIFE_SLACK);
+    let presumed = presumed.flat_map(|dies| std::iter::repeat_n(dies, count));
     let mut deaths: Vec<Time> = minted.chain(presumed).collect();
     deaths.sort_unstable();
     deaths
@@ -301,14 +304,15 @@ fn spaced_at(ledger: &ZohoMintLedgerSpec, request: &Request<'_>) -> Option<Time>
     }
     let uses_one = |attempt: &&Attempt| match attempt.outcome {
         Some(Outcome::NotSent) => false,
-        Some(Outcome::Minted) => true,
-        Some(Outcome::NotMinted | Outcome::Unknown) | None => attempt.inputs == *request.inputs,
+        // Whatever the inputs, it may have been of the same seed.
+        Some(Outcome::Minted | Outcome::Unknown) | None => true,
+        Some(Outcome::NotMinted) => attempt.inputs == *request.inputs,
     };
     ledger.attempts.iter().filter(uses_one).map(|attempt| attempt.at + request.spacing).max()
 }
 
 fn live_free_at(ledger: &ZohoMintLedgerSpec, need: Need, limits: Limits, now: Time) -> Option<Time> {
-    let deaths: Vec<Time> = deaths(ledger).into_iter().filter(|death| *death > now).collect();
+    let deaths: Vec<Time> = deaths(ledger, limits).into_iter().filter(|death| *death > now).collect();
     match need {
         Need::Needed => fewer_than(limits.live, &deaths),
         Need::Wanted => fewer_than(limits.live.min(WANTED_MAX_LIVE + 1), &deaths),

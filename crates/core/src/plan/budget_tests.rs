@@ -232,6 +232,7 @@ fn one_time_passwords_are_kept_apart() {
     let table = [
         ("a login that minted", ledger(minted(&[0])), wait(120, Hold::Spaced)),
         ("with another password too", other(Some(Outcome::Minted)), wait(120, Hold::Spaced)),
+        ("with another password, and no answer came", other(Some(Outcome::Unknown)), wait(120, Hold::Spaced)),
         ("another password was refused before its code was sent", other(Some(Outcome::NotMinted)), Ruling::Go),
         ("nothing was sent", ledger(vec![attempt(0, Some(Outcome::NotSent))]), wait(10, Hold::BackOff)),
         ("no answer", ledger(vec![attempt(0, Some(Outcome::Unknown))]), wait(120, Hold::Spaced)),
@@ -247,11 +248,23 @@ fn lost_record_counts_as_a_full_window_once() {
     let settled = settle(Found::Lost, at(0));
     assert_eq!(settled.presumed_full_at, Some(at(0)));
     assert_eq!(account(&settled, &needed(), LIMITS, at(0)), wait(600, Hold::WindowFull));
-    assert_eq!(live(&settled, at(0)), 5);
+    assert_eq!(live(&settled, LIMITS, at(0)), 5);
     let later = settle(Found::Present(settled), at(600));
     assert_eq!(later.presumed_full_at, Some(at(0)), "the presumption does not start over");
     assert_eq!(account(&later, &needed(), LIMITS, at(600)), Ruling::Go);
     assert_eq!(account(&later, &wanted(), LIMITS, at(600)), wait(3630, Hold::LiveFull));
+}
+
+#[test]
+fn lost_record_stops_renewals_for_ten_minutes_whatever_the_limit_is() {
+    for most in 2..=10 {
+        let limits = Limits { live: most, ..LIMITS };
+        let mut ledger = settle(Found::Lost, at(0));
+        assert_eq!(account(&ledger, &needed(), limits, at(599)), wait(600, Hold::WindowFull), "{most}");
+        assert_eq!(account(&ledger, &needed(), limits, at(600)), Ruling::Go, "{most}");
+        ledger.attempts = vec![attempt(600, Some(Outcome::Minted)), attempt(601, Some(Outcome::Minted))];
+        assert!(live(&ledger, limits, at(602)) <= most, "two more, and it is spent");
+    }
 }
 
 #[test]
@@ -261,7 +274,7 @@ fn entry_from_the_future_counts_as_made_now() {
     let settled = settle(Found::Present(from_ahead), at(0));
     assert_eq!(settled.attempts.iter().map(|attempt| attempt.at).collect::<Vec<_>>(), [at(0), at(0)]);
     assert_eq!(attempts_in_window(&settled, LIMITS, at(0)), 2, "they may have reached the server in these ten minutes");
-    assert_eq!(live(&settled, at(0)), 2);
+    assert_eq!(live(&settled, LIMITS, at(0)), 2);
     assert_eq!(settled.presumed_full_at, None, "the record is there, so nothing is presumed");
 }
 
@@ -481,7 +494,7 @@ proptest! {
     fn go_never_exceeds_the_limits(ledger in any_ledger(), request in any_request()) {
         let settled = settle(Found::Present(ledger), at(0));
         if account(&settled, &request, LIMITS, at(0)) == Ruling::Go {
-            prop_assert!(live(&settled, at(0)) < LIMITS.live);
+            prop_assert!(live(&settled, LIMITS, at(0)) < LIMITS.live);
             prop_assert!(attempts_in_window(&settled, LIMITS, at(0)) < LIMITS.attempts);
             prop_assert!(settled.throttled_until.is_none_or(|until| until <= at(0)));
         }

@@ -20,7 +20,7 @@ pub const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Logins of one account that may fail in a day. Servers lock at five, some at three.
 const MOST_FAILED_LOGINS: usize = 2;
 /// For so long nobody else's inputs are tried, after an account was last logged in to.
-const ACCOUNT_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(crate) const ACCOUNT_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Namespaces that are remembered of proven inputs.
 const MOST_NAMESPACES: usize = 16;
 /// A refused login that worked before is tried again after this, once …
@@ -45,6 +45,13 @@ pub enum Guard {
 pub fn is_proven(ledger: &ZohoMintLedgerSpec, inputs: &InputsDigest) -> bool {
     ledger.proven.iter().any(|proven| proven.inputs == *inputs)
         || ledger.attempts.iter().any(|attempt| attempt.inputs == *inputs && attempt.outcome == Some(Outcome::Minted))
+}
+
+/// Were these inputs ever sent, as far as is remembered?
+pub fn is_known(ledger: &ZohoMintLedgerSpec, inputs: &InputsDigest) -> bool {
+    is_proven(ledger, inputs)
+        || ledger.attempts.iter().any(|attempt| attempt.inputs == *inputs)
+        || ledger.verdicts.iter().any(|verdict| verdict.inputs == *inputs)
 }
 
 /// Did any inputs?

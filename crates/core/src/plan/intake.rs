@@ -97,6 +97,21 @@ impl Intake {
         Some(oldest.1 + DAY)
     }
 
+    /// Notes inputs for a server that never worked. An object that has tried too many gets no token that is there already: that it
+    /// gets one would say, without a login, that it has guessed right.
+    pub fn may_share(&mut self, who: &Newcomer<'_>, now: Time) -> bool {
+        if who.server.is_none() {
+            return true;
+        }
+        let tried = self.passwords.entry((who.object.clone(), who.ledger.clone())).or_default();
+        tried.retain(|(_, at)| counts(*at, DAY, now));
+        let is_new = !who.is_proven && !tried.iter().any(|(inputs, _)| inputs == who.inputs);
+        if is_new && tried.len() <= MOST_PASSWORDS {
+            tried.push((who.inputs.clone(), now));
+        }
+        tried.len() <= MOST_PASSWORDS
+    }
+
     /// What holds a request back, and until when.
     pub fn held(&self, who: &Newcomer<'_>, now: Time) -> Option<(Time, Guard)> {
         if let Some(until) = self.ledgers_held(who, now) {
@@ -156,6 +171,19 @@ impl Intake {
                 is_under_way: true,
             });
         }
+    }
+
+    /// A ledger is made for an object without a request. Says whether it may be, and counts it.
+    pub fn brings(&mut self, who: &Newcomer<'_>, now: Time) -> bool {
+        let is_known =
+            self.brought.get(who.object).is_some_and(|brought| brought.iter().any(|(of, _)| of == who.ledger));
+        if !who.has_ledger && !is_known {
+            if self.ledgers_held(who, now).is_some() {
+                return false;
+            }
+            self.brought.entry(who.object.clone()).or_default().push((who.ledger.clone(), now));
+        }
+        true
     }
 
     /// The request is over and has left no ledger behind, so it does not count as having brought one.

@@ -73,6 +73,16 @@ fn object_brings_eight_new_ledgers_in_ten_minutes() {
 }
 
 #[test]
+fn ledgers_that_are_made_without_a_request_count_too() {
+    let mut intake = Intake::default();
+    let many: Vec<Who> = (0..20).map(|number| Who::of("ns", "one", &number.to_string())).collect();
+    let made = |intake: &mut Intake, now: Time| many.iter().filter(|who| intake.brings(&who.brings(), now)).count();
+    assert_eq!((made(&mut intake, at(0)), made(&mut intake, at(1))), (8, 8), "the same ones again");
+    assert_eq!(intake.held(&many[19].brings(), at(2)), Some((at(600), Guard::NewLedgers)));
+    assert!(intake.brings(&Who::of("ns", "two", "x").brings(), at(2)));
+}
+
+#[test]
 fn namespace_has_two_hundred_ledgers_or_as_many_as_it_has_credentials_and_some() {
     let intake = Intake::default();
     let who = Who::of("ns", "one", "ledger");
@@ -188,6 +198,24 @@ fn who_tries_passwords_for_an_account_of_others_is_cut_off_also_from_the_right_o
     let owner = passwords[6].logs_in();
     assert_eq!(intake.look(&owner, at(4)), None, "its owner changes it as often as he likes");
     assert_eq!(stranger(&passwords[6], &mut intake, 24 * 3600), None);
+}
+
+#[test]
+fn object_that_tries_passwords_learns_nothing_from_a_token_that_is_there() {
+    let mut intake = Intake::default();
+    let mut passwords: Vec<Who> = (0..7).map(|_| Who::of("ns", "one", "account")).collect();
+    for (number, who) in passwords.iter_mut().enumerate() {
+        who.inputs = number.to_string().into();
+    }
+    for who in &passwords[..5] {
+        assert!(intake.may_share(&who.logs_in(), at(0)) && intake.may_share(&who.logs_in(), at(1)));
+    }
+    assert!(!intake.may_share(&passwords[5].logs_in(), at(2)));
+    let right = Newcomer { is_proven: true, ..passwords[6].logs_in() };
+    assert!(!intake.may_share(&right, at(3)), "also not the right one");
+    let other = Who::of("ns", "two", "account");
+    assert!(intake.may_share(&Newcomer { is_proven: true, ..other.logs_in() }, at(3)), "another object");
+    assert!(intake.may_share(&right, at(24 * 3600 + 2)));
 }
 
 #[test]

@@ -267,7 +267,7 @@ fn what_lies_in_the_future_is_brought_back_once_also_where_it_is_read_again() {
         mirror.absorb(version(20), Some(record.clone()), after(4300));
         let over = mirror.look(false, after(4300));
         assert_eq!(over.throttled_until, None, "{name}");
-        assert_eq!(budget::live(&over, after(4300)), 0, "{name}");
+        assert_eq!(budget::live(&over, LIMITS, after(4300)), 0, "{name}");
         let holder = "me".into();
         let request = Request {
             inputs: &"inputs".into(),
@@ -481,7 +481,7 @@ proptest! {
             let attempts = play.reached_within(600, |said| said != Some(Outcome::NotSent));
             prop_assert!(budget::attempts_in_window(&ledger, LIMITS, now) >= attempts, "{step:?}: {ledger:?}");
             let live = play.reached_within(3600, |said| !matches!(said, Some(Outcome::NotSent | Outcome::NotMinted)));
-            prop_assert!(budget::live(&ledger, now) >= live, "{step:?}: {ledger:?}");
+            prop_assert!(budget::live(&ledger, LIMITS, now) >= live, "{step:?}: {ledger:?}");
             let is_silent = play.throttled_until.is_some_and(|until| until > play.seconds);
             prop_assert!(!is_silent || ledger.throttled_until.is_some_and(|until| until > now), "{step:?}: {ledger:?}");
         }

@@ -255,9 +255,10 @@ pub fn plan(facts: &Facts, holder: &Holder, limits: Limits, now: Time) -> Plan {
     }
     let to_store = to_store(facts, now);
     match to_store {
-        Some(Write::Newer) => return Plan::Store,
+        // A suspended object gets nothing that it had not.
+        Some(Write::Newer) if !facts.suspended => return Plan::Store,
         Some(Write::Repair) if facts.conflict.is_none() => return Plan::Store,
-        Some(Write::Repair) | None => {}
+        Some(Write::Newer | Write::Repair) | None => {}
     }
     if facts.suspended {
         return Plan::Suspend;
@@ -267,18 +268,20 @@ pub fn plan(facts: &Facts, holder: &Holder, limits: Limits, now: Time) -> Plan {
         Source::Unusable(defect) => return Plan::Refuse(defect.clone()),
     };
     let token = best_token(facts, now);
-    match (why_mint(facts, token, inputs, ledger, now), token) {
-        (Some(why), _) => mint(facts, why, inputs, ledger, holder, limits, now),
-        (None, token) => {
-            let renewal = token.map(|token| token.life.renewal_time(facts.renewal, ledger));
-            match (&facts.conflict, to_store) {
-                (Some(conflict), Some(Write::Repair)) => {
-                    let again_at = [conflict.again_at, renewal].into_iter().flatten().min();
-                    Plan::Refuse(Defect { again_at, ..conflict.clone() })
-                }
-                (Some(_) | None, _) => Plan::Keep { until: renewal.unwrap_or(now) },
-            }
+    let wanted_at =
+        match why_mint(facts, token, inputs, ledger, now).map(|why| mint(facts, why, inputs, holder, limits, now)) {
+            Some(Ok(plan)) => return plan,
+            Some(Err(until)) => Some(until),
+            None => None,
+        };
+    let renewal = token.map(|token| token.life.renewal_time(facts.renewal, ledger));
+    let until = [renewal, wanted_at].into_iter().flatten().min();
+    match (&facts.conflict, to_store) {
+        (Some(conflict), Some(Write::Repair)) => {
+            let again_at = [conflict.again_at, until].into_iter().flatten().min();
+            Plan::Refuse(Defect { again_at, ..conflict.clone() })
         }
+        (Some(_) | None, _) => Plan::Keep { until: until.unwrap_or(now) },
     }
 }
 
@@ -309,40 +312,28 @@ fn why_mint(
 }
 
 /// Mints, or says what that has to wait for.
+///
+/// # Errors
+///
+/// Until then there is no room for what is merely wanted, which does not stand in the way of a good token.
 fn mint(
     facts: &Facts,
     why: MintReason,
     inputs: &InputsDigest,
-    ledger: &LedgerName,
     holder: &Holder,
     limits: Limits,
     now: Time,
-) -> Plan {
+) -> Result<Plan, Time> {
     if let Some((until, why)) = held_here(facts, now) {
-        return Plan::Wait { until, why };
+        return Ok(Plan::Wait { until, why });
     }
     let request = request(facts, why, inputs, holder);
-    match (budget::account(&facts.ledger, &request, limits, now), facts.target.token()) {
-        (Ruling::Go, _) => Plan::Mint { why },
-        // That there is no room for what is merely wanted does not stand in the way of a good token.
-        (
-            Ruling::Wait {
-                until,
-                why:
-                    Hold::InFlight
-                    | Hold::Throttled
-                    | Hold::BackOff
-                    | Hold::WindowFull
-                    | Hold::LiveFull
-                    | Hold::Spaced
-                    | Hold::Guarded(_),
-            },
-            Some(token),
-        ) if matches!(why, MintReason::Requested | MintReason::Contradicted) => {
-            Plan::Keep { until: token.life.renewal_time(facts.renewal, ledger).min(until) }
-        }
-        (Ruling::Wait { until, why }, _) => Plan::Wait { until, why },
-        (Ruling::Refuse { verdict, until }, _) => Plan::Park { verdict, until },
+    let is_merely_wanted = matches!(why, MintReason::Requested | MintReason::Contradicted);
+    match budget::account(&facts.ledger, &request, limits, now) {
+        Ruling::Go => Ok(Plan::Mint { why }),
+        Ruling::Wait { until, why: hold } if is_merely_wanted && !matches!(hold, Hold::Confirming(_)) => Err(until),
+        Ruling::Wait { until, why } => Ok(Plan::Wait { until, why }),
+        Ruling::Refuse { verdict, until } => Ok(Plan::Park { verdict, until }),
     }
 }
 
@@ -396,5 +387,5 @@ fn is_contradicted(facts: &Facts, token: &Token) -> bool {
 }
 
 fn is_due(life: Life, rule: Renewal, ledger: &LedgerName, now: Time) -> bool {
-    now >= life.renewal_time(rule, ledger) || life.is_from_the_future(now)
+    now >= life.renewal_time(rule, ledger) || life.is_from_the_future(now) || !life.is_alive(now)
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::budget::{IN_FLIGHT, Limits, WINDOW};
 use super::*;
-use crate::fixtures::{defect, issued_ago, now, steady};
+use crate::fixtures::{after, defect, issued_ago, now, steady};
 use zoho_api::{Attempt, Outcome};
 
 const LIMITS: Limits = Limits { attempts: 8, live: 7 };
@@ -271,17 +271,41 @@ prop_compose! {
         at_hand in any_token(),
         ledger in any_ledger(),
         renew_before in 300u64..1800,
+        conflict in proptest::option::of(1u64..120),
+        was_stored in any::<bool>(),
     ) -> Facts {
         let at_hand = at_hand.filter(|token| token.inputs == "inputs".into() && matches!(source, Source::Usable { .. }));
+        let stored = at_hand.as_ref().filter(|_| was_stored).map(|token| token.attempt.clone());
         Facts {
+            stored,
             deleting: flags[0] && flags[1],
             suspended: flags[1] && flags[2],
             renew_requested: flags[2],
             minting: flags[3],
             renewal: Renewal::BeforeExpiry(Duration::from_secs(renew_before)),
             source, target, at_hand, ledger,
+            conflict: conflict.map(|after_so_long| Defect { again_at: Some(after(after_so_long)), ..defect(Reason::TargetConflict) }),
             ..steady()
         }
+    }
+}
+
+#[test]
+fn renewal_that_has_to_wait_neither_hides_a_conflict_nor_ends_its_schedule() {
+    let conflict = Defect { again_at: Some(after(600)), ..defect(Reason::TargetConflict) };
+    for (throttled_until, again_at) in [(900, 600), (300, 300)] {
+        let facts = Facts {
+            // Somebody puts this one back again and again.
+            target: ours(Some(issued_ago(3700))),
+            at_hand: Some(issued_ago(60)),
+            stored: Some("a60".into()),
+            conflict: Some(conflict.clone()),
+            renew_requested: true,
+            ledger: ZohoMintLedgerSpec { throttled_until: Some(after(throttled_until)), ..Default::default() },
+            ..steady()
+        };
+        let expected = Defect { again_at: Some(after(again_at)), ..conflict.clone() };
+        assert_eq!(planned(&facts), Plan::Refuse(expected));
     }
 }
 
@@ -407,17 +431,21 @@ proptest! {
                 let good = |token: &Token| token.inputs == "inputs".into() && now() < token.life.renewal_time(facts.renewal, &"8000".into()) && !token.life.is_from_the_future(now());
                 prop_assert!(!facts.target.token().is_some_and(good));
             }
-            prop_assert!(budget::live(&facts.ledger, now()) < LIMITS.live);
+            prop_assert!(budget::live(&facts.ledger, LIMITS, now()) < LIMITS.live);
         }
     }
 
     #[test]
     fn whatever_waits_waits_for_an_instant_ahead(facts in any_facts()) {
         match planned(&facts) {
-            Plan::Keep { until } | Plan::Wait { until, .. } | Plan::Park { until: Some(until), .. } => {
+            Plan::Keep { until }
+            | Plan::Wait { until, .. }
+            | Plan::Park { until: Some(until), .. }
+            | Plan::Refuse(Defect { again_at: Some(until), .. }) => {
                 prop_assert!(until > now());
             }
-            Plan::Park { until: None, .. } | Plan::Mint { .. } | Plan::Store | Plan::Refuse(_) | Plan::Suspend | Plan::Release => {}
+            Plan::Refuse(defect) => prop_assert_ne!(defect.reason, Reason::TargetConflict, "it ends by itself"),
+            Plan::Park { until: None, .. } | Plan::Mint { .. } | Plan::Store | Plan::Suspend | Plan::Release => {}
         }
     }
 }

@@ -147,7 +147,7 @@ pub fn summarise(ledger: &mut ZohoMintLedgerSpec, limits: Limits, now: Time) {
     ledger.last_mint_time = minted.map(|attempt| attempt.at).max().or(ledger.last_mint_time);
     ledger.last_verdict = ledger.verdicts.last().map(|verdict| verdict.reason.clone());
     let attempts = budget::attempts_in_window(ledger, limits, now);
-    let live = budget::live(ledger, now);
+    let live = budget::live(ledger, limits, now);
     ledger.counts = Some(format!("{attempts}/{} {live}/{}", limits.attempts, limits.live));
 }
 

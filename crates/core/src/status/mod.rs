@@ -20,6 +20,7 @@ use crate::issuer::Failure;
 use crate::message::{self, Names};
 use crate::plan::backoff;
 use crate::plan::budget::{self, Hold};
+use crate::plan::record;
 use crate::plan::renewal::Life;
 use crate::plan::verify::Answer;
 use crate::plan::{Facts, Plan};
@@ -136,7 +137,9 @@ fn renewal_time(report: &Report<'_>, life: Life) -> Time {
 fn live_tokens(report: &Report<'_>, life: Option<Life>) -> Option<i32> {
     let counted = report.live_tokens.and_then(|count| i32::try_from(count).ok());
     let told = || {
-        let count = life.map(|life| budget::live(&report.facts.ledger, life.issued_at))?;
+        let ledger = &report.facts.ledger;
+        let limits = record::limits(ledger).unwrap_or_default();
+        let count = life.map(|life| budget::live(ledger, limits, life.issued_at))?;
         i32::try_from(count).ok().filter(|count| *count > 0)
     };
     counted.or(report.previous.live_tokens).or_else(told)

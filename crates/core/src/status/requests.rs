@@ -5,7 +5,7 @@ use super::{Announcement, Report, renewal_time};
 use crate::message;
 use crate::plan::Plan;
 use crate::plan::budget::Hold;
-use zoho_api::Time;
+use zoho_api::{Reason, Time};
 
 /// What came of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,10 @@ fn renewed(report: &Report<'_>) -> String {
 fn refused(report: &Report<'_>, held_back: Option<(Time, Hold)>, now: Time) -> String {
     let life = report.facts.target.token().map(|token| token.life);
     let alive = life.is_some_and(|life| life.is_alive(now));
-    let why = match (cause(report, alive), held_back) {
+    // Who changes the target keeps no token from being minted.
+    let is_conflict = matches!(report.plan, Plan::Refuse(defect) if defect.reason == Reason::TargetConflict);
+    let stands_in_the_way = cause(report, alive).filter(|_| !is_conflict || held_back.is_none());
+    let why = match (stands_in_the_way, held_back) {
         (Some(Cause { reason, message, next, .. }), _) => {
             // What waits, and what is parked, says so itself.
             let says_when = matches!(report.plan, Plan::Wait { .. } | Plan::Park { .. });
@@ -70,7 +73,7 @@ mod tests {
     use super::*;
     use crate::fixtures::{after, defect, now, steady};
     use crate::issuer::Failure;
-    use zoho_api::{Observed, Reason, Verdict, ZohoCredentialStatus};
+    use zoho_api::{Observed, Verdict, ZohoCredentialStatus};
 
     fn told(plan: &Plan, asked: Asked, handled: Option<&str>, failure: Option<&Failure>) -> Option<Announcement> {
         let report = Report {
@@ -121,6 +124,8 @@ mod tests {
             Plan::Refuse(crate::plan::Defect { again_at: Some(after(600)), ..defect(Reason::TargetConflict) });
         let said = note(&conflict, refused());
         assert!(said.ends_with("TargetConflict: why. The operator checks again at 13:56Z."), "{said}");
+        let said = note(&conflict, Asked::Refused(Some((after(900), Hold::Throttled))));
+        assert!(said.contains("Throttled: Zoho reports") && said.contains("It is possible from 14:01Z on"), "{said}");
     }
 
     #[test]
