@@ -4,7 +4,8 @@
 //! with the proxy's host instead of the API server's, and an empty item in it is an error. Both are decided by the
 //! environment, so the file is read with kube's types and put together here; see `docs/upstream.md`.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use base64::Engine as _;
@@ -24,16 +25,47 @@ use rustls::pki_types::pem::PemObject as _;
 pub fn config(file: Option<&Path>, context: Option<&str>) -> anyhow::Result<kube::Config> {
     let kubeconfig = match file {
         Some(path) => Kubeconfig::read_from(path).with_context(|| format!("read --kubeconfig {}", path.display()))?,
-        None => match Kubeconfig::read() {
-            Ok(kubeconfig) => kubeconfig,
-            Err(KubeconfigError::FindPath | KubeconfigError::ReadConfig(..)) if context.is_none() => {
+        None => match read().context("read the kubeconfig")? {
+            Some(kubeconfig) => kubeconfig,
+            None if context.is_none() => {
                 return kube::Config::incluster()
                     .context("there is no kubeconfig (KUBECONFIG, --kubeconfig), and this is not a pod");
             }
-            Err(error) => return Err(error).context("read the kubeconfig"),
+            None => anyhow::bail!("there is no kubeconfig (KUBECONFIG, --kubeconfig) to have a context"),
         },
     };
     of_kubeconfig(&kubeconfig, context, &Proxies::of_process()).context("use the kubeconfig")
+}
+
+/// The files of `KUBECONFIG`, or `~/.kube/config`; `None` where none of them exists. Like kubectl: of a list those that do not
+/// exist are passed over, and one that cannot be read is an error.
+#[expect(clippy::disallowed_methods, reason = "as every client of Kubernetes")]
+fn read() -> Result<Option<Kubeconfig>, KubeconfigError> {
+    let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
+    of_files(std::env::split_paths(&listed).filter(|path| !path.as_os_str().is_empty()).collect())
+}
+
+fn of_files(paths: Vec<PathBuf>) -> Result<Option<Kubeconfig>, KubeconfigError> {
+    let is_missing = |error: &KubeconfigError| {
+        matches!(error, KubeconfigError::FindPath)
+            || matches!(error, KubeconfigError::ReadConfig(error, _) if error.kind() == io::ErrorKind::NotFound)
+    };
+    if paths.is_empty() {
+        return match Kubeconfig::read() {
+            Ok(kubeconfig) => Ok(Some(kubeconfig)),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(error),
+        };
+    }
+    let mut merged: Option<Kubeconfig> = None;
+    for path in paths {
+        match Kubeconfig::read_from(path) {
+            Ok(next) => merged = Some(merged.unwrap_or_default().merge(next)?),
+            Err(error) if is_missing(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(merged)
 }
 
 fn of_kubeconfig(kubeconfig: &Kubeconfig, context: Option<&str>, proxies: &Proxies) -> anyhow::Result<kube::Config> {
@@ -196,6 +228,19 @@ mod tests {
         for here in ["https://127.0.0.1:6443", "https://localhost:6443", "https://[::1]:6443"] {
             assert!(!proxied(here, ""), "{here}");
         }
+    }
+
+    #[test]
+    fn files_that_do_not_exist_are_passed_over_and_others_must_be_readable() {
+        let folder = tempfile::tempdir().unwrap();
+        let (there, missing) = (folder.path().join("config"), folder.path().join("staging"));
+        std::fs::write(&there, "{current-context: a}").unwrap();
+        for paths in [vec![there.clone(), missing.clone()], vec![missing.clone(), there.clone()]] {
+            let read = of_files(paths).unwrap().expect("one is there");
+            assert_eq!(read.current_context.as_deref(), Some("a"));
+        }
+        assert!(of_files(vec![missing]).unwrap().is_none());
+        assert!(of_files(vec![there, folder.path().to_owned()]).is_err(), "a folder is no file");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `kubectl zoho get`: a table.
 
+use std::fmt::Write as _;
+
 use kube::Api;
 use kube::api::{ListParams, ObjectList};
 use kube::core::DeserializeGuard;
@@ -13,6 +15,7 @@ use super::{Ended, follow, render};
 use zoho_api::{Time, ZohoCredential};
 use zoho_client::calls::{ApiError, call};
 use zoho_client::clock;
+use zoho_core::text::is_plain;
 
 const HEADER: [&str; 8] = ["NAMESPACE", "NAME", "READY", "RENEWABLE", "EXPIRES", "RENEWS", "LIVE", "SECRET"];
 
@@ -71,9 +74,24 @@ pub(crate) async fn run(global: &Global, args: &GetArgs, output: &Output) -> any
 /// Not for plain data.
 pub(crate) fn print(form: Form, document: &Value) -> anyhow::Result<String> {
     Ok(match form {
-        Form::Json => serde_json::to_string_pretty(document)?,
+        // Others chose what is in it. Such characters stand in texts only, where JSON has escapes for them.
+        Form::Json => escaped(&serde_json::to_string_pretty(document)?),
         Form::Yaml => serde_saphyr::to_string(document)?.trim_end().to_owned(),
     })
+}
+
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c == '\n' || is_plain(c) {
+            text.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(text, "\\u{unit:04x}");
+            }
+        }
+    }
+    text
 }
 
 async fn list(cluster: &Cluster, everywhere: bool, output: &Output) -> anyhow::Result<(Vec<ZohoCredential>, String)> {
@@ -164,5 +182,18 @@ impl<'a> Rows<'a> {
             ("READY" | "RENEWABLE", _) => self.output.paint(Paint::Odd, cell),
             (_, _) => cell.to_owned(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_holds_nothing_that_a_terminal_obeys_and_says_the_same() {
+        let document = json!({ "text": "\u{9b}31m \u{202e} \u{7f} \u{1b}[2J é \u{e0001}", "list": [1, null] });
+        let text = print(Form::Json, &document).unwrap();
+        assert!(text.chars().all(|c| c == '\n' || is_plain(c)), "{text}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), document);
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::args::{Global, RenewArgs};
 use super::connect::{Cluster, FIELD_MANAGER};
+use super::login::wait::is_passing;
 use super::output::Output;
 use super::table::when;
 use super::{Ended, get, render, secret_io};
@@ -45,10 +46,15 @@ pub(crate) async fn run(global: &Global, args: &RenewArgs, output: &Output) -> a
         return Ok(Ended::Well);
     }
     let started = Instant::now();
+    let mut seen = before.clone();
     loop {
-        let seen = cluster.credential(&args.name).await?;
-        let handled = seen.status.as_ref().and_then(|status| status.last_handled_renew_request.as_ref());
-        if handled == Some(&request) {
+        match call(cluster.credentials().get(&args.name)).await {
+            Ok(now) => seen = now,
+            // One look of many.
+            Err(error) if is_passing(&error) => {}
+            Err(error) => return Err(cluster.explain(error, &args.name)),
+        }
+        if is_handled(&before, &seen, &request) {
             let answer = new_answer(&cluster, &args.name, answers).await;
             output.progress_ends();
             let (ended, text) = outcome(&before, &seen, answer, clock::system().now());
@@ -66,6 +72,14 @@ pub(crate) async fn run(global: &Global, args: &RenewArgs, output: &Output) -> a
         output.progress(&format!("waiting for the operator … {}s", started.elapsed().as_secs()));
         tokio::time::sleep(EVERY).await;
     }
+}
+
+/// Has the operator handled the request, or another one that has taken its place since?
+fn is_handled(before: &ZohoCredential, seen: &ZohoCredential, request: &String) -> bool {
+    let handled = |of: &ZohoCredential| of.status.as_ref().and_then(|status| status.last_handled_renew_request.clone());
+    let asked = seen.metadata.annotations.as_ref().and_then(|all| all.get(keys::RENEW_REQUESTED));
+    let (was, is) = (handled(before), handled(seen));
+    is.as_ref() == Some(request) || (asked != Some(request) && is != was && is.as_ref() == asked)
 }
 
 /// The operator's answers to requests, by the Event's version; `None` where the caller may not list Events.
@@ -170,6 +184,21 @@ mod tests {
             "metadata": { "name": "c" }, "spec": { "dataCenter": "EU", "secretRef": { "name": "s" } }, "status": status,
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn request_is_handled_also_where_another_one_took_its_place() {
+        let with = |asked: &str, handled: &str| {
+            let mut credential = credential(&json!({ "lastHandledRenewRequest": handled }));
+            credential.metadata.annotations = Some([(keys::RENEW_REQUESTED.to_owned(), asked.to_owned())].into());
+            credential
+        };
+        let (before, ours) = (with("a", "a"), "b".to_owned());
+        for (asked, handled, expected) in
+            [("b", "a", false), ("b", "b", true), ("c", "a", false), ("c", "b", true), ("c", "c", true)]
+        {
+            assert_eq!(is_handled(&before, &with(asked, handled), &ours), expected, "{asked} {handled}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::login::explain;
 use super::output::Output;
 use super::{Ended, renew, secret_io, usage};
 use zoho_api::names::ObjectName;
-use zoho_api::{Grant, SecretRef, ZohoCredential};
+use zoho_api::{Grant, Outcome, SecretRef, ZohoCredential};
 use zoho_client::calls::{ApiError, call};
 use zoho_client::transport::Transport;
 use zoho_core::issuer::login::Revoked;
@@ -111,7 +111,11 @@ fn why_not(revoked: &Revoked, service: &TokenService) -> String {
             "{host} knows neither form of Zoho's revocation, so nothing was revoked. Is it an accounts host? Else remove the application at https://{host}/home#sessions/connectedapps"
         ),
         Revoked::Failed(failed) => {
-            format!("{} Whether it was revoked is not known; repeat it.", explain::upstream(host, failed))
+            let fate = match failed.outcome {
+                Outcome::NotSent | Outcome::NotMinted => "It was not revoked",
+                Outcome::Minted | Outcome::Unknown => "Whether it was revoked is not known",
+            };
+            format!("{} {fate}; repeat it.", explain::upstream(host, failed))
         }
     }
 }

@@ -130,7 +130,9 @@ pub(crate) async fn own_rights(cluster: &Cluster, installation: &Installation) -
         ("list", GROUP, "zohocredentials", own, "get, revoke, and doctor without a name"),
         ("patch", GROUP, "zohocredentials", own, "login, renew"),
         ("get", "", "secrets", own, "token, revoke, and all that doctor and describe say of Secrets"),
+        ("create", GROUP, "zohocredentials", own, "login with a new name"),
         ("patch", "", "secrets", own, "login"),
+        ("create", "", "secrets", own, "login with a new name"),
         (
             "get",
             GROUP,

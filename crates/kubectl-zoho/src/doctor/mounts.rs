@@ -31,7 +31,12 @@ enum Use {
 fn of_pods(name: &str, target: &str, pods: &[Pod]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut good = 0;
-    for pod in pods {
+    // What has ended reads nothing any more.
+    let has_ended = |pod: &&Pod| {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        matches!(phase, Some("Succeeded" | "Failed"))
+    };
+    for pod in pods.iter().filter(|pod| !has_ended(pod)) {
         let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
         let uses = uses(pod, target);
         good += usize::from(!uses.is_empty() && uses.iter().all(|(_, how)| *how == Use::Folder));
@@ -148,5 +153,8 @@ mod tests {
         }
         let restarted = pod(key, &json!({ "reloader.stakater.com/auto": "true" }));
         assert_eq!(of_pods("n", "t", &[restarted]), []);
+        let mut ended = pod(mount("direct", "access_token"), &json!({}));
+        ended.status = Some(serde_json::from_value(json!({ "phase": "Succeeded" })).unwrap());
+        assert_eq!(of_pods("n", "t", &[ended]), []);
     }
 }

@@ -1,7 +1,7 @@
 //! Consent on another device: a code to type into any browser, and the question whether somebody has.
 
 use std::pin::pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use tokio::signal;
@@ -18,6 +18,9 @@ use zoho_core::issuer::device::{self, Polled};
 use zoho_core::issuer::login::Exchanged;
 use zoho_core::issuer::zoho::TokenService;
 use zoho_core::secret::RefreshGrant;
+
+/// Before the code expires, for one more question.
+const SPARE: Duration = Duration::from_secs(3);
 
 /// The caller did not wait.
 const INTERRUPTED: &str = "interrupted: nothing was stored, and the code on the screen is of no use any more";
@@ -60,20 +63,23 @@ async fn ask(
     ));
     let started = Instant::now();
     let mut interval = code.interval;
+    let mut silence: Option<String> = None;
     loop {
         let left = code.life.saturating_sub(started.elapsed());
         login.output.progress(&format!("waiting for your consent, {}s left …", left.as_secs()));
         tokio::select! {
             biased;
             _ = &mut interrupted => anyhow::bail!(INTERRUPTED),
-            () = sleep(interval.min(left)) => {}
+            () = sleep(interval.min(left.saturating_sub(SPARE))) => {}
         }
-        if left < interval {
-            anyhow::bail!(explain::EXPIRED);
-        }
+        let is_last = left < interval + SPARE;
         let polled = transport.poll_device(&service.token_url, &client.id, &client.secret, &code.device_code).await;
         match polled {
-            Polled::Pending | Polled::NoAnswer(_) => {}
+            Polled::Pending => silence = None,
+            Polled::NoAnswer(failed) => {
+                let host = service.token_url.host_str().unwrap_or_default();
+                silence = Some(explain::upstream(host, &failed));
+            }
             Polled::TooFast => interval = device::slower(interval),
             Polled::Elsewhere(data_center) => service = follow(login, data_center, wanted)?,
             Polled::Refused => anyhow::bail!(explain::consent(Some("access_denied"))),
@@ -87,6 +93,10 @@ async fn ask(
                 }
                 return Ok((service, grant));
             }
+        }
+        if is_last {
+            // Nobody knows what the person has done where there was no answer.
+            anyhow::bail!("{}{}", silence.map(|why| format!("{why} ")).unwrap_or_default(), explain::EXPIRED);
         }
     }
 }

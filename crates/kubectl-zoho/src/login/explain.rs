@@ -115,6 +115,8 @@ pub(crate) fn upstream(host: &str, failed: &Failed) -> String {
             format!("{host} answered with something that is not a reply of Zoho; a proxy in between may have answered.")
         }
         Reason::UpstreamError => format!("{host} answered with an unknown error."),
+        Reason::Throttled => format!("{host} reports too many requests: wait ten minutes."),
+        Reason::ClientRejected => format!("{host} does not accept the client id or the client secret."),
         _ => format!("{host} cannot be reached or is not working."),
     }
 }

@@ -19,6 +19,7 @@ pub(crate) mod wanted;
 
 use std::pin::pin;
 
+use anyhow::Context as _;
 use futures::FutureExt as _;
 use secrecy::SecretString;
 use tokio::signal;
@@ -103,7 +104,12 @@ async fn finish(
 ) -> anyhow::Result<Ended> {
     let namespace = &cluster.namespace;
     output.note(&format!("Stored in Secret {namespace}/{}.", wanted.reference.name));
-    place.store_credential(wanted).await?;
+    place.store_credential(wanted).await.with_context(|| {
+        format!(
+            "the refresh token is stored and needs no new login, but ZohoCredential {} is not: see what kubectl zoho login prints with --dry-run, and apply it",
+            wanted.name
+        )
+    })?;
     let there = if wanted.is_there { "is unchanged" } else { "is made" };
     output.note(&format!("ZohoCredential {namespace}/{} {there}.", wanted.name));
     if args.timeout.is_zero() {

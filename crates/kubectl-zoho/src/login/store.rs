@@ -20,9 +20,10 @@ use tokio::time::sleep;
 use super::super::connect::{Cluster, FIELD_MANAGER};
 use super::super::facts::manager_of;
 use super::super::secret_io::{self, SourceValues};
+use super::scopes;
 use super::wanted::Wanted;
 use zoho_api::names::ObjectVersion;
-use zoho_api::{SecretRef, ZohoCredential, keys};
+use zoho_api::{Grant, SecretRef, ZohoCredential, keys};
 use zoho_client::apply::{Before, write_secret};
 use zoho_client::calls::{ApiError, call};
 use zoho_core::facts::source::{consents_to_others, with_consent};
@@ -92,6 +93,9 @@ impl<'a> Place<'a> {
         let says_so = consents_to_others(said.map(String::as_str), &wanted.name);
         let (is_shared, shares_client) =
             if own.is_some() { sharers(cluster, wanted).await.unwrap_or((says_so, says_so)) } else { (false, false) };
+        if own.is_some() {
+            check_scopes(cluster, wanted).await?;
+        }
         let client_of_others = if shares_client { client_of(cluster, &reference).await? } else { None };
         let place = Self { cluster, reference, own, source_for, client_of_others, is_shared };
         place.rehearse(wanted).await?;
@@ -133,25 +137,28 @@ impl<'a> Place<'a> {
     /// The API server's; one that [`is_unknown`] where it is not known whether the Secret was written.
     pub(crate) async fn store_source(&self, grant: &impl SourceValues) -> anyhow::Result<ObjectVersion> {
         let data = secret_io::source_data(grant, &self.reference);
-        let mut unknown = None;
+        let mut last: Option<anyhow::Error> = None;
         for number in 1..=TRIES {
             let error = match self.write_source(&data, false).await {
                 Ok(written) => return Ok(ObjectVersion::of(&written.metadata)),
                 Err(error) => error,
             };
-            if !is_unknown(&error) {
+            if !is_unavailable(&error) {
                 // Whatever it says, the write before may have been carried out.
-                return match unknown {
+                return match last.filter(is_unknown) {
                     None => Err(error),
                     Some(unknown) => self.find_written(&data).await.ok_or(unknown),
                 };
             }
-            unknown.get_or_insert(error);
+            // What is not known outweighs what was not taken.
+            if is_unknown(&error) || last.is_none() {
+                last = Some(error);
+            }
             if number < TRIES {
                 sleep(PAUSE).await;
             }
         }
-        Err(unknown.unwrap_or_else(|| anyhow::anyhow!("it was not tried")))
+        Err(last.unwrap_or_else(|| anyhow::anyhow!("it was not tried")))
     }
 
     /// The version of the source, if it has all of these values.
@@ -205,6 +212,12 @@ impl<'a> Place<'a> {
     ///
     /// The API server's.
     pub(crate) async fn store_credential(&self, wanted: &Wanted) -> anyhow::Result<()> {
+        for _ in 1..TRIES {
+            match self.apply_credential(wanted, false).await {
+                Err(error) if is_unavailable(&error) => sleep(PAUSE).await,
+                done => return done,
+            }
+        }
         self.apply_credential(wanted, false).await
     }
 
@@ -234,6 +247,15 @@ impl<'a> Place<'a> {
     }
 }
 
+/// May the same write succeed a little later? No answer, or the API server had no time.
+fn is_unavailable(error: &anyhow::Error) -> bool {
+    let Some(ApiError::Unavailable(cause)) = error.downcast_ref::<ApiError>() else { return false };
+    let is_of_the_caller = |cause: &kube::Error| {
+        matches!(cause, kube::Error::Auth(_)) || matches!(cause, kube::Error::Api(status) if status.code == 401)
+    };
+    !cause.as_deref().is_some_and(is_of_the_caller)
+}
+
 /// Is it not known whether the write was carried out? It was not where the API server did not know the caller, or had no time.
 pub(crate) fn is_unknown(error: &anyhow::Error) -> bool {
     let Some(ApiError::Unavailable(cause)) = error.downcast_ref::<ApiError>() else { return false };
@@ -256,6 +278,39 @@ async fn sharers(cluster: &Cluster, wanted: &Wanted) -> Option<(bool, bool)> {
         .collect();
     let shares_client = references.iter().any(|other| other.client_id_key() == wanted.reference.client_id_key());
     Some((!references.is_empty(), shares_client))
+}
+
+/// Would the new refresh token be of use to the others that are served from the one that it replaces?
+///
+/// # Errors
+///
+/// With a sentence: one of them needs what is not asked for.
+async fn check_scopes(cluster: &Cluster, wanted: &Wanted) -> anyhow::Result<()> {
+    let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(cluster.client.clone(), &cluster.namespace);
+    // Who may not list them is not told whom it concerns.
+    let Ok(listed) = call(api.list(&ListParams::default())).await else { return Ok(()) };
+    let others = listed.items.into_iter().filter_map(|DeserializeGuard(item)| item.ok());
+    let key = wanted.reference.refresh_token_key();
+    let shares = |other: &ZohoCredential| {
+        let reference = &other.spec.secret_ref;
+        other.metadata.name.as_deref() != Some(&wanted.name)
+            && other.spec.grant() == Grant::RefreshToken
+            && other.spec.endpoint_central_server.is_none()
+            && (reference.name.as_str(), reference.refresh_token_key()) == (wanted.reference.name.as_str(), key)
+    };
+    for other in others.filter(shares) {
+        let needed = scopes::wanted(&other.spec.scopes, other.spec.product).unwrap_or_default();
+        let lacks: Vec<&String> = needed.iter().filter(|scope| !wanted.scopes.contains(scope)).collect();
+        if !lacks.is_empty() {
+            let name = other.metadata.name.unwrap_or_default();
+            let lacks = lacks.into_iter().map(String::as_str).collect::<Vec<_>>().join(",");
+            anyhow::bail!(
+                "key {key} of Secret {} also serves ZohoCredential {name}, which needs {lacks} too: log in for all of them with --scope, or give this one a Secret, or a refreshTokenKey, of its own",
+                wanted.reference.name
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The client id in a source.

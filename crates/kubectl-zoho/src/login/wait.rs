@@ -122,7 +122,7 @@ pub(crate) async fn until_ready(
 }
 
 /// May the next call be answered?
-fn is_passing(error: &ApiError) -> bool {
+pub(crate) fn is_passing(error: &ApiError) -> bool {
     let ApiError::Unavailable(cause) = error else { return false };
     let is_final = |cause: &kube::Error| {
         matches!(cause, kube::Error::SerdeError(_) | kube::Error::Auth(_))
