@@ -106,7 +106,8 @@ pub(crate) struct Flags {
     #[arg(long, env = "ZOHO_OPERATOR_MAX_ATTEMPTS_PER_10M", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=10), value_name = "N")]
     max_attempts_per_10m: u8,
 
-    /// Maximum number of valid access tokens of one refresh token; Zoho allows 10 and then invalidates the oldest.
+    /// Maximum number of valid access tokens of one refresh token; Zoho allows 10 and then invalidates the oldest. With 2,
+    /// a renewal waits for the oldest to expire; with 1, for the former one.
     #[arg(long, env = "ZOHO_OPERATOR_MAX_LIVE_TOKENS", default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..=10), value_name = "N")]
     max_live_tokens: u8,
 

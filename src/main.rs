@@ -72,6 +72,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let transport = Arc::new(Transport::new(&flags.ca_file, &flags.server_urls())?);
     let clock = clock::system();
     let metrics = Metrics::default();
+    metrics.introduce(flags.installation());
     let clients = Clients::new(metrics.clone(), clock.clone());
     let client = clients.client()?;
     patiently(async || watch::feed::check_kinds(&client, &flags).await).await?;

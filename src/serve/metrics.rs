@@ -190,7 +190,14 @@ impl Metrics {
         ours.register("api_requests", help, self.api_requests.clone());
         let help = "How far the operator's clock is ahead of the API server's";
         ours.register("clock_offset_seconds", help, self.clock_offset.clone());
-        let build = ours.sub_registry_with_label(("version".into(), env!("CARGO_PKG_VERSION").into()));
+    }
+
+    /// Names this program and the installation that it is part of.
+    pub(crate) fn introduce(&self, installation: String) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = env!("CARGO_PKG_VERSION").into();
+        let labels = [("version".into(), version), ("installation".into(), installation.into())];
+        let build = registry.sub_registry_with_prefix("zoho_operator").sub_registry_with_labels(labels.into_iter());
         build.register("build_info", "The version of this program", ConstGauge::new(1i64));
     }
 

@@ -304,6 +304,11 @@ async fn values_that_do_not_fit_together_are_refused_with_what_to_do() {
         ("leaderElection.leaseDuration=15s500ms", "is not in whole seconds from 1s to 10m: choose such a time"),
         ("watchNamespaces={team-a,somewhere}", "take it out, or install the release in another namespace."),
         ("config.metricsPort=8081", "are both 8081: choose two ports."),
+        ("extraArgs={--metrics-bind-address=0}", "extraArgs repeats --metrics-bind-address, which the chart sets"),
+        (
+            "extraEnv[0].name=ZOHO_OPERATOR_LOG_LEVEL,extraEnv[0].value=debug",
+            "has no effect, since the chart sets --log-level",
+        ),
         ("networkPolicy.apiServerCIDRs={10.0.0.1/32}", "set networkPolicy.enabled=true, or take them out."),
         ("terminationGracePeriodSeconds=20", "Choose 25 or more."),
         ("enabled=false", "add `condition: zoho-operator.enabled` to the dependency"),
@@ -332,9 +337,33 @@ async fn values_that_do_not_fit_together_are_refused_with_what_to_do() {
         "leaderElection.enabled=false,replicaCount=1,leaderElection.renewDeadline=1h",
         "terminationGracePeriodSeconds=25",
         "serviceMonitor.interval=1m,serviceMonitor.scrapeTimeout=60s",
+        "config.apiHosts={one.example},extraArgs={--api-host=other.example}",
+        "extraEnv[0].name=HTTPS_PROXY,extraEnv[0].value=http://p.example:3128",
     ] {
         render(cluster().await, "somewhere", None, &["--set", set]).await;
     }
+}
+
+/// YAML takes digits for a number, and namespaces and releases may have such names.
+#[tokio::test]
+async fn names_of_digits_stay_names_and_no_key_stands_twice() {
+    let set =
+        "serviceMonitor.enabled=true,prometheusRule.enabled=true,commonLabels.app\\.kubernetes\\.io/component=tokens";
+    let arguments = ["template", "42", CHART, "-n", "2024", "--set-string", "watchNamespaces={1001}", "--set", set];
+    let output = cluster().await.helm(&arguments).await.expect("runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let rendered = Rendered::parse(&String::from_utf8(output.stdout).expect("text"));
+    for object in &rendered.0 {
+        let namespace = &object["metadata"]["namespace"];
+        assert!(namespace.is_null() || *namespace == "2024" || *namespace == "1001", "{object}");
+        for (_, label) in object["metadata"]["labels"].as_object().into_iter().flatten() {
+            assert!(label.is_string(), "{object}");
+        }
+        for subject in object["subjects"].as_array().into_iter().flatten() {
+            assert_eq!(subject["namespace"], "2024", "{object}");
+        }
+    }
+    assert_eq!(rendered.one("Service")["metadata"]["labels"]["app.kubernetes.io/component"], "metrics");
 }
 
 #[tokio::test]

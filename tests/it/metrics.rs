@@ -34,7 +34,7 @@ const CONTRACT: [(&str, &[&str]); 20] = [
     ("api_requests_total", &["verb", "kind", "code"]),
     ("clock_offset_seconds", &[]),
     ("leader", &[]),
-    ("build_info", &["version"]),
+    ("build_info", &["version", "installation"]),
 ];
 
 /// What every exporter of a process says.

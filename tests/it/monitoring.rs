@@ -229,7 +229,7 @@ async fn dashboard_links_to_the_runbooks_of_the_values() {
 #[tokio::test]
 async fn the_budget_that_is_low_follows_the_limit() {
     let cluster = cluster().await;
-    for (limit, expected) in [("10", ">= 9"), ("7", ">= 6"), ("3", ">= 3"), ("1", ">= 3")] {
+    for (limit, expected) in [("10", ">= 9"), ("7", ">= 6"), ("4", ">= 4"), ("3", ">= 4"), ("1", ">= 4")] {
         let set = format!("prometheusRule.enabled=true,config.maxLiveTokens={limit}");
         let show = ["--show-only", "templates/prometheusrule.yaml", "--set", &set];
         let rendered = render(cluster, "somewhere", None, &show).await;

@@ -12,9 +12,9 @@ Both are critical unless the values say otherwise.
 {{/* Groups of rules, as YAML: those of files/prometheus/rules.yaml, with what the values say about each. */}}
 {{- define "zoho-operator.ruleGroups" -}}
 {{- $alerts := default dict .Values.prometheusRule.alerts }}
-{{- $budget := max 3 (sub (int .Values.config.maxLiveTokens) 1) }}
+{{- $budget := max 4 (sub (int .Values.config.maxLiveTokens) 1) }}
 {{- $facts := dict "Template" .Template "alerts" $alerts "runbook" (include "zoho-operator.runbookUrl" .) "budget" $budget
-  "namespace" .Release.Namespace "fullname" (include "zoho-operator.fullname" .) "name" (include "zoho-operator.name" .) }}
+  "namespace" .Release.Namespace "installation" (printf "%s/%s" .Release.Namespace (include "zoho-operator.instance" .)) "fullname" (include "zoho-operator.fullname" .) "name" (include "zoho-operator.name" .) }}
 {{- $groups := list }}
 {{- range tpl (.Files.Get "files/prometheus/rules.yaml") $facts | fromYamlArray }}
 {{- $rules := list }}

@@ -30,7 +30,7 @@
 {{/* Labels that select the operator's pods; they cannot change in an upgrade. */}}
 {{- define "zoho-operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "zoho-operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/* Labels of everything the chart installs. The chart's own win over commonLabels. */}}
@@ -137,6 +137,14 @@ of watchNamespaces.
 
 {{/* The operator's flags, of its pod and of the pod that helm test starts. */}}
 {{- define "zoho-operator.arguments" -}}
+{{ include "zoho-operator.ownArguments" . }}
+{{- with .Values.extraArgs }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Those that the values say. */}}
+{{- define "zoho-operator.ownArguments" -}}
 - --operator-namespace={{ .Release.Namespace }}
 - --instance={{ include "zoho-operator.instance" . }}
 {{- with .Values.watchNamespaces }}
@@ -207,9 +215,6 @@ of watchNamespaces.
 - --log-level={{ .Values.config.logLevel }}
 {{- with .Values.config.logFilter }}
 - {{ printf "--log-filter=%s" . | quote }}
-{{- end }}
-{{- with .Values.extraArgs }}
-{{ toYaml . }}
 {{- end }}
 {{- end }}
 

@@ -29,6 +29,24 @@
 {{- end }}
 {{- end }}
 {{- end }}
+{{- $own := list }}
+{{- range include "zoho-operator.ownArguments" . | fromYamlArray }}
+{{- $own = append $own (regexReplaceAll "=.*" . "") }}
+{{- end }}
+{{- range .Values.extraArgs }}
+{{- $flag := regexReplaceAll "=.*" . "" }}
+{{- if and (has $flag $own) (not (has $flag (include "zoho-operator.repeatable" . | fromYamlArray))) }}
+- >-
+  extraArgs repeats {{ $flag }}, which the chart sets: the operator would not start. Set the value of that name instead.
+{{- end }}
+{{- end }}
+{{- range .Values.extraEnv }}
+{{- $flag := .name | default "" | trimPrefix "ZOHO_OPERATOR_" | lower | replace "_" "-" | printf "--%s" }}
+{{- if and (hasPrefix "ZOHO_OPERATOR_" (default "" .name)) (has $flag $own) }}
+- >-
+  extraEnv sets {{ .name }}, which has no effect, since the chart sets {{ $flag }}: set the value of that name instead.
+{{- end }}
+{{- end }}
 {{- if eq (int .Values.config.metricsPort) (int .Values.config.healthPort) }}
 - "config.metricsPort and config.healthPort are both {{ .Values.config.metricsPort }}: choose two ports."
 {{- end }}
@@ -37,6 +55,11 @@
   networkPolicy.apiServerCIDRs or networkPolicy.extraEgress is set, but egress is not limited: set networkPolicy.enabled=true, or take
   them out.
 {{- end }}
+{{- end }}
+
+{{/* Flags that may stand more than once. */}}
+{{- define "zoho-operator.repeatable" -}}
+[--watch-namespaces, --labels, --accounts-url, --api-url, --data-centers, --accounts-host, --api-host, --endpoint-central-url, --ca-file]
 {{- end }}
 
 {{- define "zoho-operator.wrongTimes" -}}
