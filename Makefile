@@ -49,6 +49,7 @@ check: need-cargo ## Formatting, lints, documentation, workflows
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy $(WITH_TESTING) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(WITH_TESTING) --no-deps
+	$(CARGO) check --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
 	@tests/workflows/lint
 
 lint-workflows: need-go ## The workflows, by actionlint

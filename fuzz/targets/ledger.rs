@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
 use zoho_api::names::{Holder, InputsDigest};
 use zoho_api::{Reason, Time, ZohoMintLedgerSpec};
-use zoho_core::plan::budget::{self, Answer, Found, Limits, Need, Request};
+use zoho_core::plan::budget::{self, Found, Limits, Need, Request, Ruling};
 use zoho_core::plan::record;
 
 fuzz_target!(|body: &[u8]| {
@@ -20,10 +20,11 @@ fuzz_target!(|body: &[u8]| {
     assert_eq!(budget::settle(Found::Present(ledger.clone()), now), ledger);
     let (inputs, holder): (InputsDigest, Holder) = ("a".into(), "me".into());
     for need in [Need::Needed, Need::Wanted] {
-        for asked in [false, true] {
-            let request = Request { inputs: &inputs, need, asked, holder: &holder, spacing: Duration::ZERO };
-            if budget::account(&ledger, &request, limits, now) == Answer::Go {
-                assert!(budget::live(&ledger, now) < limits.live);
+        for (asked, login) in [(false, false), (true, false), (false, true), (true, true)] {
+            let (spacing, namespace) = (Duration::ZERO, "ns");
+            let request = Request { inputs: &inputs, need, asked, holder: &holder, spacing, login, namespace };
+            if budget::account(&ledger, &request, limits, now) == Ruling::Go {
+                assert!(budget::live(&ledger, limits, now) < limits.live);
                 assert!(budget::attempts_in_window(&ledger, limits, now) < limits.attempts);
             }
         }

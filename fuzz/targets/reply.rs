@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use zoho_api::{Outcome, Time};
 use zoho_core::issuer::reply::{self, Head, Reply};
-use zoho_core::issuer::server_login::{self, Answer};
+use zoho_core::issuer::server_login::{self, LoginAnswer};
 
 fuzz_target!(|input: &[u8]| {
     let end = input.iter().position(|byte| *byte == b'\n').unwrap_or(input.len());
@@ -30,7 +30,7 @@ fuzz_target!(|input: &[u8]| {
             let _ = failed.cause.map(|cause| cause.sentence("Zoho"));
         }
     }
-    if let Answer::Failed(failed) = server_login::classify(head, body) {
+    if let LoginAnswer::Failed(failed) = server_login::classify(head, body) {
         assert!(failed.permanent || matches!(status, 408 | 429 | 502..=504), "a password is not sent again");
     }
 });
