@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::support::eventually;
@@ -52,6 +53,16 @@ async fn secrets_come_before_good_news_and_all_of_it_comes() {
     assert_eq!(world.zoho.stats().token.posts, 100);
 }
 
+/// Waits until a quota has counted so many Secrets: before that it holds nothing up.
+async fn is_counted(world: &World, quota: &str, secrets: usize) {
+    eventually("the quota is counted", async || {
+        let found = world.cluster.kubectl(&["get", "quota", quota, "-n", &world.namespace, "-o", "json"]).await;
+        let found: Value = serde_json::from_slice(&found.expect("kubectl runs").stdout).unwrap_or_default();
+        (found["status"]["used"]["count/secrets"] == json!(secrets.to_string())).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn quota_that_is_used_up_in_a_burst_costs_what_is_under_way_and_no_more() {
     const MANY: usize = 250;
@@ -62,12 +73,7 @@ async fn quota_that_is_used_up_in_a_burst_costs_what_is_under_way_and_no_more() 
         "spec": { "hard": { "count/secrets": (MANY + ROOM).to_string() } },
     });
     world.cluster.apply_yaml(&quota.to_string()).await.expect("applied");
-    eventually("the quota is counted", async || {
-        let found = world.cluster.kubectl(&["get", "quota", "few", "-n", &world.namespace, "-o", "json"]).await;
-        let found: Value = serde_json::from_slice(&found.expect("kubectl runs").stdout).unwrap_or_default();
-        (found["status"]["used"]["count/secrets"] == json!(MANY.to_string())).then_some(())
-    })
-    .await;
+    is_counted(&world, "few", MANY).await;
     // So slowly that the first refusal comes while others still wait, and fast enough that none counts as hanging.
     world.zoho.set_latency(Duration::from_millis(600));
     let _operator = world.operator_with(&["--mint-rate", "0"]);
@@ -88,4 +94,47 @@ async fn quota_that_is_used_up_in_a_burst_costs_what_is_under_way_and_no_more() 
     // Those that were decided before, and those that took their places before the refusal was read.
     let all_others = MANY - ROOM - AT_ONCE;
     assert!(late < all_others / 2, "{late} requests after a Secret was refused");
+}
+
+#[tokio::test]
+async fn renewals_are_not_held_up_by_credentials_that_get_no_secret() {
+    const MANY: usize = 12;
+    const REFUSED: usize = 6;
+    let world = world("burst-refused", MANY).await;
+    let quota = json!({
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": { "name": "full", "namespace": world.namespace },
+        "spec": { "hard": { "count/secrets": (2 * MANY + REFUSED).to_string() } },
+    });
+    world.cluster.apply_yaml(&quota.to_string()).await.expect("applied");
+    is_counted(&world, "full", MANY).await;
+    let operator = world.operator_with(&["--mint-rate", "0"]);
+    for number in 0..MANY {
+        world.wait_ready(&format!("c{number}")).await;
+    }
+    operator.kill();
+    let suspend = async |suspend: bool| {
+        for number in 0..MANY {
+            let patch = Patch::Merge(json!({ "spec": { "suspend": suspend } }));
+            let name = format!("c{number}");
+            world.credentials().patch(&name, &PatchParams::default(), &patch).await.expect("patched");
+        }
+    };
+    suspend(true).await;
+    world.advance(2000);
+    let _operator = world.operator_with(&["--mint-rate", "1"]);
+    // Another one is refused every five seconds: each is tried again after thirty.
+    for (number, credential) in world.zoho.register_many("refused", REFUSED).iter().enumerate() {
+        world.source_of(&format!("refused-source-{number}"), credential).await;
+    }
+    for number in 0..REFUSED {
+        let name = format!("refused-{number}");
+        world.credential(&name, &format!("refused-source-{number}"), json!({})).await;
+        world.wait_for_reason(&name, "WriteRefused").await;
+        world.advance(5);
+    }
+    suspend(false).await;
+    let renewed = 2 * u64::try_from(MANY).expect("few");
+    eventually("all are renewed, one a second", async || (world.zoho.stats().token.posts >= renewed).then_some(()))
+        .await;
+    assert_eq!(world.zoho.stats().token.posts, renewed, "no token is minted for those who can have no Secret");
 }

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
 
 use crate::support::look::{is, is_ready};
@@ -81,4 +81,47 @@ async fn edited_target_after_a_reset_waits_for_the_window_too() {
     world.advance(601);
     world.wait_ready("one").await;
     assert_eq!(world.zoho.stats().token.posts, 2);
+}
+
+#[tokio::test]
+async fn another_hash_key_beside_the_ledgers_costs_one_mint_after_the_window_and_no_token() {
+    let (world, operator) = World::served("other_hash_key").await;
+    let token = world.token("one-token").await.expect("a token");
+    operator.kill();
+    // As where a key of another time was restored beside the ledgers, or a new one was made before they were.
+    let keys = Api::<Secret>::namespaced(world.client.clone(), &world.operator_namespace);
+    let mut key = keys.get(HASH_KEY).await.expect("a key");
+    keys.delete(HASH_KEY, &DeleteParams::default()).await.expect("deleted");
+    (key.metadata.uid, key.metadata.resource_version) = (None, None);
+    for bytes in key.data.as_mut().expect("data").values_mut() {
+        bytes.0 = vec![7; bytes.0.len()];
+    }
+    keys.create(&PostParams::default(), &key).await.expect("created");
+
+    // The seal of the former key says nothing to it, so it knows no token; the one in the target goes on working.
+    let _operator = world.operator();
+    world.wait_for_reason("one", "MintBudgetExhausted").await;
+    world.advance(300);
+    world.wait_for_reason("one", "MintBudgetExhausted").await;
+    assert_eq!((world.token("one-token").await, world.zoho.stats().token.posts), (Some(token.clone()), 1));
+    assert!(world.zoho.is_alive(&token));
+    world.advance(301);
+    world.wait_ready("one").await;
+    assert_eq!(world.zoho.stats().token.posts, 2);
+    assert!(world.zoho.is_alive(&token), "who has not read the target again goes on");
+}
+
+#[tokio::test]
+async fn expired_target_of_a_former_key_is_served_at_once() {
+    let (world, operator) = World::served("former_key").await;
+    operator.kill();
+    let keys = Api::<Secret>::namespaced(world.client.clone(), &world.operator_namespace);
+    keys.delete(HASH_KEY, &DeleteParams::default()).await.expect("deleted");
+    // Whatever the ledger of that time has counted is dead by now.
+    world.advance(4 * 3600);
+    let started = std::time::Instant::now();
+    let _operator = world.operator_with(&["--reset-hash-key"]);
+    world.zoho.wait_for_posts(2, std::time::Duration::from_secs(60)).await.expect("a token is asked for");
+    world.wait_ready("one").await;
+    crate::support::tell(&format!("served {:.1} s after the start", started.elapsed().as_secs_f32()));
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::json;
 use zoho_api::{ConditionStatus, ConditionType, ZohoCredential, keys};
 use zoho_simulator::script::{Reply, Script};
@@ -275,4 +275,55 @@ async fn planted_status_is_not_believed() {
     token_that_lives(&world, "one-token").await;
     let seen = world.wait_ready("one").await;
     assert_eq!(condition(&seen, ConditionType::Ready), Some(ConditionStatus::True));
+}
+
+#[tokio::test]
+async fn operator_whose_definition_is_older_than_itself_mints_once_and_rests() {
+    let world = World::alone("older_definition").await;
+    let field = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/observed";
+    let without = json!([{ "op": "remove", "path": field }]).to_string();
+    let args = ["patch", "crd", "zohocredentials.zoho-operator.dev", "--type=json", "-p", &without];
+    let patched = world.cluster.kubectl(&args).await.expect("kubectl runs");
+    assert!(patched.status.success(), "{}", String::from_utf8_lossy(&patched.stderr));
+    eventually("the field is gone", async || {
+        world.credential("probe", "probe", json!({})).await;
+        let status = json!({ "status": { "observedGeneration": 7, "observed": { "seal": "x" } } });
+        let patch = Patch::Merge(status);
+        let stored = world.credentials().patch_status("probe", &PatchParams::default(), &patch).await.expect("stored");
+        world.credentials().delete("probe", &DeleteParams::default()).await.expect("deleted");
+        stored.status.is_some_and(|status| status.observed.is_none()).then_some(())
+    })
+    .await;
+    let operator = world.operator();
+    world.serve_one().await;
+    operator.kill();
+    let restarted = world.operator();
+    restarted.synced().await;
+    world.caught_up().await;
+    let of_it = || world.writes().into_iter().filter(|write| ["one", "one-token"].contains(&&*write.name)).count();
+    let before = of_it();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(of_it(), before, "it rests");
+    assert_eq!(world.zoho.stats().token.posts, 1);
+}
+
+#[tokio::test]
+async fn status_that_nobody_can_read_ends_no_service() {
+    let (world, operator) = World::served("odd_status").await;
+    let resource = ApiResource::erase::<ZohoCredential>(&());
+    let objects = Api::<DynamicObject>::namespaced_with(world.client.clone(), &world.namespace, &resource);
+    let plant = async || {
+        let odd = Patch::Merge(json!({ "status": { "expirationTime": "2026-01-01T00:00:00ZTx" } }));
+        objects.patch_status("one", &PatchParams::default(), &odd).await.expect("the API server takes it");
+    };
+    plant().await;
+    world.advance(2200);
+    world.zoho.wait_for_posts(2, Duration::from_secs(30)).await.expect("the renewal");
+    world.wait_ready("one").await;
+    plant().await;
+    operator.kill();
+    let restarted = world.operator();
+    restarted.synced().await;
+    world.wait_ready("one").await;
+    assert_eq!(world.zoho.stats().token.posts, 2);
 }

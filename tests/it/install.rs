@@ -181,6 +181,8 @@ async fn upgrading_brings_new_fields_and_keeps_the_credentials() {
     // And back: what the former version does not know is not lost while nobody writes it.
     helm(&cluster, &["rollback", "zoho-operator", "1", "-n", NAMESPACE]).await;
     assert_eq!(kubectl(&cluster, &uid).await, before, "the same object");
+    helm(&cluster, &["upgrade", "zoho-operator", CHART, "-n", NAMESPACE]).await;
+    eventually("and forward again", async || (kubectl(&cluster, &suspend).await == "true").then_some(())).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! leaves behind is taken over before a token expires.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
@@ -10,6 +10,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 use zoho_api::{ConditionType, Time, ZohoCredential, ZohoMintLedger, keys};
 use zoho_testkit::control_plane::Identity;
+use zoho_testkit::fault_proxy::{FaultProxy, Record, Verb};
 
 use crate::support::look::{is, is_ready, text};
 use crate::support::operator::Operator;
@@ -58,6 +59,32 @@ fn status_writes(world: &World) -> BTreeMap<String, usize> {
     writes
 }
 
+/// No object was written by both, but for one that was taken over: what a pause of one process looks like to the other.
+fn each_object_has_one_writer(proxies: &[FaultProxy; 2]) {
+    let mut writes: BTreeMap<String, Vec<(Instant, usize)>> = BTreeMap::new();
+    for (who, proxy) in proxies.iter().enumerate() {
+        let is_written = |record: &&Record| {
+            let call = &record.call;
+            let is_status = call.resource == "zohocredentials" && call.subresource == "status";
+            let is_secret = call.resource == "secrets" && !call.is_dry_run;
+            call.verb == Verb::Patch && record.status == Some(200) && (is_status || is_secret)
+        };
+        for record in proxy.trace().iter().filter(is_written) {
+            let object = format!("{}/{}", record.call.resource, record.call.name);
+            writes.entry(object).or_default().push((proxy.started() + record.at, who));
+        }
+    }
+    assert!(writes.len() >= GOOD + BAD, "writes of {} objects were seen", writes.len());
+    let mut shared = Vec::new();
+    for (object, mut of_it) in writes {
+        of_it.sort_unstable();
+        let turns = of_it.windows(2).filter(|two| two[0].1 != two[1].1).count();
+        assert!(turns <= 1, "{object} was written by one, by the other one and by the first one again: {of_it:?}");
+        shared.extend((turns > 0).then_some(object));
+    }
+    tell(&format!("written by both, one after the other: {shared:?}"));
+}
+
 fn minted(world: &World) -> usize {
     world.zoho.log().iter().filter(|record| record.access_token.is_some()).count()
 }
@@ -92,8 +119,10 @@ async fn two_installations_that_start_together_mint_once_and_the_survivor_takes_
     let world = World::new("two_installations").await;
     forty_objects(&world).await;
     let namespaces = [installation(&world, "first").await, installation(&world, "second").await];
-    let first = operator_of(&world, &namespaces[0]);
-    let _second = operator_of(&world, &namespaces[1]);
+    // Behind a proxy each, which knows who wrote what.
+    let proxies = [world.proxy(), world.proxy()];
+    let behind = |which: usize| world.operator_behind(&proxies[which], &["--operator-namespace", &namespaces[which]]);
+    let (first, _second) = (behind(0), behind(1));
     for number in 0..GOOD {
         world.wait_ready(&format!("good{number}")).await;
     }
@@ -121,7 +150,16 @@ async fn two_installations_that_start_together_mint_once_and_the_survivor_takes_
     assert!(most <= 12, "{writes:#?}");
     let told = world.events_of("good0").await;
     assert!(told.iter().any(|event| event.starts_with("ServedElsewhere")), "{told:?}");
+    each_object_has_one_writer(&proxies);
 
+    let mut announced = BTreeMap::new();
+    for (number, by) in owners.iter().enumerate() {
+        let name = format!("good{number}");
+        let status = world.get(&name).await.status.expect("a status");
+        if *by == format!("{}/zoho-operator", namespaces[0]) {
+            announced.insert(name, status.renewal_time.expect("a renewal is announced"));
+        }
+    }
     first.kill();
     let began = Time::from(world.zoho.now());
     // Renewals are due after about 27 minutes and missed two minutes later.
@@ -134,6 +172,14 @@ async fn two_installations_that_start_together_mint_once_and_the_survivor_takes_
         };
         world.wait(&format!("good{number}"), "renewed by the survivor", is_renewed).await;
     }
+    let mut latest = 0;
+    for (name, at) in announced {
+        let minted_at = world.get(&name).await.status.and_then(|status| status.last_mint_time).expect("it is renewed");
+        latest = latest.max(minted_at.unix() - at.unix());
+    }
+    tell(&format!("taken over and renewed at most {latest} s after the renewal that was announced"));
+    // Two minutes, the steps in which time passes here, and two more of them on a slow machine.
+    assert!(latest <= 120 + 3 * 60, "{latest} s");
     tell(&format!(
         "after the first one is gone for good: {} mints for 20 renewals, no token expired",
         minted(&world) - GOOD

@@ -1,6 +1,8 @@
 //! Every write rests on what it was decided on: another object or version of the same name is never touched.
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use zoho_api::names::{ObjectName, ObjectVersion};
@@ -82,8 +84,14 @@ async fn dry_run_stores_nothing() {
 }
 
 #[tokio::test]
-async fn content_is_not_replaced_where_another_token_is_there_by_now() {
+async fn content_is_replaced_beside_other_owners_and_not_where_another_token_is_there_by_now() {
     let world = World::new("newer_token").await;
+    let maps = Api::<ConfigMap>::namespaced(world.client.clone(), &world.namespace);
+    let map = ConfigMap {
+        metadata: ObjectMeta { name: Some("also".into()), ..ObjectMeta::default() },
+        ..ConfigMap::default()
+    };
+    let map = maps.create(&PostParams::default(), &map).await.expect("created");
     let owner = world.credential("one", "source", json!({})).await;
     let holding = |attempt: &str| -> Secret {
         let object = json!({
@@ -95,14 +103,18 @@ async fn content_is_not_replaced_where_another_token_is_there_by_now() {
         });
         serde_json::from_value(object).expect("a Secret")
     };
-    let seen = world.secrets().create(&PostParams::default(), &holding("1")).await.expect("created");
-    let edit = Patch::Merge(json!({ "metadata": { "labels": { "edited": "meanwhile" } } }));
+    let mut first = holding("1");
+    let also = json!({ "apiVersion": "v1", "kind": "ConfigMap", "name": "also", "uid": map.metadata.uid });
+    first.metadata.owner_references.as_mut().expect("ours").push(serde_json::from_value(also).expect("an owner"));
+    let seen = world.secrets().create(&PostParams::default(), &first).await.expect("created");
+    let edit = Patch::Merge(json!({ "metadata": { "annotations": { "edited": "meanwhile" } } }));
     world.secrets().patch("target", &PatchParams::default(), &edit).await.expect("edited");
     let replaced = apply::replace_content(&world.client, &holding("2"), &seen).await;
     assert!(replaced.is_ok(), "whatever else was edited: {replaced:?}");
 
     let replaced = apply::replace_content(&world.client, &holding("older"), &seen).await;
     assert!(matches!(replaced, Err(ApiError::Conflict)), "{replaced:?}");
-    let now = world.secret("target").await.expect("there").metadata.annotations.expect("annotations");
-    assert_eq!(now.get(keys::ATTEMPT).map(String::as_str), Some("2"));
+    let now = world.secret("target").await.expect("there").metadata;
+    assert_eq!(now.annotations.expect("annotations").get(keys::ATTEMPT).map(String::as_str), Some("2"));
+    assert_eq!(now.owner_references.map(|owners| owners.len()), Some(2), "the other owner stays");
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use kube::api::ListParams;
 use serde_json::json;
 use zoho_simulator::script::{Reply, Script};
-use zoho_testkit::fault_proxy::{FaultProxy, Match, Point, Verb, Window};
+use zoho_testkit::fault_proxy::{Action, Answer, FaultProxy, Match, Point, Verb, Window};
 
 use crate::support::world::{REFRESH_TOKEN, World};
 use crate::support::{eventually, tell};
@@ -52,6 +52,29 @@ async fn sigterm_at_any_write_finishes_or_leaves_what_the_next_process_resolves(
         assert!(posts == 0 || counts.posts == 1, "{name}: what was minted is stored: {posts}, then {}", counts.posts);
         assert_eq!(counts.posts, 1, "{name}");
     }
+}
+
+#[tokio::test]
+async fn token_whose_write_fails_while_the_process_ends_is_written_again() {
+    let world = World::new("sigterm_store_fails").await;
+    let proxy = world.proxy();
+    let operator = world.operator_behind(&proxy, &["--leader-elect"]);
+    operator.leading().await;
+    world.zoho.set_latency(Duration::from_secs(2));
+    world.good_source("source").await;
+    let failing = proxy.rule(
+        Match::new(Verb::Create, "secrets").dry_run(false),
+        Window::times(2),
+        Action::Answer(Answer::internal_error()),
+    );
+    world.credential("one", "source", json!({})).await;
+    world.zoho.wait_for_posts(1, Duration::from_secs(30)).await.expect("a request");
+    operator.signal("TERM");
+    let (code, took) = operator.ended().await;
+    assert_eq!(code, Some(0));
+    assert!(proxy.seen(failing) > 2, "it is tried until it is written: {}", proxy.seen(failing));
+    assert!(world.secret("one-token").await.is_some(), "after {took:?}");
+    assert_eq!(world.zoho.stats().token.posts, 1);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use zoho_api::{ConditionStatus, ConditionType, ZohoCredential};
 use zoho_simulator::script::{Reply, Script, Target};
 use zoho_simulator::{Simulator, SimulatorConfig};
+use zoho_testkit::fault_proxy::{Action, Answer, Match, Verb, Window};
 
 use crate::support::eventually;
 use crate::support::look::{condition, is, is_ready, message};
@@ -55,6 +56,26 @@ async fn product_that_takes_the_token_is_asked_at_intervals_and_not_anew_after_a
     assert_eq!(world.get("one").await.metadata.resource_version, version, "a restart says nothing new");
     let stats = world.zoho.stats();
     assert_eq!((stats.token.posts, stats.product_refused), (1, 0));
+}
+
+#[tokio::test]
+async fn question_is_asked_once_a_target_that_could_not_be_read_can_be_read_again() {
+    let (world, operator) = served("refused_read").await;
+    wait_for(&world, ConditionStatus::True, "TokenValid").await;
+    operator.kill();
+    let proxy = world.proxy();
+    let product = format!("PatchManagerPlus:US={}", world.zoho.url());
+    let restarted = world.operator_behind(&proxy, &["--api-url", &product]);
+    restarted.synced().await;
+    world.caught_up().await;
+    // It has no token in memory, and reads the target for nothing else.
+    let read = Match::new(Verb::Get, "secrets").name("one-token");
+    let refused = proxy.rule(read, Window::ONCE, Action::Answer(Answer::forbidden()));
+    world.advance(301);
+    eventually("the read is refused", async || (proxy.seen(refused) > 0).then_some(())).await;
+    assert_eq!(world.zoho.stats().product_ok, 1);
+    world.advance(31);
+    eventually("it is asked", async || (world.zoho.stats().product_ok == 2).then_some(())).await;
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@ use zoho_simulator::script::{Reply, Script, Target};
 use zoho_testkit::fault_proxy::{Action, Breakpoint, Match, Point, RuleId, Window};
 
 use super::boundary::{Boundary, Mode};
+use super::flow::Flow;
 use super::stage::Stage;
+use crate::support::look::{is_ready, text};
 
 /// In this time a request is there or not: what the operator does next it does at once.
 const AT_ONCE: Duration = Duration::from_millis(150);
@@ -45,7 +47,7 @@ pub(super) fn arm(stage: &Stage, boundary: &Boundary, mode: Mode) -> Armed {
 
 impl Armed {
     /// Waits for the moment, kills the operator in it, and starts another one.
-    pub(super) async fn strike(self, stage: &Stage) -> Result<(), String> {
+    pub(super) async fn strike(self, flow: Flow, stage: &Stage) -> Result<(), String> {
         let mode = self.mode;
         match self.place {
             Place::Call(mut breakpoint) => {
@@ -78,25 +80,36 @@ impl Armed {
                 }
             }
         }
-        let honest = is_not_ahead(stage).await;
+        let honest = is_not_ahead(flow, stage).await;
         stage.restart();
         honest
     }
 }
 
-/// Whatever the moment: a status never tells of a token that the target does not hold yet.
-async fn is_not_ahead(stage: &Stage) -> Result<(), String> {
-    let Some(status) = stage.world.get("one").await.status else { return Ok(()) };
-    let (Some(said), Some(target)) = (status.last_mint_time, status.target) else { return Ok(()) };
-    let Some(target) = stage.world.secret(&target).await else { return Ok(()) };
-    let issued = target.metadata.annotations.and_then(|mut all| all.remove(zoho_api::keys::ISSUED_AT));
-    match issued {
-        // RFC 3339 in UTC sorts like the times it names.
-        Some(issued) if said.to_string() > issued => {
-            Err(format!("the status tells of a token of {said}, the target holds one of {issued}"))
-        }
-        _ => Ok(()),
+/// Whatever the moment: a status never tells of a token that the target does not hold yet, and never calls one valid that is not.
+/// Somebody who takes a token out of a target is ahead of the status for a moment.
+async fn is_not_ahead(flow: Flow, stage: &Stage) -> Result<(), String> {
+    let credential = stage.world.get("one").await;
+    let is_called_valid = is_ready(&credential);
+    let Some(status) = credential.status else { return Ok(()) };
+    let (Some(said), Some(name)) = (status.last_mint_time, status.target) else { return Ok(()) };
+    let Some(target) = stage.world.secret(&name).await else {
+        let was_deleted = flow == Flow::RepairOfDeleted;
+        return if was_deleted {
+            Ok(())
+        } else {
+            Err(format!("the status tells of a token in {name}, which is not there"))
+        };
+    };
+    let issued = target.metadata.annotations.as_ref().and_then(|all| all.get(zoho_api::keys::ISSUED_AT));
+    // RFC 3339 in UTC sorts like the times it names.
+    if let Some(issued) = issued.filter(|issued| said.to_string() > **issued) {
+        return Err(format!("the status tells of a token of {said}, the target holds one of {issued}"));
     }
+    if is_called_valid && !flow.has_dead_token() && !stage.world.zoho.is_alive(&text(&target, "access_token")) {
+        return Err("Ready is True, and the token in the target is not valid".to_owned());
+    }
+    Ok(())
 }
 
 /// From now on nothing that the operator sends arrives.

@@ -34,6 +34,8 @@ const MASKED: [&str; 13] = [
 #[derive(Clone, Debug)]
 pub(super) struct End {
     pub(super) boundaries: Vec<Boundary>,
+    /// The operator was killed on the way.
+    pub(super) was_struck: bool,
     /// Everything that is stored, as text.
     pub(super) stored: String,
     pub(super) mints: u64,
@@ -63,6 +65,7 @@ impl End {
         reserved(stage).await?;
         Ok(Self {
             boundaries: numbered(stage.writes()),
+            was_struck: false,
             stored: stored(stage).await,
             mints: counts.mints - before.mints,
             evictions: counts.evictions - before.evictions,

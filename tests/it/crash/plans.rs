@@ -138,33 +138,33 @@ async fn play(flow: Flow, blow: Option<(Boundary, Mode)>) -> Result<End, String>
     let foreign = flow.prepare(&stage).await;
     stage.set_mark(foreign);
     let driven = match &blow {
-        None => drive(flow, &stage).await,
+        None => drive(flow, &stage).await.map(|()| false),
         Some((boundary, mode)) => under_attack(flow, &stage, boundary, *mode).await,
     };
-    let end = match driven {
-        Ok(()) => rest(flow, &stage).await,
+    let rested = match driven {
+        Ok(was_struck) => rest(flow, &stage).await.map(|()| was_struck),
         Err(error) => Err(error),
     };
-    let end = match end {
-        Ok(()) => End::of(flow, &stage).await,
+    let end = match rested {
+        Ok(was_struck) => End::of(flow, &stage).await.map(|end| End { was_struck, ..end }),
         Err(error) => Err(error),
     };
     end.map_err(|error| format!("{error}\n{}", scene(&stage)))
 }
 
-/// Plays a flow while a blow waits for its moment.
-async fn under_attack(flow: Flow, stage: &Stage, boundary: &Boundary, mode: Mode) -> Result<(), String> {
-    let strike = blow::arm(stage, boundary, mode).strike(stage);
+/// Plays a flow while a blow waits for its moment. Says whether that came.
+async fn under_attack(flow: Flow, stage: &Stage, boundary: &Boundary, mode: Mode) -> Result<bool, String> {
+    let strike = blow::arm(stage, boundary, mode).strike(flow, stage);
     let driven = drive(flow, stage);
     tokio::pin!(strike, driven);
     let driven = tokio::select! {
-        struck = &mut strike => return struck.and(driven.await),
+        struck = &mut strike => return struck.and(driven.await).map(|()| true),
         driven = &mut driven => driven,
     };
     match tokio::time::timeout(LATE, strike).await {
-        Ok(struck) => driven.and(struck),
+        Ok(struck) => driven.and(struck).map(|()| true),
         // Two statuses may have been one this time.
-        Err(_) if boundary.is_status() && boundary.nth > 1 => driven,
+        Err(_) if boundary.is_status() && boundary.nth > 1 => driven.map(|()| false),
         Err(_) => driven.and(Err("the flow does not come to that write".to_owned())),
     }
 }
@@ -259,9 +259,11 @@ async fn carry_out(plans: Vec<Plan>) {
         });
     }
     let (mut failed, mut needless, mut evictions, mut throttled, mut waited) = (String::new(), 0, 0, 0, 0);
+    let mut missed = Vec::new();
     while let Some(run) = runs.join_next().await {
         match run.expect("a plan's outcome") {
-            (_, Ok((mints, end))) => {
+            (id, Ok((mints, end))) => {
+                missed.extend(Some(id).filter(|_| !end.was_struck));
                 needless += mints;
                 evictions += end.evictions;
                 throttled += end.throttled;
@@ -273,10 +275,13 @@ async fn carry_out(plans: Vec<Plan>) {
         }
     }
     let took = started.elapsed().as_secs_f32();
+    let struck = count - missed.len();
     tell(&format!(
-        "{count} crash plans in {took:.0} s: {needless} needless mints, {evictions} evictions, {throttled} throttles met, made good after {waited} s at most"
+        "{struck} of {count} crash plans struck, in {took:.0} s: {needless} needless mints, {evictions} evictions, {throttled} throttles met, made good after {waited} s at most"
     ));
     assert!(failed.is_empty(), "{failed}");
+    // Three plans of seven statuses in the list may be missed, where two are written as one.
+    assert!(missed.len() <= 2.max(count / 5), "these writes were not made, so nothing was tried: {missed:?}");
 }
 
 /// In the order of a number that follows from seed and id (FNV-1a), so that every seed takes another tenth.

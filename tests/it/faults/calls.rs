@@ -10,7 +10,7 @@ use super::behind_a_proxy;
 use crate::support::{eventually, tell};
 
 /// What a call may take at most, with what comes before and after it.
-const GIVEN_UP_WITHIN: Duration = Duration::from_secs(13);
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(18);
 
 #[tokio::test]
 #[ignore = "minutes: make test-long"]
@@ -26,7 +26,8 @@ async fn call_that_hangs_or_drips_is_given_up_and_holds_up_no_other() {
         let started = Instant::now();
         world.credential("other", "other", json!({})).await;
         world.wait_ready("other").await;
-        assert!(started.elapsed() < Duration::from_secs(3), "{name}: {:?}", started.elapsed());
+        // A call that hangs holds up who waits for it for ten.
+        assert!(started.elapsed() < Duration::from_secs(9), "{name}: {:?}", started.elapsed());
         eventually("it is asked for again", async || (proxy.seen(rule) > 1).then_some(())).await;
         let took = started.elapsed();
         tell(&format!("a call that {name} was made again after {:.1} s", took.as_secs_f32()));

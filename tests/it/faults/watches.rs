@@ -46,12 +46,19 @@ async fn within(limit: Duration, what: &str, mut is_so: impl AsyncFnMut() -> boo
 async fn list_that_is_never_answered_at_the_start_holds_nothing_up_for_longer_than_125_seconds() {
     let world = World::new("hung_list").await;
     let proxy = world.proxy();
-    for resource in ["secrets", "zohocredentials", "zohomintledgers"] {
-        let on = Match::new(Verb::List, resource).namespace(&world.namespace);
+    let hung: Vec<_> = [
+        ("secrets", &world.namespace, 1),
         // The first question about credentials is whether there is such a kind; the watch asks the second one.
-        let window = if resource == "zohocredentials" { Window::nth(2) } else { Window::ONCE };
-        proxy.rule(on, window, Action::Hang);
-    }
+        ("zohocredentials", &world.namespace, 2),
+        // Before there is a hash key, two questions are whether there are ledgers without it.
+        ("zohomintledgers", &world.operator_namespace, 3),
+    ]
+    .into_iter()
+    .map(|(resource, namespace, nth)| {
+        let on = Match::new(Verb::List, resource).namespace(namespace);
+        (resource, nth, proxy.rule(on, Window::nth(nth), Action::Hang))
+    })
+    .collect();
     world.good_source("source").await;
     world.credential("one", "source", json!({})).await;
     let operator = world.operator_behind(&proxy, &[]);
@@ -59,6 +66,9 @@ async fn list_that_is_never_answered_at_the_start_holds_nothing_up_for_longer_th
     let ready = get(&health, "/readyz").await;
     assert!(ready.contains("503") && ready.contains("the list of secrets"), "{ready}");
     assert_eq!(watch_up(&operator, "secrets").await, "0");
+    for (resource, nth, rule) in hung {
+        eventually(&format!("the list of {resource} hangs"), async || (proxy.seen(rule) >= nth).then_some(())).await;
+    }
     let took = within(NOTICED_WITHIN, "served", async || world.secret("one-token").await.is_some()).await;
     crate::support::tell(&format!("served {} s after lists that were never answered", took.as_secs()));
     assert!(operator.log().contains("the list was not answered within 60 s"));
@@ -215,8 +225,6 @@ async fn standby_forgets_what_is_gone() {
 async fn sixty_that_hang_do_not_hold_up_others_of_their_host() {
     let world = World::new("sixty").await;
     world.zoho.set_latency(Duration::ZERO);
-    let operator = world.operator();
-    operator.synced().await;
     let hanging = world.zoho.register_many("hanging", 60);
     let healthy = world.zoho.register_many("healthy", 5);
     for (number, credential) in hanging.iter().enumerate() {
@@ -229,6 +237,8 @@ async fn sixty_that_hang_do_not_hold_up_others_of_their_host() {
     for number in 0..60 {
         world.credential(&format!("h{number}"), &format!("h{number}"), json!({})).await;
     }
+    // They are asked for all at once, so that none has given up when the last one is sent.
+    let _operator = world.operator();
     eventually("all of them hang", async || (world.zoho.stats().token.max_in_flight >= 60).then_some(())).await;
     let started = Instant::now();
     for number in 0..5 {
@@ -255,8 +265,8 @@ async fn while_the_api_server_is_down_nothing_is_minted_and_35_seconds_after_it_
     world.wait_ready("one").await;
     let token = world.token("one-token").await;
     world.cluster.stop_apiserver().expect("stopped");
-    // Due for renewal, and by far not expired.
-    world.advance(2400);
+    // Long due for renewal; it has two minutes left.
+    world.advance(3480);
     eventually("the operator notices", async || operator.log().contains("watch failed").then_some(())).await;
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(world.zoho.stats().token.posts, 1, "nothing is minted without the ledger");

@@ -243,9 +243,13 @@ impl Soak {
                 self.outcome.wrong.push(format!("{name} holds no living token in the end"));
             }
         }
+        self.outcome.restarts = self.replicas.restarts();
+        // What is in flight is stored before it is counted.
+        self.replicas.end().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         let stored = report::stored_tokens(&self.observer.versions());
         self.outcome.count(&self.world.zoho.stats().token, stored, self.observer.expired_token_time());
-        self.outcome.restarts = self.replicas.restarts();
+        self.replicas.restart_ended(&self.world, &self.proxy);
         tell(&report::table(&self.outcome, &self.samples, self.began.elapsed()));
         // Whatever is found from here on is a panic with the table above it. Logs are read when the world ends.
         secrets_stand_nowhere(&self.world, self.replicas.any(), "c0-token").await;

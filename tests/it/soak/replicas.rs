@@ -2,6 +2,7 @@
 
 use zoho_testkit::fault_proxy::FaultProxy;
 
+use crate::support::eventually;
 use crate::support::operator::Operator;
 use crate::support::world::World;
 
@@ -50,6 +51,16 @@ impl Replicas {
             }
         }
         ended
+    }
+
+    /// Ends both, as in an orderly shutdown.
+    pub(super) async fn end(&mut self) {
+        for replica in &self.running {
+            replica.operator.signal("TERM");
+        }
+        for replica in &mut self.running {
+            eventually("it ends", async || replica.operator.has_ended()).await;
+        }
     }
 
     /// A leader that is no longer one ends, so the process that has led and is there leads.

@@ -103,7 +103,10 @@ impl World {
 
     /// Tells of one more secret that must stand nowhere.
     pub(crate) fn confide(&self, secret: &str) {
-        self.confided.lock().expect("no test panicked with it").push(secret.to_owned());
+        let mut confided = self.confided.lock().expect("no test panicked with it");
+        if !confided.iter().any(|known| known == secret) {
+            confided.push(secret.to_owned());
+        }
     }
 
     /// The file that moves the clock.
@@ -199,8 +202,24 @@ impl World {
         events.into_iter().filter(is_about).map(text).collect()
     }
 
+    /// What a test puts into a source is secret, but for the names in it and what the examples have in place of a secret.
+    pub(crate) fn confide_source(&self, pairs: &[(&str, &str)]) {
+        const NAMES: [&str; 3] = ["client_id", "username", "redirect_uri"];
+        let is_secret = |key: &str, value: &str| {
+            !NAMES.contains(&key) && !value.starts_with("replace-with-") && value.len() >= 12 && value.is_ascii()
+        };
+        pairs.iter().filter(|(key, value)| is_secret(key, value)).for_each(|(_, secret)| self.confide(secret));
+    }
+
+    /// No secret stands in what is said of an object: a later word would hide it.
+    pub(crate) fn assert_discreet(&self, seen: &ZohoCredential) {
+        let text = serde_json::to_string(seen).expect("plain data");
+        assert_eq!(Words::new(self.canaries()).find(&text), None, "a secret stands in the object");
+    }
+
     /// Creates or replaces a source Secret.
     pub(crate) async fn source(&self, name: &str, pairs: &[(&str, &str)]) -> Secret {
+        self.confide_source(pairs);
         let data: Value = pairs
             .iter()
             .map(|(key, value)| ((*key).to_owned(), json!(value)))
@@ -323,8 +342,10 @@ impl World {
 
     /// Waits for a reason of `Renewable` and returns the credential.
     pub(crate) async fn wait_for_reason(&self, name: &str, reason: &str) -> ZohoCredential {
-        self.wait(name, &format!("Renewable with reason {reason}"), |seen| is(seen, ConditionType::Renewable, reason))
-            .await
+        let what = format!("Renewable with reason {reason}");
+        let seen = self.wait(name, &what, |seen| is(seen, ConditionType::Renewable, reason)).await;
+        self.assert_discreet(&seen);
+        seen
     }
 
     pub(crate) async fn wait_ready(&self, name: &str) -> ZohoCredential {
@@ -385,5 +406,6 @@ impl Drop for World {
             assert!(!text.contains("panicked"), "a panic stands in {}", entry.path().display());
         }
         assert_eq!(self.zoho.violations(), Vec::<&str>::new(), "requests that Zoho does not document");
+        assert_eq!(self.zoho.stats().token.evictions, 0, "valid tokens were invalidated by newer ones");
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use zoho_testkit::control_plane::{AuditEntry, Identity};
 
 use super::{Tenant, operator_for};
 use crate::support::operator::Operator;
@@ -76,13 +77,21 @@ async fn guesser_who_hits_the_password_after_five_others_gets_no_token() {
     let _owner = owner_is_served(&world).await;
     logs_in(&guesser, "guess", "api", "canary0guess0number0").await;
     guesser.wait_for("guess", &["MintBudgetExhausted"]).await;
+    let reads = || {
+        let by_operator = |entry: &AuditEntry| {
+            entry.user == Identity::Operator.user()
+                && (&*entry.namespace, &*entry.verb, &*entry.resource) == (&*guesser.namespace, "get", "secrets")
+        };
+        world.audited(by_operator).len()
+    };
     for number in 1..7 {
         let before = guesser.secrets().get("guess").await.expect("the source").metadata.resource_version;
+        let read = reads();
         guesser.source("guess", &[("username", "api"), ("password", &format!("canary0guess0number{number}"))]).await;
         let after = guesser.secrets().get("guess").await.expect("the source").metadata.resource_version;
         assert_ne!(before, after);
         // Each is seen: the operator reads the Secret after every change.
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        eventually("the password is read", async || (reads() > read).then_some(())).await;
     }
     guesser.source("guess", &[("username", "api"), ("password", PASSWORD)]).await;
     tokio::time::sleep(Duration::from_secs(4)).await;

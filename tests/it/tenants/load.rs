@@ -181,3 +181,30 @@ async fn tenant_with_hundreds_of_credentials_on_one_restless_source_delays_no_ot
     let one_after_another = 2 + took.as_secs() / ANSWER_WITHIN.as_secs();
     assert!(reads as u64 <= one_after_another, "{reads} reads of one Secret in {took:?}");
 }
+
+#[tokio::test]
+async fn secret_with_managed_fields_nested_without_end_makes_nobody_deaf() {
+    let (world, operator) = World::served("nested_fields").await;
+    let nested = (0..300).fold("{}".to_owned(), |inner, _| format!(r#"{{"f:x":{inner}}}"#));
+    let secret = format!(
+        r#"{{"apiVersion":"v1","kind":"Secret","metadata":{{"name":"nested","namespace":"{}","managedFields":[{{"manager":"x",
+            "operation":"Update","apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{nested}}}]}}}}"#,
+        world.namespace
+    );
+    let created = world.cluster.kubectl_stdin(&["create", "-f", "-"], &secret).await.expect("runs");
+    assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+    let get = ["get", "secret", "nested", "-n", &world.namespace, "-o", "json", "--show-managed-fields"];
+    let stored = world.cluster.kubectl(&get).await.expect("runs").stdout;
+    let depth = String::from_utf8_lossy(&stored).matches("f:x").count();
+    assert!(depth >= 300, "the API server has kept {depth} levels");
+    let is_heard = async || {
+        world.delete_secret("one-token").await;
+        eventually("the target is put back", async || world.secret("one-token").await).await;
+    };
+    is_heard().await;
+    operator.kill();
+    let restarted = world.operator();
+    restarted.synced().await;
+    is_heard().await;
+    world.delete_secret("nested").await;
+}

@@ -38,6 +38,7 @@ impl<'a> Tenant<'a> {
     }
 
     async fn source(&self, name: &str, pairs: &[(&str, &str)]) {
+        self.world.confide_source(pairs);
         let data: serde_json::Map<String, Value> =
             pairs.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
         let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": data });
@@ -64,6 +65,7 @@ impl<'a> Tenant<'a> {
         loop {
             let seen = self.get(name).await;
             if reasons.iter().any(|reason| is(&seen, ConditionType::Renewable, reason)) {
+                self.world.assert_discreet(&seen);
                 return seen;
             }
             assert!(started.elapsed() < DEADLINE, "{name}: not {reasons:?}\n{seen:#?}");
