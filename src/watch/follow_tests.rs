@@ -396,6 +396,30 @@ async fn history_that_went_back_is_believed_when_the_objects_confirm_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn history_that_went_back_under_a_raised_revision_is_known_by_an_object() {
+    let restored = || list("1000", [thing("a", 3)]);
+    let running = run(Script::new([
+        list("5", [thing("a", 3)]),
+        Next::WatchEnds(vec![Ok(WatchEvent::Modified(thing("a", 20)))]),
+        Next::NoConnection,
+        restored(),
+        restored(),
+        Next::Watch(vec![Ok(WatchEvent::Modified(thing("a", 1001)))]),
+    ]));
+    pass(126).await;
+    assert_eq!(running.script.asked()[3..6], ["list", "list", "watch 1000"], "{:?}", running.script.asked());
+    assert_eq!(running.told.versions(), ["a@1001"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn watch_that_breaks_off_at_once_again_and_again_is_no_news() {
+    let broken = || Next::WatchEnds(vec![]);
+    let running = run(Script::new(std::iter::once(list("5", [])).chain((0..40).map(|_| broken()))));
+    pass(100).await;
+    assert!(running.health.ready_text().starts_with("no news"), "{}", running.health.ready_text());
+}
+
+#[tokio::test(start_paused = true)]
 async fn history_that_went_back_for_one_kind_did_for_all() {
     let history = History::default();
     let one = Script::new([
