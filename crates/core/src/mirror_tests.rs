@@ -68,6 +68,43 @@ fn word_of_the_version_that_is_known_counts() {
 }
 
 #[test]
+fn answer_counts_where_it_is_newer_than_what_is_known() {
+    let mut mirror = mirror(10);
+    assert_eq!(mirror.answered(&key("a"), thing("u", 10)), Taken::No, "the watch has told up to there");
+    assert_eq!(mirror.answered(&key("a"), thing("u", 11)), Taken::InPlaceOf(None));
+    assert_eq!(mirror.answered(&key("a"), thing("u", 11)), Taken::No, "the same again");
+    assert_eq!(mirror.answered(&key("a"), thing("u", 12)), Taken::InPlaceOf(Some(thing("u", 11))));
+}
+
+#[test]
+fn what_became_of_each_object_is_said() {
+    let mut mirror: Mirror<ObjectVersion> = Mirror::default();
+    let version = |number: u32| ObjectVersion::from(format!("u/{number}").as_str());
+    let (a, b) = (key("a"), key("b"));
+    let listed = mirror.told(&None, News::Listed((a.clone(), version(3)), Some(5)));
+    assert_eq!(listed, [(a.clone(), Taken::InPlaceOf(None))]);
+    assert_eq!(mirror.told(&None, News::Only(HashSet::from([a.clone()]), Some(5))), []);
+    let changed = mirror.told(&None, News::Changed((b.clone(), version(6))));
+    assert_eq!(changed, [(b.clone(), Taken::InPlaceOf(None))]);
+    assert_eq!(mirror.told(&None, News::Progress(Some(7))), []);
+    assert_eq!(mirror.told(&None, News::Changed((b.clone(), version(6)))), [(b.clone(), Taken::No)]);
+    let gone = mirror.told(&None, News::Gone((b.clone(), version(8))));
+    assert_eq!(gone, [(b, Taken::InPlaceOf(Some(version(6))))]);
+    let only = mirror.told(&None, News::Only(HashSet::new(), Some(9)));
+    assert_eq!(only, [(a, Taken::InPlaceOf(Some(version(3))))]);
+    assert_eq!((version(3).uid(), Versioned::resource_version(&version(3))), ("u", "3"));
+}
+
+#[test]
+fn what_is_not_wanted_is_forgotten_and_said() {
+    let mut mirror = mirror(1);
+    mirror.changed(&None, &key("a"), thing("u", 5));
+    mirror.changed(&None, &key("b"), thing("v", 6));
+    assert_eq!(mirror.forget(|wanted| *wanted == key("a")), [(key("b"), thing("v", 6))]);
+    assert!(mirror.get(&key("a")).is_some() && mirror.get(&key("b")).is_none());
+}
+
+#[test]
 fn absence_is_believed_only_for_what_was_known_when_it_was_asked_for() {
     let mut mirror = mirror(1);
     mirror.changed(&None, &key("a"), thing("u", 5));

@@ -472,7 +472,7 @@ fn status_vouches_only_for_its_generation_and_its_version() {
     let credential = reported(&readings(source_seen("1000.a.a"), target_seen(stored(&token("1000.a.a"), "9"))));
     let look = |credential: &ZohoCredential, version: &str| {
         let seen = SecretSeen::of(&stored(&token("1000.a.a"), version).metadata);
-        assert_eq!(seen.uid(), seen.version.uid);
+        assert_eq!((seen.uid(), seen.resource_version()), ("t", version));
         TargetSeen::by_metadata(credential, &seen, &Memory::default(), &installation()).is_some()
     };
     assert!(look(&credential, "9"));
@@ -518,6 +518,16 @@ fn who_else_writes_a_target_is_named() {
     };
     assert_eq!(manager(&[zoho_api::FIELD_MANAGER, "kubectl-edit"]).as_deref(), Some("kubectl-edit"));
     assert_eq!(manager(&[zoho_api::FIELD_MANAGER]), None);
+}
+
+#[test]
+fn pause_after_a_ledger_that_could_not_be_written_is_a_short_one() {
+    let mut readings = readings(source_seen("1000.a.a"), target_seen(stored(&token("1000.a.a"), "9")));
+    for (seconds, is_believed) in [(5, true), (30, true), (31, false), (7200, false)] {
+        readings.grounded_until = Some(after(seconds));
+        let facts = facts(&credential(), &readings, &Memory::default(), now());
+        assert_eq!(facts.grounded_until.is_some(), is_believed, "{seconds} s: a clock was set back since");
+    }
 }
 
 #[test]

@@ -209,6 +209,36 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_cause_says_what_it_was_and_names_what_is_known() {
+        let proxy = |kind| Cause::Proxy(ProxyProblem { proxy: "p.example:3128".into(), kind });
+        let wrong = |names: &[&str]| Cause::WrongName {
+            called: "a.example".into(),
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+        };
+        for (cause, starts) in [
+            (wrong(&[]), "Zoho presents a certificate that names no host, so it is not valid for a.example."),
+            (
+                wrong(&["b.example", "c.example"]),
+                "Zoho presents a certificate for b.example, c.example, not for a.example.",
+            ),
+            (
+                proxy(ProxyKind::WantsLogin),
+                "Zoho was not reached, because of the proxy: p.example:3128 requires a user name",
+            ),
+            (proxy(ProxyKind::Refuses), "Zoho was not reached, because of the proxy: p.example:3128 refuses"),
+            (
+                proxy(ProxyKind::Unreachable),
+                "Zoho was not reached, because of the proxy: p.example:3128 does not answer",
+            ),
+            (proxy(ProxyKind::Untrusted), "Zoho was not reached, because of the proxy: p.example:3128 presents"),
+            (Cause::OutOfOrder { status: 503 }, "Zoho, or a proxy in front of it, is not working (503)."),
+            (Cause::UnknownAuthority, "Zoho presents a certificate of an unknown authority."),
+        ] {
+            assert!(cause.sentence("Zoho").starts_with(starts), "{}", cause.sentence("Zoho"));
+        }
+    }
+
+    #[test]
     fn redirect_to_an_accounts_server_names_its_data_center() {
         let table = [
             ("https://accounts.zoho.com/oauth/v2/token", Some(DataCenter::US)),

@@ -279,6 +279,19 @@ fn entry_from_the_future_counts_as_made_now() {
 }
 
 #[test]
+fn clocks_may_differ_by_a_minute_and_a_throttle_ends_at_its_instant() {
+    for (ahead, is_believed) in [(60, true), (61, false)] {
+        let settled = settle(Found::Present(ledger(vec![attempt(ahead, None)])), at(0));
+        assert_eq!(settled.attempts[0].at, if is_believed { at(ahead) } else { at(0) }, "{ahead}");
+    }
+    let throttled = |until| ZohoMintLedgerSpec { throttled_until: Some(at(until)), ..Default::default() };
+    assert_eq!(settle(Found::Present(throttled(600)), at(600)).throttled_until, None);
+    assert_eq!(settle(Found::Present(throttled(600)), at(599)).throttled_until, Some(at(600)));
+    let longest = 60 + 3600;
+    assert!(!is_from_the_future(&throttled(longest), at(0)) && is_from_the_future(&throttled(longest + 1), at(0)));
+}
+
+#[test]
 fn clock_stepped_forward_by_two_hours_forgets_nothing_recent() {
     let settled = settle(Found::Present(ledger(minted(&[-10]))), at(7200));
     assert_eq!(settled.attempts.len(), 1);

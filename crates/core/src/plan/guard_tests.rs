@@ -245,6 +245,28 @@ fn something_is_proven_once_a_token_was_minted() {
 }
 
 #[test]
+fn inputs_are_known_by_whatever_is_remembered_of_them() {
+    let mut play = Play::of(false);
+    assert!(!guard::is_known(&play.record(), &"a".into()));
+    let id = play.ask("a", "ns", false).unwrap();
+    assert!(guard::is_known(&play.record(), &"a".into()), "they were sent");
+    play.refuses(id, "a");
+    play.after(4 * HOUR);
+    let record = play.record();
+    assert_eq!(record.attempts, []);
+    assert!(guard::is_known(&record, &"a".into()) && !guard::is_known(&record, &"b".into()), "they were refused");
+}
+
+#[test]
+fn nobody_is_a_stranger_to_an_account_that_is_nobodys() {
+    let mut play = Play::of(true);
+    assert!(!guard::is_stranger(&play.record(), "ns", play.now));
+    play.works("right", "ns");
+    let record = play.record();
+    assert!(guard::is_stranger(&record, "other", play.now) && !guard::is_stranger(&record, "ns", play.now));
+}
+
+#[test]
 fn login_that_works_is_written_at_once_as_there_may_be_no_other_write_for_days() {
     for (login, is_written) in [(true, true), (false, false)] {
         let mut play = Play::of(login);
@@ -288,8 +310,9 @@ fn ledger_that_nothing_refers_to_goes_by_what_it_holds() {
         play.ends(id, Outcome::NotSent);
     };
     let died: Make = |play| drop(play.ask("a", "ns", false).unwrap());
-    let table: [(&str, bool, Make, u64); 7] = [
+    let table: [(&str, bool, Make, u64); 8] = [
         ("nothing was sent", false, not_sent, 600),
+        ("no login was sent", true, not_sent, 600),
         ("refused once", false, refused, 600),
         ("parked", false, parked, 6 * HOUR),
         ("minted", false, minted, 3 * HOUR),

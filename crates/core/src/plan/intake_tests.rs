@@ -88,6 +88,8 @@ fn namespace_has_two_hundred_ledgers_or_as_many_as_it_has_credentials_and_some()
     let who = Who::of("ns", "one", "ledger");
     let held = |ledgers, credentials| intake.held(&Newcomer { ledgers, credentials, ..who.brings() }, at(0)).is_some();
     assert!(!held(199, 1) && held(200, 1));
+    let full = Newcomer { ledgers: 200, ..who.brings() };
+    assert!(intake.held(&full, at(0)).is_some_and(|(until, _)| until > at(0)));
     assert!(!held(5000, 5000) && !held(5099, 5000) && held(5100, 5000));
 }
 

@@ -218,7 +218,7 @@ fn ledger_holds_the_attempts_that_are_stored() {
     let (id, draft) = reserve(&mut mirror, 0, now()).expect("room for one more");
     assert!(!mirror.holds(&id), "not stored yet");
     mirror.confirm(draft, version(2));
-    assert!(mirror.holds(&id));
+    assert!(mirror.holds(&id) && mirror.is_stored());
 }
 
 #[test]
@@ -280,6 +280,13 @@ fn what_lies_in_the_future_is_brought_back_once_also_where_it_is_read_again() {
         };
         assert_eq!(budget::account(&over, &request, LIMITS, after(4300)), Ruling::Go, "{name} ends");
     }
+}
+
+#[test]
+fn proof_from_the_future_is_of_now() {
+    let mut mirror = mirror_of(proven(after(8 * HOUR)));
+    assert_eq!(mirror.look(false, now()).proven[0].at, now());
+    assert_eq!(mirror.look(false, after(60)).proven[0].at, now());
 }
 
 #[test]

@@ -291,6 +291,32 @@ prop_compose! {
 }
 
 #[test]
+fn suspended_object_gets_no_newer_token_and_its_own_is_put_back() {
+    let newer = Facts { at_hand: Some(issued_ago(1)), ..steady() };
+    assert_eq!(planned(&newer), Plan::Store);
+    assert_eq!(planned(&Facts { suspended: true, ..newer }), Plan::Suspend);
+    let edited = Facts { suspended: true, target: edited(Some(issued_ago(60))), ..steady() };
+    assert_eq!(planned(&edited), Plan::Store);
+}
+
+#[test]
+fn what_holds_a_mint_back_in_this_process_ends_at_its_instant() {
+    let due = Facts { target: Target::Absent, ..steady() };
+    let guard = Guard::Refusals;
+    for (seconds, is_held) in [(1, true), (0, false)] {
+        let grounded = Facts { grounded_until: Some(after(seconds)), ..due.clone() };
+        let guarded = Facts { guarded_until: Some((after(seconds), guard)), ..due.clone() };
+        for (facts, why) in [(grounded, Hold::BackOff), (guarded, Hold::Guarded(guard))] {
+            let held = Plan::Wait { until: after(seconds), why };
+            let expected = if is_held { held } else { Plan::Mint { why: MintReason::Absent } };
+            assert_eq!(planned(&facts), expected);
+        }
+    }
+    let past = Facts { guarded_until: Some((now() - Duration::from_secs(1), guard)), ..due };
+    assert_eq!(planned(&past), Plan::Mint { why: MintReason::Absent });
+}
+
+#[test]
 fn renewal_that_has_to_wait_neither_hides_a_conflict_nor_ends_its_schedule() {
     let conflict = Defect { again_at: Some(after(600)), ..defect(Reason::TargetConflict) };
     for (throttled_until, again_at) in [(900, 600), (300, 300)] {
