@@ -77,7 +77,7 @@ flakes: need-cargo need-go ## The tests N times in a row (N=20), until one fails
 bugs: need-cargo need-go ## Put each bug of tests/bugs into a copy of the sources; a named test must fail (BUGS='B05 B12': these)
 	@CARGO='$(CARGO)' tests/bugs/run $(BUGS)
 
-mutants: need-cargo ## Change the decisions in every way cargo-mutants knows; a test must fail for 9 of 10 (an hour and a half; SHARD=0/8: an eighth)
+mutants: need-cargo ## Change the decisions in every way cargo-mutants knows; a test must fail for 9 of 10 (an hour; SHARD=0/8: an eighth)
 	@$(MUTANTS) --version 2>/dev/null | grep -qxF 'cargo-mutants $(MUTANTS_VERSION)' || \
 		$(CARGO) install --locked --root target/tools --version $(MUTANTS_VERSION) cargo-mutants
 	@tests/mutants $(MUTANTS) $(SHARD)
