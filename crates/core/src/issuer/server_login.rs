@@ -22,7 +22,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(8 * 3600);
 /// Longest `spec.renewEvery`.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(168 * 3600);
 /// No token is taken to live longer.
-pub const LONGEST_SESSION: Duration = Duration::from_secs(168 * 3600 * LIVES as u64);
+pub const LONGEST_SESSION: Duration = Duration::from_secs(LONGEST_INTERVAL.as_secs() * LIVES as u64);
 /// A token is taken to live this many times `renewEvery`: nobody knows, and a renewal that failed for so long is worth
 /// an alarm.
 const LIVES: u32 = 2;

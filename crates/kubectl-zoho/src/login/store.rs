@@ -91,11 +91,16 @@ impl<'a> Place<'a> {
         let said = secret.as_ref().and_then(|meta| meta.annotations.as_ref()?.get(keys::SOURCE_FOR));
         let source_for = with_consent(said.map(String::as_str), &wanted.name);
         let says_so = consents_to_others(said.map(String::as_str), &wanted.name);
-        let (is_shared, shares_client) =
-            if own.is_some() { sharers(cluster, wanted).await.unwrap_or((says_so, says_so)) } else { (false, false) };
-        if own.is_some() {
-            check_scopes(cluster, wanted).await?;
-        }
+        let (is_shared, shares_client) = match &own {
+            None => (false, false),
+            // Who may not list them goes by what the Secret says, and is not told whom other scopes concern.
+            Some(_) => sharers(cluster, wanted).await.map_or(Ok((says_so, says_so)), |sharers| {
+                check_scopes(&sharers, wanted)?;
+                let client = wanted.reference.client_id_key();
+                let shares_client = sharers.iter().any(|other| other.spec.secret_ref.client_id_key() == client);
+                anyhow::Ok((!sharers.is_empty(), shares_client))
+            })?,
+        };
         let client_of_others = if shares_client { client_of(cluster, &reference).await? } else { None };
         let place = Self { cluster, reference, own, source_for, client_of_others, is_shared };
         place.rehearse(wanted).await?;
@@ -266,18 +271,15 @@ pub(crate) fn is_unknown(error: &anyhow::Error) -> bool {
     !cause.as_deref().is_some_and(was_not_taken)
 }
 
-/// Do other credentials of the namespace use the source, and the client id in it? `None` where they cannot be listed.
-async fn sharers(cluster: &Cluster, wanted: &Wanted) -> Option<(bool, bool)> {
+/// The other credentials of the namespace that name the source. `None` where they cannot be listed.
+async fn sharers(cluster: &Cluster, wanted: &Wanted) -> Option<Vec<ZohoCredential>> {
     let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(cluster.client.clone(), &cluster.namespace);
     let listed = call(api.list(&ListParams::default())).await.ok()?;
     let others = listed.items.into_iter().filter_map(|DeserializeGuard(item)| item.ok());
-    let references: Vec<SecretRef> = others
-        .filter(|other| other.metadata.name.as_deref() != Some(&wanted.name))
-        .map(|other| other.spec.secret_ref)
-        .filter(|reference| reference.name == wanted.reference.name)
-        .collect();
-    let shares_client = references.iter().any(|other| other.client_id_key() == wanted.reference.client_id_key());
-    Some((!references.is_empty(), shares_client))
+    let shares = |other: &ZohoCredential| {
+        other.metadata.name.as_deref() != Some(&wanted.name) && other.spec.secret_ref.name == wanted.reference.name
+    };
+    Some(others.filter(shares).collect())
 }
 
 /// Would the new refresh token be of use to the others that are served from the one that it replaces?
@@ -285,24 +287,18 @@ async fn sharers(cluster: &Cluster, wanted: &Wanted) -> Option<(bool, bool)> {
 /// # Errors
 ///
 /// With a sentence: one of them needs what is not asked for.
-async fn check_scopes(cluster: &Cluster, wanted: &Wanted) -> anyhow::Result<()> {
-    let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(cluster.client.clone(), &cluster.namespace);
-    // Who may not list them is not told whom it concerns.
-    let Ok(listed) = call(api.list(&ListParams::default())).await else { return Ok(()) };
-    let others = listed.items.into_iter().filter_map(|DeserializeGuard(item)| item.ok());
+fn check_scopes(sharers: &[ZohoCredential], wanted: &Wanted) -> anyhow::Result<()> {
     let key = wanted.reference.refresh_token_key();
-    let shares = |other: &ZohoCredential| {
-        let reference = &other.spec.secret_ref;
-        other.metadata.name.as_deref() != Some(&wanted.name)
-            && other.spec.grant() == Grant::RefreshToken
+    let shares_token = |other: &&ZohoCredential| {
+        other.spec.grant() == Grant::RefreshToken
             && other.spec.endpoint_central_server.is_none()
-            && (reference.name.as_str(), reference.refresh_token_key()) == (wanted.reference.name.as_str(), key)
+            && other.spec.secret_ref.refresh_token_key() == key
     };
-    for other in others.filter(shares) {
+    for other in sharers.iter().filter(shares_token) {
         let needed = scopes::wanted(&other.spec.scopes, other.spec.product).unwrap_or_default();
         let lacks: Vec<&String> = needed.iter().filter(|scope| !wanted.scopes.contains(scope)).collect();
         if !lacks.is_empty() {
-            let name = other.metadata.name.unwrap_or_default();
+            let name = other.metadata.name.as_deref().unwrap_or_default();
             let lacks = lacks.into_iter().map(String::as_str).collect::<Vec<_>>().join(",");
             anyhow::bail!(
                 "key {key} of Secret {} also serves ZohoCredential {name}, which needs {lacks} too: log in for all of them with --scope, or give this one a Secret, or a refreshTokenKey, of its own",
