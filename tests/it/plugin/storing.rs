@@ -35,6 +35,27 @@ async fn login_leaves_what_another_credential_has_in_the_same_secret() {
 }
 
 #[tokio::test]
+async fn login_does_not_take_scopes_from_another_credential_of_the_same_token() {
+    const SCOPES: [&str; 2] = ["PatchManagerPlusCloud.PatchMgmt.READ", "PatchManagerPlusCloud.Common.READ"];
+    let world = World::new("login-scopes").await;
+    let person = Person::of(&world);
+    for (name, scope) in ["patch", "common"].into_iter().zip(SCOPES) {
+        world.credential(name, "zoho", json!({ "secretRef": { "name": "zoho" }, "scopes": [scope] })).await;
+    }
+    let login = async |name: &str| {
+        let code = person.code();
+        person.zoho_with(&["login", name, "--timeout", "0s"], &[CLIENT_ID, CLIENT_SECRET, &code]).await
+    };
+    login("patch").await.ok();
+    let (source, granted) = (world.secret("zoho").await.expect("the source"), world.zoho.granted());
+    let ran = login("common").await.failed();
+    let said = format!("also serves ZohoCredential patch, which needs {} too", SCOPES[0]);
+    assert!(ran.stderr.contains(&said), "{}", ran.stderr);
+    assert_eq!(world.secret("zoho").await.expect("the source").data, source.data);
+    assert_eq!(world.zoho.granted(), granted, "the code is good still");
+}
+
+#[tokio::test]
 async fn write_whose_answer_is_lost_is_made_again_and_the_token_lives_on() {
     let world = World::new("login-lost").await;
     let person = Person::of(&world);
