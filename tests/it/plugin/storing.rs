@@ -56,6 +56,33 @@ async fn login_does_not_take_scopes_from_another_credential_of_the_same_token() 
 }
 
 #[tokio::test]
+async fn login_that_cannot_learn_who_else_uses_the_secret_spends_no_code() {
+    let world = World::new("login-unknown").await;
+    let person = Person::of(&world);
+    for name in ["patch", "desk"] {
+        world.credential(name, "zoho", json!({ "secretRef": { "name": "zoho" } })).await;
+    }
+    let proxy = FaultProxy::start(&world.cluster.kubeconfig_path()).expect("a fault proxy");
+    let kubeconfig = proxy.kubeconfig().display().to_string();
+    let login = async |name: &str| {
+        let code = person.code();
+        let args = ["login", name, "--timeout", "0s", "--kubeconfig", &kubeconfig];
+        person.zoho_with(&args, &[CLIENT_ID, CLIENT_SECRET, &code]).await
+    };
+    login("patch").await.ok();
+    let (source, granted) = (world.secret("zoho").await.expect("the source"), world.zoho.granted());
+    for answer in [Answer::too_many_requests("1"), Answer::internal_error()] {
+        let list = Match::new(Verb::List, "zohocredentials");
+        let rule = proxy.rule(list, Window::ALWAYS, Action::Answer(answer));
+        let ran = login("desk").await.failed();
+        assert!(ran.stderr.contains("it is not known which ZohoCredentials use Secret zoho"), "{}", ran.stderr);
+        proxy.remove(rule);
+    }
+    assert_eq!(world.secret("zoho").await.expect("the source").data, source.data);
+    assert_eq!(world.zoho.granted(), granted, "the code is good still");
+}
+
+#[tokio::test]
 async fn write_whose_answer_is_lost_is_made_again_and_the_token_lives_on() {
     let world = World::new("login-lost").await;
     let person = Person::of(&world);

@@ -94,7 +94,7 @@ impl<'a> Place<'a> {
         let (is_shared, shares_client) = match &own {
             None => (false, false),
             // Who may not list them goes by what the Secret says, and is not told whom other scopes concern.
-            Some(_) => sharers(cluster, wanted).await.map_or(Ok((says_so, says_so)), |sharers| {
+            Some(_) => sharers(cluster, wanted).await?.map_or(Ok((says_so, says_so)), |sharers| {
                 check_scopes(&sharers, wanted)?;
                 let client = wanted.reference.client_id_key();
                 let shares_client = sharers.iter().any(|other| other.spec.secret_ref.client_id_key() == client);
@@ -271,15 +271,32 @@ pub(crate) fn is_unknown(error: &anyhow::Error) -> bool {
     !cause.as_deref().is_some_and(was_not_taken)
 }
 
-/// The other credentials of the namespace that name the source. `None` where they cannot be listed.
-async fn sharers(cluster: &Cluster, wanted: &Wanted) -> Option<Vec<ZohoCredential>> {
+/// The other credentials of the namespace that name the source. `None` where the caller may not list them.
+///
+/// # Errors
+///
+/// With a sentence: the API server did not say. A refresh token that is theirs too could be overwritten.
+async fn sharers(cluster: &Cluster, wanted: &Wanted) -> anyhow::Result<Option<Vec<ZohoCredential>>> {
     let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(cluster.client.clone(), &cluster.namespace);
-    let listed = call(api.list(&ListParams::default())).await.ok()?;
+    let listed = unless_refused(call(api.list(&ListParams::default())).await).with_context(|| {
+        let source = &wanted.reference.name;
+        format!("nothing was sent to Zoho, since it is not known which ZohoCredentials use Secret {source}")
+    })?;
+    let Some(listed) = listed else { return Ok(None) };
     let others = listed.items.into_iter().filter_map(|DeserializeGuard(item)| item.ok());
     let shares = |other: &ZohoCredential| {
         other.metadata.name.as_deref() != Some(&wanted.name) && other.spec.secret_ref.name == wanted.reference.name
     };
-    Some(others.filter(shares).collect())
+    Ok(Some(others.filter(shares).collect()))
+}
+
+/// What was read; `None` where the caller has no right to it.
+fn unless_refused<T>(answer: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
+    match answer {
+        Ok(read) => Ok(Some(read)),
+        Err(ApiError::Refused { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Would the new refresh token be of use to the others that are served from the one that it replaces?
@@ -334,4 +351,18 @@ fn not_ours(namespace: &str, wanted: &Wanted, manager: Option<&str>) -> String {
         "Secret {namespace}/{name} exists and was not created by kubectl zoho; it is left as it is. {other} it over: kubectl label secret -n {namespace} {name} {}={FIELD_MANAGER}",
         keys::MANAGED_BY
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_refusal_says_that_it_may_not_be_read() {
+        assert!(matches!(unless_refused(Ok(1)), Ok(Some(1))));
+        assert!(matches!(unless_refused::<u8>(Err(ApiError::Refused { message: "no".into() })), Ok(None)));
+        for error in [ApiError::Unavailable(None), ApiError::NotFound] {
+            assert!(unless_refused::<u8>(Err(error)).is_err());
+        }
+    }
 }
