@@ -228,6 +228,13 @@ pub(crate) fn print_source(
     output.secret_result(text.as_bytes()).context("print the secrets")
 }
 
+/// Can it be a token, by the rule that the operator has for one that comes? Who may write the Secret may have put there what a
+/// terminal obeys, or further headers.
+pub(crate) fn is_token(token: &SecretString) -> bool {
+    let token = token.expose_secret();
+    !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// Prints an access token, or the header that carries it.
 ///
 /// # Errors
@@ -291,6 +298,17 @@ mod tests {
         }
         for wrong in ["", "  \n", "\"\"", "a b", "caf\u{e9}", "replace-with-your-client-id", &"x".repeat(4097)] {
             assert!(checked("code", Kind::ClientId, wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn token_is_one_word_that_no_terminal_obeys() {
+        let is_token = |text: &str| is_token(&SecretString::from(text));
+        assert!(is_token("1000.0123456789abcdef.fedcba-_~!"));
+        for planted in
+            ["", "1000.a\u{1b}]52;c;x\u{7}", "1000.a\r\nX-Evil: 1", "1000.a b", "1000.a\n", "1000.\u{202e}a", "\u{7f}"]
+        {
+            assert!(!is_token(planted), "{planted:?}");
         }
     }
 

@@ -57,6 +57,9 @@ pub(crate) async fn run(global: &Global, args: &TokenArgs, output: &Output) -> a
     let Some(token) = secret::token_in(&target) else {
         anyhow::bail!("Secret {name} was edited: its token is not where it should be. {look}")
     };
+    if !secret_io::is_token(&token) {
+        anyhow::bail!("Secret {name} was edited: what stands where its token should be is not a token. {look}")
+    }
     let scheme = if is_server { "" } else { "Zoho-oauthtoken" };
     if let Some(form) = args.output {
         secret_io::print_token_with(output, &token, about(&credential, life), form)?;
