@@ -305,6 +305,10 @@ fn unless_refused<T>(answer: Result<T, ApiError>) -> Result<Option<T>, ApiError>
 ///
 /// With a sentence: one of them needs what is not asked for.
 fn check_scopes(sharers: &[ZohoCredential], wanted: &Wanted) -> anyhow::Result<()> {
+    if wanted.grant == Grant::ClientCredentials {
+        // Their refresh token stays.
+        return Ok(());
+    }
     let key = wanted.reference.refresh_token_key();
     let shares_token = |other: &&ZohoCredential| {
         other.spec.grant() == Grant::RefreshToken
@@ -355,7 +359,24 @@ fn not_ours(namespace: &str, wanted: &Wanted, manager: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn scopes_of_others_count_where_their_refresh_token_would_be_replaced() {
+        let other = json!({ "metadata": { "name": "desk" }, "spec": {
+            "dataCenter": "EU", "secretRef": { "name": "patch-oauth" }, "scopes": ["A.b.READ"] } });
+        let sharers = [serde_json::from_value(other).unwrap()];
+        let check = |flags: &[&str]| {
+            let args = ["z", "login", "patch", "--data-center", "EU", "--scope", "A.c.READ"];
+            let Command::Login(args) = Cli::try_parse_from([&args, flags].concat()).unwrap().command else { panic!() };
+            check_scopes(&sharers, &Wanted::of(&args, None).unwrap())
+        };
+        assert!(check(&[]).unwrap_err().to_string().contains("needs A.b.READ too"));
+        assert!(check(&["--client-credentials"]).is_ok());
+    }
 
     #[test]
     fn only_a_refusal_says_that_it_may_not_be_read() {
