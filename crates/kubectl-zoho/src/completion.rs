@@ -17,22 +17,26 @@ const NO_FILES: &str = ":4";
 const NAMES_WITHIN: Duration = Duration::from_secs(2);
 
 /// Prints a script, or candidates.
-pub(crate) async fn run(global: &Global, args: &CompletionArgs, output: &Output) -> Ended {
+///
+/// # Errors
+///
+/// They could not be written.
+pub(crate) async fn run(global: &Global, args: &CompletionArgs, output: &Output) -> anyhow::Result<Ended> {
     let Some(shell) = args.completer.shell() else {
         let mut lines = candidates(&args.words);
         if let Some(global) = wants_a_name(global, &args.words) {
             lines.extend(names(&global, args.words.last().map_or("", String::as_str)).await);
         }
         lines.push(NO_FILES.into());
-        output.document(&lines.join("\n"));
-        return Ended::Well;
+        output.document(&lines.join("\n"))?;
+        return Ok(Ended::Well);
     };
     let mut script = Vec::new();
     // The file name counts for who calls the plugin without kubectl.
     let mut command = Cli::command().bin_name("kubectl-zoho");
     clap_complete::generate(shell, &mut command, "kubectl-zoho", &mut script);
-    output.document(String::from_utf8_lossy(&script).trim_end());
-    Ended::Well
+    output.document(String::from_utf8_lossy(&script).trim_end())?;
+    Ok(Ended::Well)
 }
 
 /// Names of the credentials that begin so, in the namespace that is meant. A cluster that does not answer at once offers none.

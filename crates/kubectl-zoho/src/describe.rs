@@ -27,8 +27,8 @@ pub(crate) async fn run(global: &Global, args: &NameArgs, output: &Output) -> an
     let credential = cluster.credential(&args.name).await?;
     let facts = Facts::gather(&cluster, global, credential, now).await?;
     match args.output {
-        Some(form) => output.document(&get::print(form, &document(&facts, now))?),
-        None => output.result(&render::fields(&lines(&facts, now), output.width())),
+        Some(form) => output.document(&get::print(form, &document(&facts, now))?)?,
+        None => output.result(&render::fields(&lines(&facts, now), output.width()))?,
     }
     Ok(Ended::Well)
 }

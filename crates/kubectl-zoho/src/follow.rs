@@ -21,12 +21,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 ///
-/// The cluster refuses, or does not answer.
+/// The cluster refuses, or does not answer; what `show` says.
 pub(crate) async fn changes(
     cluster: &Cluster,
     (name, everywhere): (Option<&str>, bool),
     mut version: String,
-    mut show: impl FnMut(&ZohoCredential, bool) -> bool,
+    mut show: impl FnMut(&ZohoCredential, bool) -> anyhow::Result<bool>,
 ) -> anyhow::Result<()> {
     let api: Api<DeserializeGuard<ZohoCredential>> = if everywhere {
         Api::all(cluster.client.clone())
@@ -50,7 +50,7 @@ pub(crate) async fn changes(
             // One that this version cannot read is left out, as in the list.
             let Ok(credential) = guard.0 else { continue };
             version = credential.metadata.resource_version.clone().unwrap_or(version);
-            if !show(&credential, is_gone) {
+            if !show(&credential, is_gone)? {
                 return Ok(());
             }
         };
@@ -61,7 +61,7 @@ pub(crate) async fn changes(
             version = listed.metadata.resource_version.unwrap_or_default();
             let all = listed.items.into_iter().filter_map(|DeserializeGuard(item)| item.ok());
             for credential in all.filter(|one| name.is_none() || one.metadata.name.as_deref() == name) {
-                if !show(&credential, false) {
+                if !show(&credential, false)? {
                     return Ok(());
                 }
             }

@@ -42,7 +42,7 @@ pub(crate) async fn run(global: &Global, args: &GetArgs, output: &Output) -> any
                 Some(_) => items.into_iter().next().unwrap_or_default(),
                 None => json!({ "apiVersion": "v1", "kind": "List", "items": items }),
             };
-            output.document(&print(form, &document)?);
+            output.document(&print(form, &document)?)?;
         }
         None if credentials.is_empty() && !args.watch => {
             let place =
@@ -53,7 +53,7 @@ pub(crate) async fn run(global: &Global, args: &GetArgs, output: &Output) -> any
         }
         None => {
             let rows = Rows::of(&credentials, args.all_namespaces, now, output);
-            output.result(&rows.text(&credentials, now));
+            output.result(&rows.text(&credentials, now))?;
             if args.watch {
                 let what = (args.name.as_deref(), args.all_namespaces);
                 follow::changes(&cluster, what, version, |credential, is_gone| {

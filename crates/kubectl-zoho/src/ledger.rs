@@ -56,13 +56,13 @@ pub(crate) async fn run(global: &Global, args: &LedgerArgs, output: &Output) -> 
     match args.output {
         Some(form) => {
             let items: Vec<Value> = accounts.iter().map(|(name, account)| document(name, account, now)).collect();
-            output.document(&get::print(form, &json!(items))?);
+            output.document(&get::print(form, &json!(items))?)?;
         }
         None if accounts.is_empty() => output.note("There is no ledger: no token was requested yet."),
         None => {
             let blocks =
                 accounts.iter().map(|(name, account)| render::fields(&lines(name, account, now), output.width()));
-            output.result(&blocks.collect::<Vec<_>>().join("\n\n"));
+            output.result(&blocks.collect::<Vec<_>>().join("\n\n"))?;
         }
     }
     Ok(Ended::Well)

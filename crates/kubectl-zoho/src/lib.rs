@@ -84,7 +84,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Token(args) => token::run(&cli.global, args, &output).await,
         Command::Doctor(args) => Box::pin(doctor::run(&cli.global, args, &output)).await,
         Command::Revoke(args) => revoke::run(&cli.global, args, &output).await,
-        Command::Completion(args) => Ok(completion::run(&cli.global, args, &output).await),
+        Command::Completion(args) => completion::run(&cli.global, args, &output).await,
     };
     match ended {
         Ok(Ended::Well) => ExitCode::SUCCESS,

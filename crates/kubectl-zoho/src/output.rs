@@ -90,24 +90,39 @@ impl Output {
     }
 
     /// A result: a line or several.
-    pub(crate) fn result(&self, text: &str) {
-        self.document(&self.shown(text));
+    ///
+    /// # Errors
+    ///
+    /// A full disk.
+    pub(crate) fn result(&self, text: &str) -> anyhow::Result<()> {
+        self.document(&self.shown(text))
     }
 
     /// A result for programs, in a form of its own: JSON, YAML, a script.
-    pub(crate) fn document(&self, text: &str) {
-        // A reader that has seen enough closes the pipe.
-        let _ = writeln!(io::stdout().lock(), "{text}");
+    ///
+    /// # Errors
+    ///
+    /// A full disk.
+    pub(crate) fn document(&self, text: &str) -> anyhow::Result<()> {
+        printed(text).map(drop)
     }
 
     /// A part of a result that goes on. Does anybody still read it?
-    pub(crate) fn is_read(&self, text: &str) -> bool {
-        writeln!(io::stdout().lock(), "{}", self.shown(text)).is_ok()
+    ///
+    /// # Errors
+    ///
+    /// A full disk.
+    pub(crate) fn is_read(&self, text: &str) -> anyhow::Result<bool> {
+        printed(&self.shown(text))
     }
 
     /// A result in sentences: broken between words on a terminal.
-    pub(crate) fn say(&self, text: &str) {
-        self.result(&render::wrap(text, self.width()).join("\n"));
+    ///
+    /// # Errors
+    ///
+    /// A full disk.
+    pub(crate) fn say(&self, text: &str) -> anyhow::Result<()> {
+        self.result(&render::wrap(text, self.width()).join("\n"))
     }
 
     /// As it goes out: colours instead of their marks, and nothing else that a terminal would obey.
@@ -161,6 +176,17 @@ impl Output {
     /// Takes the progress line away.
     pub(crate) fn progress_ends(&self) {
         self.progress("");
+    }
+}
+
+/// Prints a line or several. Does anybody read it?
+fn printed(text: &str) -> anyhow::Result<bool> {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        // A reader that has seen enough closes the pipe.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(anyhow::Error::new(error).context("print the result")),
     }
 }
 

@@ -59,8 +59,8 @@ pub(crate) async fn run(global: &Global, args: &RenewArgs, output: &Output) -> a
             output.progress_ends();
             let (ended, text) = outcome(&before, &seen, answer, clock::system().now());
             match args.output {
-                Some(form) => output.document(&get::print(form, &document(&seen, ended, &text))?),
-                None => output.say(&text),
+                Some(form) => output.document(&get::print(form, &document(&seen, ended, &text))?)?,
+                None => output.say(&text)?,
             }
             return Ok(ended);
         }

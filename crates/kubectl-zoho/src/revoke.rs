@@ -54,11 +54,12 @@ pub(crate) async fn run(global: &Global, args: &RevokeArgs, output: &Output) -> 
     let transport = Transport::new(&global.ca_file, &[])?;
     match transport.revoke(&service.token_url, &grant).await {
         Revoked::Done => {
-            output.say(&format!(
+            let said = output.say(&format!(
                 "Revoked. Secret {source} still holds it: log in again (kubectl zoho login {}), or delete both.",
                 args.name
             ));
             have_looked_at(&cluster, &sharers, output).await;
+            said?;
             Ok(Ended::Well)
         }
         revoked @ (Revoked::NotValid | Revoked::NoEndpoint | Revoked::Failed(_)) => {

@@ -51,7 +51,7 @@ pub(crate) async fn run(global: &Global, args: &TokenArgs, output: &Output) -> a
         anyhow::bail!("the token expired at {}. {look}", when(life.expires_at, now));
     }
     if let Some(form) = args.output.filter(|_| !args.show_token) {
-        output.document(&get::print(form, &about(&credential, life))?);
+        output.document(&get::print(form, &about(&credential, life))?)?;
         return Ok(Ended::Well);
     }
     let Some(token) = secret::token_in(&target) else {

@@ -56,8 +56,8 @@ pub(crate) async fn run(global: &Global, args: &DoctorArgs, output: &Output) -> 
     }
     output.progress_ends();
     match args.output {
-        Some(form) => output.document(&get::print(form, &json!(findings))?),
-        None => output.result(&text(&findings, output)),
+        Some(form) => output.document(&get::print(form, &json!(findings))?)?,
+        None => output.result(&text(&findings, output))?,
     }
     let failed = findings.iter().any(|finding| finding.level == Level::Fail);
     Ok(if failed { Ended::Badly } else { Ended::Well })

@@ -33,7 +33,7 @@ pub(crate) async fn run(
     if args.dry_run {
         check_what_is_given(args, &place)?;
         let (values, namespace) = (dry_run::of_client(args, wanted), global.namespace.as_deref());
-        output.result(&dry_run::manifests(wanted, &values, place.source_metadata(), namespace)?);
+        output.result(&dry_run::manifests(wanted, &values, place.source_metadata(), namespace)?)?;
         return Ok(Ended::Well);
     }
     let grant = proven((global, args, output), wanted, asked, Some(&place)).await?;

@@ -80,7 +80,7 @@ pub(crate) async fn run(global: &Global, args: &LoginArgs, output: &Output) -> a
         // All that the real one would be refused for, short of asking anybody for secrets.
         check_what_is_given(args, &place)?;
         let values = dry_run::placeholders(&login, &wanted);
-        output.result(&dry_run::manifests(&wanted, &values, place.source_metadata(), global.namespace.as_deref())?);
+        output.result(&dry_run::manifests(&wanted, &values, place.source_metadata(), global.namespace.as_deref())?)?;
         return Ok(Ended::Well);
     }
     let transport = Transport::new(&global.ca_file, &[])?;

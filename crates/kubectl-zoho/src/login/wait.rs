@@ -97,7 +97,7 @@ pub(crate) async fn until_ready(
         let said = match seen.as_ref().map(|credential| (state(credential, source, since), credential)) {
             Some((State::Ready, credential)) => {
                 output.progress_ends();
-                output.say(&ready(credential, clock::system().now()));
+                output.say(&ready(credential, clock::system().now()))?;
                 return Ok(Ended::Well);
             }
             Some((State::Failed(text), _)) => {
