@@ -168,7 +168,8 @@ async fn dry_run_refuses_what_the_real_run_would_refuse() {
     let bad_secret = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(bad_secret.path(), "two words\n").expect("written");
     let bad_secret = bad_secret.path().to_str().expect("text");
-    let table: [(&[&str], &str); 9] = [
+    let table: [(&[&str], &str); 10] = [
+        (&["patch", "--product", "RemoteAccessPlus"], "no host of RemoteAccessPlus is known in data center US"),
         (&["patch", "--secret", "foreign"], "was not created by kubectl zoho"),
         (&["there"], "logs in at data center EU, not at data center US"),
         (&["ours", "--product", "EndpointCentral"], "is for PatchManagerPlus, not EndpointCentral"),

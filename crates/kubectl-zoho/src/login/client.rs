@@ -9,13 +9,15 @@ use super::super::output::{Output, Paint};
 use super::super::{Ended, usage};
 use super::store::Place;
 use super::wanted::Wanted;
-use super::{Client, check_what_is_given, dry_run, explain, finish, issuer_of, scopes};
+use super::{Client, check_what_is_given, dry_run, explain, finish, scopes, servable};
+use zoho_api::ZohoCredential;
 use zoho_client::clock;
 use zoho_client::transport::Transport;
 use zoho_core::issuer::TokenRequest;
 use zoho_core::issuer::client_credentials::Asked;
 use zoho_core::issuer::reply::{Failed, Minted, Reply};
 use zoho_core::issuer::zoho::TokenService;
+use zoho_core::policy::Policy;
 use zoho_core::secret::ClientGrant;
 
 /// Logs in: what is wanted is proven by a token, then stored.
@@ -26,9 +28,11 @@ use zoho_core::secret::ClientGrant;
 pub(crate) async fn run(
     (global, args, output): (&Global, &LoginArgs, &Output),
     cluster: &Cluster,
-    wanted: &Wanted,
+    (wanted, existing): (&Wanted, Option<&ZohoCredential>),
     asked: Asked,
 ) -> anyhow::Result<Ended> {
+    let (policy, _) = issuer_of((global, args), wanted, &asked)?;
+    servable::check((global, &policy), wanted, existing, &cluster.namespace)?;
     let place = Place::find(cluster, wanted).await?;
     if args.dry_run {
         check_what_is_given(args, &place)?;
@@ -53,12 +57,21 @@ pub(crate) async fn proven(
     asked: Asked,
     place: Option<&Place<'_>>,
 ) -> anyhow::Result<ClientGrant> {
-    let (_, service) = issuer_of(global, args, wanted)?;
+    let (_, service) = issuer_of((global, args), wanted, &asked)?;
+    let transport = Transport::new(&global.ca_file, &[])?;
+    prove(&transport, &service, obtain((args, output), &service, asked, place)?, output).await
+}
+
+fn issuer_of(
+    (global, args): (&Global, &LoginArgs),
+    wanted: &Wanted,
+    asked: &Asked,
+) -> anyhow::Result<(Policy, TokenService)> {
+    let issuer = super::issuer_of(global, args, wanted)?;
     if asked.scopes.is_empty() {
         return Err(usage("what for? Name a --product, or scopes with --scope"));
     }
-    let transport = Transport::new(&global.ca_file, &[])?;
-    prove(&transport, &service, obtain((args, output), &service, asked, place)?, output).await
+    Ok(issuer)
 }
 
 fn obtain(
@@ -138,7 +151,6 @@ mod tests {
     use super::super::issuer;
     use super::*;
     use zoho_api::{DataCenter, Reason};
-    use zoho_core::policy::Policy;
 
     #[test]
     fn refusal_names_what_to_change() {

@@ -1,7 +1,7 @@
 //! `kubectl zoho login`: from a person's consent to a refresh token in the source Secret, and on to a token that is kept
 //! valid.
 //!
-//! In order: see what is there ([`wanted`]); try the writes ([`store`]); get a code ([`browser`], or typed by a person) and
+//! In order: see what is there ([`wanted`]); ask whether it could be served ([`servable`]); try the writes ([`store`]); get a code ([`browser`], or typed by a person) and
 //! exchange it, or have the consent given elsewhere ([`device`]); store or print; wait.
 
 mod browser;
@@ -13,6 +13,7 @@ mod dry_run;
 pub(crate) mod explain;
 pub(crate) mod issuer;
 pub(crate) mod scopes;
+mod servable;
 pub(crate) mod store;
 pub(crate) mod wait;
 pub(crate) mod wanted;
@@ -72,9 +73,10 @@ pub(crate) async fn run(global: &Global, args: &LoginArgs, output: &Output) -> a
     let existing = store::existing(&cluster, &args.name).await?;
     let mut wanted = Wanted::of(args, existing.as_ref())?;
     if let Some(asked) = wanted.of_client() {
-        return client::run((global, args, output), &cluster, &wanted, asked).await;
+        return client::run((global, args, output), &cluster, (&wanted, existing.as_ref()), asked).await;
     }
     let login = Login::prepare(global, args, &wanted, output)?;
+    servable::check((global, &login.policy), &wanted, existing.as_ref(), &cluster.namespace)?;
     let place = Place::find(&cluster, &wanted).await?;
     if args.dry_run {
         // All that the real one would be refused for, short of asking anybody for secrets.
@@ -336,6 +338,9 @@ impl<'a> Login<'a> {
         ));
         wanted.data_center = data_center;
         wanted.accounts_host = accounts_host;
+        if self.args.print_secret.is_none() {
+            servable::check_host(wanted)?;
+        }
         Ok(service)
     }
 
