@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use kube::Api;
-use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::api::{WatchEvent, WatchParams};
 use kube::core::DeserializeGuard;
 
 use super::connect::Cluster;
+use super::pages;
 use zoho_api::ZohoCredential;
 use zoho_client::calls::call;
 
@@ -56,7 +57,7 @@ pub(crate) async fn changes(
         };
         if broke {
             tokio::time::sleep(PAUSE).await;
-            let listed = call(api.list(&ListParams::default())).await;
+            let listed = pages::all(&api).await;
             let listed = listed.map_err(|error| cluster.explain(error, "(all)"))?;
             version = listed.metadata.resource_version.unwrap_or_default();
             let all = listed.items.into_iter().filter_map(|DeserializeGuard(item)| item.ok());

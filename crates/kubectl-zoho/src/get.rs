@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use kube::Api;
-use kube::api::{ListParams, ObjectList};
 use kube::core::DeserializeGuard;
 use serde_json::{Value, json};
 
@@ -11,9 +10,9 @@ use super::args::{Form, GetArgs, Global};
 use super::connect::Cluster;
 use super::output::{Output, Paint};
 use super::table::Columns;
-use super::{Ended, follow, render};
+use super::{Ended, follow, pages, render};
 use zoho_api::{Time, ZohoCredential};
-use zoho_client::calls::{ApiError, call};
+use zoho_client::calls::ApiError;
 use zoho_client::clock;
 use zoho_core::text::is_plain;
 
@@ -133,7 +132,7 @@ pub(crate) async fn readable(cluster: &Cluster, everywhere: bool) -> Result<(Vec
     } else {
         Api::namespaced(cluster.client.clone(), &cluster.namespace)
     };
-    let listed: ObjectList<_> = call(api.list(&ListParams::default())).await?;
+    let listed = pages::all(&api).await?;
     let mut rest = Rest { version: listed.metadata.resource_version.unwrap_or_default(), ..Rest::default() };
     let mut credentials = Vec::new();
     for DeserializeGuard(item) in listed.items {

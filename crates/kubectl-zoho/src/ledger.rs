@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kube::Api;
-use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use super::args::{Global, LedgerArgs};
@@ -11,9 +10,9 @@ use super::connect::Cluster;
 use super::installation::Installation;
 use super::output::Output;
 use super::table::when;
-use super::{Ended, get, render};
+use super::{Ended, get, pages, render};
 use zoho_api::{Time, ZohoCredential, ZohoMintLedger, ZohoMintLedgerSpec};
-use zoho_client::calls::{ApiError, call};
+use zoho_client::calls::ApiError;
 use zoho_client::clock;
 use zoho_core::plan::budget::{self, Found};
 use zoho_core::plan::record;
@@ -103,7 +102,7 @@ async fn take_in(
     unseen: &mut Vec<String>,
 ) -> anyhow::Result<()> {
     let api = Api::<ZohoMintLedger>::namespaced(cluster.client.clone(), &home.namespace);
-    let listed = match call(api.list(&ListParams::default())).await {
+    let listed = match pages::all(&api).await {
         Ok(listed) => listed.items,
         Err(ApiError::NotFound) => Vec::new(),
         Err(ApiError::Refused { message }) => {

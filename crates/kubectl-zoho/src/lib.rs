@@ -22,6 +22,7 @@ mod installation;
 mod ledger;
 mod login;
 mod output;
+mod pages;
 mod reference;
 mod render;
 mod renew;

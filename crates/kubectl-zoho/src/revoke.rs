@@ -4,14 +4,13 @@ use std::io::{self, IsTerminal};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 
 use super::args::{Global, RevokeArgs};
 use super::connect::{Cluster, operator_policy, token_service};
 use super::login::explain;
 use super::output::Output;
-use super::{Ended, renew, secret_io, usage};
+use super::{Ended, pages, renew, secret_io, usage};
 use zoho_api::names::ObjectName;
 use zoho_api::{Grant, Outcome, SecretRef, ZohoCredential};
 use zoho_client::calls::{ApiError, call};
@@ -154,12 +153,12 @@ struct Sharers {
 /// The credentials cannot be listed: who is affected must be said before it is done.
 async fn sharers(cluster: &Cluster, credential: &ZohoCredential) -> anyhow::Result<Sharers> {
     type Seen = DeserializeGuard<ZohoCredential>;
-    let (all, params) = (Api::<Seen>::all(cluster.client.clone()), ListParams::default());
-    let (listed, are_all) = match call(all.list(&params)).await {
+    let all = Api::<Seen>::all(cluster.client.clone());
+    let (listed, are_all) = match pages::all(&all).await {
         Ok(list) => (list.items, true),
         Err(ApiError::Refused { .. }) => {
             let own = Api::<Seen>::namespaced(cluster.client.clone(), &cluster.namespace);
-            let list = call(own.list(&params)).await.map_err(|error| cluster.explain(error, "list"))?;
+            let list = pages::all(&own).await.map_err(|error| cluster.explain(error, "list"))?;
             (list.items, false)
         }
         Err(error) => return Err(cluster.explain(error, "list")),

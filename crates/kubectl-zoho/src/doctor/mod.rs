@@ -10,7 +10,6 @@ pub(crate) mod mounts;
 pub(crate) mod operator;
 
 use kube::Api;
-use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 use serde_json::json;
 
@@ -20,9 +19,9 @@ use super::connect::Cluster;
 use super::facts::Facts;
 use super::installation::Installation;
 use super::output::{Output, Paint};
-use super::{Ended, get, render};
+use super::{Ended, get, pages, render};
 use zoho_api::ZohoCredential;
-use zoho_client::calls::{ApiError, call};
+use zoho_client::calls::ApiError;
 use zoho_client::clock;
 
 /// Columns before the text.
@@ -73,7 +72,7 @@ async fn credentials(
     }
     let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(connected.client.clone(), &connected.namespace);
     let mut readable = Vec::new();
-    let listed = match call(api.list(&ListParams::default())).await {
+    let listed = match pages::all(&api).await {
         Ok(list) => list.items,
         Err(error @ ApiError::Refused { .. }) => {
             let text = format!(

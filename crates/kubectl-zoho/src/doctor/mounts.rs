@@ -2,16 +2,16 @@
 
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
 use kube::Api;
-use kube::api::ListParams;
 
 use super::super::connect::Cluster;
+use super::super::pages;
 use super::finding::Finding;
-use zoho_client::calls::{ApiError, call};
+use zoho_client::calls::ApiError;
 
 /// Looks at the pods of the namespace.
 pub(crate) async fn examine(cluster: &Cluster, name: &str, target: &str) -> Vec<Finding> {
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    match call(pods.list(&ListParams::default())).await {
+    match pages::all(&pods).await {
         Ok(pods) => of_pods(name, target, &pods.items),
         Err(ApiError::Refused { message }) => {
             vec![Finding::unseen(name, format!("the pods that use its token: {message}"))]

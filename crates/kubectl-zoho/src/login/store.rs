@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::DeserializeGuard;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -19,6 +19,7 @@ use tokio::time::sleep;
 
 use super::super::connect::{Cluster, FIELD_MANAGER};
 use super::super::facts::manager_of;
+use super::super::pages;
 use super::super::secret_io::{self, SourceValues};
 use super::scopes;
 use super::wanted::Wanted;
@@ -278,7 +279,7 @@ pub(crate) fn is_unknown(error: &anyhow::Error) -> bool {
 /// With a sentence: the API server did not say. A refresh token that is theirs too could be overwritten.
 async fn sharers(cluster: &Cluster, wanted: &Wanted) -> anyhow::Result<Option<Vec<ZohoCredential>>> {
     let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(cluster.client.clone(), &cluster.namespace);
-    let listed = unless_refused(call(api.list(&ListParams::default())).await).with_context(|| {
+    let listed = unless_refused(pages::all(&api).await).with_context(|| {
         let source = &wanted.reference.name;
         format!("nothing was sent to Zoho, since it is not known which ZohoCredentials use Secret {source}")
     })?;
