@@ -92,7 +92,7 @@ fn question(namespace: &str, source: &str, host: &str, sharers: &Sharers) -> Str
         if &*of.namespace == namespace { format!("ZohoCredential {}", of.name) } else { format!("ZohoCredential {of}") }
     };
     let names: Vec<String> = sharers.names.iter().map(name).collect();
-    let unseen = if sharers.are_all { "" } else { ", and any that use it in namespaces that you may not list" };
+    let unseen = sharers.unseen.map_or("", Unseen::words);
     format!(
         "The refresh token in Secret {namespace}/{source} will be revoked at {host}, for good. Access tokens minted from it stop working at once; this affects {}{unseen}.",
         names.join(", ")
@@ -142,11 +142,38 @@ fn is_confirmed() -> anyhow::Result<bool> {
 /// Who lives on the same refresh token.
 struct Sharers {
     names: Vec<ObjectName>,
-    /// All namespaces were looked at.
-    are_all: bool,
+    /// Why other namespaces were not looked at.
+    unseen: Option<Unseen>,
 }
 
-/// In all namespaces, or in that of the credential where no others may be listed.
+/// Why not all namespaces could be listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unseen {
+    NotAllowed,
+    NoAnswer,
+}
+
+impl Unseen {
+    /// Revoking does not wait for such a list: a refresh token in wrong hands cannot either.
+    fn of(error: ApiError) -> Result<Self, ApiError> {
+        match error {
+            ApiError::Refused { .. } => Ok(Self::NotAllowed),
+            ApiError::Unavailable(_) => Ok(Self::NoAnswer),
+            error @ (ApiError::NotFound | ApiError::Conflict | ApiError::AlreadyExists | ApiError::NoDryRun) => {
+                Err(error)
+            }
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::NotAllowed => ", and any that use it in namespaces that you may not list",
+            Self::NoAnswer => ", and any that use it in other namespaces, which could not be listed",
+        }
+    }
+}
+
+/// In all namespaces, or in that of the credential where the others cannot be listed.
 ///
 /// # Errors
 ///
@@ -154,14 +181,14 @@ struct Sharers {
 async fn sharers(cluster: &Cluster, credential: &ZohoCredential) -> anyhow::Result<Sharers> {
     type Seen = DeserializeGuard<ZohoCredential>;
     let all = Api::<Seen>::all(cluster.client.clone());
-    let (listed, are_all) = match pages::all(&all).await {
-        Ok(list) => (list.items, true),
-        Err(ApiError::Refused { .. }) => {
+    let explain = |error| cluster.explain(error, "list");
+    let (listed, unseen) = match pages::all(&all).await {
+        Ok(list) => (list.items, None),
+        Err(error) => {
+            let unseen = Unseen::of(error).map_err(explain)?;
             let own = Api::<Seen>::namespaced(cluster.client.clone(), &cluster.namespace);
-            let list = pages::all(&own).await.map_err(|error| cluster.explain(error, "list"))?;
-            (list.items, false)
+            (pages::all(&own).await.map_err(explain)?.items, Some(unseen))
         }
-        Err(error) => return Err(cluster.explain(error, "list")),
     };
     let same = listed.into_iter().filter_map(|DeserializeGuard(item)| item.ok());
     let is_by_refresh_token =
@@ -171,7 +198,7 @@ async fn sharers(cluster: &Cluster, credential: &ZohoCredential) -> anyhow::Resu
     if names.is_empty() {
         names.push(ObjectName::of(&credential.metadata));
     }
-    Ok(Sharers { names, are_all })
+    Ok(Sharers { names, unseen })
 }
 
 /// Do two credentials live on the same refresh token? The operator knows: it counts the requests of each in a ledger of its own.
@@ -195,6 +222,17 @@ mod tests {
         let object = json!({ "metadata": { "name": "c", "namespace": namespace },
             "spec": { "dataCenter": "EU", "secretRef": reference }, "status": { "ledger": ledger } });
         serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn list_that_does_not_come_keeps_nobody_from_revoking() {
+        let asked = |error| {
+            let unseen = Some(Unseen::of(error).expect("the own namespace is enough"));
+            question("a", "zoho", "h", &Sharers { names: Vec::new(), unseen })
+        };
+        assert!(asked(ApiError::Unavailable(None)).contains("in other namespaces, which could not be listed"));
+        assert!(asked(ApiError::Refused { message: "no".into() }).contains("in namespaces that you may not list"));
+        assert!(Unseen::of(ApiError::NotFound).is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use zoho_simulator::script::{Page, Reply, Target};
 use zoho_testkit::control_plane::Identity;
+use zoho_testkit::fault_proxy::{Action, Answer, FaultProxy, Match, Verb, Window};
 
 use super::Person;
 use crate::support::untested;
@@ -113,6 +114,16 @@ async fn revocation_is_asked_for_and_ends_the_refresh_token() {
 kubectl zoho: standard input is not a terminal, so the command cannot ask: confirm with --yes"
     );
     assert_eq!(world.zoho.live_tokens(REFRESH_TOKEN).len(), 1);
+    // A list of all namespaces that does not come does not stand in the way.
+    let proxy = FaultProxy::start(&world.cluster.kubeconfig_path()).expect("a fault proxy");
+    proxy.rule(Match::new(Verb::List, "zohocredentials"), Window::ONCE, Action::Answer(Answer::internal_error()));
+    let kubeconfig = proxy.kubeconfig().display().to_string();
+    let ran = person.zoho(&["revoke", "one", "--kubeconfig", &kubeconfig]).await.misused();
+    assert!(
+        ran.stderr.contains("ZohoCredential two, and any that use it in other namespaces, which"),
+        "{}",
+        ran.stderr
+    );
     let ran = person.zoho(&["revoke", "one", "--yes"]).await.ok();
     assert_eq!(
         ran.stdout,
