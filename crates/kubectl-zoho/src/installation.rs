@@ -59,6 +59,11 @@ impl Installation {
         if found.is_empty() { vec![Self::said(global)] } else { found }
     }
 
+    /// Does one of these credentials say that this one serves it?
+    pub(crate) fn serves_one_of(&self, credentials: &[ZohoCredential]) -> bool {
+        credentials.iter().filter_map(|credential| Self::parse(credential.served_by()?)).any(|one| one == *self)
+    }
+
     /// `namespace/instance`, as in `status.servedBy`.
     fn parse(text: &str) -> Option<Self> {
         let (namespace, instance) = text.split_once('/')?;

@@ -45,9 +45,12 @@ pub(crate) async fn run(global: &Global, args: &DoctorArgs, output: &Output) -> 
         let credentials = credentials(&connected, args, &mut unreadable).await?;
         let installations = Installation::serving(&connected, global, &credentials).await;
         findings.extend(cluster::own_rights(&connected, &installations[0]).await?);
+        let mut operators = Vec::new();
         for installation in &installations {
-            findings.extend(operator::examine(&connected, installation, server_time).await?);
+            let examined = operator::examine(&connected, installation, server_time).await?;
+            operators.push((installation.serves_one_of(&credentials), examined));
         }
+        findings.extend(operator::together(operators));
         findings.append(&mut unreadable);
         for credential in credentials {
             findings.extend(Box::pin(examine(&connected, global, args, credential, output)).await?);

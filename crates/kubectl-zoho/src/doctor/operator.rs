@@ -9,7 +9,7 @@ use kube::api::PostParams;
 use super::super::connect::Cluster;
 use super::super::installation::Installation;
 use super::super::table::span;
-use super::finding::Finding;
+use super::finding::{Finding, Level};
 use zoho_api::{GROUP, Time};
 use zoho_client::calls::{ApiError, call};
 use zoho_client::clock;
@@ -20,6 +20,32 @@ const LEASE_LASTS: i64 = 15;
 /// A renewal further in the future means that clocks differ.
 const AHEAD: i64 = 30;
 
+/// What is found of one installation.
+pub(crate) struct Examined {
+    findings: Vec<Finding>,
+    /// What its account may do in the caller's namespace, where it could be asked for.
+    rights: Option<Finding>,
+}
+
+/// The findings of all installations. `true`: it serves a credential of the namespace. Of the others, the one that is meant for
+/// the namespace is not known: that one of them has the rights there is enough.
+pub(crate) fn together(all: Vec<(bool, Examined)>) -> Vec<Finding> {
+    let has_rights = |one: &Examined| one.rights.as_ref().is_some_and(|rights| rights.level == Level::Ok);
+    let is_served = all.iter().any(|(_, one)| has_rights(one));
+    let of_one = |(serves, Examined { mut findings, rights }): (bool, Examined)| {
+        let is_of_another = |rights: &Finding| rights.level == Level::Fail && !serves && is_served;
+        findings.extend(rights.map(|rights| {
+            if is_of_another(&rights) {
+                Finding::ok(SUBJECT, format!("{}; another installation has these rights", rights.text))
+            } else {
+                rights
+            }
+        }));
+        findings
+    };
+    all.into_iter().flat_map(of_one).collect()
+}
+
 /// Looks for Deployment and Lease, and asks what the operator's account may do.
 ///
 /// # Errors
@@ -29,7 +55,7 @@ pub(crate) async fn examine(
     cluster: &Cluster,
     installation: &Installation,
     server_time: Option<Time>,
-) -> anyhow::Result<Vec<Finding>> {
+) -> anyhow::Result<Examined> {
     let Installation { namespace, instance } = installation;
     let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
     let lease = Found::of(call(leases.get(instance)).await);
@@ -40,11 +66,12 @@ pub(crate) async fn examine(
     };
     let now = server_time.unwrap_or_else(|| clock::system().now());
     let mut findings = vec![presence(&lease, &deployment, namespace, instance, now)];
+    let mut rights = None;
     if let Found::There(deployment) = &deployment {
         findings.extend(availability(deployment));
-        findings.extend(rights(cluster, namespace, deployment).await?);
+        rights = Some(rights_of(cluster, namespace, deployment).await?);
     }
-    Ok(findings)
+    Ok(Examined { findings, rights })
 }
 
 enum Found<T> {
@@ -150,7 +177,7 @@ fn availability(deployment: &Deployment) -> Option<Finding> {
 }
 
 /// Asks what the operator's account may do in the caller's namespace.
-async fn rights(cluster: &Cluster, namespace: &str, deployment: &Deployment) -> anyhow::Result<Option<Finding>> {
+async fn rights_of(cluster: &Cluster, namespace: &str, deployment: &Deployment) -> anyhow::Result<Finding> {
     let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
     let account = pod.and_then(|pod| pod.service_account_name.clone()).unwrap_or_else(|| "default".into());
     let user = format!("system:serviceaccount:{namespace}:{account}");
@@ -171,13 +198,13 @@ async fn rights(cluster: &Cluster, namespace: &str, deployment: &Deployment) -> 
                 lacking.push(format!("{verb} {resource}{slash}{subresource}"));
             }
             Err(ApiError::Refused { .. }) => {
-                return Ok(Some(Finding::unseen(SUBJECT, "its rights: you may not create subjectaccessreviews")));
+                return Ok(Finding::unseen(SUBJECT, "its rights: you may not create subjectaccessreviews"));
             }
             Err(error) => return Err(cluster.explain(error, "access review")),
         }
     }
     let place = &cluster.namespace;
-    Ok(Some(if lacking.is_empty() {
+    Ok(if lacking.is_empty() {
         Finding::ok(SUBJECT, format!("{account} has the rights that it needs in namespace {place}"))
     } else {
         Finding::fail(
@@ -185,7 +212,7 @@ async fn rights(cluster: &Cluster, namespace: &str, deployment: &Deployment) -> 
             format!("{account} may not in namespace {place}: {}", lacking.join(", ")),
             "where the chart's watchNamespaces is set, add the namespace there; else restore the chart's roles",
         )
-    }))
+    })
 }
 
 async fn may(
@@ -219,7 +246,6 @@ async fn may(
 mod tests {
     use serde_json::json;
 
-    use super::super::finding::Level;
     use super::*;
 
     #[test]
@@ -265,6 +291,23 @@ mod tests {
         assert_eq!(level(Found::Absent, hidden()), Level::Unseen);
         assert_eq!(level(Found::Hidden("forbidden".into()), Found::There(Deployment::default())), Level::Unseen);
         assert_eq!(level(Found::Absent, Found::There(Deployment::default())), Level::Ok);
+    }
+
+    #[test]
+    fn one_installation_with_the_rights_is_enough_where_nothing_says_which_one_is_meant() {
+        let level = |installations: &[(bool, Option<bool>)]| {
+            let examined = |&(serves, may): &(bool, Option<bool>)| {
+                let rights = may.map(|may| if may { Finding::ok("", "") } else { Finding::fail("", "a may not", "") });
+                (serves, Examined { findings: Vec::new(), rights })
+            };
+            together(installations.iter().map(examined).collect()).iter().map(|one| one.level).max()
+        };
+        let (has, lacks) = ((false, Some(true)), (false, Some(false)));
+        assert_eq!(level(&[has, lacks]), Some(Level::Ok));
+        assert_eq!(level(&[lacks, lacks]), Some(Level::Fail));
+        assert_eq!(level(&[lacks]), Some(Level::Fail));
+        assert_eq!(level(&[lacks, (false, None)]), Some(Level::Fail));
+        assert_eq!(level(&[has, (true, Some(false))]), Some(Level::Fail), "it serves one here");
     }
 
     #[test]
