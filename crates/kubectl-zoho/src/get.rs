@@ -74,16 +74,28 @@ pub(crate) async fn run(global: &Global, args: &GetArgs, output: &Output) -> any
 pub(crate) fn print(form: Form, document: &Value) -> anyhow::Result<String> {
     Ok(match form {
         // Others chose what is in it. Such characters stand in texts only, where JSON has escapes for them.
-        Form::Json => escaped(&serde_json::to_string_pretty(document)?),
-        Form::Yaml => serde_saphyr::to_string(document)?.trim_end().to_owned(),
+        Form::Json => escaped(&serde_json::to_string_pretty(document)?, form),
+        Form::Yaml => {
+            let yaml = serde_saphyr::to_string(document)?.trim_end().to_owned();
+            // In YAML only a text in quotes has escapes. JSON quotes them all, and is YAML as well.
+            if is_shown(&yaml) { yaml } else { escaped(&serde_json::to_string_pretty(document)?, form) }
+        }
     })
 }
 
-fn escaped(json: &str) -> String {
+/// Does a terminal show it, and nothing but it?
+fn is_shown(text: &str) -> bool {
+    text.chars().all(|c| matches!(c, '\n' | '\t') || is_plain(c))
+}
+
+/// JSON with escapes for what is not plain. YAML knows no pairs of surrogates.
+fn escaped(json: &str, form: Form) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
         if c == '\n' || is_plain(c) {
             text.push(c);
+        } else if form == Form::Yaml && c > '\u{ffff}' {
+            let _ = write!(text, "\\U{:08x}", u32::from(c));
         } else {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 let _ = write!(text, "\\u{unit:04x}");
@@ -189,10 +201,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_holds_nothing_that_a_terminal_obeys_and_says_the_same() {
-        let document = json!({ "text": "\u{9b}31m \u{202e} \u{7f} \u{1b}[2J é \u{e0001}", "list": [1, null] });
-        let text = print(Form::Json, &document).unwrap();
-        assert!(text.chars().all(|c| c == '\n' || is_plain(c)), "{text}");
-        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), document);
+    fn document_holds_nothing_that_a_terminal_obeys_and_says_the_same() {
+        let text = "\u{9b}31m \u{202e} \u{200b} \u{7f} \u{1b}[2J é \u{e0001}\ttab: \"x\"";
+        let document = json!({ "text": text, "list": [1, null], text: true });
+        let json = print(Form::Json, &document).unwrap();
+        assert!(is_shown(&json), "{json}");
+        assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), document);
+        let yaml = print(Form::Yaml, &document).unwrap();
+        assert!(is_shown(&yaml), "{yaml}");
+        assert_eq!(serde_saphyr::from_str::<Value>(&yaml).unwrap(), document);
+        assert_eq!(print(Form::Yaml, &json!({ "a": ["é\n\tb", 1] })).unwrap().lines().next(), Some("a:"), "no JSON");
     }
 }
