@@ -151,8 +151,10 @@ mod tests {
                 assert!(found[0].text.starts_with(text), "{found:?}");
             }
         }
-        let restarted = pod(key, &json!({ "reloader.stakater.com/auto": "true" }));
-        assert_eq!(of_pods("n", "t", &[restarted]), []);
+        for annotation in ["reloader.stakater.com/auto", "secret.reloader.stakater.com/reload"] {
+            let restarted = pod(key.clone(), &json!({ (annotation): "t" }));
+            assert_eq!(of_pods("n", "t", &[restarted]), []);
+        }
         let mut ended = pod(mount("direct", "access_token"), &json!({}));
         ended.status = Some(serde_json::from_value(json!({ "phase": "Succeeded" })).unwrap());
         assert_eq!(of_pods("n", "t", &[ended]), []);
