@@ -3,6 +3,7 @@
 The files are read for every request: the token is renewed at least every hour, and the mounted files follow.
 """
 
+import http.client
 import os
 import pathlib
 import sys
@@ -24,6 +25,7 @@ def get(path):
 while True:
     try:
         print(get("/api/1.4/patch/summary"), flush=True)
-    except OSError as error:  # no connection, no answer in time, a refusal, no Secret yet
+    # No connection, no answer in time, a refusal, half an answer, no Secret yet.
+    except (OSError, http.client.HTTPException) as error:
         print(error, file=sys.stderr, flush=True)
     time.sleep(INTERVAL)

@@ -124,7 +124,7 @@ pub(crate) struct LoginArgs {
     #[arg(long)]
     pub browser: bool,
     /// Non-browser client: the plugin shows a code that you enter in any browser, for example on your phone.
-    #[arg(long, conflicts_with_all = ["browser", "grant_code", "redirect_uri"])]
+    #[arg(long, conflicts_with_all = ["browser", "grant_code", "redirect_uri", "client_credentials"])]
     pub device: bool,
     /// Self client without a refresh token: it requests tokens in its own name, if the product supports that.
     #[arg(long, conflicts_with_all = ["browser", "grant_code", "redirect_uri"])]

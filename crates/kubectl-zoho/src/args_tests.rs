@@ -48,6 +48,17 @@ fn no_flag_takes_a_secret() {
 }
 
 #[test]
+fn ways_to_log_in_exclude_each_other() {
+    let ways = ["--grant-code", "--browser", "--device", "--client-credentials"];
+    for (number, one) in ways.into_iter().enumerate() {
+        assert!(Cli::try_parse_from(["z", "login", "n", one]).is_ok(), "{one}");
+        for other in &ways[number + 1..] {
+            assert!(Cli::try_parse_from(["z", "login", "n", one, other]).is_err(), "{one} {other}");
+        }
+    }
+}
+
+#[test]
 fn values_are_those_of_the_spec_in_any_case() {
     let cli = Cli::try_parse_from(["z", "login", "n", "--data-center", "eu", "--product", "patchmanagerplus"]).unwrap();
     let Command::Login(login) = cli.command else { panic!("login") };

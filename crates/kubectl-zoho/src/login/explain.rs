@@ -121,6 +121,20 @@ pub(crate) fn upstream(host: &str, failed: &Failed) -> String {
     }
 }
 
+/// Where the account is, and so what is used instead of what was thought.
+pub(crate) fn moved(from: &TokenService, to: &TokenService) -> String {
+    let words = |service: &TokenService| {
+        if from.data_center == to.data_center {
+            service.token_url.host_str().unwrap_or_default().to_owned()
+        } else {
+            service.data_center.to_string()
+        }
+    };
+    let place = if from.data_center == to.data_center { "at" } else { "in data center" };
+    let (from, to) = (words(from), words(to));
+    format!("Your account is {place} {to}, not {from}; {to} is used.")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +179,23 @@ mod tests {
         for (exchanged, expected) in table {
             let text = exchange(&exchanged, &service, Way::SelfClient);
             assert!(text.starts_with(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn account_elsewhere_is_told_by_what_differs() {
+        let service = |data_center, host| {
+            TokenService::of(&issuer::spec(data_center, host), &Policy::default()).expect("it is known")
+        };
+        let own = service(DataCenter::CA, Some("accounts.zohoone.ca"));
+        for (there, expected) in [
+            (
+                service(DataCenter::CA, None),
+                "Your account is at accounts.zohocloud.ca, not accounts.zohoone.ca; accounts.zohocloud.ca is used.",
+            ),
+            (service(DataCenter::EU, None), "Your account is in data center EU, not CA; EU is used."),
+        ] {
+            assert_eq!(moved(&own, &there), expected);
         }
     }
 }

@@ -305,6 +305,10 @@ impl<'a> Login<'a> {
     fn at_home(&self, home: Option<&Home>, wanted: &mut Wanted) -> anyhow::Result<TokenService> {
         let Some(home) = home else { return Ok(self.service.clone()) };
         match consent::service_at(home, &self.policy) {
+            // It says nothing of the host.
+            Some((there, _, _)) if matches!(home, Home::Location(_)) && there == wanted.data_center => {
+                Ok(self.service.clone())
+            }
             Some(there) => self.follow(there, wanted),
             None => anyhow::bail!(
                 "the redirect names an accounts server that is not on the list, so the code was not sent there. If it is a real one, allow it with --accounts-host-allowed"
@@ -332,10 +336,7 @@ impl<'a> Login<'a> {
                 wanted.data_center
             );
         }
-        self.output.note(&format!(
-            "Your account is in data center {data_center}, not {}; {data_center} is used.",
-            wanted.data_center
-        ));
+        self.output.note(&explain::moved(&self.service, &service));
         wanted.data_center = data_center;
         wanted.accounts_host = accounts_host;
         if self.args.print_secret.is_none() {
