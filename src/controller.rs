@@ -157,10 +157,12 @@ impl Controller {
 
     /// Something was heard of an object.
     fn wake(&mut self, key: ObjectName, works: bool) {
-        if !works && self.context.index.credential(&key).is_none() {
+        let is_there = self.context.index.credential(&key).is_some();
+        if !works && !is_there {
             // No pass of ours will find that it is gone.
             self.queue.remove(&key);
-        } else if let Some(key) = self.served.admit(key) {
+        }
+        if let Some(key) = self.served.admit(key, is_there).filter(|_| works || is_there) {
             self.queue.add(key, self.context.clock.now());
         }
     }
@@ -281,12 +283,16 @@ impl Served {
         waited
     }
 
-    /// The key, if a pass may be made over its object. Else it waits.
-    fn admit(&mut self, key: ObjectName) -> Option<ObjectName> {
+    /// The key, if a pass may be made over its object. Else it waits, as long as it is there.
+    fn admit(&mut self, key: ObjectName, is_there: bool) -> Option<ObjectName> {
         if self.scopes.contains(&None) || self.scopes.contains(&Some(key.namespace.clone())) {
             return Some(key);
         }
-        self.held.insert(key);
+        if is_there {
+            self.held.insert(key)
+        } else {
+            self.held.remove(&key)
+        };
         None
     }
 }
