@@ -83,6 +83,8 @@ struct State {
     flights: HashMap<LedgerName, HashSet<ObjectName>>,
     hands: HashMap<InputsDigest, Arc<MintedToken>>,
     failures: HashMap<InputsDigest, Failure>,
+    /// Objects that a hold or a refusal of their inputs keeps from minting.
+    held_up: HashMap<InputsDigest, HashSet<ObjectName>>,
     intake: Intake,
     live_tokens: HashMap<LedgerName, usize>,
     /// Objects that a flight has landed for with news, and that no pass has looked at since.
@@ -180,8 +182,8 @@ impl Mints {
         if let Some(until) = state.intake.look(who, now) {
             return Guarded { until: Some((until, Guard::OtherNamespace)), may_share: false };
         }
-        let may_share = state.intake.may_share(who, now);
-        Guarded { until: state.intake.held(who, now), may_share }
+        let tries = state.intake.tries(who, now);
+        Guarded { until: tries.or_else(|| state.intake.held(who, now)), may_share: tries.is_none() }
     }
 
     /// An object and its inputs, as [`Intake`] counts them. `record`: their ledger.
@@ -230,6 +232,18 @@ impl Mints {
     pub(crate) fn join(&self, ledger: &LedgerName, key: &ObjectName) -> bool {
         let mut state = self.lock();
         state.flights.get_mut(ledger).map(|waiting| waiting.insert(key.clone())).is_some()
+    }
+
+    /// Wakes `key`, which is held up, when these inputs mint for another object. False where they have, since `at_hand` was.
+    pub(crate) fn is_held_up(&self, inputs: &InputsDigest, key: &ObjectName, at_hand: Option<&AttemptId>) -> bool {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let hand = state.hands.get(inputs).filter(|token| token.life.is_alive(now));
+        let is_held_up = hand.is_none_or(|token| Some(&token.attempt) == at_hand);
+        if is_held_up {
+            state.held_up.entry(inputs.clone()).or_default().insert(key.clone());
+        }
+        is_held_up
     }
 
     /// Starts a flight, or waits for the one under way. Returns at once; `key` is woken when it lands: at once, too, where
@@ -331,6 +345,10 @@ impl Mints {
                 state.hands.retain(|_, token| token.life.is_alive(now));
                 state.hands.insert(order.inputs.clone(), Arc::new(token));
                 state.failures.remove(&order.inputs);
+                for held_up in state.held_up.remove(&order.inputs).into_iter().flatten() {
+                    // Without a receiver the process is shutting down.
+                    let _ = self.wake.send(held_up);
+                }
             }
             Err(Some(failure)) => {
                 tracing::warn!(
@@ -349,6 +367,7 @@ impl Mints {
         let mut state = self.lock();
         state.hands.retain(|_, token| token.life.is_alive(now));
         state.failures.retain(|of, _| inputs.contains(of));
+        state.held_up.retain(|of, _| inputs.contains(of));
         state.live_tokens.retain(|of, _| ledgers.contains(of));
         state.rotating.retain(|of| ledgers.contains(of));
         state.intake.forget_old(now);

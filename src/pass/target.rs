@@ -69,7 +69,7 @@ impl Pass<'_> {
 
     /// Brings the token that is known to the target.
     pub(super) async fn store(&mut self, readings: &Readings, facts: &Facts, now: Time) -> Result<Effect, PassError> {
-        let Some(token) = readings.token_to_store(now) else { return Ok(Effect::LookAgain) };
+        let Some(token) = readings.token_to_store(facts, now) else { return Ok(Effect::LookAgain) };
         if !self.is_confirmed().await? {
             return Ok(Effect::Outdated);
         }

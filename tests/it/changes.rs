@@ -7,7 +7,7 @@ use zoho_api::{ConditionStatus, ConditionType};
 use zoho_simulator::Credential;
 use zoho_simulator::script::{Reply, Script};
 
-use crate::support::look::condition;
+use crate::support::look::{condition, text};
 use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, World};
 use crate::support::{eventually, tell, was_at_once};
 
@@ -53,6 +53,40 @@ async fn target_that_is_renamed_during_a_mint_is_made_under_its_new_name_only() 
     world.wait_ready("one").await;
     assert!(world.secret("renamed").await.is_some() && world.secret("one-token").await.is_none());
     assert_eq!(world.zoho.stats().token.posts, 1, "the token that was asked for is the one that is stored");
+}
+
+#[tokio::test]
+async fn token_is_presented_for_its_own_data_center_until_there_is_one_of_the_next() {
+    let world = World::new("data_center").await;
+    let elsewhere = format!("EU={}", world.zoho.url().replace("127.0.0.1", "localhost"));
+    let _operator = world.operator_with(&["--accounts-url", &elsewhere]);
+    world.good_source("source").await;
+    world.credential("one", "source", json!({ "product": "PatchManagerPlus" })).await;
+    world.wait_ready("one").await;
+    let data = async || world.secret("one-token").await.expect("a target").data.expect("data");
+    let host = async || text(&world.secret("one-token").await.expect("a target"), "api_url");
+    let before = data().await;
+    assert_eq!(host().await, "https://patch.manageengine.com");
+
+    world.zoho.script_for(REFRESH_TOKEN, Script::until_cleared(Reply::error("invalid_client")));
+    world.patch("one", json!({ "spec": { "dataCenter": "EU", "target": { "labels": { "team": "a" } } } })).await;
+    world.wait_for_reason("one", "ClientRejected").await;
+    assert_eq!(data().await, before, "a token of US goes to no host of EU");
+    world.delete_secret("source").await;
+    world.wait_for_reason("one", "SourceSecretNotFound").await;
+    assert_eq!(data().await, before, "nor where there is nothing to mint from");
+
+    world.zoho.clear_scripts();
+    world.good_source("source").await;
+    world.advance(61);
+    world.wait_ready("one").await;
+    assert_eq!(host().await, "https://patch.manageengine.eu");
+    assert_ne!(data().await["access_token"], before["access_token"]);
+
+    let posts = world.zoho.stats().token.posts;
+    world.patch("one", json!({ "spec": { "product": "EndpointCentral" } })).await;
+    eventually("the host of another product", async || (host().await.contains("endpointcentral")).then_some(())).await;
+    assert_eq!(world.zoho.stats().token.posts, posts, "the token is of the same inputs");
 }
 
 #[tokio::test]

@@ -1,17 +1,17 @@
 //! A renewal that a person asks for is answered by exactly one Event: done, or refused and when it would go.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::ListParams;
 use serde_json::json;
-use zoho_api::{ConditionType, keys};
-use zoho_simulator::script::Reply;
+use zoho_api::{ConditionType, ZohoCredential, keys};
+use zoho_simulator::script::{Reply, Script};
 
-use crate::support::eventually;
-use crate::support::look::is;
+use crate::support::look::{is, is_ready};
 use crate::support::world::{REFRESH_TOKEN, World};
+use crate::support::{eventually, was_at_once};
 
 /// The answers so far, oldest first, as reason and note; one that was given again as often as it was.
 async fn answers(world: &World) -> Vec<String> {
@@ -125,4 +125,50 @@ async fn refusal_that_meets_a_request_is_its_answer_and_so_is_one_that_was_known
     let said = ask(&world, "second", 2).await;
     assert_eq!(world.zoho.stats().token.posts, 4, "a parked one is tried for it");
     assert!(said.contains("Next try ") && said.ends_with(", or at once when that Secret changes."), "{said}");
+}
+
+#[tokio::test]
+async fn revoked_token_is_not_called_valid_while_a_request_waits_for_its_turn() {
+    let (world, _operator) = World::served("request_waits").await;
+    world.advance(5);
+    assert!(world.zoho.revoke(REFRESH_TOKEN));
+    ask(&world, "first", 1).await;
+    world.advance(61);
+    let is_parked = |seen: &ZohoCredential| is(seen, ConditionType::Stalled, "RefreshTokenRejected");
+    let parked = world.wait("one", "parked", is_parked).await;
+    assert!(!is_ready(&parked));
+    let next = |seen: &ZohoCredential| seen.status.as_ref().and_then(|status| status.next_attempt_time);
+    // So soon after the refusal that it has to wait.
+    world.patch("one", json!({ "metadata": { "annotations": { (keys::RENEW_REQUESTED): "second" } } })).await;
+    let waiting = world.wait("one", "looked at again", |seen| next(seen) < next(&parked)).await;
+    assert!(is_parked(&waiting) && !is_ready(&waiting), "{:#?}", waiting.status);
+    assert_eq!((world.zoho.stats().token.posts, answers(&world).await.len()), (3, 1));
+    world.advance(120);
+    eventually("the request is sent", async || (world.zoho.stats().token.posts == 4).then_some(())).await;
+    let said = eventually("an answer", async || answers(&world).await.get(1).cloned()).await;
+    assert!(said.contains("RefreshTokenRejected"), "{said}");
+}
+
+#[tokio::test]
+async fn request_that_ends_a_refusal_ends_it_for_all_who_share_it() {
+    let (world, _operator) = World::served("request_shared").await;
+    world.credential("two", "source", json!({})).await;
+    world.wait_ready("two").await;
+    world.zoho.script_for(REFRESH_TOKEN, Script::until_cleared(Reply::error("invalid_code")));
+    world.advance(2200);
+    world.wait_for_reason("two", "RefreshTokenRejected").await;
+    world.advance(61);
+    for name in ["one", "two"] {
+        world.wait(name, "parked", |seen| is(seen, ConditionType::Stalled, "RefreshTokenRejected")).await;
+    }
+    // The attempts of before are forgotten, and with them whose ledger it was.
+    world.advance(3 * 3600 + 60);
+    world.zoho.clear_scripts();
+    world.patch("one", json!({ "metadata": { "annotations": { (keys::RENEW_REQUESTED): "now" } } })).await;
+    let started = Instant::now();
+    for name in ["one", "two"] {
+        world.wait_ready(name).await;
+    }
+    was_at_once(started);
+    assert_eq!(world.token("one-token").await, world.token("two-token").await);
 }

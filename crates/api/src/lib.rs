@@ -59,6 +59,9 @@ pub mod keys {
     pub const API_DOMAIN: &str = "zoho-operator.dev/api-domain";
     /// Annotation on a target: where the token stands in its data, as `<key>/<first byte>/<bytes>`.
     pub const TOKEN_AT: &str = "zoho-operator.dev/token-at";
+    /// Annotation on a target: the scheme and the base URL that its token is presented with. A token of other inputs stays as it
+    /// was presented: it is of the host of its time.
+    pub const PRESENTED_AS: &str = "zoho-operator.dev/presented-as";
     /// Annotation on a target: keyed hash of the token and of the record in the annotations above, so that an edit is
     /// noticed.
     pub const SEAL: &str = "zoho-operator.dev/seal";

@@ -70,6 +70,7 @@ pub(crate) fn steady() -> Facts {
         renew_requested: false,
         source: Source::Usable { inputs: "inputs".into(), ledger: ledger_name() },
         target: Target::Ours { token: Some(issued_ago(60)), intact: true },
+        presented_otherwise: false,
         stored: None,
         conflict: None,
         at_hand: None,

@@ -89,6 +89,9 @@ pub fn guarded(guard: Guard) -> &'static str {
         Guard::NewLedgers => {
             "This ZohoCredential has used eight new refresh tokens or accounts in ten minutes, or its namespace has the maximum number of them. The operator tries the next one later."
         }
+        Guard::Passwords => {
+            "Within a day, this ZohoCredential has had more than five passwords for this account that never worked. So that nobody finds a password by trying, it gets no token for the account before the day is over, with any password."
+        }
         Guard::FailedGuesses => {
             "Within an hour, too many logins at this server failed with values that never worked before. To avoid locking accounts, the operator tries others later."
         }

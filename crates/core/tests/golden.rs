@@ -55,6 +55,7 @@ impl Told {
             renew_requested: false,
             source,
             target: Target::Absent,
+            presented_otherwise: false,
             stored: None,
             conflict: None,
             at_hand: None,
@@ -172,8 +173,14 @@ fn told(answers: &[Reply], names: &Names) -> (Told, Time) {
 
 fn held_back(page: &mut String) {
     let _ = writeln!(page, "## What never worked is held back (`MintBudgetExhausted`)\n");
-    for guard in [Guard::OtherNamespace, Guard::FailedLogins, Guard::Refusals, Guard::NewLedgers, Guard::FailedGuesses]
-    {
+    for guard in [
+        Guard::OtherNamespace,
+        Guard::FailedLogins,
+        Guard::Refusals,
+        Guard::NewLedgers,
+        Guard::FailedGuesses,
+        Guard::Passwords,
+    ] {
         let _ = writeln!(page, "{guard:?}\n: {}\n", message::guarded(guard));
     }
 }

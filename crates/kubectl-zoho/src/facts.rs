@@ -122,6 +122,7 @@ impl Facts {
             namespace: credential.metadata.namespace.clone().unwrap_or_default(),
             source: source_facts,
             target,
+            presented_otherwise: false,
             // In the memory of the operator.
             stored: None,
             conflict: None,
@@ -314,6 +315,7 @@ mod tests {
             namespace: "ns".into(),
             source: Source::Usable { inputs: InputsDigest::default(), ledger: "ab".into() },
             target: Target::Absent,
+            presented_otherwise: false,
             stored: None,
             conflict: None,
             at_hand: None,

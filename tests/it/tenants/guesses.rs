@@ -101,6 +101,40 @@ async fn guesser_who_hits_the_password_after_five_others_gets_no_token() {
 }
 
 #[tokio::test]
+async fn object_that_has_had_six_passwords_waits_also_with_the_right_one_and_asks_for_nothing_meanwhile() {
+    let world = world_with_server("sixth_password").await;
+    let _operator = operator(&world, &[]);
+    let owner = owner_is_served(&world).await;
+    let reads = || {
+        let is_read = |entry: &AuditEntry| {
+            entry.user == Identity::Operator.user()
+                && (&*entry.verb, &*entry.resource, &*entry.name) == ("get", "secrets", "two")
+        };
+        world.audited(is_read).len()
+    };
+    owner.source("two", &[("username", "api"), ("password", "canary0guess0number0")]).await;
+    let server = json!({ "url": world.zoho.url() });
+    let spec = json!({ "endpointCentralServer": server, "secretRef": { "name": "two" }, "suspend": true });
+    owner.credential("two", spec).await;
+    for number in 1..6 {
+        eventually("the password is read", async || (reads() >= number).then_some(())).await;
+        owner.source("two", &[("username", "api"), ("password", &format!("canary0guess0number{number}"))]).await;
+    }
+    eventually("the last one is read", async || (reads() >= 6).then_some(())).await;
+    owner.source("two", &[("username", "api"), ("password", PASSWORD)]).await;
+    world.patch("two", json!({ "spec": { "suspend": false } })).await;
+    let seen = owner.wait_for("two", &["MintBudgetExhausted"]).await;
+    assert!(owner.says("two").await.contains("more than five passwords"), "{}", owner.says("two").await);
+    assert_eq!(seen.status.and_then(|status| status.ledger), None, "that it is known would say that it is right");
+    let before = reads();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(reads(), before, "it rests");
+    assert_eq!(logins(&world), 1);
+    world.advance(24 * 3600 + 1);
+    world.wait_ready("two").await;
+}
+
+#[tokio::test]
 async fn two_logins_of_an_account_fail_in_a_day_and_no_third_whoever_sends_it() {
     let world = world_with_server("third_login").await;
     let guesser = Tenant::new(&world, "third").await;

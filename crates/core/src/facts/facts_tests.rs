@@ -53,7 +53,7 @@ fn source_seen(refresh_token: &str) -> SourceSeen {
 
 /// A token minted from this source.
 fn token(refresh_token: &str) -> MintedToken {
-    let mut token = crate::secret::dummy_token(now());
+    let mut token = secret::dummy_token(now());
     token.life.expires_at = after(3600);
     token.attempt = "a1".into();
     token.inputs = source_seen(refresh_token).source.usable().unwrap().0.clone();
@@ -222,7 +222,10 @@ fn newest_token_is_the_one_that_is_stored() {
     newer.life.expires_at = after(660);
     newer.attempt = "a2".into();
     let mut readings = readings(source_seen("1000.a.a"), held);
-    let to_store = |readings: &Readings| readings.token_to_store(after(60)).unwrap().attempt.clone();
+    let to_store = |readings: &Readings| {
+        let facts = facts(&credential(), readings, &Memory::default(), after(60));
+        readings.token_to_store(&facts, after(60)).unwrap().attempt.clone()
+    };
     assert_eq!(to_store(&readings), "a1".into());
     readings.hand = Some(Arc::new(newer));
     assert_eq!(to_store(&readings), "a2".into(), "although it expires earlier");

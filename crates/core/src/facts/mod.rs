@@ -25,7 +25,7 @@ use crate::plan::renewal::Renewal;
 use crate::plan::verify::Verification;
 use crate::plan::{Defect, Facts, Token};
 use crate::policy::Policy;
-use crate::secret::{HashKey, MintedToken};
+use crate::secret::{self, HashKey, MintedToken};
 use crate::spec::Served;
 
 /// What an installation brings to every decision.
@@ -80,6 +80,12 @@ pub fn facts(credential: &ZohoCredential, readings: &Readings, memory: &Memory, 
         renew_requested: renew_request(credential).is_some_and(|request| !memory.has_asked(request)),
         source: readings.source.source.clone(),
         target: readings.target.target.clone(),
+        presented_otherwise: readings
+            .target
+            .present
+            .as_ref()
+            .zip(served)
+            .is_some_and(|(present, served)| secret::is_presented_otherwise(present, served.form())),
         stored: memory.stored_attempt(&name, generation(credential)).cloned(),
         conflict: memory.conflict(&name, manager.as_deref(), now),
         at_hand: readings.hand.as_ref().map(|token| token.record()),
@@ -110,16 +116,10 @@ impl Readings {
         Observed { source: self.source.version.clone().filter(|_| is_of_token), target, seal: None }
     }
 
-    /// The token that is worth writing.
-    pub fn token_to_store(&self, now: Time) -> Option<&Arc<MintedToken>> {
-        let held = self.target.token.as_ref();
-        let inputs = self.source.source.usable().map(|(inputs, _)| inputs);
-        let is_better = |hand: &&Arc<MintedToken>| {
-            held.filter(|held| held.life.is_alive(now)).is_none_or(|held| {
-                inputs.is_some_and(|inputs| held.inputs != *inputs) || hand.record().supersedes(&held.record(), now)
-            })
-        };
-        self.hand.as_ref().filter(is_better).or(held)
+    /// The token that is worth writing: that of [`to_store`](crate::plan::to_store).
+    pub fn token_to_store(&self, facts: &Facts, now: Time) -> Option<&Arc<MintedToken>> {
+        let is_at_hand = crate::plan::newer_at_hand(facts, now).is_some();
+        self.hand.as_ref().filter(|_| is_at_hand).or(self.target.token.as_ref())
     }
 }
 

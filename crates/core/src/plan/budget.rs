@@ -222,6 +222,15 @@ pub fn is_refused(ledger: &ZohoMintLedgerSpec, inputs: &InputsDigest) -> bool {
     ledger.verdicts.iter().any(|verdict| verdict.inputs == *inputs)
 }
 
+/// The confirmed word of the server that the refresh token of these inputs is revoked, where it stands: Zoho has ended its access
+/// tokens with it.
+pub fn ended<'a>(ledger: &'a ZohoMintLedgerSpec, inputs: &InputsDigest) -> Option<&'a Verdict> {
+    let is_it = |verdict: &&Verdict| {
+        verdict.confirmed && verdict.inputs == *inputs && verdict.reason == Reason::RefreshTokenRejected.as_str()
+    };
+    ledger.verdicts.iter().find(is_it)
+}
+
 /// How long an attempt is kept. A failed login counts for a day, and a later one that succeeded with it.
 fn kept(attempt: &Attempt) -> Duration {
     if attempt.login && attempt.outcome != Some(Outcome::NotSent) { guard::DAY } else { KEPT }

@@ -39,6 +39,18 @@ pub enum Guard {
     NewLedgers,
     /// Too many logins failed at this server that had never worked, those of this namespace or all.
     FailedGuesses,
+    /// The object has brought too many passwords for this account that never worked.
+    Passwords,
+}
+
+impl Guard {
+    /// May whoever is held back for this be guessing? Then nothing may tell that one guess is right.
+    pub fn keeps_secret(self) -> bool {
+        match self {
+            Self::OtherNamespace | Self::Passwords => true,
+            Self::FailedLogins | Self::Refusals | Self::NewLedgers | Self::FailedGuesses => false,
+        }
+    }
 }
 
 /// Did these inputs ever mint, as far as is remembered?

@@ -28,7 +28,7 @@ const GUESSES_OF_NAMESPACE: usize = 5;
 const GUESSES_AT_SERVER: usize = 20;
 /// For so long such a login counts.
 const GUESS_COUNTS: Duration = Duration::from_secs(3600);
-/// Passwords in a day that a namespace may bring for an account that is others'.
+/// Passwords in a day that a namespace may bring for an account that is others', and one object for any.
 const MOST_PASSWORDS: usize = 5;
 /// What may end by itself is looked at again after this.
 const SOON: Duration = Duration::from_secs(2);
@@ -69,7 +69,7 @@ pub struct Intake {
     making: HashMap<LedgerName, ObjectName>,
     /// Logins with inputs that never worked: under way, or failed.
     guesses: Vec<Guess>,
-    /// What namespaces bring for accounts that are others'.
+    /// What namespaces bring for accounts that are others', under no name, and what each object brings for any.
     passwords: HashMap<(ObjectName, LedgerName), Vec<(InputsDigest, Time)>>,
 }
 
@@ -97,19 +97,29 @@ impl Intake {
         Some(oldest.1 + DAY)
     }
 
-    /// Notes inputs for a server that never worked. An object that has tried too many gets no token that is there already: that it
-    /// gets one would say, without a login, that it has guessed right.
-    pub fn may_share(&mut self, who: &Newcomer<'_>, now: Time) -> bool {
-        if who.server.is_none() {
-            return true;
+    /// Notes inputs for a server that never worked. An object that has tried too many is held back, with what is right too: a
+    /// token that is there already would say, without a login, that it has guessed right. Returns why, and until when.
+    pub fn tries(&mut self, who: &Newcomer<'_>, now: Time) -> Option<(Time, Guard)> {
+        who.server?;
+        let key = (who.object.clone(), who.ledger.clone());
+        if !self.passwords.contains_key(&key) {
+            if who.is_proven {
+                return None;
+            }
+            // Names of accounts are without end.
+            let here = self.passwords.keys().filter(|(object, _)| object.namespace == who.object.namespace).count();
+            if here >= most_of(who.credentials) {
+                return Some((now + LEDGERS_GO, Guard::NewLedgers));
+            }
         }
-        let tried = self.passwords.entry((who.object.clone(), who.ledger.clone())).or_default();
+        let tried = self.passwords.entry(key).or_default();
         tried.retain(|(_, at)| counts(*at, DAY, now));
         let is_new = !who.is_proven && !tried.iter().any(|(inputs, _)| inputs == who.inputs);
         if is_new && tried.len() <= MOST_PASSWORDS {
             tried.push((who.inputs.clone(), now));
         }
-        tried.len() <= MOST_PASSWORDS
+        let oldest = tried.first().filter(|_| tried.len() > MOST_PASSWORDS)?;
+        Some((oldest.1 + DAY, Guard::Passwords))
     }
 
     /// What holds a request back, and until when.
@@ -145,7 +155,7 @@ impl Intake {
             return brought.min().map(|oldest| oldest + WINDOW);
         }
         let making = self.making.values().filter(|object| object.namespace == who.object.namespace).count();
-        let most = MOST_OF_NAMESPACE.max(who.credentials + BESIDE_CREDENTIALS);
+        let most = most_of(who.credentials);
         let most_of_all = MOST_OF_NAMESPACE + OF_EACH_CREDENTIAL * who.credentials;
         let unproven = who.ledgers + making;
         (unproven >= most || unproven + who.minted >= most_of_all).then(|| now + LEDGERS_GO)
@@ -209,6 +219,11 @@ impl Intake {
         self.passwords.retain(|_, tried| tried.iter().any(|(_, at)| counts(*at, DAY, now)));
         self.guesses.retain(|guess| guess.is_under_way || counts(guess.at, GUESS_COUNTS, now));
     }
+}
+
+/// What a namespace with so many credentials may have that never minted.
+fn most_of(credentials: usize) -> usize {
+    MOST_OF_NAMESPACE.max(credentials + BESIDE_CREDENTIALS)
 }
 
 /// Does something that was noted then still count? What lies in the future was noted by a clock that was set back since,

@@ -210,14 +210,34 @@ fn object_that_tries_passwords_learns_nothing_from_a_token_that_is_there() {
         who.inputs = number.to_string().into();
     }
     for who in &passwords[..5] {
-        assert!(intake.may_share(&who.logs_in(), at(0)) && intake.may_share(&who.logs_in(), at(1)));
+        assert_eq!((intake.tries(&who.logs_in(), at(0)), intake.tries(&who.logs_in(), at(1))), (None, None));
     }
-    assert!(!intake.may_share(&passwords[5].logs_in(), at(2)));
+    let held = Some((at(24 * 3600), Guard::Passwords));
+    assert_eq!(intake.tries(&passwords[5].logs_in(), at(2)), held);
     let right = Newcomer { is_proven: true, ..passwords[6].logs_in() };
-    assert!(!intake.may_share(&right, at(3)), "also not the right one");
+    assert_eq!(intake.tries(&right, at(3)), held, "also the right one");
     let other = Who::of("ns", "two", "account");
-    assert!(intake.may_share(&Newcomer { is_proven: true, ..other.logs_in() }, at(3)), "another object");
-    assert!(intake.may_share(&right, at(24 * 3600 + 2)));
+    assert_eq!(intake.tries(&Newcomer { is_proven: true, ..other.logs_in() }, at(3)), None, "another object");
+    assert_eq!(intake.tries(&right, at(24 * 3600)), None);
+}
+
+#[test]
+fn names_of_accounts_without_end_take_no_memory_without_end() {
+    let mut intake = Intake::default();
+    let many: Vec<Who> = (0..5000).map(|n| Who::of("ns", &(n % 300).to_string(), &n.to_string())).collect();
+    let held = |intake: &mut Intake, credentials| {
+        let is_held = |who: &&Who| intake.tries(&Newcomer { credentials, ..who.logs_in() }, at(0)).is_some();
+        many.iter().filter(is_held).count()
+    };
+    assert_eq!(held(&mut intake, 300), 5000 - 400);
+    assert_eq!(held(&mut intake, 300), 5000 - 400, "the same ones again");
+    let late = &many[4999];
+    assert_eq!(intake.tries(&late.logs_in(), at(1)), Some((at(61), Guard::NewLedgers)));
+    assert_eq!(intake.tries(&Newcomer { is_proven: true, ..late.logs_in() }, at(1)), None, "what works is not noted");
+    let elsewhere = Who::of("other", "one", "account");
+    assert_eq!(intake.tries(&elsewhere.logs_in(), at(1)), None, "another namespace");
+    intake.forget_old(at(24 * 3600));
+    assert_eq!(intake.tries(&late.logs_in(), at(24 * 3600)), None);
 }
 
 #[test]

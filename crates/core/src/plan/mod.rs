@@ -56,6 +56,8 @@ pub struct Facts {
     pub source: Source,
     /// What is where the token belongs.
     pub target: Target,
+    /// The token in it is presented for another host than the spec's, or by another scheme.
+    pub presented_otherwise: bool,
     /// Attempt of the token that this process last wrote there for the present spec.
     pub stored: Option<AttemptId>,
     /// Someone keeps changing the target, so it is not put back for now; a newer token is written all the same.
@@ -255,10 +257,9 @@ pub fn plan(facts: &Facts, holder: &Holder, limits: Limits, now: Time) -> Plan {
     }
     let to_store = to_store(facts, now);
     match to_store {
-        // A suspended object gets nothing that it had not.
-        Some(Write::Newer) if !facts.suspended => return Plan::Store,
+        Some(Write::Newer) => return Plan::Store,
         Some(Write::Repair) if facts.conflict.is_none() => return Plan::Store,
-        Some(Write::Newer | Write::Repair) | None => {}
+        Some(Write::Repair) | None => {}
     }
     if facts.suspended {
         return Plan::Suspend;
@@ -324,16 +325,21 @@ fn mint(
     limits: Limits,
     now: Time,
 ) -> Result<Plan, Time> {
-    if let Some((until, why)) = held_here(facts, now) {
-        return Ok(Plan::Wait { until, why });
-    }
     let request = request(facts, why, inputs, holder);
-    let is_merely_wanted = matches!(why, MintReason::Requested | MintReason::Contradicted);
-    match budget::account(&facts.ledger, &request, limits, now) {
-        Ruling::Go => Ok(Plan::Mint { why }),
-        Ruling::Wait { until, why: hold } if is_merely_wanted && !matches!(hold, Hold::Confirming(_)) => Err(until),
-        Ruling::Wait { until, why } => Ok(Plan::Wait { until, why }),
-        Ruling::Refuse { verdict, until } => Ok(Plan::Park { verdict, until }),
+    let held_here = held_here(facts, now).map(|(until, why)| Ruling::Wait { until, why });
+    let is_merely_wanted = matches!(why, MintReason::Requested | MintReason::Contradicted) && held_here.is_none();
+    let ruling = held_here.unwrap_or_else(|| budget::account(&facts.ledger, &request, limits, now));
+    match (ruling, budget::ended(&facts.ledger, inputs)) {
+        (Ruling::Go, _) => Ok(Plan::Mint { why }),
+        (Ruling::Refuse { verdict, until }, _) => Ok(Plan::Park { verdict, until }),
+        (Ruling::Wait { until, why: hold }, Some(verdict)) if hold != Hold::InFlight => {
+            // Asked for once more, and not yet: until then the token is as dead as before.
+            Ok(Plan::Park { verdict: verdict.clone(), until: Some(until) })
+        }
+        (Ruling::Wait { until, why: hold }, _) if is_merely_wanted && !matches!(hold, Hold::Confirming(_)) => {
+            Err(until)
+        }
+        (Ruling::Wait { until, why }, _) => Ok(Plan::Wait { until, why }),
     }
 }
 
@@ -365,16 +371,31 @@ pub enum Write {
 ///
 /// Tokens in memory were minted from the present inputs; a token in the target is worth repairing as long as it lives.
 /// Writing the very token that this process has written there before is a repair too: somebody has put an older copy back.
+/// A suspended object gets nothing that it had not. And a token of other inputs is not presented for another host than before:
+/// a workload would send it there.
 pub fn to_store(facts: &Facts, now: Time) -> Option<Write> {
+    if let Some(at_hand) = newer_at_hand(facts, now) {
+        return Some(if was_stored(facts, at_hand) { Write::Repair } else { Write::Newer });
+    }
+    let held = facts.target.token().filter(|token| token.life.is_alive(now));
+    let is_edited = matches!(facts.target, Target::Ours { intact: false, .. });
+    let is_of_source = |token: &Token| facts.source.usable().is_some_and(|(inputs, _)| token.inputs == *inputs);
+    let is_presentable = held.is_some_and(|held| !facts.presented_otherwise || is_of_source(held));
+    (is_edited && is_presentable).then_some(Write::Repair)
+}
+
+/// The token at hand, where the target should hold it and does not.
+pub(crate) fn newer_at_hand(facts: &Facts, now: Time) -> Option<&Token> {
     let alive = |token: &&Token| token.life.is_alive(now);
     let held = facts.target.token().filter(alive);
-    let at_hand = facts.at_hand.as_ref().filter(alive);
-    if let Some(at_hand) = at_hand.filter(|at_hand| held.is_none_or(|held| is_newer(facts, at_hand, held, now))) {
-        let is_known = facts.stored.as_ref() == Some(&at_hand.attempt) && matches!(facts.target, Target::Ours { .. });
-        return Some(if is_known { Write::Repair } else { Write::Newer });
-    }
-    let is_edited = matches!(facts.target, Target::Ours { intact: false, .. });
-    (held.is_some() && is_edited).then_some(Write::Repair)
+    let may_have = |token: &&Token| !facts.suspended || was_stored(facts, token);
+    let at_hand = facts.at_hand.as_ref().filter(alive).filter(may_have);
+    at_hand.filter(|at_hand| held.is_none_or(|held| is_newer(facts, at_hand, held, now)))
+}
+
+/// Has this process written that token to the target before?
+fn was_stored(facts: &Facts, token: &Token) -> bool {
+    facts.stored.as_ref() == Some(&token.attempt) && matches!(facts.target, Target::Ours { .. })
 }
 
 /// Is a token at hand to be preferred over the one in the target?

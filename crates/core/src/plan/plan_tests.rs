@@ -91,7 +91,11 @@ fn each_check_wins_over_those_after_it() {
             Plan::Refuse(defect(Reason::SourceSecretNotFound)),
         ),
         ("no target", Facts { target: Target::Absent, ..steady() }, mint(MintReason::Absent)),
-        ("other inputs", Facts { target: ours(Some(other_inputs)), ..steady() }, mint(MintReason::InputsChanged)),
+        (
+            "other inputs",
+            Facts { target: ours(Some(other_inputs.clone())), ..steady() },
+            mint(MintReason::InputsChanged),
+        ),
         ("a second before renewal", Facts { target: ours(Some(issued_ago(1799))), ..steady() }, keep(1799)),
         ("renewal is due", Facts { target: ours(Some(issued_ago(1800))), ..steady() }, mint(MintReason::Expiring)),
         ("dead", Facts { target: ours(Some(dead)), ..steady() }, mint(MintReason::Expiring)),
@@ -143,6 +147,65 @@ fn each_check_wins_over_those_after_it() {
             Plan::Keep { until: now() + WINDOW },
         ),
         (
+            "a revoked one is asked about at once when a person wants it",
+            Facts { ledger: refused(true), renew_requested: true, ..steady() },
+            mint(MintReason::Requested),
+        ),
+        (
+            "and is as dead as before while that has to wait",
+            Facts {
+                ledger: ZohoMintLedgerSpec { verdicts: vec![verdict(true)], ..throttled() },
+                renew_requested: true,
+                ..steady()
+            },
+            Plan::Park { verdict: verdict(true), until: Some(now() + WINDOW) },
+        ),
+        (
+            "also for this process alone",
+            Facts { ledger: refused(true), grounded_until: Some(after(5)), ..steady() },
+            Plan::Park { verdict: verdict(true), until: Some(after(5)) },
+        ),
+        (
+            "while it is asked about it is on its way",
+            Facts { ledger: refused(true), minting: true, renew_requested: true, ..steady() },
+            Plan::Wait { until: now() + IN_FLIGHT, why: Hold::InFlight },
+        ),
+        (
+            "a token of a former source is not presented for another host",
+            Facts { target: edited(Some(other_inputs.clone())), presented_otherwise: true, ..steady() },
+            mint(MintReason::InputsChanged),
+        ),
+        (
+            "nor where the source cannot be used, or is not asked",
+            Facts {
+                target: edited(Some(issued_ago(60))),
+                presented_otherwise: true,
+                source: Source::Unusable(defect(Reason::SourceSecretNotFound)),
+                ..steady()
+            },
+            Plan::Refuse(defect(Reason::SourceSecretNotFound)),
+        ),
+        (
+            "one of the same source is: the product changed",
+            Facts { target: edited(Some(issued_ago(60))), presented_otherwise: true, ..steady() },
+            Plan::Store,
+        ),
+        (
+            "one of a former source is repaired as it was",
+            Facts { target: edited(Some(other_inputs.clone())), ..steady() },
+            Plan::Store,
+        ),
+        (
+            "suspended gets no newer token, and keeps what it has as it should be",
+            Facts { suspended: true, target: edited(Some(issued_ago(60))), at_hand: Some(issued_ago(5)), ..steady() },
+            Plan::Store,
+        ),
+        (
+            "suspended gets no newer token",
+            Facts { suspended: true, at_hand: Some(issued_ago(5)), ..steady() },
+            Plan::Suspend,
+        ),
+        (
             "what is merely wanted does not stand in the way of a good token",
             Facts { renew_requested: true, ledger: full(), ..steady() },
             keep(60),
@@ -188,6 +251,16 @@ fn throttled() -> ZohoMintLedgerSpec {
 
 fn full() -> ZohoMintLedgerSpec {
     ZohoMintLedgerSpec { presumed_full_at: Some(now()), ..ZohoMintLedgerSpec::default() }
+}
+
+#[test]
+fn token_of_a_suspended_object_is_repaired_and_not_replaced() {
+    let newer = issued_ago(5);
+    let suspended =
+        Facts { suspended: true, target: edited(Some(issued_ago(60))), at_hand: Some(newer.clone()), ..steady() };
+    assert_eq!(newer_at_hand(&suspended, now()), None, "the repair brings the token that it holds");
+    let was_stored = Facts { stored: Some(newer.attempt.clone()), ..suspended };
+    assert_eq!(newer_at_hand(&was_stored, now()), Some(&newer), "an older copy was put back over it");
 }
 
 #[test]

@@ -23,7 +23,9 @@ pub fn answers_request(plan: &Plan, facts: &Facts) -> bool {
         Plan::Mint { .. } | Plan::Store | Plan::Release | Plan::Wait { why: Hold::InFlight, .. } => false,
         // The request alone gets a refusal tried again.
         Plan::Wait { .. } => !(facts.renew_requested && is_parked(facts)),
-        Plan::Keep { .. } | Plan::Refuse(_) | Plan::Park { .. } | Plan::Suspend => !facts.minting,
+        // One that was asked for waits for its turn.
+        Plan::Park { .. } => !facts.minting && !facts.renew_requested,
+        Plan::Keep { .. } | Plan::Refuse(_) | Plan::Suspend => !facts.minting,
     }
 }
 
@@ -66,15 +68,19 @@ mod tests {
     fn request_is_answered_when_it_changes_nothing_any_more() {
         let confirmed = |confirmed| Verdict { inputs: "inputs".into(), at: now(), confirmed, ..Verdict::default() };
         let refused = |is| ZohoMintLedgerSpec { verdicts: vec![confirmed(is)], ..Default::default() };
-        let throttled = ZohoMintLedgerSpec { throttled_until: Some(after(600)), ..Default::default() };
+        let throttled = || ZohoMintLedgerSpec { throttled_until: Some(after(600)), ..Default::default() };
         assert!(!is_answered(&asked(ZohoMintLedgerSpec::default())), "a token is minted first");
-        assert!(is_answered(&asked(throttled.clone())), "the token is good");
+        assert!(is_answered(&asked(throttled())), "the token is good");
         let without_token = |ledger| Facts { target: crate::plan::Target::Absent, ..asked(ledger) };
-        assert!(is_answered(&without_token(throttled)), "the mint waits and goes by itself");
+        assert!(is_answered(&without_token(throttled())), "the mint waits and goes by itself");
         assert!(is_answered(&asked(refused(false))), "the refusal is confirmed by itself");
         assert!(!is_answered(&asked(refused(true))), "a parked one is tried for it");
         let spaced = ZohoMintLedgerSpec { attempts: vec![attempt(5, Some(Outcome::NotMinted))], ..refused(true) };
         assert!(!is_answered(&without_token(spaced.clone())), "and waits for its turn");
         assert!(is_answered(&Facts { renew_requested: false, ..without_token(spaced) }), "a flight was made for it");
+        let ended = |verdict| Verdict { reason: "RefreshTokenRejected".into(), ..verdict };
+        let ended = ZohoMintLedgerSpec { verdicts: vec![ended(confirmed(true))], ..throttled() };
+        assert!(!is_answered(&asked(ended.clone())), "a revoked one waits for its turn too");
+        assert!(is_answered(&Facts { renew_requested: false, ..asked(ended) }));
     }
 }

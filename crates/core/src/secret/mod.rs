@@ -23,7 +23,9 @@ use zoho_api::{Time, keys};
 
 pub use self::inputs::{ClientGrant, LoginGrant, RefreshGrant};
 pub use self::mask::{LEFT_OUT, without_values};
-pub use self::target::{Form, dummy_token, is_intact, recover, render_target, stale_metadata, token_in};
+pub use self::target::{
+    Form, dummy_token, is_intact, is_presented_otherwise, recover, render_target, stale_metadata, token_in,
+};
 
 /// The key of every hash that leaves the process. Made once for an installation; see `hash_key.rs`.
 #[derive(Clone)]

@@ -1,6 +1,7 @@
 //! The target Secret: made from a token, and the token taken back out of it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -25,6 +26,19 @@ pub struct Form<'a> {
     pub has_expiry: bool,
     /// The product's base URL.
     pub api_url: Option<&'a str>,
+}
+
+impl fmt::Display for Form<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{}{}", self.scheme, self.api_url.unwrap_or_default());
+        f.write_str(text.trim_end())
+    }
+}
+
+/// Is the token in the target presented for another host, or by another scheme? `false` where nothing says how it is.
+pub fn is_presented_otherwise(target: &Secret, form: Form<'_>) -> bool {
+    let presented = target.metadata.annotations.as_ref().and_then(|annotations| annotations.get(keys::PRESENTED_AS));
+    presented.is_some_and(|presented| *presented != form.to_string())
 }
 
 /// Keyed hash of the token and its whole record, bound to the object it was written for.
@@ -80,6 +94,7 @@ pub fn render_target(
         // Written also when empty: a patch would leave a former value where it is.
         own(keys::API_DOMAIN, token.api_domain.as_deref().unwrap_or_default()),
         own(keys::TOKEN_AT, &place_of(token, &data)),
+        own(keys::PRESENTED_AS, &form.to_string()),
         own(keys::SEAL, &seal(token, credential, key)),
     ]);
     if !chosen.is_empty() {
@@ -284,6 +299,17 @@ mod tests {
         assert_eq!(recovered.access_token.expose_secret(), "1000.aa.bb");
         assert_eq!(recovered.life, token().life);
         assert!(is_intact(&target(), &target()));
+    }
+
+    #[test]
+    fn target_says_how_its_token_is_presented() {
+        assert!(!is_presented_otherwise(&target(), CLOUD));
+        let other_host = Form { api_url: Some("https://patch.manageengine.com"), ..CLOUD };
+        let server = Form { scheme: "", has_expiry: false, api_url: None };
+        assert!(is_presented_otherwise(&target(), other_host) && is_presented_otherwise(&target(), server));
+        let mut unsaid = target();
+        unsaid.metadata.annotations.as_mut().unwrap().remove(keys::PRESENTED_AS);
+        assert!(!is_presented_otherwise(&unsaid, other_host), "as written by a version that did not say it");
     }
 
     #[test]

@@ -85,7 +85,8 @@ pub fn report(report: &Report<'_>, now: Time) -> ZohoCredentialStatus {
         // Who may only guess inputs must not learn from a name that they are known.
         let is_known = life.is_some_and(|_| facts.target.token().is_some_and(|token| token.inputs == *inputs));
         let was_tried = facts.ledger.attempts.iter().any(|attempt| attempt.inputs == *inputs);
-        status.ledger = (is_known || was_tried).then(|| ledger.clone());
+        let is_kept_secret = facts.guarded_until.is_some_and(|(_, guard)| guard.keeps_secret());
+        status.ledger = ((is_known || was_tried) && !is_kept_secret).then(|| ledger.clone());
         if !in_flight {
             count_failures(&mut status, report, inputs);
         }
@@ -196,7 +197,7 @@ fn truth_table(report: &Report<'_>, cause: Option<&Cause>, life: Option<Life>, a
         }
     });
     let Some(Cause { reason, message, person, .. }) = cause else {
-        if alive {
+        if alive && !is_revoked(report) {
             let renews = life.map_or_else(String::new, |life| {
                 format!("The token is renewed at {}.", renewal_time(report, life).clock())
             });
@@ -215,8 +216,7 @@ fn truth_table(report: &Report<'_>, cause: Option<&Cause>, life: Option<Life>, a
         };
     };
     let renewable = Some(wanted(False, *reason, message));
-    let revoked = matches!(report.plan, Plan::Park { verdict, .. } if ends_token(report, verdict));
-    if alive && !revoked {
+    if alive && !is_revoked(report) {
         return Conditions {
             ready: Some(wanted(True, Reason::TokenValid, &valid)),
             renewable,
@@ -233,6 +233,12 @@ fn truth_table(report: &Report<'_>, cause: Option<&Cause>, life: Option<Life>, a
     let kstatus = Some(wanted(True, *reason, message)).filter(|_| *reason != Reason::Suspended);
     let (reconciling, stalled) = if goes_on { (kstatus, None) } else { (None, kstatus) };
     Conditions { ready, renewable, reconciling, stalled, verified: None }
+}
+
+/// Was the token in the target ended together with its refresh token, whatever is done about it?
+fn is_revoked(report: &Report<'_>) -> bool {
+    matches!(report.plan, Plan::Park { verdict, .. } if ends_token(report, verdict))
+        || report.facts.target.token().is_some_and(|token| budget::ended(&report.facts.ledger, &token.inputs).is_some())
 }
 
 /// Does the product take the token? Only where it is asked.

@@ -1,11 +1,12 @@
 //! The truth table, row by row, and what holds for every report.
 
 use super::*;
-use crate::fixtures::{after, issued_ago, now, steady};
+use crate::fixtures::{after, attempt, issued_ago, now, steady};
+use crate::plan::guard::Guard;
 use crate::plan::{Defect, MintReason, Token};
 use zoho_api::ZohoMintLedgerSpec;
 use zoho_api::names::ObjectName;
-use zoho_api::{Condition, DataCenter, Grant, Verdict};
+use zoho_api::{Attempt, Condition, DataCenter, Grant, Verdict};
 
 fn token(seconds: u64) -> Token {
     issued_ago(seconds).of_attempt("a")
@@ -199,6 +200,42 @@ fn truth_table() {
 }
 
 #[test]
+fn revoked_token_is_not_called_valid_whatever_is_planned() {
+    let revoked = Verdict {
+        inputs: token(60).inputs,
+        reason: "RefreshTokenRejected".into(),
+        at: now(),
+        confirmed: true,
+        ..Verdict::default()
+    };
+    let ledger = |verdict: &Verdict| ZohoMintLedgerSpec { verdicts: vec![verdict.clone()], ..Default::default() };
+    let facts = with(Some(token(60))).with_ledger(ledger(&revoked));
+    let throttled = Plan::Wait { until: after(600), why: Hold::Throttled };
+    for plan in [keep(), back_off(), throttled, Plan::Suspend, refuse(Reason::WriteRefused)] {
+        let status = reported_at(&ZohoCredentialStatus::default(), &facts, &plan, now());
+        assert!(line(&status).starts_with("Ready=False"), "{plan:?}: {}", line(&status));
+    }
+    let of_others = Verdict { inputs: "others".into(), ..revoked };
+    let status =
+        reported_at(&ZohoCredentialStatus::default(), &facts.with_ledger(ledger(&of_others)), &back_off(), now());
+    assert!(line(&status).starts_with("Ready=True"), "the token is of other inputs: {}", line(&status));
+}
+
+#[test]
+fn who_may_be_guessing_does_not_learn_the_name_of_a_ledger() {
+    let tried = Attempt { login: true, ..attempt(60, Some(Outcome::Minted)) };
+    let ledger = ZohoMintLedgerSpec { attempts: vec![tried], ..Default::default() };
+    let says = |guard: Option<Guard>| {
+        let guarded_until = guard.map(|guard| (after(600), guard));
+        let facts = Facts { guarded_until, ..with(None).with_ledger(ledger.clone()) };
+        let plan = crate::plan::plan(&facts, &"me".into(), budget::Limits::default(), now());
+        reported_at(&ZohoCredentialStatus::default(), &facts, &plan, now()).ledger
+    };
+    assert!(says(None).is_some() && says(Some(Guard::NewLedgers)).is_some());
+    assert_eq!((says(Some(Guard::Passwords)), says(Some(Guard::OtherNamespace))), (None, None));
+}
+
+#[test]
 fn missing_source_is_work_going_on_for_five_minutes_then_a_persons_turn() {
     let plan = refuse(Reason::SourceSecretNotFound);
     let first = reported_at(&ZohoCredentialStatus::default(), &with(None), &plan, now());
@@ -282,14 +319,14 @@ fn every_transition_is_announced_once() {
 
 #[test]
 fn living_tokens_are_as_counted_then_as_reported_then_as_the_ledger_tells() {
-    let attempt = |id: &str, seconds: u64, outcome| zoho_api::Attempt {
+    let attempt = |id: &str, seconds: u64, outcome| Attempt {
         id: id.into(),
         at: issued_ago(seconds).life.issued_at,
         holder: "a".into(),
         inputs: "inputs".into(),
         life: Some(3600),
         outcome,
-        ..zoho_api::Attempt::default()
+        ..Attempt::default()
     };
     let attempts = vec![
         attempt("dead", 5000, Some(Outcome::Minted)),
@@ -392,14 +429,14 @@ fn source_that_somebody_else_makes_is_changed_where_he_takes_it_from() {
 
 #[test]
 fn throttle_with_few_requests_of_our_own_is_somebody_elses() {
-    let attempt = |seconds: u64| zoho_api::Attempt {
+    let attempt = |seconds: u64| Attempt {
         id: seconds.to_string().into(),
         at: now() - Duration::from_secs(seconds),
         holder: "h".into(),
         inputs: "inputs".into(),
         life: None,
         outcome: Some(Outcome::NotMinted),
-        ..zoho_api::Attempt::default()
+        ..Attempt::default()
     };
     let throttled = |attempts: Vec<u64>| {
         let ledger = ZohoMintLedgerSpec {

@@ -68,6 +68,7 @@ impl Setting {
             is_login: false,
             namespace: "ns".into(),
             renew_requested: world.is_asked && !writer.has_acted,
+            presented_otherwise: false,
             stored: writer.hand.as_ref().filter(|_| writer.has_stored).map(|token| token.attempt.clone()),
             conflict: None,
             at_hand: hand.filter(|hand| target.token().is_none_or(|held| !self.passes_over(hand, held))),
