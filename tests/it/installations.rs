@@ -21,13 +21,13 @@ const GOOD: usize = 20;
 const BAD: usize = 20;
 
 /// An installation of its own in the world.
-async fn installation(world: &World, name: &str) -> String {
+pub(crate) async fn installation(world: &World, name: &str) -> String {
     let namespace = world.cluster.namespace(&format!("op-{name}")).await;
     world.cluster.grant_own_rights(&namespace).await;
     namespace
 }
 
-fn operator_of(world: &World, namespace: &str) -> Operator {
+pub(crate) fn operator_of(world: &World, namespace: &str) -> Operator {
     world.operator_with(&["--operator-namespace", namespace])
 }
 
@@ -89,11 +89,11 @@ fn minted(world: &World) -> usize {
     world.zoho.log().iter().filter(|record| record.access_token.is_some()).count()
 }
 
-fn served_by(seen: &ZohoCredential) -> String {
+pub(crate) fn served_by(seen: &ZohoCredential) -> String {
     seen.status.as_ref().and_then(|status| status.served_by.clone()).unwrap_or_default()
 }
 
-async fn is_left_to_the_other_one(world: &World) {
+pub(crate) async fn is_left_to_the_other_one(world: &World) {
     eventually("the later one says who serves it", async || {
         world.events_of("one").await.iter().any(|event| event.starts_with("ServedElsewhere")).then_some(())
     })

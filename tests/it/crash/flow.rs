@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use zoho_api::{ConditionType, ZohoCredential, keys};
 
 use super::stage::{Stage, lock};
+use crate::installations::{installation, is_left_to_the_other_one, operator_of, served_by};
 use crate::support::eventually;
 use crate::support::look::{is, is_ready, text};
 use crate::support::world::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN};
@@ -19,6 +20,8 @@ const OTHER: [(&str, &str); 3] = [
 ];
 /// Requests of somebody else that fill Zoho's ten minutes.
 const FOREIGN_MINTS: u64 = 10;
+/// An installation that is so late with what it announced has left its objects, in seconds.
+const LATE: i64 = 120;
 
 /// One of those that are crashed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,7 @@ pub(super) enum Flow {
     RepairOfToken,
     RepairOfDeleted,
     Throttle,
+    Takeover,
 }
 
 /// Something happens, and the operator makes it good.
@@ -49,10 +53,11 @@ pub(super) enum Step {
     DeleteTarget,
     MeetThrottle,
     ThrottleEnds,
+    OtherOneIsLate,
 }
 
 impl Flow {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Create,
         Self::Renew,
         Self::SpecChange,
@@ -62,6 +67,7 @@ impl Flow {
         Self::RepairOfToken,
         Self::RepairOfDeleted,
         Self::Throttle,
+        Self::Takeover,
     ];
 
     fn name(self) -> &'static str {
@@ -75,6 +81,7 @@ impl Flow {
             Self::RepairOfToken => "repair-of-token",
             Self::RepairOfDeleted => "repair-of-deleted",
             Self::Throttle => "throttle",
+            Self::Takeover => "takeover",
         }
     }
 
@@ -89,6 +96,7 @@ impl Flow {
             Self::RepairOfToken => &[Step::PlantToken],
             Self::RepairOfDeleted => &[Step::DeleteTarget],
             Self::Throttle => &[Step::MeetThrottle, Step::ThrottleEnds],
+            Self::Takeover => &[Step::OtherOneIsLate],
         }
     }
 
@@ -114,6 +122,9 @@ impl Flow {
         if self == Self::Create {
             return 0;
         }
+        if self == Self::Takeover {
+            return leave_behind(stage).await;
+        }
         stage.start();
         world.wait_ready("one").await;
         let mut foreign = 0;
@@ -123,7 +134,7 @@ impl Flow {
             fill_the_window(stage).await;
             foreign = FOREIGN_MINTS;
         }
-        eventually("the operator rests", async || stage.is_quiet().then_some(())).await;
+        rests(stage).await;
         foreign
     }
 }
@@ -132,6 +143,23 @@ impl fmt::Display for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+async fn rests(stage: &Stage) {
+    eventually("the operator rests", async || stage.is_quiet().then_some(())).await;
+}
+
+/// Another installation serves the credential, the stage's own has seen that and rests, and then the other one is gone for
+/// good. Returns what it has sent.
+async fn leave_behind(stage: &Stage) -> u64 {
+    let world = &stage.world;
+    let other = operator_of(world, &installation(world, "other").await);
+    world.wait_ready("one").await;
+    stage.start();
+    is_left_to_the_other_one(world).await;
+    rests(stage).await;
+    other.kill();
+    world.zoho.stats().token.posts
 }
 
 /// Somebody else mints with the same refresh token as often as Zoho lets him, and uses none of it.
@@ -164,7 +192,8 @@ impl Step {
         };
         match self {
             Self::Start => stage.start(),
-            Self::Due | Self::MeetThrottle | Self::ThrottleEnds => stage.advance_to_next().await,
+            Self::Due | Self::MeetThrottle | Self::ThrottleEnds => stage.advance_to_next(0).await,
+            Self::OtherOneIsLate => stage.advance_to_next(LATE).await,
             Self::Choose => {
                 let data = json!({ "TOKEN": "bearer {{ access_token }}" });
                 let chosen = json!({ "labels": { "team": "a" }, "annotations": { "a.example/b": "c" }, "data": data });
@@ -207,6 +236,9 @@ impl Step {
         let is_made_good = match self {
             Self::Start | Self::Rename | Self::DeleteTarget | Self::PlantToken | Self::MeetThrottle => true,
             Self::Due | Self::ThrottleEnds => is_new(),
+            Self::OtherOneIsLate => {
+                is_new() && served_by(&seen) == format!("{}/zoho-operator", world.operator_namespace)
+            }
             Self::Choose => labels.contains_key("team") && data.contains_key("TOKEN"),
             Self::ChooseLess => !labels.contains_key("team") && !data.contains_key("TOKEN"),
             Self::ReplaceSource => is_minted_from(stage, &token, OTHER[2].1),

@@ -121,11 +121,11 @@ impl Stage {
         }
     }
 
-    /// Moves the clock to where the operator says that something happens next.
-    pub(super) async fn advance_to_next(&self) {
+    /// Moves the clock to where the status says that something happens next, and so many seconds beyond.
+    pub(super) async fn advance_to_next(&self, beyond: i64) {
         let next = self.world.get("one").await.status.and_then(|status| status.next_attempt_time);
         let left = next.map_or(PUSH, |next| next.unix() - self.world.zoho.now().as_second() + 1);
-        self.advance(left.max(1));
+        self.advance(left.max(1) + beyond);
     }
 
     /// Instead of waiting, after a crash: moves the clock to what the operator waits for. While it starts or asks for anything
