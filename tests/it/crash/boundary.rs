@@ -34,6 +34,10 @@ impl Write {
         })
     }
 
+    pub(super) fn is_ledger(&self) -> bool {
+        matches!(self, Self::Call { resource, .. } if resource == "zohomintledgers")
+    }
+
     /// What the proxy has to look for; `None` for what does not go through it.
     pub(super) fn on(&self, namespace: &str, operator_namespace: &str) -> Option<Match> {
         let Self::Call { verb, resource, subresource, is_own } = self else { return None };
@@ -67,12 +71,17 @@ impl Boundary {
         matches!(&self.write, Write::Call { verb, resource, is_own: false, .. } if resource == "secrets" && *verb != Verb::Delete)
     }
 
+    /// A Secret where the users' are, also where it is deleted.
+    pub(super) fn is_of_target(&self) -> bool {
+        matches!(&self.write, Write::Call { resource, is_own: false, .. } if resource == "secrets")
+    }
+
     pub(super) fn is_status(&self) -> bool {
         matches!(&self.write, Write::Call { subresource, .. } if subresource == "status")
     }
 
     pub(super) fn is_ledger(&self) -> bool {
-        matches!(&self.write, Write::Call { resource, .. } if resource == "zohomintledgers")
+        self.write.is_ledger()
     }
 }
 

@@ -30,6 +30,9 @@ const MASKED: [&str; 13] = [
     "observed",
 ];
 
+/// So old may an entry in a ledger be when the request is sent.
+const MOST_AGED: Duration = Duration::from_secs(10);
+
 /// One run.
 #[derive(Clone, Debug)]
 pub(super) struct End {
@@ -100,13 +103,28 @@ async fn rightful(flow: Flow, stage: &Stage, target: &str) -> Result<(), String>
     if is_rightful { Ok(()) } else { Err(format!("{flow}: the token in the target was not minted from the source")) }
 }
 
-/// No request without an entry of its own.
+/// No request without an entry of its own, which was written just before it.
 async fn reserved(stage: &Stage) -> Result<(), String> {
+    if let Some(at) = unreserved(&stage.reservations()) {
+        return Err(format!("the request at {:.3} s has no entry of its own in a ledger", at.as_secs_f64()));
+    }
     let posts = stage.world.zoho.stats().token.posts - stage.mark().foreign;
     let ledgers = stage.world.ledgers().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
     let entries: usize = ledgers.items.iter().map(|ledger| ledger.spec.attempts.len()).sum();
     let is_covered = u64::try_from(entries).is_ok_and(|entries| entries >= posts);
     if is_covered { Ok(()) } else { Err(format!("{posts} requests, and only {entries} entries in the ledgers")) }
+}
+
+/// The first request for which no ledger was written since the one before it and at most ten seconds ago. Requests are marked.
+fn unreserved(writes: &[(Duration, bool)]) -> Option<Duration> {
+    let mut entry = None;
+    let mut requests = writes.iter().filter(|(at, is_request)| {
+        if !is_request {
+            entry = Some(*at);
+        }
+        *is_request && entry.take().is_none_or(|entry| entry + MOST_AGED < *at)
+    });
+    requests.next().map(|(at, _)| *at)
 }
 
 /// Credential, Secrets and ledgers, without what differs from run to run.
@@ -196,4 +214,20 @@ fn what_differs_from_run_to_run_is_masked_and_nothing_else() {
         json!({ "uid": "x", "at": "2026-01-02T03:04:05Z", "n": 7, "list": ["Bearer abc.def", REFRESH_TOKEN, true] });
     let expected = json!({ "uid": "…", "at": "#-#-#T#:#:#Z", "n": "#", "list": ["Bearer <token>", without_digits(REFRESH_TOKEN), true] });
     assert_eq!(masked(value, &mask), expected);
+}
+
+#[test]
+fn each_request_has_an_entry_of_its_own_that_is_ten_seconds_old_at_most() {
+    let (entry, request) = (false, true);
+    let table = [
+        (vec![(1, entry), (11, request)], None),
+        (vec![(1, entry), (12, request)], Some(12)),
+        (vec![(1, entry), (2, request), (3, entry), (4, request)], None),
+        (vec![(1, entry), (2, entry), (3, request), (4, request)], Some(4)),
+        (vec![(1, request), (2, entry)], Some(1)),
+    ];
+    for (writes, expected) in table {
+        let writes: Vec<_> = writes.iter().map(|(at, is_request)| (Duration::from_secs(*at), *is_request)).collect();
+        assert_eq!(unreserved(&writes), expected.map(Duration::from_secs), "{writes:?}");
+    }
 }

@@ -186,11 +186,26 @@ impl Stage {
             let write = Write::of(&record.call, &self.world.operator_namespace)?;
             Some((self.since(record.at), write))
         });
-        let posts = self.world.zoho.log().into_iter().filter(|record| record.number > mark.counts.posts);
-        let posts = posts.map(|record| (self.real(record.at), Write::Post));
-        let mut writes: Vec<(Duration, Write)> = calls.chain(posts).collect();
-        writes.sort_by_key(|(at, _)| *at);
-        writes.into_iter().map(|(_, write)| write).collect()
+        in_time(calls.chain(self.posts().map(|at| (at, Write::Post))))
+    }
+
+    /// When ledgers were written since the flow began, each once that was carried out, and when requests were sent, which are
+    /// marked; in order.
+    pub(super) fn reservations(&self) -> Vec<(Duration, bool)> {
+        let is_carried_out = |status: Option<u16>| status.is_some_and(|status| (200..300).contains(&status));
+        let ledgers = self.proxy.trace().into_iter().skip(self.mark().records).filter_map(|record| {
+            let write = Write::of(&record.call, &self.world.operator_namespace)?;
+            let took = record.took.filter(|_| write.is_ledger() && is_carried_out(record.status))?;
+            Some(self.since(record.at + took))
+        });
+        let all = ledgers.map(|at| (at, (at, false))).chain(self.posts().map(|at| (at, (at, true))));
+        in_time(all)
+    }
+
+    /// When requests have come to Zoho since the flow began.
+    fn posts(&self) -> impl Iterator<Item = Duration> {
+        let sent = self.mark().counts.posts;
+        self.world.zoho.log().into_iter().filter(move |record| record.number > sent).map(|record| self.real(record.at))
     }
 
     /// Has nothing been asked for, and nothing been without an answer, for a while?
@@ -234,4 +249,10 @@ impl Stage {
         let ours: Vec<&str> = log.lines().filter(|line| line.contains("zoho_operator")).collect();
         ours[ours.len().saturating_sub(12)..].join("\n")
     }
+}
+
+fn in_time<T>(events: impl Iterator<Item = (Duration, T)>) -> Vec<T> {
+    let mut events: Vec<(Duration, T)> = events.collect();
+    events.sort_by_key(|(at, _)| *at);
+    events.into_iter().map(|(_, event)| event).collect()
 }
