@@ -15,7 +15,8 @@ const MOST: f64 = 64.0;
 /// More than any reply that is read.
 const BOMB: usize = 64 * 1024 * 1024;
 
-fn hostile() -> Vec<(String, Reply, &'static str)> {
+/// Redirects lead back to the same server, to an address that it counts: whoever follows one is seen there.
+fn hostile(server: &str) -> Vec<(String, Reply, &'static str)> {
     let page = |body: Vec<u8>| Page::json(200, body);
     let nested = [vec![b'['; 60_000], vec![b']'; 60_000]].concat();
     let cookies = Page::html(200, "<html>login</html>").with_header("Set-Cookie", "session=planted; Path=/");
@@ -27,7 +28,7 @@ fn hostile() -> Vec<(String, Reply, &'static str)> {
         ("drip".to_owned(), Reply::Drip { every_ms: 1000 }, "UpstreamTimeout"),
     ];
     for code in [301, 302, 303, 307, 308] {
-        let location = "http://127.0.0.1:1/".to_owned();
+        let location = format!("{server}/nowhere");
         rows.push((format!("redirect-{code}"), Reply::Redirect { code, location }, "UpstreamRedirect"));
     }
     rows
@@ -40,7 +41,7 @@ async fn hostile_answers_have_their_reason_and_fatten_nobody() {
     let Some(before) = operator.memory("VmHWM:") else {
         return untested("how much memory hostile answers take", "there is no /proc/PID/status");
     };
-    let rows = hostile();
+    let rows = hostile(&world.zoho.url());
     let credentials = world.zoho.register_many("hostile", rows.len());
     for ((name, reply, _), credential) in rows.iter().zip(&credentials) {
         world.zoho.script_for(&credential.refresh_token, Script::until_cleared(reply.clone()));
