@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,6 +18,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use zoho_api::{ConditionType, ZohoCredential, ZohoMintLedger};
+use zoho_simulator::journal::Record;
 use zoho_simulator::{Credential, Simulator, SimulatorConfig};
 use zoho_testkit::control_plane::Options;
 use zoho_testkit::fault_proxy::FaultProxy;
@@ -31,6 +33,10 @@ use super::{Cluster, DEADLINE, Home, OPERATOR_NAMESPACES, cluster};
 pub(crate) const CLIENT_ID: &str = "1000.CANARYCLIENTID";
 pub(crate) const CLIENT_SECRET: &str = "canary0client0secret0f00ba4";
 pub(crate) const REFRESH_TOKEN: &str = "1000.canary0refresh0token.c0ffee";
+
+/// What a failed test prints of each log, and of the requests to Zoho.
+const LAST_LINES: usize = 20;
+const LAST_REQUESTS: usize = 40;
 
 pub(crate) struct World {
     pub(crate) cluster: Home,
@@ -388,22 +394,67 @@ impl World {
                 let standard = base64::engine::general_purpose::STANDARD_NO_PAD.encode(&secret);
                 let url = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&secret);
                 let fragment = secret[secret.len() - 12..].to_owned();
-                [secret, hex, standard, url, fragment]
+                let escaped = Some(percent_encoded(&secret)).filter(|escaped| *escaped != secret);
+                [secret, hex, standard, url, fragment].into_iter().chain(escaped)
             })
             .collect()
+    }
+}
+
+/// As in a URL or a form.
+fn percent_encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |encoded, byte| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+            encoded + char::from(byte).encode_utf8(&mut [0; 4])
+        }
+        other => format!("{encoded}%{other:02X}"),
+    })
+}
+
+impl World {
+    /// The last requests to Zoho, and the last lines of each operator.
+    fn last_words(&self) -> String {
+        let mut words = String::from("the last requests to Zoho:\n");
+        let requests = self.zoho.log();
+        for record in &requests[requests.len().saturating_sub(LAST_REQUESTS)..] {
+            // Neither its refresh token nor what it minted.
+            let Record { number, at, outcome, script, delivery, .. } = record;
+            let _ = writeln!(words, "{number} at {at}: {outcome:?}, {script:?}, {delivery:?}");
+        }
+        for (path, text) in self.files() {
+            // What is not of the operator's own making and yet no line of a log is a panic.
+            let ours: Vec<&str> =
+                text.lines().filter(|line| line.contains("zoho_operator") || !line.starts_with('{')).collect();
+            let _ =
+                writeln!(words, "{}:\n{}", path.display(), ours[ours.len().saturating_sub(LAST_LINES)..].join("\n"));
+        }
+        words
+    }
+
+    /// Logs and clocks of the operators. A byte that is no text hides nothing around it.
+    fn files(&self) -> Vec<(PathBuf, String)> {
+        let mut paths: Vec<PathBuf> =
+            std::fs::read_dir(self.folder.path()).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        let read = |path: PathBuf| {
+            let text = std::fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+            text.ok().map(|text| (path, text))
+        };
+        paths.into_iter().filter_map(read).collect()
     }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            // Straight to the file, since the test harness shows only what this thread prints by its macros.
+            let _ = std::io::stderr().write_all(self.last_words().as_bytes());
             return;
         }
         let canaries = Words::new(self.canaries());
-        for entry in std::fs::read_dir(self.folder.path()).expect("the folder").flatten() {
-            let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
-            assert_eq!(canaries.find(&text), None, "a secret stands in {}", entry.path().display());
-            assert!(!text.contains("panicked"), "a panic stands in {}", entry.path().display());
+        for (path, text) in self.files() {
+            assert_eq!(canaries.find(&text), None, "a secret stands in {}", path.display());
+            assert!(!text.contains("panicked"), "a panic stands in {}", path.display());
         }
         assert_eq!(self.zoho.violations(), Vec::<&str>::new(), "requests that Zoho does not document");
         assert_eq!(self.zoho.stats().token.evictions, 0, "valid tokens were invalidated by newer ones");
