@@ -11,6 +11,7 @@ use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
 use zoho_simulator::script::{Reply, Script};
 use zoho_testkit::control_plane::AuditEntry;
+use zoho_testkit::fault_proxy::{FaultProxy, Match, Point, Verb, Window};
 
 use crate::policies::unserved_webhook;
 use crate::support::look::{is_ready, text};
@@ -188,6 +189,60 @@ async fn leader_that_sleeps_past_its_lease_costs_one_mint_at_most_and_ends() {
         leader = standby;
     }
     assert!(watchman.report().await > 50);
+}
+
+/// One that serves behind a proxy of its own.
+async fn behind_a_proxy(world: &World) -> (Operator, FaultProxy) {
+    let proxy = world.proxy();
+    let operator = world.operator_behind(&proxy, &QUICK);
+    operator.synced().await;
+    (operator, proxy)
+}
+
+#[tokio::test]
+async fn leader_that_sleeps_at_a_write_spends_no_old_reservation_and_puts_no_old_token_back() {
+    let world = Arc::new(World::new("sleeper_at_writes").await);
+    world.good_source("source").await;
+    let (mut leader, mut proxy) = behind_a_proxy(&world).await;
+    leader.leading().await;
+    world.credential("one", "source", json!({})).await;
+    world.wait_ready("one").await;
+    let watchman = Watchman::start(&world, "one-token");
+    let targets = Match::new(Verb::Patch, "secrets").namespace(&world.namespace).dry_run(false);
+    // What it sleeps at, the requests of both together, and what the API server has answered to that write in the end.
+    let rows = [
+        ("its reservation is stored", Match::new(Verb::Update, "zohomintledgers"), Point::Applied, 1, 200),
+        ("it has minted, and the target is not written", targets, Point::Arrived, 2, 409),
+    ];
+    for (when, on, point, requests, answered) in rows {
+        let (standby, next_proxy) = behind_a_proxy(&world).await;
+        let posts = world.zoho.stats().token.posts;
+        let expires = world.get("one").await.status.and_then(|status| status.expiration_time);
+        let mut breakpoint = proxy.breakpoint(on, Window::ONCE, point);
+        world.advance(2000);
+        let stopped = breakpoint.reached().await.expect("it comes to that write");
+        leader.signal("STOP");
+        standby.leading().await;
+        // What may be on its way is waited for, and then the pause after an unknown outcome; both by the wall clock.
+        world.advance(95);
+        let renewed = |seen: &zoho_api::ZohoCredential| {
+            is_ready(seen) && seen.status.as_ref().and_then(|status| status.expiration_time) > expires
+        };
+        world.wait("one", "renewed", renewed).await;
+        // Only now the sleeper's write arrives, or its answer, and it wakes up.
+        stopped.go_on();
+        let status = eventually("the write is answered", async || {
+            proxy.trace().iter().find(|record| record.fault.contains("Stop")).and_then(|record| record.status)
+        })
+        .await;
+        leader.signal("CONT");
+        let log = leader.log_at_the_end().await;
+        assert_eq!((world.zoho.stats().token.posts - posts, status), (requests, answered), "{when}: {log}");
+        (leader, proxy) = (standby, next_proxy);
+    }
+    assert!(watchman.report().await > 50);
+    let stats = world.zoho.stats().token;
+    assert_eq!((stats.evictions, stats.throttled), (0, 0));
 }
 
 #[tokio::test]
