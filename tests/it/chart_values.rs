@@ -226,6 +226,23 @@ async fn on_premises_servers_are_listed_known_and_within_reach() {
 }
 
 #[tokio::test]
+async fn containers_write_nothing_and_gain_no_right() {
+    let rendered = Rendered::of("minimal").await;
+    for pod in [rendered.pod(), &rendered.one("Pod")["spec"]] {
+        let of_pod = json!({ "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } });
+        assert_eq!(pod["securityContext"], of_pod);
+        let of_container = json!({
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": { "drop": ["ALL"] },
+        });
+        let containers = pod["containers"].as_array().expect("containers");
+        assert!(containers.len() == 1 && pod["initContainers"].is_null(), "{pod}");
+        assert_eq!(containers[0]["securityContext"], of_container);
+    }
+}
+
+#[tokio::test]
 async fn openshift_chooses_the_user_and_finds_names() {
     let rendered = Rendered::of("openshift").await;
     for pod in [rendered.pod(), &rendered.one("Pod")["spec"]] {
