@@ -323,6 +323,19 @@ struct Story {
 /// Plays the renewals of one credential, second by second, through an outage that starts `phase` seconds after the
 /// first renewal is due, with the real accounting, back-off and renewal rules.
 fn play(life: i64, kind: Outage, outage: i64, phase: i64, manual_at: Option<i64>, jitter: &str) -> Story {
+    play_renewing(1800, life, kind, outage, phase, manual_at, jitter)
+}
+
+/// The same with another `renewBefore`, in seconds.
+fn play_renewing(
+    before: u64,
+    life: i64,
+    kind: Outage,
+    outage: i64,
+    phase: i64,
+    manual_at: Option<i64>,
+    jitter: &str,
+) -> Story {
     let mut ledger = ZohoMintLedgerSpec::default();
     let mut born: Vec<i64> = Vec::new();
     let mut story = Story { expired_for: 0, most_alive: 0, most_in_window: 0, healed_after: 0 };
@@ -369,7 +382,7 @@ fn play(life: i64, kind: Outage, outage: i64, phase: i64, manual_at: Option<i64>
         if outcome == Outcome::Minted {
             let token = Life { issued_at: now, expires_at: now + Duration::from_secs(life.unsigned_abs()) };
             expires_at = Some(second + life);
-            renew_at = token.renewal_time(Renewal::BeforeExpiry(Duration::from_secs(1800)), &jitter.into()).unix()
+            renew_at = token.renewal_time(Renewal::BeforeExpiry(Duration::from_secs(before)), &jitter.into()).unix()
                 - at(0).unix();
             if start.is_some_and(|start| second >= start + outage) {
                 healed.get_or_insert(second);
@@ -418,6 +431,31 @@ fn tokens_of_an_hour_outlive_every_outage_of_twenty_minutes() {
                         };
                         assert!(phase > 0 || story.healed_after <= longest, "{row}");
                     }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn renew_before_at_its_bounds_bridges_what_leaves_time_for_one_more_try() {
+    // The next try may come two minutes after an outage in which nothing was sent. Where it is not known whether a request
+    // minted, tries come 0, 60, 240, 540, 900 and 1320 s after the renewal was due: what ends by the last of them that the
+    // token lives to see is bridged. Of half an hour twenty minutes are promised, also where somebody asks for more tokens.
+    let table = [(300, 180, 240), (900, 780, 540), (1800, 1680, 1200)];
+    for (before, unsent, unknown) in table {
+        for kind in KINDS {
+            let bridged = if kind == Outage::Refused { unsent } else { unknown };
+            let pause = if kind == Outage::Refused { 120 } else { 420 };
+            for outage in (30..=1200.max(bridged)).step_by(30) {
+                for (jitter, manual_at) in [("0000", None), ("8000", None), ("ffff", None), ("0000", Some(900))] {
+                    let story = play_renewing(before, 3600, kind, outage, 0, manual_at, jitter);
+                    let row = format!("{before} s before, {kind:?}, {outage} s, {jitter}, {manual_at:?}: {story:?}");
+                    assert!(outage > bridged || story.expired_for == 0, "{row}");
+                    let left = i64::try_from(before).expect("small");
+                    let most = (outage + pause - left).max(0);
+                    assert!(manual_at.is_some() || story.expired_for <= most, "{row}");
+                    assert!(story.most_alive <= 7 && story.most_in_window <= 8, "{row}");
                 }
             }
         }
