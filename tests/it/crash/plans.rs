@@ -31,6 +31,22 @@ const LONGEST_THROTTLE: i64 = 700;
 /// A ledger that should be there and is not counts as full for ten minutes.
 const LONGEST_SILENCE: i64 = 600;
 
+/// A kind of write, and how many more of it a crash may cost.
+struct Cost {
+    kind: &'static str,
+    is: fn(&Boundary) -> bool,
+    most: usize,
+}
+
+/// A write that was struck is made again, and with it the target. A ledger gets one more entry where a token was lost, or is
+/// written down as lost, and what becomes of that, such as a throttle. The status tells of the wait for what may be on its way,
+/// of the pause after it, and of its end. No plan was seen to need more, and most need less.
+const COSTS: [Cost; 3] = [
+    Cost { kind: "writes of targets", is: Boundary::is_of_target, most: 1 },
+    Cost { kind: "writes of ledgers", is: Boundary::is_ledger, most: 2 },
+    Cost { kind: "statuses", is: Boundary::is_status, most: 3 },
+];
+
 static LEARNT: [OnceCell<Result<End, String>>; Flow::ALL.len()] = [const { OnceCell::const_new() }; Flow::ALL.len()];
 
 /// One place and manner to die.
@@ -138,8 +154,21 @@ impl Plan {
         if end.waited > longest {
             wrong.push(format!("made good only after {} s by the clock", end.waited));
         }
+        for (Cost { kind, most, .. }, more) in COSTS.iter().zip(further(learnt, end)) {
+            if more > *most {
+                wrong.push(format!("{more} more {kind} than without a crash, and {most} may be"));
+            }
+        }
         wrong
     }
+}
+
+/// How many more writes of each kind there were than in the run without a crash.
+fn further(learnt: &End, end: &End) -> [usize; COSTS.len()] {
+    COSTS.map(|Cost { is, .. }| {
+        let count = |end: &End| end.boundaries.iter().filter(|boundary| is(boundary)).count();
+        count(end).saturating_sub(count(learnt))
+    })
 }
 
 /// The lines that differ, but for the fields that may: a failure that there was may be remembered, and only such a one.
@@ -266,7 +295,7 @@ async fn carry_out(plans: Vec<Plan>, choice: &str) {
                 let wrong = plan.compare(learnt, &end);
                 let needless = end.mints.saturating_sub(learnt.mints);
                 if wrong.is_empty() {
-                    Ok((needless, end))
+                    Ok((needless, further(learnt, &end), end))
                 } else {
                     Err(format!("{}\neverything in order:\n{}", wrong.join("\n"), end.transcript))
                 }
@@ -279,10 +308,13 @@ async fn carry_out(plans: Vec<Plan>, choice: &str) {
         });
     }
     let (mut failed, mut needless, mut evictions, mut throttled, mut waited) = (String::new(), 0, 0, 0, 0);
-    let mut missed = Vec::new();
+    let (mut missed, mut more) = (Vec::new(), [0; COSTS.len()]);
     while let Some(run) = runs.join_next().await {
         match run.expect("a plan's outcome") {
-            (id, Ok((mints, end))) => {
+            (id, Ok((mints, further, end))) => {
+                for (most, further) in more.iter_mut().zip(further) {
+                    *most = further.max(*most);
+                }
                 missed.extend(Some(id).filter(|_| !end.was_struck));
                 needless += mints;
                 evictions += end.evictions;
@@ -296,8 +328,9 @@ async fn carry_out(plans: Vec<Plan>, choice: &str) {
     }
     let took = started.elapsed().as_secs_f32();
     let struck = count - missed.len();
+    let [targets, ledgers, statuses] = more;
     tell(&format!(
-        "{struck} of {count} crash plans struck ({choice}), in {took:.0} s: {needless} needless mints, {evictions} evictions, {throttled} throttles met, made good after {waited} s at most"
+        "{struck} of {count} crash plans struck ({choice}), in {took:.0} s: {needless} needless mints, {evictions} evictions, {throttled} throttles met, made good after {waited} s at most; {targets} more writes of targets, {ledgers} of ledgers and {statuses} statuses at most"
     ));
     assert!(failed.is_empty(), "{choice}:\n{failed}");
     // Three plans of seven statuses in the list may be missed, where two are written as one.
