@@ -42,12 +42,11 @@ pub(crate) fn timed_out() -> Failed {
     Failed::passing(Reason::UpstreamTimeout, Outcome::Unknown)
 }
 
-/// 407 in place of the server's answer. Where the request was not encrypted it is the proxy's own, which has passed nothing
-/// on; out of a tunnel it is of somebody who has read the request, and nobody knows how far that got.
-pub(crate) fn of_proxy_that_wants_login(proxy: String, scheme: &str) -> Failed {
+/// 407 in place of the server's answer, out of a tunnel: it is of somebody who has read the request, and nobody knows how far
+/// that got.
+pub(crate) fn of_proxy_that_wants_login(proxy: String) -> Failed {
     let cause = Cause::Proxy(ProxyProblem { proxy, kind: ProxyKind::WantsLogin });
-    let outcome = if scheme == "http" { Outcome::NotSent } else { Outcome::Unknown };
-    Failed { cause: Some(cause), ..Failed::passing(Reason::UpstreamUnavailable, outcome) }
+    Failed { cause: Some(cause), ..Failed::passing(Reason::UpstreamUnavailable, Outcome::Unknown) }
 }
 
 /// The innermost cause, for the log: one line, of bounded length.
@@ -133,9 +132,7 @@ mod tests {
 
     #[test]
     fn proxy_that_answers_out_of_a_tunnel_may_have_passed_the_request_on() {
-        for (scheme, outcome) in [("http", Outcome::NotSent), ("https", Outcome::Unknown)] {
-            assert_eq!(of_proxy_that_wants_login("proxy:8080".into(), scheme).outcome, outcome, "{scheme}");
-        }
+        assert_eq!(of_proxy_that_wants_login("proxy:8080".into()).outcome, Outcome::Unknown);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{self, HeaderMap, HeaderValue};
-use reqwest::{Client, RequestBuilder, Url, redirect, retry};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Url, redirect, retry};
 use rustls::pki_types::ServerName;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -60,6 +60,8 @@ struct Current {
     usual: Client,
     /// For listed servers.
     servers: Client,
+    /// For what is not encrypted, which is on this machine: no proxy may read it.
+    plain: Client,
 }
 
 impl Current {
@@ -72,10 +74,12 @@ impl Current {
                 "certificates of --ca-file without CA:TRUE are no authorities: each is trusted as a server's own"
             );
         }
-        let usual = client(tls::config(&given, Trust::Named)?)?;
-        let own = || client(tls::config(&given, Trust::Shown)?);
-        let servers = if servers.is_empty() { usual.clone() } else { own()? };
-        Ok(Self { pems, usual, servers })
+        let built = |builder: ClientBuilder| builder.build().context("build the HTTP client");
+        let usual = built(builder(tls::config(&given, Trust::Named)?))?;
+        let servers =
+            if servers.is_empty() { usual.clone() } else { built(builder(tls::config(&given, Trust::Shown)?))? };
+        let plain = built(builder(tls::config(&given, Trust::Named)?).no_proxy())?;
+        Ok(Self { pems, usual, servers, plain })
     }
 }
 
@@ -130,6 +134,9 @@ impl Transport {
 
     fn client_for(&self, url: &Url) -> Client {
         let current = self.current();
+        if is_plain(url) {
+            return current.plain;
+        }
         let name = url.host_str().and_then(tls::server_name);
         if name.is_some_and(|name| self.servers.contains(&name)) { current.servers } else { current.usual }
     }
@@ -140,6 +147,7 @@ impl Transport {
 
     /// Host and port of the proxy that a request takes, if it takes one; never the credentials in its URL.
     fn proxy_for(&self, url: &Url) -> Option<String> {
+        let url = Some(url).filter(|url| !is_plain(url))?;
         let proxy = self.proxies.intercept(&url.as_str().parse().ok()?)?;
         proxy.uri().authority().map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default().to_owned())
     }
@@ -359,7 +367,7 @@ impl Transport {
         let proxy = self.proxy_for(url);
         let error = match read(request).await {
             Ok(Received { status: 407, .. }) if proxy.is_some() => {
-                return Err(failure::of_proxy_that_wants_login(proxy.unwrap_or_default(), url.scheme()));
+                return Err(failure::of_proxy_that_wants_login(proxy.unwrap_or_default()));
             }
             Ok(Received { cut: Some(error), status, body, .. }) if is_success(status) && !body::is_whole(&body) => {
                 error
@@ -425,7 +433,11 @@ fn read_all(ca_files: &[PathBuf]) -> anyhow::Result<Vec<Vec<u8>>> {
     ca_files.iter().map(read).collect()
 }
 
-fn client(tls: rustls::ClientConfig) -> anyhow::Result<Client> {
+fn is_plain(url: &Url) -> bool {
+    url.scheme() == "http"
+}
+
+fn builder(tls: rustls::ClientConfig) -> ClientBuilder {
     // Not compressed: what cannot be unpacked is a lost token.
     let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
     Client::builder()
@@ -440,6 +452,4 @@ fn client(tls: rustls::ClientConfig) -> anyhow::Result<Client> {
         // whether it has minted. A request in half an hour is worth its own connection.
         .pool_max_idle_per_host(0)
         .tls_backend_preconfigured(tls)
-        .build()
-        .context("build the HTTP client")
 }

@@ -76,9 +76,11 @@ fn host_behind_no_proxy_is_called_directly_and_no_proxy_is_blamed() {
 }
 
 #[test]
-fn proxy_that_wants_a_login_is_named_also_where_it_answers_in_the_clear() {
+fn what_is_not_encrypted_takes_no_proxy() {
     let proxy = Server::start(Script::Answer(answer("407 Proxy Authentication Required", "", b"")));
-    let said = child("http://127.0.0.1:9", &[("HTTP_PROXY", &format!("http://{}", proxy.address))]);
-    assert!(said.contains(&format!("proxy: {} requires a user name", proxy.address)), "{said}");
-    assert!(said.starts_with("UpstreamUnavailable - NotSent"), "{said}");
+    for variable in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+        let said = child("http://127.0.0.1:9", &[(variable, &format!("http://{}", proxy.address))]);
+        assert!(said.starts_with("UpstreamUnavailable - NotSent: Zoho cannot be reached."), "{variable}: {said}");
+    }
+    assert_eq!(proxy.requests(), Vec::<String>::new(), "secrets would have gone through it in the clear");
 }
