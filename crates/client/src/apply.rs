@@ -190,11 +190,18 @@ pub async fn replace_content(client: &Client, wanted: &Secret, present: &Secret)
     let patch: json_patch::Patch = serde_json::from_value(Value::Array(operations)).expect("operations of RFC 6902");
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
     let (secrets, patch) = (secrets(client, wanted), Patch::<()>::Json(patch));
-    let request = secrets.patch(name_of(wanted), &params, &patch);
-    match write_secret(&secrets, wanted, Before::Read(present), request).await {
-        Err(ApiError::Refused { message }) if message.contains(PATCH_DOES_NOT_FIT) => Err(ApiError::Conflict),
-        done => done,
-    }
+    // Before its words are masked, which leaves nothing of them where the Secret is large.
+    let request = async {
+        let mut answer = secrets.patch(name_of(wanted), &params, &patch).await;
+        if let Err(kube::Error::Api(status)) = &mut answer
+            && status.code == 422
+            && status.message.contains(PATCH_DOES_NOT_FIT)
+        {
+            status.code = 409;
+        }
+        answer
+    };
+    write_secret(&secrets, wanted, Before::Read(present), request).await
 }
 
 /// Deletes a former target, in exactly the version that was read.
