@@ -60,8 +60,9 @@ impl Mints {
             TokenRequest::Refresh(..) | TokenRequest::Client(..) => Issuer::OAuth,
             TokenRequest::Login(..) => Issuer::Login,
         };
-        // A process that was paused since it reserved may have lost the lease, or let the reservation grow old.
-        if !reservation.is_fresh() || !self.leadership.is_leader() {
+        // A process that was paused since it reserved may have lost the lease, or let the reservation grow old. One that ends
+        // may not have the time that an answer needs.
+        if !reservation.is_fresh() || !self.leadership.is_leader() || self.closing.is_cancelled() {
             self.learn(order, &reservation, Outcome::NotSent, None);
             self.metrics.minted(issuer, MintOutcome::NotSent, None);
             return Err(None);

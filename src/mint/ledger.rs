@@ -9,7 +9,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource as _};
-use zoho_api::names::{AttemptId, Holder, LedgerName, ObjectVersion};
+use zoho_api::names::{AttemptId, Holder, InputsDigest, LedgerName, ObjectVersion};
 use zoho_api::{FIELD_MANAGER, Outcome, Time, ZohoMintLedger, ZohoMintLedgerSpec, keys};
 use zoho_client::calls::{ApiError, call};
 use zoho_client::clock::{self, Clock};
@@ -177,6 +177,11 @@ impl Ledgers {
     /// The ledger as it counts now, what was learnt since included. `expected`: something says that it must exist.
     pub(crate) fn look(&self, name: &LedgerName, expected: bool, now: Time) -> ZohoMintLedgerSpec {
         self.with(name, |mirror| mirror.look(expected, now))
+    }
+
+    /// Is the refresh token of these inputs known to be revoked, in whatever ledger?
+    pub(crate) fn has_ended(&self, inputs: &InputsDigest, now: Time) -> bool {
+        self.lock().kept.values_mut().any(|kept| kept.mirror.has_ended(inputs, now))
     }
 
     /// What this process learnt of a ledger: it counts at once, and the next write carries it.

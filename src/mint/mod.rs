@@ -175,15 +175,15 @@ impl Mints {
         self.lock().flights.contains_key(ledger)
     }
 
-    /// What holds back a request that never minted, and until when. Notes what a namespace brings for accounts that are
-    /// others': where that is too much, it gets no token, also not one that is there.
+    /// What holds back a request that never minted, and until when. Notes the passwords that a namespace brings for accounts that
+    /// are others', and an object for any: where these are too many, it gets no token, also not one that is there.
     pub(crate) fn guarded(&self, who: &Newcomer<'_>, now: Time) -> Guarded {
         let mut state = self.lock();
-        if let Some(until) = state.intake.look(who, now) {
+        if let Some(until) = state.intake.held_as_stranger(who, now) {
             return Guarded { until: Some((until, Guard::OtherNamespace)), may_share: false };
         }
-        let tries = state.intake.tries(who, now);
-        Guarded { until: tries.or_else(|| state.intake.held(who, now)), may_share: tries.is_none() }
+        let guesses = state.intake.held_as_guesser(who, now);
+        Guarded { until: guesses.or_else(|| state.intake.held(who, now)), may_share: guesses.is_none() }
     }
 
     /// An object and its inputs, as [`Intake`] counts them. `record`: their ledger.
@@ -367,7 +367,10 @@ impl Mints {
         let mut state = self.lock();
         state.hands.retain(|_, token| token.life.is_alive(now));
         state.failures.retain(|of, _| inputs.contains(of));
-        state.held_up.retain(|of, _| inputs.contains(of));
+        state.held_up.retain(|of, objects| {
+            objects.retain(|object| self.index.credential(object).is_some());
+            inputs.contains(of) && !objects.is_empty()
+        });
         state.live_tokens.retain(|of, _| ledgers.contains(of));
         state.rotating.retain(|of| ledgers.contains(of));
         state.intake.forget_old(now);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use zoho_api::names::ObjectName;
-use zoho_api::{Time, ZohoCredential, ZohoCredentialStatus};
+use zoho_api::{Observed, Time, ZohoCredential, ZohoCredentialStatus};
 use zoho_client::apply;
 use zoho_client::calls::ApiError;
 use zoho_core::facts;
@@ -57,15 +57,18 @@ impl Context {
                 .is_some_and(|seen| is_written_elsewhere(&credential, seen, &self.installation.hash_key)),
         };
         match memory.watching.look(&credential, around, us, self.clock.now()) {
-            Custody::Ours => Ok(Charge::Taken(credential)),
+            Custody::Ours => {
+                memory.took_over |= facts::was_taken_over(&credential, &self.installation.hash_key);
+                Ok(Charge::Taken(credential))
+            }
             Custody::Unclaimed { until } => Ok(Charge::Left { until: Some(until) }),
             Custody::Nobodys if self.index.is_served_only_by(us) => Ok(Charge::Taken(credential)),
             _ if credential.metadata.deletion_timestamp.is_some() => Ok(Charge::Left { until: None }),
-            Custody::Nobodys => self.claim(&credential, key).await,
+            Custody::Nobodys => self.claim(&credential, key, false).await,
             Custody::Abandoned { by } => {
                 tracing::warn!(credential = %key, %by, "taken over from another installation");
                 memory.took_over = true;
-                self.claim(&credential, key).await
+                self.claim(&credential, key, true).await
             }
             Custody::Others { by, until } => {
                 self.tell_of(&credential, key, by, memory);
@@ -74,9 +77,19 @@ impl Context {
         }
     }
 
-    async fn claim(&self, credential: &ZohoCredential, key: &ObjectName) -> Result<Charge, PassError> {
+    /// Says with the claim, too, where the object is taken over: a process that comes after this one must know it.
+    async fn claim(
+        &self,
+        credential: &ZohoCredential,
+        key: &ObjectName,
+        taken_over: bool,
+    ) -> Result<Charge, PassError> {
         let before = credential.status.clone().unwrap_or_default();
-        let claimed = ZohoCredentialStatus { served_by: Some(self.installation.name.clone()), ..before };
+        let mut claimed = ZohoCredentialStatus { served_by: Some(self.installation.name.clone()), ..before };
+        if taken_over {
+            claimed.observed = Some(Observed { taken_over, ..claimed.observed.unwrap_or_default() });
+            facts::seal_status(credential, &mut claimed, &self.installation.hash_key);
+        }
         match apply::patch_status(&self.client, credential, key, &claimed).await {
             Ok(written) => {
                 self.index.apply_credential(written);

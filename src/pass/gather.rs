@@ -121,6 +121,8 @@ impl Gatherer<'_> {
             minting: false,
             grounded_until: None,
             guarded_until: None,
+            may_share: true,
+            former_ended: false,
         };
         if let Some((inputs, ledger)) = readings.source.source.usable() {
             let (inputs, ledger) = (inputs.clone(), ledger.clone());
@@ -138,8 +140,12 @@ impl Gatherer<'_> {
             let newcomer = self.mints.newcomer(&key, (&inputs, &ledger), login_at, &readings.ledger, now);
             let guarded = self.mints.guarded(&newcomer, now);
             readings.guarded_until = guarded.until;
+            readings.may_share = guarded.may_share;
             readings.hand = readings.hand.filter(|_| guarded.may_share);
         }
+        let inputs = readings.source.source.usable().map(|(inputs, _)| inputs);
+        let former = readings.target.target.token().filter(|token| inputs != Some(&token.inputs));
+        readings.former_ended = former.is_some_and(|token| self.mints.ledgers().has_ended(&token.inputs, now));
         Ok(readings)
     }
 

@@ -151,7 +151,7 @@ impl Pass<'_> {
                     other @ (Effect::LookAgain | Effect::Blocked(_) | Effect::Outdated) => other,
                 },
                 Plan::Wait { why: Hold::InFlight, .. } if facts.minting => self.join(&readings),
-                Plan::Wait { .. } | Plan::Park { .. } if !self.is_held_up(&facts) => Effect::LookAgain,
+                Plan::Wait { .. } | Plan::Park { .. } if !self.is_held_up(&readings, &facts) => Effect::LookAgain,
                 Plan::Wait { .. } => self.wait(&readings, now).await,
                 Plan::Keep { .. } | Plan::Park { .. } => self.keep(&readings, now).await,
                 Plan::Refuse(_) | Plan::Suspend => Effect::Done,
@@ -260,12 +260,11 @@ impl Pass<'_> {
         if gather::ledger_of(readings).is_some_and(joins) { Effect::Done } else { Effect::LookAgain }
     }
 
-    /// Is there still no token of the same inputs? Then one that another object gets wakes this one. Not where it may not share.
-    fn is_held_up(&self, facts: &Facts) -> bool {
+    /// Is there still no token of the same inputs? Then one that another object gets wakes this one, if it may have it.
+    fn is_held_up(&self, readings: &Readings, facts: &Facts) -> bool {
         let Some((inputs, _)) = facts.source.usable() else { return true };
         let at_hand = facts.at_hand.as_ref().map(|token| &token.attempt);
-        facts.guarded_until.is_some_and(|(_, guard)| guard.keeps_secret())
-            || self.context.mints.is_held_up(inputs, self.key, at_hand)
+        !readings.may_share || self.context.mints.is_held_up(inputs, self.key, at_hand)
     }
 
     /// Waiting needs no effect, unless there is something that a restart must not forget. Where that cannot be written,

@@ -330,7 +330,9 @@ impl Inner {
         if let Some(by) = self.credentials.get(&key).and_then(CredentialSeen::served_by) {
             *self.installations.entry(by.to_owned()).or_default() += 1;
         }
-        if let Some(before) = before.as_ref().filter(|_| self.credentials.get(&key).is_none()) {
+        let is_the_same =
+            |before: &CredentialSeen| self.credentials.get(&key).is_some_and(|now| now.uid() == before.uid());
+        if let Some(before) = before.as_ref().filter(|before| !is_the_same(before)) {
             self.announced.remove(before.uid());
         }
         for secret in before.iter().flat_map(|before| before.secrets(&key)) {

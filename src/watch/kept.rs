@@ -3,10 +3,12 @@
 use std::mem::take;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::error_boundary::InvalidObject;
 use zoho_api::{ZohoCredential, ZohoMintLedger, keys};
 use zoho_client::told::{SecretMeta, Told};
 use zoho_core::facts::ownership::SecretSeen;
 use zoho_core::facts::{LONGEST_REQUEST, identity};
+use zoho_core::spec;
 use zoho_core::text::printable;
 
 /// Longest text about an object that does not fit the types, in characters. It may quote the object.
@@ -41,6 +43,12 @@ impl Kept for Told<ZohoCredential> {
             });
             ObjectMeta { annotations: Some(asked).filter(|asked| !asked.is_empty()), ..identity(meta) }
         });
+        if let Ok(credential) = &mut self.object.0
+            && spec::is_oversized(&credential.spec)
+        {
+            let metadata = take(&mut credential.metadata);
+            self.object.0 = Err(InvalidObject { error: spec::OVERSIZED.into(), metadata });
+        }
         self
     }
 }
@@ -70,6 +78,8 @@ fn reduce<K: kube::Resource>(object: &mut Told<K>, keep: impl FnOnce(ObjectMeta)
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use kube::core::DeserializeGuard;
     use serde_json::json;
 
@@ -103,6 +113,24 @@ mod tests {
         let kept = ledger.kept().object.0.unwrap();
         assert!(format!("{kept:?}").len() < 1500);
         assert_eq!(kept.metadata.labels, Some([(keys::INSTANCE.to_owned(), "i".to_owned())].into()));
+    }
+
+    #[test]
+    fn spec_that_is_too_large_is_not_kept() {
+        let of = |bytes: usize| {
+            let many = |length: usize| -> BTreeMap<String, String> {
+                (0..32).map(|number| (format!("k{number}"), "ü".repeat(length / 2))).collect()
+            };
+            let (data, labels) = (many(bytes / 32), many(60));
+            let spec = json!({ "dataCenter": "EU", "secretRef": { "name": "source" }, "target": { "data": data, "labels": labels } });
+            let credential = json!({ "metadata": { "name": "one", "uid": "u" }, "spec": spec });
+            let credential: Told<ZohoCredential> = serde_json::from_value(credential).unwrap();
+            credential.kept().object.0.map_err(Box::new)
+        };
+        assert!(of(32 * 4096).is_ok(), "as large as the schema allows in ASCII");
+        let kept = of(32 * 4096 * 4).unwrap_err();
+        assert!(kept.error.contains("288 KiB") && kept.metadata.uid.as_deref() == Some("u"), "{kept:?}");
+        assert!(format!("{kept:?}").len() < 2500);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::json;
 use zoho_api::{ConditionType, ZohoCredential, keys};
 use zoho_simulator::script::{Reply, Script};
 
-use crate::support::look::{is, is_ready};
+use crate::support::look::{is, is_ready, message};
 use crate::support::world::{REFRESH_TOKEN, World};
 use crate::support::{eventually, was_at_once};
 
@@ -147,6 +147,30 @@ async fn revoked_token_is_not_called_valid_while_a_request_waits_for_its_turn() 
     eventually("the request is sent", async || (world.zoho.stats().token.posts == 4).then_some(())).await;
     let said = eventually("an answer", async || answers(&world).await.get(1).cloned()).await;
     assert!(said.contains("RefreshTokenRejected"), "{said}");
+}
+
+#[tokio::test]
+async fn revoked_token_stays_revoked_when_its_source_goes_or_is_another_one() {
+    let (world, operator) = World::served("revoked_and_changed").await;
+    world.advance(5);
+    assert!(world.zoho.revoke(REFRESH_TOKEN));
+    ask(&world, "now", 1).await;
+    world.advance(61);
+    world.wait("one", "parked", |seen| is(seen, ConditionType::Stalled, "RefreshTokenRejected")).await;
+    world.delete_secret("source").await;
+    assert!(!is_ready(&world.wait_for_reason("one", "SourceSecretNotFound").await));
+    operator.kill();
+    let _second = world.operator();
+    world.caught_up().await;
+    assert!(!is_ready(&world.get("one").await), "the next process knows it, too");
+    let other = world.zoho.register_many("revoked0and0changed", 1).remove(0);
+    world.zoho.script_for(&other.refresh_token, Script::once(Reply::Throttle));
+    world.source_of("source", &other).await;
+    let waiting = world.wait_for_reason("one", "Throttled").await;
+    assert!(!is_ready(&waiting), "{:#?}", waiting.status);
+    assert!(!message(&waiting, ConditionType::Renewable).contains("keeps working"), "{:#?}", waiting.status);
+    world.advance(700);
+    world.wait_ready("one").await;
 }
 
 #[tokio::test]

@@ -91,7 +91,7 @@ pub struct ZohoCredentialSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
 
-    /// How long before expiry the token is renewed: 5m to 30m, default 30m; never more than half of the token's lifetime. Workloads do not notice an outage of the token service that is shorter than this.
+    /// How long before expiry the token is renewed: 5m to 30m, default 30m; never more than half of the token's lifetime. Workloads do not notice an outage of the token service that is ten minutes shorter than this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew_before: Option<GoDuration>,
 
@@ -427,7 +427,10 @@ pub struct Observed {
     /// uid/resourceVersion of the target Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<ObjectVersion>,
-    /// Keyed hash of both and of the state that they were seen in, so that a status written by others is not trusted.
+    /// The ZohoCredential was taken over from another installation, and the target holds no token of this one yet.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub taken_over: bool,
+    /// Keyed hash of all that and of the state that they were seen in, so that a status written by others is not trusted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seal: Option<String>,
 }

@@ -71,6 +71,7 @@ pub(crate) fn steady() -> Facts {
         source: Source::Usable { inputs: "inputs".into(), ledger: ledger_name() },
         target: Target::Ours { token: Some(issued_ago(60)), intact: true },
         presented_otherwise: false,
+        token_ended: false,
         stored: None,
         conflict: None,
         at_hand: None,

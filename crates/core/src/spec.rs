@@ -1,5 +1,6 @@
 //! The rules of the CRD, checked again in code: an older or edited CRD may let pass what this version cannot serve. Pure.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::issuer::probe::{self, Question};
@@ -18,6 +19,9 @@ const RENEW_BEFORE: Duration = Duration::from_secs(30 * 60);
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(60);
 /// Longest name of a Secret.
 const LONGEST_NAME: usize = 253;
+/// Keys and values that may be chosen for a target, in bytes: 32 labels, 32 annotations and 32 templates, each as long as it may
+/// be in ASCII.
+const LARGEST: usize = 288 * 1024;
 /// Most of `spec.scopes`, and the longest.
 const MOST_SCOPES: usize = 64;
 const LONGEST_SCOPE: usize = 128;
@@ -59,6 +63,9 @@ pub fn check(credential: &ZohoCredential, policy: &Policy) -> Result<Served, Def
             "A ZohoCredential in the operator's own namespace is not served: its Secrets would be next to the operator's. Create it in the namespace of its workloads.",
         ));
     }
+    if is_oversized(spec) {
+        return Err(invalid(OVERSIZED));
+    }
     let target = credential.target_name();
     if target.len() > LONGEST_NAME {
         return Err(invalid("The target's name is longer than 253 characters: set spec.target.name."));
@@ -74,6 +81,9 @@ pub fn check(credential: &ZohoCredential, policy: &Policy) -> Result<Served, Def
     }
     if let Some(target) = &spec.target {
         metadata(target, policy)?;
+    }
+    if spec.api_url.as_deref().is_some_and(|url| !url.starts_with("https://")) {
+        return Err(invalid("spec.apiUrl must begin with https://: workloads send the token there."));
     }
     if let Some(flaw) = spec.api_url.as_deref().and_then(|url| path_flaw(after_scheme(url))) {
         return Err(invalid(&format!("spec.apiUrl {flaw}.")));
@@ -100,6 +110,16 @@ pub fn check(credential: &ZohoCredential, policy: &Policy) -> Result<Served, Def
     let question = || probe::question(spec, &issuer, &terms, api_url.as_deref(), policy);
     let verify = spec.verify.as_ref().map(|verify| (verify.interval.0, question()));
     Ok(Served { issuer, terms, api_url, renewal, verify })
+}
+
+/// What is wrong with a spec that [`is_oversized`].
+pub const OVERSIZED: &str =
+    "spec.target is too large: keys and values of labels, annotations and data may have 288 KiB together.";
+
+/// Is more chosen for the target than 32 entries of each kind can have? It would only fill memory.
+pub fn is_oversized(spec: &ZohoCredentialSpec) -> bool {
+    let of = |map: &BTreeMap<String, String>| map.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+    spec.target.as_ref().is_some_and(|target| of(&target.labels) + of(&target.annotations) + of(&target.data) > LARGEST)
 }
 
 /// Labels and annotations that somebody chose for the target.

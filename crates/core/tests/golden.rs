@@ -56,6 +56,7 @@ impl Told {
             source,
             target: Target::Absent,
             presented_otherwise: false,
+            token_ended: false,
             stored: None,
             conflict: None,
             at_hand: None,

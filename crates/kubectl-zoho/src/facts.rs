@@ -123,6 +123,7 @@ impl Facts {
             source: source_facts,
             target,
             presented_otherwise: false,
+            token_ended: false,
             // In the memory of the operator.
             stored: None,
             conflict: None,
@@ -316,6 +317,7 @@ mod tests {
             source: Source::Usable { inputs: InputsDigest::default(), ledger: "ab".into() },
             target: Target::Absent,
             presented_otherwise: false,
+            token_ended: false,
             stored: None,
             conflict: None,
             at_hand: None,

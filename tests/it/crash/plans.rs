@@ -28,8 +28,6 @@ const WITHIN: Duration = DEADLINE;
 const LONGEST_WAIT: i64 = 75;
 /// The throttle that is met once more, since the reply that told of it was lost.
 const LONGEST_THROTTLE: i64 = 700;
-/// A ledger that should be there and is not counts as full for ten minutes.
-const LONGEST_SILENCE: i64 = 600;
 
 /// A kind of write, and how many more of it a crash may cost.
 struct Cost {
@@ -113,26 +111,11 @@ impl Plan {
         u64::from(self.place <= post || (self.place == post + 1 && self.mode == Mode::Before))
     }
 
-    /// Does nobody know any more, after the crash, that the object was taken over? That stands in the memory of a process until
-    /// there is a ledger: who comes between the two finds a token of an unknown key, takes its ledger for lost, and keeps
-    /// silent for ten minutes. No token is endangered by it that is renewed early enough. Statuses are written on either side
-    /// of the ledger.
-    fn forgets_takeover(&self, learnt: &End) -> bool {
-        let Some(ledger) = learnt.boundaries.iter().position(Boundary::is_ledger) else { return false };
-        let is_claimed = self.place > 0 || self.mode != Mode::Before;
-        let is_unlisted = self.place < ledger || (self.place == ledger && self.mode == Mode::Before);
-        self.flow == Flow::Takeover && is_claimed && (is_unlisted || self.is_by_the_way(learnt))
-    }
-
     /// What differs from the run without a crash and must not.
     fn compare(&self, learnt: &End, end: &End) -> Vec<String> {
         let mut wrong = Vec::new();
         let (mints, throttles) = (self.needless_mints(learnt), self.needless_throttles(learnt));
-        let is_silent = self.forgets_takeover(learnt);
-        let mut news = Vec::new();
-        news.extend(self.leaves_unknown(learnt).then_some("\"lastFailureTime\""));
-        news.extend(is_silent.then_some("\"is presumed full\""));
-        let difference = difference(&learnt.stored, &end.stored, &news);
+        let difference = difference(&learnt.stored, &end.stored, self.leaves_unknown(learnt));
         if !difference.is_empty() {
             wrong.push(format!("the end differs (- without a crash, + with it):\n{difference}"));
         }
@@ -148,9 +131,7 @@ impl Plan {
         if !self.flow.has_dead_token() && end.expired > learnt.expired {
             wrong.push(format!("the target held a dead token for {:?}", end.expired));
         }
-        let longest = LONGEST_WAIT
-            + i64::try_from(throttles).unwrap_or_default() * LONGEST_THROTTLE
-            + i64::from(is_silent) * LONGEST_SILENCE;
+        let longest = LONGEST_WAIT + i64::try_from(throttles).unwrap_or_default() * LONGEST_THROTTLE;
         if end.waited > longest {
             wrong.push(format!("made good only after {} s by the clock", end.waited));
         }
@@ -171,9 +152,9 @@ fn further(learnt: &End, end: &End) -> [usize; COSTS.len()] {
     })
 }
 
-/// The lines that differ, but for the fields that may: a failure that there was may be remembered, and only such a one.
-fn difference(left: &str, right: &str, may_differ: &[&str]) -> String {
-    let must_not = |line: &&str| !may_differ.iter().any(|field| line.contains(field));
+/// The lines that differ. A failure that there was may be remembered, and only such a one.
+fn difference(left: &str, right: &str, has_failed: bool) -> String {
+    let must_not = |line: &&str| !(has_failed && line.contains("\"lastFailureTime\""));
     let (left, right): (BTreeSet<&str>, BTreeSet<&str>) =
         (left.lines().filter(must_not).collect(), right.lines().filter(must_not).collect());
     let gone = left.difference(&right).map(|line| format!("- {line}"));

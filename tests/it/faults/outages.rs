@@ -128,6 +128,7 @@ async fn what_a_schema_without_rules_lets_through_is_refused_by_the_operator() {
         ("no-issuer", json!({ "dataCenter": null })),
         ("other", json!({ "dataCenter": "Other" })),
         ("reserved", json!({ "target": { "labels": { "zoho-operator.dev/x": "y" } } })),
+        ("in-the-clear", json!({ "apiUrl": "http://desk.corp.example" })),
         ("path", json!({ "verify": { "path": "/../x", "interval": "5m" }, "apiUrl": "https://desk.zoho.com" })),
     ];
     for (name, edit) in &rows {

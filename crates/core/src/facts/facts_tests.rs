@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::json;
 use zoho_api::names::ObjectVersion;
-use zoho_api::{Condition, ConditionStatus, Observed, ZohoCredentialStatus};
+use zoho_api::{Condition, ConditionStatus, Observed, Verdict, ZohoCredentialStatus};
 
 use super::ownership::SecretSeen;
 use super::source::{consents, consents_to_others, source_defect, with_consent};
@@ -83,6 +83,8 @@ fn readings(source: SourceSeen, target: TargetSeen) -> Readings {
         minting: false,
         grounded_until: None,
         guarded_until: None,
+        may_share: true,
+        former_ended: false,
     }
 }
 
@@ -115,6 +117,30 @@ fn status_observes_the_source_only_that_the_token_in_the_target_was_minted_from(
     let of_another = readings(source_seen("1000.b.b"), target_seen(stored(&token("1000.a.a"), "9")));
     let observed = of_another.observed(&Memory::default(), 1);
     assert_eq!((observed.source, observed.target), (None, Some("t/9".into())), "the new source has minted nothing yet");
+}
+
+#[test]
+fn takeover_is_known_to_the_next_process_until_there_is_a_token_and_by_a_sealed_status_only() {
+    let key = installation().hash_key;
+    let taken = Memory { took_over: true, ..Memory::default() };
+    let without = readings(source_seen("1000.a.a"), TargetSeen::absent());
+    let with = readings(source_seen("1000.a.a"), target_seen(stored(&token("1000.a.a"), "9")));
+    assert!(without.observed(&taken, 3).taken_over && !without.observed(&Memory::default(), 3).taken_over);
+    assert!(!with.observed(&taken, 3).taken_over);
+
+    let mut claimed = reported(&with);
+    let status = claimed.status.as_mut().unwrap();
+    status.observed.as_mut().unwrap().taken_over = true;
+    assert!(!was_taken_over(&claimed, &key), "anybody could write that");
+    let mut status = claimed.status.clone().unwrap();
+    seal_status(&claimed, &mut status, &key);
+    claimed.status = Some(status);
+    assert!(was_taken_over(&claimed, &key) && !was_taken_over(&claimed, &HashKey::new(&[8; 32]).unwrap()));
+    let seen = SecretSeen::of(&stored(&token("1000.a.a"), "9").metadata);
+    let by_metadata =
+        |of: &ZohoCredential| TargetSeen::by_metadata(of, &seen, &Memory::default(), &installation()).is_some();
+    assert!(by_metadata(&reported(&with)));
+    assert!(!by_metadata(&claimed), "what the other installation has noted is not believed");
 }
 
 #[test]
@@ -551,4 +577,31 @@ fn consent_names_others_where_it_names_anybody_else() {
     for (annotation, expected) in table {
         assert_eq!(consents_to_others(annotation, "one"), expected, "{annotation:?}");
     }
+}
+
+#[test]
+fn token_has_ended_where_its_own_refresh_token_is_revoked() {
+    let inputs = |refresh_token: &str| source_seen(refresh_token).source.usable().unwrap().0.clone();
+    let of = |refresh_token: &str, confirmed, reason: &str| {
+        let inputs = inputs(refresh_token);
+        Verdict { inputs, reason: reason.into(), at: now(), confirmed, ..Verdict::default() }
+    };
+    let table = [
+        (of("1000.a.a", true, "RefreshTokenRejected"), true),
+        (of("1000.a.a", false, "RefreshTokenRejected"), false),
+        (of("1000.a.a", true, "ClientRejected"), false),
+        (of("1000.b.b", true, "RefreshTokenRejected"), false),
+    ];
+    let held = || target_seen(stored(&token("1000.a.a"), "9"));
+    for (verdict, ended) in table {
+        let ledger = ZohoMintLedgerSpec { verdicts: vec![verdict.clone()], ..Default::default() };
+        let with_it = Readings { ledger: ledger.clone(), ..readings(source_seen("1000.a.a"), held()) };
+        assert_eq!(facts(&credential(), &with_it, &Memory::default(), now()).token_ended, ended, "{verdict:?}");
+        let mut mirror = LedgerMirror::default();
+        let version = ObjectVersion { uid: "l".into(), resource_version: "1".into() };
+        mirror.absorb(version, Some(ledger), now());
+        assert_eq!(mirror.has_ended(&inputs("1000.a.a"), now()), ended, "{verdict:?}");
+    }
+    let former = Readings { former_ended: true, ..readings(source_seen("1000.b.b"), held()) };
+    assert!(facts(&credential(), &former, &Memory::default(), now()).token_ended);
 }

@@ -18,8 +18,9 @@ use zoho_api::{Observed, Reason, Time, ZohoCredential, ZohoMintLedgerSpec, keys}
 
 use self::source::SourceSeen;
 use self::target::TargetSeen;
-pub use self::trust::seal_status;
+pub use self::trust::{seal_status, was_taken_over};
 use crate::memory::{Memory, REFUSED_FOR};
+use crate::plan::budget;
 use crate::plan::guard::Guard;
 use crate::plan::renewal::Renewal;
 use crate::plan::verify::Verification;
@@ -62,6 +63,10 @@ pub struct Readings {
     pub grounded_until: Option<Time>,
     /// What never minted and is held back, until when.
     pub guarded_until: Option<(Time, Guard)>,
+    /// It may have a token that another object with the same inputs has got.
+    pub may_share: bool,
+    /// The token in the target is of a former source, whose refresh token is revoked.
+    pub former_ended: bool,
 }
 
 /// The facts that follow from the readings.
@@ -86,6 +91,12 @@ pub fn facts(credential: &ZohoCredential, readings: &Readings, memory: &Memory, 
             .as_ref()
             .zip(served)
             .is_some_and(|(present, served)| secret::is_presented_otherwise(present, served.form())),
+        token_ended: readings.former_ended
+            || readings
+                .target
+                .target
+                .token()
+                .is_some_and(|token| budget::ended(&readings.ledger, &token.inputs).is_some()),
         stored: memory.stored_attempt(&name, generation(credential)).cloned(),
         conflict: memory.conflict(&name, manager.as_deref(), now),
         at_hand: readings.hand.as_ref().map(|token| token.record()),
@@ -113,7 +124,8 @@ impl Readings {
         let target = target.or_else(|| intact.map(|seen| seen.version.clone()));
         let minted_from = self.target.target.token().map(|token| &token.inputs);
         let is_of_token = self.source.source.usable().is_some_and(|(inputs, _)| Some(inputs) == minted_from);
-        Observed { source: self.source.version.clone().filter(|_| is_of_token), target, seal: None }
+        let taken_over = memory.took_over && minted_from.is_none();
+        Observed { source: self.source.version.clone().filter(|_| is_of_token), target, taken_over, seal: None }
     }
 
     /// The token that is worth writing: that of [`to_store`](crate::plan::to_store).

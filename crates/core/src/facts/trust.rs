@@ -44,9 +44,20 @@ pub fn seal_status(credential: &ZohoCredential, status: &mut ZohoCredentialStatu
     }
 }
 
-/// How far the versions in the status can be believed.
+/// Has this installation taken the object over from another one, and stored no token of its own since? So says a status that
+/// it has sealed.
+pub fn was_taken_over(credential: &ZohoCredential, key: &HashKey) -> bool {
+    let is_sealed = |status: &ZohoCredentialStatus| {
+        let observed = status.observed.as_ref().filter(|observed| observed.taken_over);
+        observed.is_some_and(|observed| observed.seal.as_ref() == Some(&seal(credential, status, key)))
+    };
+    credential.status.as_ref().is_some_and(is_sealed)
+}
+
+/// How far the versions in the status can be believed. Those that another installation has noted are not.
 pub(super) fn trust(credential: &ZohoCredential, installation: &Installation) -> Trust {
-    let Some(status) = &credential.status else { return Trust::None };
+    let is_own = |status: &&ZohoCredentialStatus| !status.observed.as_ref().is_some_and(|observed| observed.taken_over);
+    let Some(status) = credential.status.as_ref().filter(is_own) else { return Trust::None };
     let Some(sealed) = status.observed.as_ref().and_then(|observed| observed.seal.as_ref()) else { return Trust::None };
     if *sealed == seal(credential, status, &installation.hash_key) {
         Trust::Proven
@@ -66,5 +77,7 @@ fn seal(credential: &ZohoCredential, status: &ZohoCredentialStatus, key: &HashKe
     let generation = status.observed_generation.unwrap_or_default().to_string();
     let ledger = status.ledger.as_ref().map(LedgerName::as_str).unwrap_or_default();
     let uid = credential.metadata.uid.as_deref().unwrap_or_default();
-    key.seal_of_status(&[uid, &generation, &source, &target, ledger])
+    let parts = [uid, &generation, &source, &target, ledger, "taken over"];
+    let is_taken_over = observed.is_some_and(|observed| observed.taken_over);
+    key.seal_of_status(if is_taken_over { &parts } else { &parts[..5] })
 }

@@ -85,7 +85,7 @@ struct Guess {
 impl Intake {
     /// Notes a password for an account that is others': who tries many would learn from success, without a login. Returns
     /// until when nothing of this namespace is taken for that account, also not what is right.
-    pub fn look(&mut self, who: &Newcomer<'_>, now: Time) -> Option<Time> {
+    pub fn held_as_stranger(&mut self, who: &Newcomer<'_>, now: Time) -> Option<Time> {
         who.server.filter(|_| who.is_stranger)?;
         let namespace = ObjectName::new(&who.object.namespace, "");
         let tried = self.passwords.entry((namespace, who.ledger.clone())).or_default();
@@ -99,7 +99,7 @@ impl Intake {
 
     /// Notes inputs for a server that never worked. An object that has tried too many is held back, with what is right too: a
     /// token that is there already would say, without a login, that it has guessed right. Returns why, and until when.
-    pub fn tries(&mut self, who: &Newcomer<'_>, now: Time) -> Option<(Time, Guard)> {
+    pub fn held_as_guesser(&mut self, who: &Newcomer<'_>, now: Time) -> Option<(Time, Guard)> {
         who.server?;
         let key = (who.object.clone(), who.ledger.clone());
         if !self.passwords.contains_key(&key) {
@@ -117,6 +117,10 @@ impl Intake {
         let is_new = !who.is_proven && !tried.iter().any(|(inputs, _)| inputs == who.inputs);
         if is_new && tried.len() <= MOST_PASSWORDS {
             tried.push((who.inputs.clone(), now));
+        }
+        if who.is_proven && tried.len() <= MOST_PASSWORDS {
+            // It worked: who changes a password every hour does not guess.
+            tried.retain(|(inputs, _)| inputs != who.inputs);
         }
         let oldest = tried.first().filter(|_| tried.len() > MOST_PASSWORDS)?;
         Some((oldest.1 + DAY, Guard::Passwords))

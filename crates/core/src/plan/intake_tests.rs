@@ -189,7 +189,7 @@ fn who_tries_passwords_for_an_account_of_others_is_cut_off_also_from_the_right_o
         who.inputs = number.to_string().into();
     }
     let stranger = |who: &Who, intake: &mut Intake, seconds| {
-        intake.look(&Newcomer { is_stranger: true, ..who.logs_in() }, at(seconds))
+        intake.held_as_stranger(&Newcomer { is_stranger: true, ..who.logs_in() }, at(seconds))
     };
     for who in &passwords[..5] {
         assert_eq!(stranger(who, &mut intake, 0), None);
@@ -198,7 +198,7 @@ fn who_tries_passwords_for_an_account_of_others_is_cut_off_also_from_the_right_o
     assert_eq!(stranger(&passwords[5], &mut intake, 2), Some(at(24 * 3600)));
     assert_eq!(stranger(&passwords[0], &mut intake, 3), Some(at(24 * 3600)), "also what was tried before");
     let owner = passwords[6].logs_in();
-    assert_eq!(intake.look(&owner, at(4)), None, "its owner changes it as often as he likes");
+    assert_eq!(intake.held_as_stranger(&owner, at(4)), None, "its owner changes it as often as he likes");
     assert_eq!(stranger(&passwords[6], &mut intake, 24 * 3600), None);
 }
 
@@ -210,15 +210,31 @@ fn object_that_tries_passwords_learns_nothing_from_a_token_that_is_there() {
         who.inputs = number.to_string().into();
     }
     for who in &passwords[..5] {
-        assert_eq!((intake.tries(&who.logs_in(), at(0)), intake.tries(&who.logs_in(), at(1))), (None, None));
+        assert_eq!(
+            (intake.held_as_guesser(&who.logs_in(), at(0)), intake.held_as_guesser(&who.logs_in(), at(1))),
+            (None, None)
+        );
     }
     let held = Some((at(24 * 3600), Guard::Passwords));
-    assert_eq!(intake.tries(&passwords[5].logs_in(), at(2)), held);
+    assert_eq!(intake.held_as_guesser(&passwords[5].logs_in(), at(2)), held);
     let right = Newcomer { is_proven: true, ..passwords[6].logs_in() };
-    assert_eq!(intake.tries(&right, at(3)), held, "also the right one");
+    assert_eq!(intake.held_as_guesser(&right, at(3)), held, "also the right one");
     let other = Who::of("ns", "two", "account");
-    assert_eq!(intake.tries(&Newcomer { is_proven: true, ..other.logs_in() }, at(3)), None, "another object");
-    assert_eq!(intake.tries(&right, at(24 * 3600)), None);
+    assert_eq!(intake.held_as_guesser(&Newcomer { is_proven: true, ..other.logs_in() }, at(3)), None, "another object");
+    assert_eq!(intake.held_as_guesser(&right, at(24 * 3600)), None);
+}
+
+#[test]
+fn passwords_that_work_are_no_guesses() {
+    let mut intake = Intake::default();
+    for number in 0..48_u64 {
+        let mut rotated = Who::of("ns", "one", "account");
+        rotated.inputs = number.to_string().into();
+        let now = at(number * 1800);
+        assert_eq!(intake.held_as_guesser(&rotated.logs_in(), now), None, "the {number}th of a day");
+        let has_worked = Newcomer { is_proven: true, ..rotated.logs_in() };
+        assert_eq!(intake.held_as_guesser(&has_worked, now), None);
+    }
 }
 
 #[test]
@@ -226,18 +242,22 @@ fn names_of_accounts_without_end_take_no_memory_without_end() {
     let mut intake = Intake::default();
     let many: Vec<Who> = (0..5000).map(|n| Who::of("ns", &(n % 300).to_string(), &n.to_string())).collect();
     let held = |intake: &mut Intake, credentials| {
-        let is_held = |who: &&Who| intake.tries(&Newcomer { credentials, ..who.logs_in() }, at(0)).is_some();
+        let is_held = |who: &&Who| intake.held_as_guesser(&Newcomer { credentials, ..who.logs_in() }, at(0)).is_some();
         many.iter().filter(is_held).count()
     };
     assert_eq!(held(&mut intake, 300), 5000 - 400);
     assert_eq!(held(&mut intake, 300), 5000 - 400, "the same ones again");
     let late = &many[4999];
-    assert_eq!(intake.tries(&late.logs_in(), at(1)), Some((at(61), Guard::NewLedgers)));
-    assert_eq!(intake.tries(&Newcomer { is_proven: true, ..late.logs_in() }, at(1)), None, "what works is not noted");
+    assert_eq!(intake.held_as_guesser(&late.logs_in(), at(1)), Some((at(61), Guard::NewLedgers)));
+    assert_eq!(
+        intake.held_as_guesser(&Newcomer { is_proven: true, ..late.logs_in() }, at(1)),
+        None,
+        "what works is not noted"
+    );
     let elsewhere = Who::of("other", "one", "account");
-    assert_eq!(intake.tries(&elsewhere.logs_in(), at(1)), None, "another namespace");
+    assert_eq!(intake.held_as_guesser(&elsewhere.logs_in(), at(1)), None, "another namespace");
     intake.forget_old(at(24 * 3600));
-    assert_eq!(intake.tries(&late.logs_in(), at(24 * 3600)), None);
+    assert_eq!(intake.held_as_guesser(&late.logs_in(), at(24 * 3600)), None);
 }
 
 #[test]

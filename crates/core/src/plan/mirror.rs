@@ -3,7 +3,7 @@
 //!
 //! Everything learnt counts at once and goes with the next write; a write that fails loses nothing.
 
-use zoho_api::names::{AttemptId, Holder, ObjectVersion};
+use zoho_api::names::{AttemptId, Holder, InputsDigest, ObjectVersion};
 use zoho_api::{Attempt, Outcome, Time, ZohoMintLedgerSpec};
 
 use super::Token;
@@ -137,6 +137,13 @@ impl LedgerMirror {
             record::learn(&mut ledger, lesson);
         }
         ledger
+    }
+
+    /// Is the refresh token of these inputs known to be revoked?
+    pub fn has_ended(&mut self, inputs: &InputsDigest, now: Time) -> bool {
+        let is_of_it = |lesson: &Lesson| matches!(lesson, Lesson::Refusal { inputs: of, .. } if of == inputs);
+        let is_refused = self.record().is_some_and(|record| budget::is_refused(record, inputs));
+        (is_refused || self.lessons.iter().any(is_of_it)) && budget::ended(&self.look(false, now), inputs).is_some()
     }
 
     /// The write that reserves one attempt, under an id that `random` makes unique.

@@ -58,6 +58,8 @@ pub struct Facts {
     pub target: Target,
     /// The token in it is presented for another host than the spec's, or by another scheme.
     pub presented_otherwise: bool,
+    /// Zoho has ended the token in it, together with the refresh token that it was minted from.
+    pub token_ended: bool,
     /// Attempt of the token that this process last wrote there for the present spec.
     pub stored: Option<AttemptId>,
     /// Someone keeps changing the target, so it is not put back for now; a newer token is written all the same.

@@ -38,14 +38,22 @@ pub(super) fn cause(report: &Report<'_>, alive: bool) -> Option<Cause> {
         }
         Plan::Suspend => Some(Cause {
             reason: Reason::Suspended,
-            message: "spec.suspend is true: no token is minted. Set it to false to continue.".into(),
+            message: format!(
+                "spec.suspend is true: no token is minted. Set it to false to continue.{}",
+                if report.facts.token_ended {
+                    " The token in the target was revoked with its refresh token."
+                } else {
+                    ""
+                }
+            ),
             next: None,
             person: false,
         }),
         Plan::Wait { until, why } => {
             let (reason, message) = held(report, why);
             // Zoho ends the access tokens together with their refresh token.
-            let ended = matches!(why, Hold::Confirming(verdict) if ends_token(report, verdict));
+            let ended =
+                report.facts.token_ended || matches!(why, Hold::Confirming(verdict) if ends_token(report, verdict));
             let goes_on = if alive && !ended { " The current token keeps working in the meantime." } else { "" };
             let message = format!("{message}{goes_on}");
             Some(Cause { reason, message: message::with_next_try(&message, *until), next: Some(*until), person: false })

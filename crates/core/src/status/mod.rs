@@ -237,8 +237,7 @@ fn truth_table(report: &Report<'_>, cause: Option<&Cause>, life: Option<Life>, a
 
 /// Was the token in the target ended together with its refresh token, whatever is done about it?
 fn is_revoked(report: &Report<'_>) -> bool {
-    matches!(report.plan, Plan::Park { verdict, .. } if ends_token(report, verdict))
-        || report.facts.target.token().is_some_and(|token| budget::ended(&report.facts.ledger, &token.inputs).is_some())
+    matches!(report.plan, Plan::Park { verdict, .. } if ends_token(report, verdict)) || report.facts.token_ended
 }
 
 /// Does the product take the token? Only where it is asked.

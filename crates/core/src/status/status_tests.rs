@@ -201,24 +201,14 @@ fn truth_table() {
 
 #[test]
 fn revoked_token_is_not_called_valid_whatever_is_planned() {
-    let revoked = Verdict {
-        inputs: token(60).inputs,
-        reason: "RefreshTokenRejected".into(),
-        at: now(),
-        confirmed: true,
-        ..Verdict::default()
-    };
-    let ledger = |verdict: &Verdict| ZohoMintLedgerSpec { verdicts: vec![verdict.clone()], ..Default::default() };
-    let facts = with(Some(token(60))).with_ledger(ledger(&revoked));
+    let facts = Facts { token_ended: true, ..with(Some(token(60))) };
     let throttled = Plan::Wait { until: after(600), why: Hold::Throttled };
     for plan in [keep(), back_off(), throttled, Plan::Suspend, refuse(Reason::WriteRefused)] {
         let status = reported_at(&ZohoCredentialStatus::default(), &facts, &plan, now());
         assert!(line(&status).starts_with("Ready=False"), "{plan:?}: {}", line(&status));
+        let said: Vec<&str> = status.conditions.iter().map(|condition| condition.message.as_str()).collect();
+        assert!(!said.concat().contains("keeps working"), "{said:?}");
     }
-    let of_others = Verdict { inputs: "others".into(), ..revoked };
-    let status =
-        reported_at(&ZohoCredentialStatus::default(), &facts.with_ledger(ledger(&of_others)), &back_off(), now());
-    assert!(line(&status).starts_with("Ready=True"), "the token is of other inputs: {}", line(&status));
 }
 
 #[test]

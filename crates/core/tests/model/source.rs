@@ -56,6 +56,8 @@ pub(super) fn observed(source: &Source, seen: u8, target: &Target) -> Option<u8>
         minting: false,
         grounded_until: None,
         guarded_until: None,
+        may_share: true,
+        former_ended: false,
     };
     let observed = readings.observed(&Memory::default(), 1).source;
     observed.is_some().then_some(seen)

@@ -69,6 +69,7 @@ impl Setting {
             namespace: "ns".into(),
             renew_requested: world.is_asked && !writer.has_acted,
             presented_otherwise: false,
+            token_ended: false,
             stored: writer.hand.as_ref().filter(|_| writer.has_stored).map(|token| token.attempt.clone()),
             conflict: None,
             at_hand: hand.filter(|hand| target.token().is_none_or(|held| !self.passes_over(hand, held))),

@@ -9,7 +9,8 @@ use zoho_api::ZohoCredential;
 use zoho_core::policy::Policy;
 use zoho_core::spec;
 
-/// Refuses what no operator serves, however it is configured. What its administrator may have allowed is left to its word.
+/// Refuses what no operator serves, however it is configured, and a new credential whose product has no known host: only its operator
+/// knows whether it has an `--api-url` for that.
 ///
 /// # Errors
 ///
@@ -31,7 +32,7 @@ pub(crate) fn check(
         policy.api_urls.extend(wanted.product.map(|product| (product, wanted.data_center, anywhere)));
         existing.clone()
     } else {
-        check_host(wanted)?;
+        check_host(wanted).map_err(|error| anyhow::anyhow!("nothing was sent to Zoho: {error}"))?;
         serde_json::from_value(wanted.manifest(Some(namespace))).context("compose the ZohoCredential")?
     };
     spec::check(&credential, &policy).map(drop).map_err(|defect| {
@@ -43,7 +44,7 @@ pub(crate) fn check(
     })
 }
 
-/// A new credential names no URL, so its product needs a known host.
+/// A new credential names no URL, so its product needs a known host, or an operator that has one.
 ///
 /// # Errors
 ///
@@ -52,7 +53,7 @@ pub(crate) fn check_host(wanted: &Wanted) -> anyhow::Result<()> {
     let Wanted { name, data_center, .. } = wanted;
     match wanted.product {
         Some(product) if product.host(*data_center).is_none() => anyhow::bail!(
-            "nothing was sent to Zoho, since no host of {product} is known in data center {data_center}. Apply ZohoCredential {name} with spec.apiUrl first (docs/products.md), then log in again; or log in with --scope instead of --product"
+            "no host of {product} is known in data center {data_center}. Apply ZohoCredential {name} first, with spec.apiUrl (docs/products.md) unless the operator has an --api-url for it, then log in again; or log in with --scope instead of --product"
         ),
         Some(_) | None => Ok(()),
     }
@@ -84,14 +85,14 @@ mod tests {
                 &["--product", "MobileDeviceManagerPlus"],
                 "no host of MobileDeviceManagerPlus is known in data center EU",
             ),
-            (&["--product", "RemoteAccessPlus"], "Apply ZohoCredential patch with spec.apiUrl first"),
+            (&["--product", "RemoteAccessPlus"], "Apply ZohoCredential patch first, with spec.apiUrl"),
             (&["--secret", "patch-token"], "is the source itself"),
             (&["--operator-namespace", "ns"], "in the operator's own namespace"),
             (&["--scope", &many], "at most 64 scopes"),
         ];
         for (flags, says) in table {
             let refused = checked(&[&["--data-center", "EU"], flags].concat(), None).unwrap_err();
-            assert!(refused.starts_with("nothing was sent to Zoho, since ") && refused.contains(says), "{refused}");
+            assert!(refused.starts_with("nothing was sent to Zoho") && refused.contains(says), "{refused}");
         }
         for flags in [&[][..], &["--product", "PatchManagerPlus"], &["--operator-namespace", "other"]] {
             assert_eq!(checked(&[&["--data-center", "EU"], flags].concat(), None), Ok(()), "{flags:?}");
