@@ -62,6 +62,8 @@ fn late_answer_about_the_former_object_does_not_replace_the_one_made_since() {
 fn word_of_the_version_that_is_known_counts() {
     let mut mirror = mirror(1);
     mirror.changed(&None, &key("a"), thing("u", 5));
+    assert_eq!(mirror.changed(&None, &key("a"), thing("u", 4)), Taken::No, "older news");
+    assert_eq!(mirror.changed(&None, &key("a"), thing("u", 5)), Taken::No, "the same again");
     assert_eq!(mirror.gone(&None, &key("a"), Some(5)), Taken::InPlaceOf(Some(thing("u", 5))));
     mirror.changed(&None, &key("b"), thing("v", 6));
     assert_eq!(mirror.only(&None, &HashSet::new(), Some(6)), [(key("b"), thing("v", 6))], "the list lacks it");

@@ -214,9 +214,17 @@ fn stamp_with_inputs_of_the_present_key_is_never_left_alone_unread() {
     let reset = Installation { hash_key_replaces_lost: true, ..installation() };
     let look = |seen: &SecretSeen| TargetSeen::by_metadata(&planted, seen, &Memory::default(), &reset);
     assert!(look(&seen).is_none(), "it is read, and its seal counts");
-    let mut of_lost_key = seen;
-    of_lost_key.ours.as_mut().unwrap().stamp.as_mut().unwrap().inputs = "deadbeef.1".into();
-    assert!(look(&of_lost_key).is_some_and(|left_alone| !left_alone.is_proven));
+    let of_lost_key = |lives: u64| {
+        let mut of_lost_key = seen.clone();
+        let stamp = of_lost_key.ours.as_mut().unwrap().stamp.as_mut().unwrap();
+        stamp.inputs = "deadbeef.1".into();
+        stamp.life.expires_at = stamp.life.issued_at + Duration::from_secs(lives);
+        look(&of_lost_key)
+    };
+    for lives in [600, 3600] {
+        assert!(of_lost_key(lives).is_some_and(|left_alone| !left_alone.is_proven), "{lives} s");
+    }
+    assert!(of_lost_key(3601).is_none(), "no token lives so long");
 }
 
 #[test]
@@ -230,6 +238,21 @@ fn edited_target_is_not_intact_and_its_token_is_known_as_long_as_the_seal_is_rig
     let seen = target_seen(planted);
     assert!(matches!(&seen.target, Target::Ours { token: None, intact: false }), "{:?}", seen.target);
     assert!(!seen.is_proven);
+}
+
+#[test]
+fn secret_of_nobody_is_not_taken_over_without_consent_and_a_target_is_no_source() {
+    let mut somebodys = source("1000.a.a", "1");
+    somebodys.type_ = Some("Opaque".into());
+    let Target::Blocked { defect, token: None } = target_seen(somebodys.clone()).target else { panic!("blocked") };
+    assert_eq!(defect.reason, Reason::TargetNotOwned);
+    somebodys.metadata.annotations = Some([(keys::ADOPT.to_owned(), "patch".to_owned())].into());
+    assert!(matches!(target_seen(somebodys).target, Target::Ours { token: None, intact: false }));
+
+    let target = stored(&token("1000.a.a"), "9");
+    let defect = source_defect(&credential(), Some(&target), Some(&served()), &Policy::default()).expect("a defect");
+    assert_eq!(defect.reason, Reason::InvalidSpec);
+    assert!(defect.message.contains("is itself the target of a ZohoCredential"), "{}", defect.message);
 }
 
 #[test]

@@ -229,7 +229,6 @@ pub(super) fn is_something(json: &str) -> bool {
         Some(b'n' | b'f') => false,
         Some(b'"') => body::string(json).is_none_or(|text| !text.trim().is_empty()),
         Some(b'{' | b'[') => json[1..json.len() - 1].contains(|c: char| !c.is_whitespace()),
-        Some(b't') => true,
         _ => body::number(json) != Some(0.0),
     }
 }

@@ -154,7 +154,7 @@ fn token_is_taken_whatever_stands_around_it() {
 #[test]
 fn code_is_read_however_it_is_written_and_whatever_stands_around_it() {
     const REJECTED: &str = "RefreshTokenRejected invalid_code permanent NotMinted";
-    let table: [(&str, &[u8], &str); 16] = [
+    let table: [(&str, &[u8], &str); 17] = [
         ("capitals", br#"{"error":"INVALID_CODE"}"#, REJECTED),
         ("mixed", br#"{"error":"Invalid_Code"}"#, REJECTED),
         ("blanks", br#"{"error":" invalid_code "}"#, REJECTED),
@@ -168,6 +168,11 @@ fn code_is_read_however_it_is_written_and_whatever_stands_around_it() {
         ("key twice", br#"{"error":"invalid_code","error":"invalid_code"}"#, REJECTED),
         ("key twice, once empty", br#"{"error":"invalid_code","error":""}"#, REJECTED),
         ("described", br#"{"error":"invalid_code","error_description":"x","status":"failure"}"#, REJECTED),
+        (
+            "one word in capitals",
+            br#"{"error":"INVALID","error_description":"x","status":"failure"}"#,
+            "UpstreamError invalid transient NotMinted",
+        ),
         ("of a token", br#"{"error":"invalid_token"}"#, "RefreshTokenRejected invalid_token permanent NotMinted"),
         ("of a client", br#"{"error":"INVALID_CLIENT"}"#, "ClientRejected invalid_client permanent NotMinted"),
         ("unknown", br#"{"error":{"code":"Some_Thing"}}"#, "UpstreamError some_thing transient NotMinted"),

@@ -99,6 +99,18 @@ mod tests {
     }
 
     #[test]
+    fn failures_are_counted_since_the_last_mint_with_the_same_inputs() {
+        use Outcome::{Minted, NotMinted, NotSent, Unknown};
+        let tried = [(0, Some(NotMinted)), (10, Some(Minted)), (20, Some(NotSent)), (30, Some(Unknown)), (40, None)];
+        let mut attempts = attempts(&tried);
+        assert_eq!(consecutive_failures(&attempts, &"mine".into()), 3);
+        assert_eq!(consecutive_failures(&attempts, &"others".into()), 0);
+        attempts[3].inputs = "others".into();
+        assert_eq!(consecutive_failures(&attempts, &"mine".into()), 2);
+        assert_eq!(consecutive_failures(&attempts[..2], &"mine".into()), 0);
+    }
+
+    #[test]
     fn longest_waits_are_two_and_seven_minutes() {
         let refused: Vec<_> = (0..50).map(|at| (at, Some(Outcome::NotSent))).collect();
         let swallowed: Vec<_> = (0..50).map(|at| (at, Some(Outcome::Unknown))).collect();
