@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kube::api::PostParams;
+use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 use zoho_api::{ZohoCredential, crd};
 use zoho_testkit::fault_proxy::{Match, Point, Verb, Window};
@@ -82,6 +82,12 @@ async fn kind_that_is_gone_for_a_minute_ends_no_process_and_is_served_again() {
     let world = World::alone("kind_gone").await;
     let mut operator = world.operator();
     world.serve_one().await;
+    // Kubernetes deletes what is owned only by kinds that it has noticed, which takes half a minute for a new one.
+    world.credential("other", "source", json!({})).await;
+    world.wait_ready("other").await;
+    world.credentials().delete("other", &DeleteParams::default()).await.expect("deleted");
+    eventually("owners of the kind are known", async || world.secret("other-token").await.is_none().then_some(()))
+        .await;
     let delete = ["delete", "crd", "zohocredentials.zoho-operator.dev"];
     assert!(world.cluster.kubectl(&delete).await.expect("runs").status.success());
     eventually("the target goes with its credential", async || world.secret("one-token").await.is_none().then_some(()))
