@@ -48,6 +48,14 @@ fn ledger(attempts: Vec<Attempt>) -> ZohoMintLedgerSpec {
     ZohoMintLedgerSpec { attempts, ..Default::default() }
 }
 
+#[test]
+fn attempt_leaves_the_window_after_exactly_ten_minutes() {
+    let of = |seconds: &[i64]| ledger(seconds.iter().map(|at| attempt(*at, Some(Outcome::Minted))).collect());
+    let in_window = |now: i64| attempts_in_window(&of(&[0]), LIMITS, at(now));
+    assert_eq!((in_window(599), in_window(600)), (1, 0));
+    assert_eq!((attempts_before_last(&of(&[0, 599])), attempts_before_last(&of(&[0, 600]))), (2, 1));
+}
+
 fn needed() -> Request<'static> {
     Request {
         inputs: inputs(MINE),

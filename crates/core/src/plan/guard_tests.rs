@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use zoho_api::names::{AttemptId, Holder, InputsDigest, ObjectVersion};
-use zoho_api::{Outcome, Reason, Time, ZohoMintLedgerSpec};
+use zoho_api::{Outcome, Proven, Reason, Time, Verdict, ZohoMintLedgerSpec};
 
-use super::budget::{Hold, Limits, Need, PARKED, Request, Ruling};
+use super::budget::{Hold, Limits, Need, PARKED, Request, Ruling, account};
 use super::guard::{self, DAY, Guard, MOST_PROVEN, MOST_REFUSED};
 use super::mirror::LedgerMirror;
 use super::record::Lesson;
@@ -88,6 +88,44 @@ fn held(answer: &Result<AttemptId, Ruling>) -> Option<Guard> {
         Err(Ruling::Wait { why: Hold::Guarded(guard), .. }) => Some(*guard),
         Ok(_) | Err(_) => None,
     }
+}
+
+#[test]
+fn place_for_one_more_verdict_is_there_for_what_worked_or_has_one_and_is_taken_by_what_stands() {
+    let now = Time::from_unix(1_000_000);
+    let verdict = |number: usize| Verdict {
+        inputs: format!("wrong-{number}").into(),
+        reason: "ClientRejected".into(),
+        at: now - Duration::from_secs(700),
+        ..Verdict::default()
+    };
+    let full: Vec<Verdict> = (0..MOST_REFUSED).map(verdict).collect();
+    let is_held = |verdicts: &[Verdict], proven_of: &[&str], inputs: &str| {
+        let proven = |inputs: &&str| Proven { inputs: (*inputs).into(), at: now, ..Proven::default() };
+        let proven = proven_of.iter().map(proven).collect();
+        let ledger = ZohoMintLedgerSpec { verdicts: verdicts.to_vec(), proven, ..Default::default() };
+        let (inputs, holder) = (InputsDigest::from(inputs), Holder::from("me"));
+        let request = Request {
+            inputs: &inputs,
+            need: Need::Needed,
+            asked: false,
+            holder: &holder,
+            spacing: Duration::ZERO,
+            login: false,
+            namespace: "ns",
+        };
+        match account(&ledger, &request, Limits::default(), now) {
+            Ruling::Wait { why: Hold::Guarded(guard), .. } => guard == Guard::Refusals,
+            Ruling::Go | Ruling::Wait { .. } | Ruling::Refuse { .. } => false,
+        }
+    };
+    assert!(is_held(&full, &[], "new"));
+    assert!(!is_held(&full, &["new"], "new"), "it worked");
+    assert!(!is_held(&full, &[], "wrong-3"), "it has a place");
+    assert!(!is_held(&full, &["wrong-0"], "new"), "what worked has a place beside them");
+    let mut old = full;
+    old[0].at = now - PARKED;
+    assert!(!is_held(&old, &[], "new"), "one may be forgotten");
 }
 
 #[test]

@@ -150,6 +150,7 @@ fn spraying_names_ends_after_five_failed_logins_and_twenty_from_everywhere() {
     assert_eq!(intake.held(&elsewhere, at(1)), None, "another server");
     let proven = Newcomer { is_proven: true, ..many[0][59].logs_in() };
     assert_eq!(intake.held(&proven, at(1)), None, "what worked before goes on");
+    intake.forget_old(at(1));
     assert_eq!(intake.held(&many[0][59].logs_in(), at(1)), Some((at(3600), Guard::FailedGuesses)));
     assert_eq!(intake.held(&many[0][59].logs_in(), at(3600)), None);
 }
@@ -222,6 +223,24 @@ fn object_that_tries_passwords_learns_nothing_from_a_token_that_is_there() {
     let other = Who::of("ns", "two", "account");
     assert_eq!(intake.held_as_guesser(&Newcomer { is_proven: true, ..other.logs_in() }, at(3)), None, "another object");
     assert_eq!(intake.held_as_guesser(&right, at(24 * 3600)), None);
+}
+
+#[test]
+fn password_that_works_leaves_the_wrong_ones_counted() {
+    let mut intake = Intake::default();
+    let mut passwords: Vec<Who> = (0..7).map(|_| Who::of("ns", "one", "account")).collect();
+    for (number, who) in passwords.iter_mut().enumerate() {
+        who.inputs = number.to_string().into();
+    }
+    let (wrong, right) = passwords.split_at(6);
+    for who in &wrong[..4] {
+        assert_eq!(intake.held_as_guesser(&who.logs_in(), at(0)), None);
+    }
+    assert_eq!(intake.held_as_guesser(&right[0].logs_in(), at(1)), None);
+    let has_worked = Newcomer { is_proven: true, ..right[0].logs_in() };
+    assert_eq!(intake.held_as_guesser(&has_worked, at(2)), None);
+    assert_eq!(intake.held_as_guesser(&wrong[4].logs_in(), at(3)), None, "the fifth");
+    assert_eq!(intake.held_as_guesser(&wrong[5].logs_in(), at(3)), Some((at(24 * 3600), Guard::Passwords)));
 }
 
 #[test]
