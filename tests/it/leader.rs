@@ -149,6 +149,17 @@ impl Watchman {
     }
 }
 
+/// Waits until the standby leads, and has renewed the token that expires then.
+async fn renews(world: &World, standby: &Operator, expires: Option<zoho_api::Time>) {
+    standby.leading().await;
+    // What may be on its way is waited for, and then the pause after an unknown outcome; both by the wall clock.
+    world.advance(95);
+    let is_renewed = |seen: &zoho_api::ZohoCredential| {
+        is_ready(seen) && seen.status.as_ref().and_then(|status| status.expiration_time) > expires
+    };
+    world.wait("one", "renewed", is_renewed).await;
+}
+
 #[tokio::test]
 async fn leader_that_sleeps_past_its_lease_costs_one_mint_at_most_and_ends() {
     let world = Arc::new(World::new("sleeper").await);
@@ -171,13 +182,7 @@ async fn leader_that_sleeps_past_its_lease_costs_one_mint_at_most_and_ends() {
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
         leader.signal("STOP");
-        standby.leading().await;
-        // What may be on its way is waited for, and then the pause after an unknown outcome; both by the wall clock.
-        world.advance(95);
-        let renewed = |seen: &zoho_api::ZohoCredential| {
-            is_ready(seen) && seen.status.as_ref().and_then(|status| status.expiration_time) > expires
-        };
-        world.wait("one", "renewed", renewed).await;
+        renews(&world, &standby, expires).await;
         leader.signal("CONT");
         let log = leader.log_at_the_end().await;
         let is_lost =
@@ -222,13 +227,7 @@ async fn leader_that_sleeps_at_a_write_spends_no_old_reservation_and_puts_no_old
         world.advance(2000);
         let stopped = breakpoint.reached().await.expect("it comes to that write");
         leader.signal("STOP");
-        standby.leading().await;
-        // What may be on its way is waited for, and then the pause after an unknown outcome; both by the wall clock.
-        world.advance(95);
-        let renewed = |seen: &zoho_api::ZohoCredential| {
-            is_ready(seen) && seen.status.as_ref().and_then(|status| status.expiration_time) > expires
-        };
-        world.wait("one", "renewed", renewed).await;
+        renews(&world, &standby, expires).await;
         // Only now the sleeper's write arrives, or its answer, and it wakes up.
         stopped.go_on();
         let status = eventually("the write is answered", async || {

@@ -46,6 +46,21 @@ async fn rest() {
     tokio::time::sleep(Duration::from_secs(2)).await;
 }
 
+/// The refresh token is revoked, which a request meets, and the refusal confirmed. Returns the answer to the request, and what is
+/// parked.
+async fn revoked(world: &World) -> (String, ZohoCredential) {
+    // A refusal in the second of a mint proves nothing: times are stored in whole ones.
+    world.advance(5);
+    assert!(world.zoho.revoke(REFRESH_TOKEN));
+    let said = ask(world, "first", 1).await;
+    world.advance(61);
+    (said, world.wait("one", "parked", is_parked).await)
+}
+
+fn is_parked(seen: &ZohoCredential) -> bool {
+    is(seen, ConditionType::Stalled, "RefreshTokenRejected")
+}
+
 #[tokio::test]
 async fn request_is_answered_once_and_not_again_after_a_restart() {
     let world = World::new("request_once").await;
@@ -112,14 +127,9 @@ async fn throttle_that_meets_a_request_is_its_answer() {
 #[tokio::test]
 async fn refusal_that_meets_a_request_is_its_answer_and_so_is_one_that_was_known() {
     let (world, _operator) = World::served("request_parked").await;
-    // A refusal in the second of a mint proves nothing: times are stored in whole ones.
-    world.advance(5);
-    assert!(world.zoho.revoke(REFRESH_TOKEN));
-    let said = ask(&world, "first", 1).await;
+    let (said, _parked) = revoked(&world).await;
     assert!(said.contains("RefreshTokenRejected: Zoho refused the refresh token (invalid_code)"), "{said}");
     assert!(said.contains("The operator asks once more to confirm this. ") && said.contains("Next try "), "{said}");
-    world.advance(61);
-    world.wait("one", "parked", |seen| is(seen, ConditionType::Stalled, "RefreshTokenRejected")).await;
     assert_eq!((world.zoho.stats().token.posts, answers(&world).await.len()), (3, 1));
     world.advance(120);
     let said = ask(&world, "second", 2).await;
@@ -130,12 +140,7 @@ async fn refusal_that_meets_a_request_is_its_answer_and_so_is_one_that_was_known
 #[tokio::test]
 async fn revoked_token_is_not_called_valid_while_a_request_waits_for_its_turn() {
     let (world, _operator) = World::served("request_waits").await;
-    world.advance(5);
-    assert!(world.zoho.revoke(REFRESH_TOKEN));
-    ask(&world, "first", 1).await;
-    world.advance(61);
-    let is_parked = |seen: &ZohoCredential| is(seen, ConditionType::Stalled, "RefreshTokenRejected");
-    let parked = world.wait("one", "parked", is_parked).await;
+    let (_said, parked) = revoked(&world).await;
     assert!(!is_ready(&parked));
     let next = |seen: &ZohoCredential| seen.status.as_ref().and_then(|status| status.next_attempt_time);
     // So soon after the refusal that it has to wait.
@@ -152,11 +157,7 @@ async fn revoked_token_is_not_called_valid_while_a_request_waits_for_its_turn() 
 #[tokio::test]
 async fn revoked_token_stays_revoked_when_its_source_goes_or_is_another_one() {
     let (world, operator) = World::served("revoked_and_changed").await;
-    world.advance(5);
-    assert!(world.zoho.revoke(REFRESH_TOKEN));
-    ask(&world, "now", 1).await;
-    world.advance(61);
-    world.wait("one", "parked", |seen| is(seen, ConditionType::Stalled, "RefreshTokenRejected")).await;
+    revoked(&world).await;
     world.delete_secret("source").await;
     assert!(!is_ready(&world.wait_for_reason("one", "SourceSecretNotFound").await));
     operator.kill();
@@ -183,7 +184,7 @@ async fn request_that_ends_a_refusal_ends_it_for_all_who_share_it() {
     world.wait_for_reason("two", "RefreshTokenRejected").await;
     world.advance(61);
     for name in ["one", "two"] {
-        world.wait(name, "parked", |seen| is(seen, ConditionType::Stalled, "RefreshTokenRejected")).await;
+        world.wait(name, "parked", is_parked).await;
     }
     // The attempts of before are forgotten, and with them whose ledger it was.
     world.advance(3 * 3600 + 60);

@@ -75,10 +75,11 @@ impl Current {
             );
         }
         let built = |builder: ClientBuilder| builder.build().context("build the HTTP client");
-        let usual = built(builder(tls::config(&given, Trust::Named)?))?;
+        let named = tls::config(&given, Trust::Named)?;
+        let plain = built(builder(named.clone()).no_proxy())?;
+        let usual = built(builder(named))?;
         let servers =
             if servers.is_empty() { usual.clone() } else { built(builder(tls::config(&given, Trust::Shown)?))? };
-        let plain = built(builder(tls::config(&given, Trust::Named)?).no_proxy())?;
         Ok(Self { pems, usual, servers, plain })
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use zoho_api::names::LedgerName;
+use zoho_api::names::{Holder, InputsDigest, LedgerName};
 use zoho_api::{Attempt, Outcome, Reason, Time, ZohoMintLedgerSpec};
 
-use crate::plan::budget::FULL_LIFE;
+use crate::plan::budget::{FULL_LIFE, Need, Request};
 use crate::plan::renewal::{Life, Renewal};
 use crate::plan::{Defect, Facts, Source, Target, Token};
 
@@ -91,6 +91,12 @@ impl Facts {
     pub(crate) fn with_ledger(self, ledger: ZohoMintLedgerSpec) -> Self {
         Self { ledger, ..self }
     }
+}
+
+/// A request for a token with these inputs, which is needed and which nobody asked for.
+pub(crate) fn request<'a>(inputs: &'a InputsDigest, holder: &'a Holder) -> Request<'a> {
+    let spacing = Duration::ZERO;
+    Request { inputs, need: Need::Needed, asked: false, holder, spacing, login: false, namespace: "ns" }
 }
 
 /// An attempt with the fixtures' inputs by process `me`, so many seconds ago.

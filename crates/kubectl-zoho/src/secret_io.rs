@@ -25,6 +25,7 @@ use super::login::wanted::Wanted;
 use super::output::Output;
 use super::usage;
 use zoho_api::{SecretRef, keys};
+use zoho_core::issuer::reply;
 use zoho_core::secret::values::{self, Kind};
 use zoho_core::secret::{ClientGrant, RefreshGrant};
 
@@ -231,8 +232,7 @@ pub(crate) fn print_source(
 /// Can it be a token, by the rule that the operator has for one that comes? Who may write the Secret may have put there what a
 /// terminal obeys, or further headers.
 pub(crate) fn is_token(token: &SecretString) -> bool {
-    let token = token.expose_secret();
-    !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
+    reply::is_token(token.expose_secret())
 }
 
 /// Prints an access token, or the header that carries it.

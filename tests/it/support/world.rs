@@ -35,7 +35,7 @@ pub(crate) const CLIENT_SECRET: &str = "canary0client0secret0f00ba4";
 pub(crate) const REFRESH_TOKEN: &str = "1000.canary0refresh0token.c0ffee";
 
 /// What a failed test prints of each log, and of the requests to Zoho.
-const LAST_LINES: usize = 20;
+const LAST_LINES: usize = 60;
 const LAST_REQUESTS: usize = 40;
 
 pub(crate) struct World {
@@ -365,15 +365,6 @@ impl World {
         let mut scene = format!("{seen:#?}\n{:#?}\n", self.zoho.stats());
         for ledger in self.ledgers().list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default() {
             let _ = writeln!(scene, "ledger {:#?}", ledger.spec);
-        }
-        let mut logs: Vec<_> =
-            std::fs::read_dir(self.folder.path()).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-        logs.sort();
-        for log in logs.iter().rev().filter(|path| path.extension().is_some_and(|extension| extension == "log")).take(2)
-        {
-            let text = std::fs::read_to_string(log).unwrap_or_default();
-            let ours: Vec<&str> = text.lines().filter(|line| line.contains("zoho_operator")).collect();
-            let _ = writeln!(scene, "{}:\n{}", log.display(), ours[ours.len().saturating_sub(25)..].join("\n"));
         }
         scene
     }

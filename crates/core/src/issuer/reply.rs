@@ -311,7 +311,7 @@ fn is_scope(scope: &str) -> bool {
 }
 
 /// Could this be a token?
-pub(crate) fn is_token(token: &str) -> bool {
+pub fn is_token(token: &str) -> bool {
     (1..=LONGEST_TOKEN).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 

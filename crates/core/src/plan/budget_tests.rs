@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::budget::*;
 use super::record::{self, Lesson};
 use super::renewal::{Life, Renewal};
+use crate::fixtures::request;
 use zoho_api::names::{AttemptId, Holder, InputsDigest};
 use zoho_api::{Attempt, Outcome, Reason, Time, Verdict, ZohoMintLedgerSpec};
 
@@ -48,24 +49,16 @@ fn ledger(attempts: Vec<Attempt>) -> ZohoMintLedgerSpec {
     ZohoMintLedgerSpec { attempts, ..Default::default() }
 }
 
+fn needed() -> Request<'static> {
+    request(inputs(MINE), holder(ME))
+}
+
 #[test]
 fn attempt_leaves_the_window_after_exactly_ten_minutes() {
     let of = |seconds: &[i64]| ledger(seconds.iter().map(|at| attempt(*at, Some(Outcome::Minted))).collect());
     let in_window = |now: i64| attempts_in_window(&of(&[0]), LIMITS, at(now));
     assert_eq!((in_window(599), in_window(600)), (1, 0));
     assert_eq!((attempts_before_last(&of(&[0, 599])), attempts_before_last(&of(&[0, 600]))), (2, 1));
-}
-
-fn needed() -> Request<'static> {
-    Request {
-        inputs: inputs(MINE),
-        need: Need::Needed,
-        asked: false,
-        holder: holder(ME),
-        spacing: Duration::ZERO,
-        login: false,
-        namespace: "ns",
-    }
 }
 
 fn wanted() -> Request<'static> {

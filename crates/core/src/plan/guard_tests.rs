@@ -7,10 +7,11 @@ use proptest::prelude::*;
 use zoho_api::names::{AttemptId, Holder, InputsDigest, ObjectVersion};
 use zoho_api::{Outcome, Proven, Reason, Time, Verdict, ZohoMintLedgerSpec};
 
-use super::budget::{Hold, Limits, Need, PARKED, Request, Ruling, account};
+use super::budget::{Hold, Limits, PARKED, Request, Ruling, account};
 use super::guard::{self, DAY, Guard, MOST_PROVEN, MOST_REFUSED};
 use super::mirror::LedgerMirror;
 use super::record::Lesson;
+use crate::fixtures::request;
 
 const HOUR: u64 = 3600;
 
@@ -30,15 +31,7 @@ impl Play {
 
     fn ask(&mut self, inputs: &str, namespace: &str, asked: bool) -> Result<AttemptId, Ruling> {
         let inputs = InputsDigest::from(inputs);
-        let request = Request {
-            inputs: &inputs,
-            need: Need::Needed,
-            asked,
-            holder: &self.holder,
-            spacing: Duration::ZERO,
-            login: self.login,
-            namespace,
-        };
+        let request = Request { asked, login: self.login, namespace, ..request(&inputs, &self.holder) };
         let random = u32::try_from(self.writes).unwrap();
         let (id, draft) = self.mirror.reserve(&request, Limits::default(), (false, random), self.now)?;
         self.store(draft);
@@ -105,16 +98,7 @@ fn place_for_one_more_verdict_is_there_for_what_worked_or_has_one_and_is_taken_b
         let proven = proven_of.iter().map(proven).collect();
         let ledger = ZohoMintLedgerSpec { verdicts: verdicts.to_vec(), proven, ..Default::default() };
         let (inputs, holder) = (InputsDigest::from(inputs), Holder::from("me"));
-        let request = Request {
-            inputs: &inputs,
-            need: Need::Needed,
-            asked: false,
-            holder: &holder,
-            spacing: Duration::ZERO,
-            login: false,
-            namespace: "ns",
-        };
-        match account(&ledger, &request, Limits::default(), now) {
+        match account(&ledger, &request(&inputs, &holder), Limits::default(), now) {
             Ruling::Wait { why: Hold::Guarded(guard), .. } => guard == Guard::Refusals,
             Ruling::Go | Ruling::Wait { .. } | Ruling::Refuse { .. } => false,
         }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::budget::{self, IN_FLIGHT, LONGEST_THROTTLE, Limits, Need, Request, Ruling};
 use super::mirror::{Draft, LedgerMirror};
 use super::record::Lesson;
-use crate::fixtures::{after, ago, attempt, issued_ago, now};
+use crate::fixtures::{after, ago, attempt, issued_ago, now, request};
 use zoho_api::names::{AttemptId, InputsDigest, ObjectVersion};
 use zoho_api::{Attempt, Outcome, Proven, Reason, Time, Verdict, ZohoMintLedgerSpec};
 
@@ -56,16 +56,7 @@ fn outcome(id: &AttemptId, outcome: Outcome) -> Lesson {
 
 fn reserve(mirror: &mut LedgerMirror, random: u32, at: Time) -> Result<(AttemptId, Draft), Ruling> {
     let (inputs, holder) = (InputsDigest::from("inputs"), "me".into());
-    let request = Request {
-        inputs: &inputs,
-        need: Need::Needed,
-        asked: false,
-        holder: &holder,
-        spacing: Duration::ZERO,
-        login: false,
-        namespace: "ns",
-    };
-    mirror.reserve(&request, LIMITS, (false, random), at)
+    mirror.reserve(&request(&inputs, &holder), LIMITS, (false, random), at)
 }
 
 #[test]

@@ -201,11 +201,6 @@ fn each_check_wins_over_those_after_it() {
             Plan::Store,
         ),
         (
-            "suspended gets no newer token",
-            Facts { suspended: true, at_hand: Some(issued_ago(5)), ..steady() },
-            Plan::Suspend,
-        ),
-        (
             "what is merely wanted does not stand in the way of a good token",
             Facts { renew_requested: true, ledger: full(), ..steady() },
             keep(60),
