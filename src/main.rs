@@ -10,6 +10,7 @@ mod lead;
 mod mint;
 mod pass;
 mod serve;
+mod wake;
 mod watch;
 
 use std::process::ExitCode;
@@ -30,11 +31,11 @@ use crate::serve::clients::Clients;
 use crate::serve::metrics::Metrics;
 use crate::serve::series::Series;
 use crate::serve::{Health, telemetry};
+use crate::wake::Wake;
 use crate::watch::index::Index;
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use zoho_api::names::ObjectName;
 use zoho_client::calls::ApiError;
 use zoho_client::clock::{self, Clock};
 use zoho_client::transport::Transport;
@@ -85,7 +86,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
 
     let namespace = flags.operator_namespace();
     tracing::info!(holder, namespace, version = env!("CARGO_PKG_VERSION"), "starting");
-    let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
+    let (wake, woken) = Wake::channel();
     let leads = leadership.clone();
     let parts = Parts { flags, client, transport, hash_key, holder, leadership: leads, metrics, clock, wake };
     let context = Arc::new(parts.assemble());
@@ -111,7 +112,7 @@ struct Parts {
     leadership: Leadership,
     metrics: Metrics,
     clock: Arc<dyn Clock>,
-    wake: tokio::sync::mpsc::UnboundedSender<ObjectName>,
+    wake: Wake,
 }
 
 impl Parts {

@@ -196,8 +196,7 @@ impl Drop for Landing {
             waiting
         };
         for key in waiting {
-            // Without a receiver the process is shutting down.
-            let _ = self.mints.wake.send(key);
+            self.mints.wake.one(key);
         }
     }
 }

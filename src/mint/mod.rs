@@ -30,6 +30,7 @@ use self::gate::Gate;
 use self::ledger::Ledgers;
 use crate::lead::Leadership;
 use crate::serve::metrics::Metrics;
+use crate::wake::Wake;
 use crate::watch::index::Index;
 
 /// How long nothing is minted where the ledger could not be written.
@@ -103,7 +104,7 @@ pub(crate) struct Mints {
     clock: Arc<dyn Clock>,
     leadership: Leadership,
     metrics: Metrics,
-    wake: tokio::sync::mpsc::UnboundedSender<ObjectName>,
+    wake: Wake,
     in_the_air: tokio_util::task::TaskTracker,
     /// Nothing new is started: the process ends.
     closing: CancellationToken,
@@ -122,7 +123,7 @@ impl Mints {
         clock: Arc<dyn Clock>,
         leadership: Leadership,
         metrics: Metrics,
-        wake: tokio::sync::mpsc::UnboundedSender<ObjectName>,
+        wake: Wake,
     ) -> Self {
         Self {
             ledgers,
@@ -262,8 +263,7 @@ impl Mints {
         if at_hand.is_some_and(|token| order.at_hand.as_ref() != Some(&token.attempt)) {
             self.metrics.coalesced();
             state.landed.insert(key.clone());
-            // Without a receiver the process is shutting down.
-            let _ = self.wake.send(key);
+            self.wake.one(key);
             return;
         }
         if self.closing.is_cancelled() {
@@ -271,7 +271,7 @@ impl Mints {
         }
         if state.intake.held(&newcomer, now).is_some() {
             // Others began meanwhile: the next pass finds out what to wait for.
-            let _ = self.wake.send(key);
+            self.wake.one(key);
             return;
         }
         state.intake.begins(&newcomer, now);
@@ -346,8 +346,7 @@ impl Mints {
                 state.hands.insert(order.inputs.clone(), Arc::new(token));
                 state.failures.remove(&order.inputs);
                 for held_up in state.held_up.remove(&order.inputs).into_iter().flatten() {
-                    // Without a receiver the process is shutting down.
-                    let _ = self.wake.send(held_up);
+                    self.wake.one(held_up);
                 }
             }
             Err(Some(failure)) => {

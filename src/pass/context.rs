@@ -17,6 +17,7 @@ use super::reads::SharedReads;
 use crate::flags::{Flags, SecretAccess};
 use crate::mint::Mints;
 use crate::serve::metrics::Metrics;
+use crate::wake::Wake;
 use crate::watch::index::Index;
 
 /// See the module.
@@ -41,8 +42,8 @@ pub(crate) struct Context {
     pub clock: Arc<dyn Clock>,
     /// Where Events go.
     pub events: Events,
-    /// Wakes other objects.
-    pub wake: tokio::sync::mpsc::UnboundedSender<ObjectName>,
+    /// Makes passes due.
+    pub wake: Wake,
     /// What passes remember. Boxed: half of a map's places are empty.
     pub memories: Mutex<HashMap<ObjectName, Box<Memory>>>,
     /// Whose good news waits.
@@ -88,23 +89,11 @@ impl Context {
             client: &self.client,
             reads: &self.reads,
             index: &self.index,
+            wake: &self.wake,
             mints: &self.mints,
             probes: &self.probes,
             index_is_complete: self.flags.secret_access == SecretAccess::Watch,
             installation: &self.installation,
         }
-    }
-
-    /// Makes passes due.
-    pub(crate) fn wake_all(&self, concerned: Vec<ObjectName>) {
-        for key in concerned {
-            // Without a receiver the process is shutting down.
-            let _ = self.wake.send(key);
-        }
-    }
-
-    /// Makes passes due but that of the object itself.
-    pub(super) fn wake_others(&self, key: &ObjectName, concerned: Vec<ObjectName>) {
-        self.wake_all(concerned.into_iter().filter(|other| other != key).collect());
     }
 }

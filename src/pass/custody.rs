@@ -92,7 +92,7 @@ impl Context {
         }
         match apply::patch_status(&self.client, credential, key, &claimed).await {
             Ok(written) => {
-                self.index.apply_credential(written);
+                self.wake.others(key, self.index.apply_credential(written));
                 match self.index.credential(key) {
                     Some(CredentialSeen::Readable(credential)) => Ok(Charge::Taken(credential)),
                     Some(CredentialSeen::Unreadable(..)) | None => Ok(Charge::Left { until: None }),

@@ -21,6 +21,7 @@ use zoho_core::spec::{self, Served};
 use crate::mint::Mints;
 use crate::pass::probes::Probes;
 use crate::pass::reads::SharedReads;
+use crate::wake::Wake;
 use crate::watch::index::Index;
 
 /// Former targets that are read in one pass for a token that is still valid: anybody may create Secrets that look like one.
@@ -34,6 +35,8 @@ pub(super) struct Gatherer<'a> {
     pub reads: &'a SharedReads<ReadOutcome>,
     /// What the watches brought.
     pub index: &'a Arc<Index>,
+    /// Makes passes due.
+    pub wake: &'a Wake,
     /// Tokens and ledgers.
     pub mints: &'a Mints,
     /// Answers of products.
@@ -357,22 +360,22 @@ impl Gatherer<'_> {
     /// One Secret as it is now: by a read that began after this was called, which other passes may share. What comes back
     /// goes into the index, too.
     async fn read(&self, name: &ObjectName) -> Result<Read, ReadError> {
-        let (client, index, of) = (self.client.clone(), self.index.clone(), name.clone());
-        let answer = self.reads.read(name, move || read_now(client, index, of)).await;
+        let (client, index, wake, of) = (self.client.clone(), self.index.clone(), self.wake.clone(), name.clone());
+        let answer = self.reads.read(name, move || async move { read_now(client, &index, &wake, of).await }).await;
         answer.map_err(|source| ReadError { name: name.clone(), source })
     }
 }
 
-async fn read_now(client: Client, index: Arc<Index>, name: ObjectName) -> ReadOutcome {
+async fn read_now(client: Client, index: &Index, wake: &Wake, name: ObjectName) -> ReadOutcome {
     let asked = index.secret(&name);
     let api = Api::<Secret>::namespaced(client, &name.namespace);
     match call(api.get(&name.name)).await {
         Ok(secret) => {
-            index.apply_secret(&secret.metadata);
+            wake.all(index.apply_secret(&secret.metadata));
             Ok(Read::There(Arc::new(secret)))
         }
         Err(ApiError::NotFound) => {
-            index.secret_not_found(&name, asked.as_ref());
+            wake.all(index.secret_not_found(&name, asked.as_ref()));
             Ok(Read::Absent)
         }
         Err(ApiError::Refused { message }) => Ok(Read::Refused(message)),

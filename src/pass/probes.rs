@@ -6,9 +6,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
 use crate::mint::gate::{End, Gate};
+use crate::wake::Wake;
 use zoho_api::names::ObjectName;
 use zoho_api::{Reason, Time};
 use zoho_client::clock::Clock;
@@ -33,7 +32,7 @@ pub(crate) struct Probes {
     transport: Arc<Transport>,
     gate: Arc<Gate>,
     clock: Arc<dyn Clock>,
-    wake: mpsc::UnboundedSender<ObjectName>,
+    wake: Wake,
     /// When it was first asked: a standby asks nothing, however long it has run.
     started: Arc<OnceLock<Time>>,
     answers: Arc<Mutex<HashMap<ObjectName, Answers>>>,
@@ -41,11 +40,7 @@ pub(crate) struct Probes {
 
 impl Probes {
     /// `wake` is told of every object about whose token an answer came.
-    pub(crate) fn new(
-        transport: Arc<Transport>,
-        clock: Arc<dyn Clock>,
-        wake: mpsc::UnboundedSender<ObjectName>,
-    ) -> Self {
+    pub(crate) fn new(transport: Arc<Transport>, clock: Arc<dyn Clock>, wake: Wake) -> Self {
         let (started, answers) = (Arc::default(), Arc::default());
         Self { transport, gate: Arc::new(Gate::new(0)), clock, wake, started, answers }
     }
@@ -105,8 +100,7 @@ impl Probes {
             }
         }
         tracing::debug!(credential = %key, uid, attempt = %shown.attempt, ?answer, "product asked about the token");
-        // Without a receiver the process is shutting down.
-        let _ = self.wake.send(key.clone());
+        self.wake.one(key.clone());
     }
 
     /// Forgets an object that is gone.

@@ -5,6 +5,7 @@
 //! meanwhile share the one after it.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt as _;
@@ -63,7 +64,8 @@ where
 {
     let reading = async move {
         if let Some(before) = before {
-            before.await;
+            // One that panicked ends the passes that shared it, and no later one.
+            let _ = AssertUnwindSafe(before).catch_unwind().await;
         }
         if let Some(line) = lock(&lines).get_mut(&name) {
             line.under_way = line.next.take();
@@ -142,6 +144,23 @@ mod tests {
         }
         let answer = timeout(Duration::from_secs(3), server.clone().ask("a")).await.unwrap();
         assert_eq!(answer, server.begun(), "the last that began");
+        assert!(lock(&server.reads.0).is_empty());
+    }
+    #[tokio::test(start_paused = true)]
+    async fn read_that_panics_ends_those_who_share_it_and_nobody_after_them() {
+        let server = Server::default();
+        let (first, second) = (server.reads.clone(), server.reads.clone());
+        let broken = || async {
+            sleep(Duration::from_secs(1)).await;
+            panic!("on purpose")
+        };
+        let name = ObjectName::new("ns", "a");
+        let of = name.clone();
+        let first = tokio::spawn(async move { first.read(&of, broken).await });
+        yield_now().await;
+        let second = tokio::spawn(async move { second.read(&name, broken).await });
+        assert!(first.await.is_err() && second.await.is_err());
+        assert_eq!(server.clone().ask("a").await, 1);
         assert!(lock(&server.reads.0).is_empty());
     }
 }

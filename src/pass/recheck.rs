@@ -40,11 +40,11 @@ impl Context {
         match call(api.get(&key.name)).await {
             Ok(now) => {
                 let is_current = now.object.0.as_ref().is_ok_and(|now| is_same(credential, now));
-                self.wake_all(self.index.apply_credential(now));
+                self.wake.all(self.index.apply_credential(now));
                 Ok(is_current)
             }
             Err(ApiError::NotFound) => {
-                self.wake_all(self.index.credential_not_found(key, &credential.metadata));
+                self.wake.all(self.index.credential_not_found(key, &credential.metadata));
                 Ok(false)
             }
             Err(source) => Err(PassError::Recheck(source)),

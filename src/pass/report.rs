@@ -118,7 +118,7 @@ impl Pass<'_> {
                 self.memory.confirmed = self.credential.metadata.generation;
                 self.memory.news_since = None;
                 self.context.news.forget(self.key);
-                self.context.index.apply_credential(written);
+                self.context.wake.others(self.key, self.context.index.apply_credential(written));
                 let of_scopes = status::missing_scopes(&self.credential.spec, before, &after);
                 for announcement in status::announcements(before, &after).into_iter().chain(of_scopes) {
                     self.context.events.publish(self.credential, announcement);
@@ -127,7 +127,7 @@ impl Pass<'_> {
             }
             Err(ApiError::NotFound) => {
                 let gone = self.context.index.credential_not_found(self.key, &self.credential.metadata);
-                self.context.wake_all(gone);
+                self.context.wake.all(gone);
                 Ok(before.clone())
             }
             // Recreated or edited meanwhile, and a watch may never bring it: it is read, and soon looked at again.

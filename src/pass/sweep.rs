@@ -94,10 +94,10 @@ impl Pass<'_> {
         };
         match apply::delete_target(&self.context.client, &former).await {
             Ok(()) => {
-                self.context.index.secret_not_found(name, Some(seen));
+                self.is_gone(name, seen);
                 tracing::info!(credential = %self.key, target = %name, "former target deleted");
             }
-            Err(ApiError::NotFound) => drop(self.context.index.secret_not_found(name, Some(seen))),
+            Err(ApiError::NotFound) => self.is_gone(name, seen),
             // It changed meanwhile: it is read, and the next pass looks again.
             Err(ApiError::Conflict) => {
                 swept.again_at(look_again_at(now));
@@ -105,6 +105,11 @@ impl Pass<'_> {
             }
             Err(error) => self.not_swept(name, &error, swept, now),
         }
+    }
+
+    fn is_gone(&self, name: &ObjectName, seen: &SecretSeen) {
+        let concerned = self.context.index.secret_not_found(name, Some(seen));
+        self.context.wake.others(self.key, concerned);
     }
 
     fn not_swept(&self, name: &ObjectName, error: &ApiError, swept: &mut Swept, now: Time) {

@@ -120,7 +120,7 @@ impl Pass<'_> {
     fn stored(&mut self, written: &Secret, wanted: &Secret, attempt: zoho_api::names::AttemptId, now: Time) {
         self.context.news.stored(self.key, now);
         let concerned = self.context.index.apply_secret(&written.metadata);
-        self.context.wake_others(self.key, concerned);
+        self.context.wake.others(self.key, concerned);
         let seen = Seen { version: ObjectVersion::of(&written.metadata), generation: self.generation() };
         self.memory.intact = secret::is_intact(written, wanted).then_some(seen);
         let target = facts::target_of(self.credential);

@@ -102,7 +102,7 @@ impl Sink<Told<ZohoCredential>> for Indexed {
     }
 
     fn take_in(&mut self, news: News<Told<ZohoCredential>>) {
-        self.context.wake_all(self.context.index.credentials_told(&self.scope, news));
+        self.context.wake.all(self.context.index.credentials_told(&self.scope, news));
     }
 
     fn disagreements(&self, listed: &HashMap<ObjectName, String>) -> Vec<Disagreement> {
@@ -124,7 +124,7 @@ impl Sink<SecretMeta> for Indexed {
     }
 
     fn take_in(&mut self, news: News<SecretMeta>) {
-        self.context.wake_all(self.context.index.secrets_told(&self.scope, news));
+        self.context.wake.all(self.context.index.secrets_told(&self.scope, news));
     }
 
     fn disagreements(&self, listed: &HashMap<ObjectName, String>) -> Vec<Disagreement> {
@@ -164,7 +164,7 @@ impl Ledgers {
         };
         let credentials = self.context.index.credentials();
         let users = credentials.iter().filter(is_user).map(|credential| ObjectName::of(&credential.metadata));
-        self.context.wake_all(users.collect());
+        self.context.wake.all(users.collect());
     }
 }
 

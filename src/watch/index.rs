@@ -16,6 +16,7 @@ use zoho_core::facts::ownership::SecretSeen;
 use zoho_core::mirror::{Disagreement, Mirror, News, Scope, Taken, Version, Versioned, covers};
 
 use super::kept::Kept as _;
+use crate::wake::Concerned;
 
 /// A credential as the watch told of it.
 #[derive(Clone, Debug)]
@@ -115,9 +116,6 @@ struct Inner {
 pub(crate) struct Index {
     inner: Mutex<Inner>,
 }
-
-/// Objects that a pass is due for.
-pub(crate) type Concerned = Vec<ObjectName>;
 
 impl Index {
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -312,13 +310,14 @@ const MOST_DISAGREEMENTS: usize = 5;
 impl Inner {
     fn forget_secrets(&mut self, is_kept: impl Fn(&ObjectName) -> bool) {
         for (key, before) in self.secrets.forget(is_kept) {
-            self.reown(&key, Taken::InPlaceOf(Some(before)));
+            // Nothing has happened to it.
+            let _ = self.reown(&key, Taken::InPlaceOf(Some(before)));
         }
     }
 
     /// Keeps the Secrets that credentials name in step with a credential that was taken in, or is gone.
     fn relink(&mut self, key: ObjectName, taken: Taken<CredentialSeen>) -> Concerned {
-        let Taken::InPlaceOf(before) = taken else { return Vec::new() };
+        let Taken::InPlaceOf(before) = taken else { return Concerned::default() };
         match (before.is_some(), self.credentials.get(&key).is_some()) {
             (false, true) => *self.counts.entry(key.namespace.clone()).or_default() += 1,
             (true, false) => count_down(&mut self.counts, &key.namespace),
@@ -341,12 +340,12 @@ impl Inner {
         for secret in self.credentials.get(&key).map(|now| now.secrets(&key)).unwrap_or_default() {
             self.by_secret.insert(secret, key.clone());
         }
-        vec![key]
+        Concerned::from_iter([key])
     }
 
     /// Keeps the Secrets of each owner in step with a Secret that was taken in, or is gone. Returns whom it concerns.
     fn reown(&mut self, key: &ObjectName, taken: Taken<SecretSeen>) -> Concerned {
-        let Taken::InPlaceOf(before) = taken else { return Vec::new() };
+        let Taken::InPlaceOf(before) = taken else { return Concerned::default() };
         let controller = |seen: &SecretSeen| seen.ours.as_ref()?.controller_uid.clone();
         if let Some(uid) = before.as_ref().and_then(controller) {
             self.by_controller.remove(uid, key);

@@ -23,12 +23,24 @@ fn credential(version: &str, source: &str) -> Told<ZohoCredential> {
     Told { object: DeserializeGuard(Ok(credential)), served_by: None }
 }
 
-fn told(index: &Index, version: &str, source: &str) -> Concerned {
-    index.credentials_told(&None, News::Changed(credential(version, source)))
+fn keys(concerned: Concerned) -> Vec<ObjectName> {
+    concerned.into_iter().collect()
 }
 
-fn secret_told(index: &Index, name: &str, version: &str) -> Concerned {
-    index.secrets_told(&None, News::Changed(meta(secret(name, version))))
+fn told(index: &Index, version: &str, source: &str) -> Vec<ObjectName> {
+    keys(index.credentials_told(&None, News::Changed(credential(version, source))))
+}
+
+fn gone(index: &Index, version: &str, source: &str) -> Vec<ObjectName> {
+    keys(index.credentials_told(&None, News::Gone(credential(version, source))))
+}
+
+fn secret_told(index: &Index, name: &str, version: &str) -> Vec<ObjectName> {
+    keys(index.secrets_told(&None, News::Changed(meta(secret(name, version)))))
+}
+
+fn read(index: &Index, secret: &ObjectMeta) -> Vec<ObjectName> {
+    keys(index.apply_secret(secret))
 }
 
 fn meta(metadata: ObjectMeta) -> SecretMeta {
@@ -45,7 +57,7 @@ fn secret_concerns_those_who_name_it() {
     assert_eq!(secret_told(&index, "other", "4"), []);
     told(&index, "5", "other");
     assert_eq!(secret_told(&index, "source", "6"), []);
-    assert_eq!(index.secrets_told(&None, News::Gone(meta(secret("other", "7")))), [cred]);
+    assert_eq!(keys(index.secrets_told(&None, News::Gone(meta(secret("other", "7"))))), [cred]);
 }
 
 #[test]
@@ -53,11 +65,11 @@ fn answer_to_a_status_patch_does_not_bring_a_deleted_credential_back() {
     let index = Index::default();
     let cred = ObjectName::new("ns", "cred");
     told(&index, "5", "source");
-    index.credentials_told(&None, News::Gone(credential("8", "source")));
-    assert_eq!(index.apply_credential(credential("7", "source")), []);
+    gone(&index, "8", "source");
+    assert_eq!(keys(index.apply_credential(credential("7", "source"))), []);
     assert!(index.credential(&cred).is_none());
     assert_eq!(secret_told(&index, "source", "8"), [], "and nothing wakes it");
-    assert_eq!(index.apply_credential(credential("9", "source")), [cred], "an answer ahead of the watch is news");
+    assert_eq!(keys(index.apply_credential(credential("9", "source"))), [cred], "an answer ahead of the watch is news");
 }
 
 #[test]
@@ -65,13 +77,27 @@ fn answer_that_there_is_none_removes_what_was_asked_about() {
     let index = Index::default();
     let cred = ObjectName::new("ns", "cred");
     told(&index, "5", "source");
-    assert_eq!(index.credential_not_found(&cred, &secret("cred", "4")), [], "something newer is known");
-    assert_eq!(index.credential_not_found(&cred, &secret("cred", "5")), [cred]);
+    assert_eq!(keys(index.credential_not_found(&cred, &secret("cred", "4"))), [], "something newer is known");
+    assert_eq!(keys(index.credential_not_found(&cred, &secret("cred", "5"))), std::slice::from_ref(&cred));
     secret_told(&index, "source", "6");
     let name = ObjectName::new("ns", "source");
     let asked = index.secret(&name);
-    index.secret_not_found(&name, asked.as_ref());
+    assert_eq!(keys(index.secret_not_found(&name, asked.as_ref())), [cred]);
     assert!(index.secret(&name).is_none());
+}
+
+#[test]
+fn answer_ahead_of_the_watch_concerns_all_who_name_the_secret_and_the_watch_nobody_any_more() {
+    let index = Index::default();
+    let sharers = ["one", "two"].map(|name| {
+        let mut sharer = credential("1", "source");
+        let meta = &mut sharer.object.0.as_mut().unwrap().metadata;
+        (meta.name, meta.uid) = (Some(name.into()), Some(name.into()));
+        keys(index.credentials_told(&None, News::Changed(sharer)));
+        ObjectName::new("ns", name)
+    });
+    assert_eq!(read(&index, &secret("source", "5")), sharers);
+    assert_eq!(secret_told(&index, "source", "5"), []);
 }
 
 #[test]
@@ -90,14 +116,17 @@ fn what_a_list_does_not_name_is_gone_unless_it_is_newer_than_the_list() {
     let index = Index::default();
     let cred = ObjectName::new("ns", "cred");
     told(&index, "1", "source");
-    index.apply_secret(&secret("source", "2"));
-    index.apply_secret(&secret("cred-token", "9"));
+    read(&index, &secret("source", "2"));
+    read(&index, &secret("cred-token", "9"));
     let nothing = HashSet::new;
-    assert_eq!(index.secrets_told(&Some("another".into()), News::Only(nothing(), Some(5))), []);
-    assert_eq!(index.secrets_told(&Some("ns".into()), News::Only(nothing(), Some(5))), std::slice::from_ref(&cred));
+    assert_eq!(keys(index.secrets_told(&Some("another".into()), News::Only(nothing(), Some(5)))), []);
+    assert_eq!(
+        keys(index.secrets_told(&Some("ns".into()), News::Only(nothing(), Some(5)))),
+        std::slice::from_ref(&cred)
+    );
     assert!(index.secret(&ObjectName::new("ns", "source")).is_none());
     assert!(index.secret(&ObjectName::new("ns", "cred-token")).is_some(), "written since");
-    assert_eq!(index.credentials_told(&None, News::Only(nothing(), Some(5))), std::slice::from_ref(&cred));
+    assert_eq!(keys(index.credentials_told(&None, News::Only(nothing(), Some(5)))), std::slice::from_ref(&cred));
     assert!(index.credential(&cred).is_none());
 }
 
@@ -111,12 +140,12 @@ fn former_target_is_wanted_as_long_as_its_owner_is_there() {
         uid: "u".into(),
         ..Default::default()
     }]);
-    index.apply_secret(&former);
-    index.apply_secret(&secret("stray", "3"));
+    read(&index, &former);
+    read(&index, &secret("stray", "3"));
     index.forget_secrets(&None);
     assert!(index.secret(&ObjectName::new("ns", "former")).is_some());
     assert!(index.secret(&ObjectName::new("ns", "stray")).is_none());
-    index.credentials_told(&None, News::Gone(credential("4", "source")));
+    gone(&index, "4", "source");
     index.forget_secrets(&None);
     assert!(index.secret(&ObjectName::new("ns", "former")).is_none());
 }
@@ -125,13 +154,13 @@ fn former_target_is_wanted_as_long_as_its_owner_is_there() {
 fn secrets_that_are_forgotten_because_the_history_went_back_are_known_as_they_are_read_next() {
     let index = Index::default();
     let name = ObjectName::new("ns", "source");
-    index.apply_secret(&secret("source", "1000"));
-    index.apply_secret(&secret("source", "500"));
+    read(&index, &secret("source", "1000"));
+    read(&index, &secret("source", "500"));
     assert_eq!(index.secret(&name).unwrap().version, "u/1000".into());
     index.forget_all_secrets(&Some("another".into()));
     assert!(index.secret(&name).is_some());
     index.forget_all_secrets(&Some("ns".into()));
     assert!(index.secret(&name).is_none());
-    index.apply_secret(&secret("source", "500"));
+    read(&index, &secret("source", "500"));
     assert_eq!(index.secret(&name).unwrap().version, "u/500".into());
 }

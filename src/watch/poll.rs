@@ -82,7 +82,7 @@ impl Poll {
             Err(ApiError::NotFound) => self.context.index.secret_not_found(name, asked.as_ref()),
             Err(error) => return Err(error),
         };
-        self.context.wake_all(concerned);
+        self.context.wake.all(concerned);
         Ok(())
     }
 }

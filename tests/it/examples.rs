@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use zoho_api::{ConditionStatus, ConditionType, Grant, Product, ZohoCredential};
 use zoho_simulator::self_clients::Owner;
 
-use crate::support::eventually;
+use crate::support::DEADLINE;
 use crate::support::look::{condition, is_ready};
 use crate::support::world::World;
 
@@ -106,13 +106,13 @@ async fn every_example_is_served_once_its_placeholders_are_replaced() {
             }
             served += 1;
             let name = credential.metadata.name.expect("it has one");
-            eventually(&format!("{} of {} is served", name, path.display()), async || {
-                let seen = api.get(&name).await.ok()?;
-                let verified = condition(&seen, ConditionType::Verified);
+            let what = format!("served, as {} says", path.display());
+            let is_served = |seen: &ZohoCredential| {
+                let verified = condition(seen, ConditionType::Verified);
                 let is_verified = seen.spec.verify.is_none() || verified == Some(ConditionStatus::True);
-                (is_ready(&seen) && is_verified).then_some(())
-            })
-            .await;
+                is_ready(seen) && is_verified
+            };
+            world.wait_in(api.clone(), &name, (&what, DEADLINE), is_served).await;
         }
     }
     assert!(served >= 19, "only {served} credentials stand in the examples");

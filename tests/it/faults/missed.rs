@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
+use zoho_api::{ConditionType, ZohoCredential};
 use zoho_testkit::fault_proxy::{Action, Answer, FrameAction, METADATA_LIST, Match, Verb, Window};
 
 use super::{behind_a_proxy, count};
 use crate::support::eventually;
+use crate::support::look::{is, is_ready};
 use crate::support::world::World;
 
 /// The path of the operator's list of credentials in a world's namespace.
@@ -81,6 +83,40 @@ async fn changes_that_no_watch_tells_of_end_as_if_they_had_been_seen() {
     // And the watches tell again.
     world.delete_secret("one-token").await;
     eventually("the target is back", async || world.secret("one-token").await).await;
+}
+
+/// What a pass reads is known from then on, and the watch says nothing new when it tells of it.
+#[tokio::test]
+async fn secret_that_one_pass_reads_before_the_watch_tells_of_it_concerns_all_who_name_it() {
+    let (world, proxy, _operator) = behind_a_proxy("shared_news").await;
+    let names = ["one", "two"];
+    for name in names {
+        world.credential(name, "source", json!({})).await;
+    }
+    for name in names {
+        world.wait_for_reason(name, "SourceSecretNotFound").await;
+    }
+    let on = Match::new(Verb::Watch, "secrets").namespace(&world.namespace);
+    let held = proxy.frames(on, Window::ALWAYS, FrameAction::Hold);
+    world.good_source("source").await;
+    let touch = json!({ "metadata": { "annotations": { "zoho-operator.dev/renew-requested": "1" } } });
+    world.patch("one", touch).await;
+    // Before the silence of the watch is noticed, which takes two minutes.
+    for name in names {
+        world.wait_within(name, "ready, though no watch tells", Duration::from_secs(45), is_ready).await;
+    }
+    assert_eq!(world.zoho.stats().token.posts, 1, "{}", proxy.transcript());
+    world.delete_secret("source").await;
+    world.patch("one", json!({ "spec": { "secretRef": { "clientIdKey": "client_id" } } })).await;
+    for name in names {
+        let is_missing = |seen: &ZohoCredential| is(seen, ConditionType::Renewable, "SourceSecretNotFound");
+        world.wait_within(name, "without a source, though no watch tells", Duration::from_secs(45), is_missing).await;
+    }
+    proxy.remove_frames(held);
+    world.good_source("source").await;
+    for name in names {
+        world.wait_ready(name).await;
+    }
 }
 
 #[tokio::test]

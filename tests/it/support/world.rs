@@ -321,10 +321,21 @@ impl World {
         within: Duration,
         is_so: impl Fn(&ZohoCredential) -> bool,
     ) -> ZohoCredential {
+        self.wait_in(self.credentials(), name, (what, within), is_so).await
+    }
+
+    /// The same in another namespace.
+    pub(crate) async fn wait_in(
+        &self,
+        credentials: Api<ZohoCredential>,
+        name: &str,
+        (what, within): (&str, Duration),
+        is_so: impl Fn(&ZohoCredential) -> bool,
+    ) -> ZohoCredential {
         let is_so = |seen: Option<&ZohoCredential>| seen.is_some_and(&is_so);
         let waiting = async {
             loop {
-                if let Ok(Some(seen)) = await_condition(self.credentials(), name, &is_so).await {
+                if let Ok(Some(seen)) = await_condition(credentials.clone(), name, &is_so).await {
                     return seen;
                 }
                 // Some tests stop the API server, and with it all watches.
@@ -334,7 +345,8 @@ impl World {
         if let Ok(seen) = timeout(within, waiting).await {
             return seen;
         }
-        panic!("{name} not within {within:?}: {what}\n{}", self.scene(&self.get(name).await).await)
+        let seen = credentials.get(name).await.expect("it exists");
+        panic!("{name} not within {within:?}: {what}\n{}", self.scene(&seen).await)
     }
 
     /// Returns when the operator has seen all that was done to credentials and Secrets so far: a watch tells changes in their
