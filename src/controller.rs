@@ -305,7 +305,7 @@ type Done = Result<(Id, Result<Option<Time>, PassError>), tokio::task::JoinError
 async fn tidy(context: Arc<Context>, deletes_of: Option<HashSet<Scope>>, are_all_listed: bool) {
     let credentials = context.index.credentials();
     // A status may not have been written yet.
-    let (inputs, mut in_use) = context.inputs_in_use();
+    let (inputs, mut in_use) = context.memories.inputs_in_use();
     in_use.extend(credentials.iter().filter_map(|credential| credential.status.as_ref()?.ledger.clone()));
     context.mints.forget_unused(&in_use, &inputs);
     let Some(listed) = deletes_of else { return };

@@ -25,6 +25,7 @@ use crate::mint::gate::Gate;
 use crate::mint::ledger::Ledgers;
 use crate::pass::Context;
 use crate::pass::events::Events;
+use crate::pass::memories::Memories;
 use crate::pass::probes::Probes;
 use crate::pass::reads::SharedReads;
 use crate::serve::clients::Clients;
@@ -160,7 +161,7 @@ impl Parts {
             installation: Installation { name, policy, hash_key: key, hash_key_replaces_lost: replaces_lost },
             clock,
             wake,
-            memories: std::sync::Mutex::default(),
+            memories: Memories::default(),
             news: pass::later::News::default(),
         }
     }

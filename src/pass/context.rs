@@ -1,17 +1,16 @@
 //! What passes share.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use kube::Client;
-use zoho_api::names::{InputsDigest, LedgerName, ObjectName};
+use zoho_api::names::ObjectName;
 use zoho_client::clock::Clock;
 use zoho_core::facts::Installation;
-use zoho_core::memory::Memory;
 
 use super::events::Events;
 use super::gather::{Gatherer, ReadOutcome};
 use super::later::News;
+use super::memories::Memories;
 use super::probes::Probes;
 use super::reads::SharedReads;
 use crate::flags::{Flags, SecretAccess};
@@ -44,42 +43,16 @@ pub(crate) struct Context {
     pub events: Events,
     /// Makes passes due.
     pub wake: Wake,
-    /// What passes remember. Boxed: half of a map's places are empty.
-    pub memories: Mutex<HashMap<ObjectName, Box<Memory>>>,
+    /// What passes remember.
+    pub memories: Memories,
     /// Whose good news waits.
     pub news: News,
 }
 
 impl Context {
-    /// Keyed hashes of all inputs that a pass has seen and may ask about again, and their ledgers.
-    pub(crate) fn inputs_in_use(&self) -> (HashSet<InputsDigest>, HashSet<LedgerName>) {
-        let memories = self.memories();
-        let usable = |memory: &Memory| memory.source.as_ref()?.source.usable().map(|(a, b)| (a.clone(), b.clone()));
-        memories.values().filter_map(|memory| usable(memory)).unzip()
-    }
-
-    fn memories(&self) -> MutexGuard<'_, HashMap<ObjectName, Box<Memory>>> {
-        self.memories.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What the passes before have remembered of an object.
-    pub(super) fn recall(&self, key: &ObjectName) -> Memory {
-        self.memories().get(key).map(|memory| Memory::clone(memory)).unwrap_or_default()
-    }
-
-    /// Remembers it for the next pass.
-    pub(super) fn remember(&self, key: &ObjectName, memory: Memory) {
-        self.memories().insert(key.clone(), Box::new(memory));
-    }
-
-    /// Nothing that passes have seen counts any more.
-    pub(crate) fn forget_all(&self) {
-        self.memories().clear();
-    }
-
     /// There is no such object any more.
     pub(super) fn forget(&self, key: &ObjectName) {
-        self.memories().remove(key);
+        self.memories.forget(key);
         self.probes.forget(key);
         self.news.forget(key);
     }

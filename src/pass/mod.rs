@@ -8,6 +8,7 @@ mod custody;
 pub(crate) mod events;
 mod gather;
 pub(crate) mod later;
+pub(crate) mod memories;
 pub(crate) mod probes;
 pub(crate) mod reads;
 mod recheck;
@@ -83,7 +84,7 @@ enum Effect {
 ///
 /// See [`PassError`]; everything done so far stands and the next pass goes on from it.
 pub(crate) async fn reconcile(context: &Context, key: &ObjectName) -> Result<Option<Time>, PassError> {
-    let mut memory = context.recall(key);
+    let (mut memory, era) = context.memories.recall(key);
     let seen = context.index.credential(key);
     let us = &context.installation.name;
     let is_others = seen.as_ref().and_then(CredentialSeen::served_by).is_some_and(|by| by != us);
@@ -121,7 +122,7 @@ pub(crate) async fn reconcile(context: &Context, key: &ObjectName) -> Result<Opt
             }
         }
     };
-    context.remember(key, memory);
+    context.memories.remember(key, memory, era);
     outcome
 }
 

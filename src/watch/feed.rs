@@ -88,7 +88,7 @@ impl Indexed {
             self.context.index.forget_all_secrets(&self.scope);
         }
         // Versions will come again with another content.
-        self.context.forget_all();
+        self.context.memories.forget_all();
     }
 }
 

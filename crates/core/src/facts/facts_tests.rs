@@ -461,6 +461,16 @@ fn only_an_opaque_secret_is_taken_over() {
 }
 
 #[test]
+fn secret_without_an_owner_is_ours_by_its_seal_only() {
+    let mut restored = stored(&token("1000.a.a"), "9");
+    restored.metadata.owner_references = None;
+    assert!(matches!(target_seen(restored.clone()).target, Target::Ours { token: Some(_), .. }));
+    restored.data.as_mut().unwrap().insert("access_token".into(), ByteString(b"1000.planted.planted".to_vec()));
+    let Target::Blocked { defect, token: None } = target_seen(restored).target else { panic!("blocked") };
+    assert_eq!(defect.reason, Reason::TargetNotOwned);
+}
+
+#[test]
 fn offer_to_take_a_secret_over_says_that_its_keys_go() {
     let mut foreign = offered("Opaque", &["theirs"]);
     foreign.metadata.annotations = None;
