@@ -123,7 +123,8 @@ impl Controller {
                 self.queue.add(ObjectName::of(&credential.metadata), now);
             }
         }
-        for key in self.context.news.due(self.context.events.room().min(self.context.flags.concurrency.into()), now) {
+        let room_for = |namespace: &str| self.context.events.room_for(namespace);
+        for key in self.context.news.due(self.context.flags.concurrency.into(), room_for, now) {
             self.queue.add(key, now);
         }
         if (works && self.passes.is_empty()) || self.measured.elapsed() >= BURST_LOOK {

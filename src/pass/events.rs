@@ -1,18 +1,22 @@
-//! Kubernetes Events: published beside the passes, through a bounded channel, so that they never hold one up.
+//! Kubernetes Events: published beside the passes, from lines of bounded length, so that they never hold one up. Each
+//! namespace has a line of its own: those of one whose objects have much to tell delay no other's.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
 use zoho_api::ZohoCredential;
 use zoho_client::calls::call;
+use zoho_core::lines::Lines;
 use zoho_core::status::Announcement;
 
-/// Events that may wait; what comes on top is dropped, the status says it all the same.
-const WAITING: usize = 1024;
+/// Events that may wait, three quarters of them of one namespace; what comes on top is dropped, the status says it all the
+/// same.
+const WAITING: usize = 1366;
 
 /// Events that are remembered, so that the same one is counted and not created again; then all of them are forgotten. Each
 /// takes 2 KiB, and kube's recorder looks at all that it has for each new one.
@@ -60,7 +64,9 @@ impl Recorders {
 /// Where Events go.
 #[derive(Clone)]
 pub(crate) struct Events {
-    sender: mpsc::Sender<(ObjectReference, Announcement)>,
+    waiting: Arc<Mutex<Lines<(ObjectReference, Announcement)>>>,
+    /// Something waits.
+    comes: Arc<Notify>,
 }
 
 impl Events {
@@ -70,11 +76,13 @@ impl Events {
     ///
     /// create and patch on `events.k8s.io` in the namespaces of the objects.
     pub(crate) fn start(client: Client, holder: &str) -> Self {
-        let (sender, mut receiver) = mpsc::channel::<(ObjectReference, Announcement)>(WAITING);
+        let events = Self { waiting: Arc::new(Mutex::new(Lines::new(WAITING))), comes: Arc::default() };
+        let publisher = events.clone();
         let reporter = Reporter { controller: "zoho-operator".into(), instance: Some(holder.to_owned()) };
         let mut recorders = Recorders::new(client, reporter);
         tokio::spawn(async move {
-            while let Some((object, announcement)) = receiver.recv().await {
+            loop {
+                let (object, announcement) = publisher.next().await;
                 let recorder = recorders.of(&object, &announcement);
                 let Announcement { warning, reason, note, .. } = announcement;
                 let event = Event {
@@ -89,18 +97,37 @@ impl Events {
                 }
             }
         });
-        Self { sender }
+        events
     }
 
-    /// So many more may wait.
-    pub(crate) fn room(&self) -> usize {
-        self.sender.capacity()
+    fn lock(&self) -> MutexGuard<'_, Lines<(ObjectReference, Announcement)>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn next(&self) -> (ObjectReference, Announcement) {
+        loop {
+            let next = self.lock().pop();
+            match next {
+                Some(next) => return next,
+                None => self.comes.notified().await,
+            }
+        }
+    }
+
+    /// So many more of a namespace may wait.
+    pub(crate) fn room_for(&self, namespace: &str) -> usize {
+        self.lock().room_for(namespace)
     }
 
     /// Publishes an Event on the object.
     pub(crate) fn publish(&self, credential: &ZohoCredential, announcement: Announcement) {
-        if self.sender.try_send((credential.object_ref(&()), announcement)).is_err() {
-            tracing::debug!("event dropped: too many are waiting");
+        let object = credential.object_ref(&());
+        let namespace: Arc<str> = object.namespace.as_deref().unwrap_or_default().into();
+        let has_room = self.lock().push(&namespace, (object, announcement)).is_ok();
+        if has_room {
+            self.comes.notify_one();
+        } else {
+            tracing::debug!(%namespace, "event dropped: too many of the namespace are waiting");
         }
     }
 }

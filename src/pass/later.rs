@@ -1,7 +1,7 @@
 //! Whose good news waits behind a burst. The rule is in `zoho_core::burst`.
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zoho_api::Time;
 use zoho_api::names::ObjectName;
@@ -16,7 +16,8 @@ pub(crate) struct News {
 #[derive(Default)]
 struct State {
     bursts: Bursts,
-    owed: BTreeSet<ObjectName>,
+    /// By namespace.
+    owed: BTreeMap<Arc<str>, BTreeSet<ObjectName>>,
 }
 
 impl News {
@@ -33,13 +34,19 @@ impl News {
     pub(crate) fn may_wait(&self, key: &ObjectName, since: Time, now: Time) -> Option<Time> {
         let mut state = self.lock();
         let until = state.bursts.may_wait(&key.namespace, since, now)?;
-        state.owed.insert(key.clone());
+        state.owed.entry(key.namespace.clone()).or_default().insert(key.clone());
         Some(until)
     }
 
     /// The news was told, or there is no such object any more.
     pub(crate) fn forget(&self, key: &ObjectName) {
-        self.lock().owed.remove(key);
+        let mut state = self.lock();
+        if let Some(owed) = state.owed.get_mut(&key.namespace) {
+            owed.remove(key);
+            if owed.is_empty() {
+                state.owed.remove(&key.namespace);
+            }
+        }
     }
 
     /// Is there any that waits?
@@ -47,13 +54,20 @@ impl News {
         !self.lock().owed.is_empty()
     }
 
-    /// Some of the objects whose news need not wait any more, now that there is no burst.
-    pub(crate) fn due(&self, most: usize, now: Time) -> Vec<ObjectName> {
+    /// Some of the objects whose news need not wait any more, now that there is no burst: of each namespace no more than there
+    /// is room for.
+    pub(crate) fn due(&self, most: usize, room_for: impl Fn(&str) -> usize, now: Time) -> Vec<ObjectName> {
         let mut state = self.lock();
         if state.bursts.is_on(now) {
             return Vec::new();
         }
-        std::iter::from_fn(|| state.owed.pop_first()).take(most).collect()
+        let mut due = Vec::new();
+        state.owed.retain(|namespace, owed| {
+            let room = (most - due.len()).min(room_for(namespace));
+            due.extend(std::iter::from_fn(|| owed.pop_first()).take(room));
+            !owed.is_empty()
+        });
+        due
     }
 }
 
@@ -74,5 +88,23 @@ mod tests {
         }
         assert!(news.may_wait(&ObjectName::new("ns", "last"), now, now).is_some(), "there is a burst");
         assert_eq!(news.lock().owed.len(), 1);
+    }
+
+    #[test]
+    fn news_without_room_is_passed_over_and_that_of_other_namespaces_is_told() {
+        let (news, now) = (News::default(), Time::from_unix(1_000));
+        for number in 0..40 {
+            for namespace in ["full", "other", "third"] {
+                let key = ObjectName::new(namespace, &format!("c{number}"));
+                news.stored(&key, now);
+                news.may_wait(&key, now, now);
+            }
+        }
+        let later = now + std::time::Duration::from_secs(9);
+        let room_for = |namespace: &str| if namespace == "full" { 0 } else { 3 };
+        let namespaces: Vec<_> = news.due(32, room_for, later).into_iter().map(|key| key.namespace).collect();
+        assert_eq!(namespaces, ["other", "other", "other", "third", "third", "third"].map(Into::into));
+        assert_eq!(news.due(5, |_| 9, later).len(), 5);
+        assert!(news.due(0, |_| 9, later).is_empty() && news.is_owed());
     }
 }

@@ -6,6 +6,7 @@ pub mod facts;
 mod fixtures;
 pub mod issuer;
 pub mod lease;
+pub mod lines;
 pub mod memory;
 pub mod message;
 pub mod mirror;

@@ -32,6 +32,15 @@ impl Shares {
         self.taken.get(namespace).is_none_or(|taken| *taken < free_after.saturating_mul(FOR_EACH_FREE))
     }
 
+    /// How many more places the namespace may take, one after another.
+    pub fn room_for(&self, namespace: &str) -> usize {
+        let taken = self.taken.get(namespace).copied().unwrap_or_default();
+        let shared = self.free.saturating_sub(1).saturating_mul(FOR_EACH_FREE);
+        let more = shared.saturating_sub(taken).div_ceil(FOR_EACH_FREE + 1);
+        // The first is there for everybody.
+        if taken == 0 { more.max(self.free.min(1)) } else { more }
+    }
+
     /// Whose turn it is: the next of those who wait, in the order of their names, that is ready and may take a place.
     pub fn next<T>(&self, waiting: &BTreeMap<Arc<str>, T>, is_ready: impl Fn(&T) -> bool) -> Option<Arc<str>> {
         if self.free == 0 {
@@ -100,6 +109,22 @@ mod tests {
         }
         let (taken, shares) = of_hogs(40, 32);
         assert_eq!((taken.iter().sum::<usize>(), shares.free), (32, 0), "one each");
+    }
+
+    #[test]
+    fn room_is_what_can_be_taken() {
+        for places in 0..40 {
+            for (others, own) in [(0, 0), (0, 1), (1, 0), (5, 3), (20, 0), (20, 9)] {
+                let (other, own_name): (Arc<str>, Arc<str>) = ("other".into(), "own".into());
+                let mut shares = Shares::new(places);
+                for (name, count) in [(&other, others), (&own_name, own)] {
+                    (0..count).filter(|_| shares.free() > 0).collect::<Vec<_>>().iter().for_each(|_| shares.take(name));
+                }
+                let room = shares.room_for("own");
+                let takes = std::iter::from_fn(|| shares.has_place_for("own").then(|| shares.take(&own_name)));
+                assert_eq!(takes.count(), room, "{places} places, {others} of others, {own} own");
+            }
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use zoho_api::ZohoCredential;
 use zoho_simulator::Credential;
 use zoho_testkit::fault_proxy::{Action, Match, Verb, Window};
 
+use super::Tenant;
 use crate::support::operator::Operator;
 use crate::support::world::World;
 use crate::support::{eventually, tell, untested};
@@ -180,6 +181,31 @@ async fn tenant_with_hundreds_of_credentials_on_one_restless_source_delays_no_ot
     tell(&format!("{} touches and {reads} reads in {took:?}: waited {longest:?} at most", touches.into_inner()));
     let one_after_another = 2 + took.as_secs() / ANSWER_WITHIN.as_secs();
     assert!(reads as u64 <= one_after_another, "{reads} reads of one Secret in {took:?}");
+}
+
+/// Each of them has an Event, and so many are published only in a minute.
+const LOUD: usize = 200;
+
+#[tokio::test]
+async fn tenant_whose_objects_have_much_to_tell_delays_no_events_of_others() {
+    let world = World::new("loud").await;
+    let loud = Tenant::new(&world, "loud").await;
+    let proxy = world.proxy();
+    let slow =
+        proxy.rule(Match::new(Verb::Create, "events"), Window::ALWAYS, Action::Delay(Duration::from_millis(300)));
+    let namespaces = format!("{},{}", world.namespace, loud.namespace);
+    let _operator = world.operator_behind(&proxy, &["--watch-namespaces", &namespaces]);
+    let spec = json!({ "dataCenter": "US", "secretRef": { "name": "nowhere" } });
+    let create = async |number: usize| loud.credential(&format!("loud-{number}"), spec.clone()).await;
+    futures::stream::iter(0..LOUD).for_each_concurrent(8, create).await;
+    for number in 0..LOUD {
+        loud.wait_for(&format!("loud-{number}"), &["SourceSecretNotFound"]).await;
+    }
+    world.serve_one().await;
+    let served = Instant::now();
+    eventually("its Event is there", async || (!world.events_of("one").await.is_empty()).then_some(())).await;
+    let (took, published) = (served.elapsed(), proxy.seen(slow));
+    assert!(published < LOUD / 2, "{published} of {LOUD} Events are published after {took:?}: no line stood before it");
 }
 
 #[tokio::test]
