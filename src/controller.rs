@@ -200,8 +200,9 @@ impl Controller {
                 tracing::warn!(credential = %key, error = &error as &dyn std::error::Error, "pass not finished; it is tried again");
                 (PassOutcome::Failed, Err(()))
             }
-            Err(panic) => {
-                tracing::error!(credential = %key, error = &panic as &dyn std::error::Error, "pass panicked; it is tried again");
+            // Where is in the log already. What it said may quote a Secret.
+            Err(_) => {
+                tracing::error!(credential = %key, "pass panicked; it is tried again");
                 (PassOutcome::Panicked, Err(()))
             }
         };

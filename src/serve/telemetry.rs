@@ -3,13 +3,15 @@
 //! Spans have a target of their own and carry names and ids only, so the log looks the same with and without traces, and
 //! no event, whatever it says, becomes part of a trace.
 
+use std::any::Any;
 use std::io::{self, IsTerminal as _};
+use std::panic::Location;
 
 use anyhow::Context;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
-use zoho_core::text::printable_lines;
+use zoho_core::text::{constant_words, printable_lines};
 
 use crate::flags::{Flags, LogFormat};
 
@@ -21,6 +23,12 @@ pub(crate) const SPANS: &str = "zoho_operator_span";
 pub(crate) struct Telemetry {
     #[cfg(feature = "otlp")]
     _traces: Option<otlp::Traces>,
+}
+
+/// Logs a panic as one event: where it was, and no word that may quote a Secret.
+fn log_panic(location: Option<&Location<'_>>, payload: &(dyn Any + Send)) {
+    let (location, said) = (location.map(ToString::to_string), constant_words(payload));
+    tracing::error!(location, said, "a panic, which is a defect: please report it");
 }
 
 /// Starts logging to stderr, and where `--otlp-endpoint` is given, sending traces. A TLS provider must be installed.
@@ -41,6 +49,7 @@ pub(crate) fn start(flags: &Flags) -> anyhow::Result<Telemetry> {
         LogFormat::Text => log.with_filter(filter).boxed(),
     };
     let all = tracing_subscriber::registry().with(log);
+    std::panic::set_hook(Box::new(|panic| log_panic(panic.location(), panic.payload())));
     #[cfg(feature = "otlp")]
     {
         let traces = flags.otlp_endpoint.as_ref().map(otlp::Traces::start).transpose()?;
@@ -135,8 +144,8 @@ mod otlp {
 mod tests {
     use super::*;
 
-    /// What a hostile name looks like in the log.
-    fn logged(json: bool) -> String {
+    /// What the log says of it.
+    fn logged(json: bool, of: impl FnOnce()) -> String {
         use std::sync::{Arc, Mutex};
 
         #[derive(Clone, Default)]
@@ -156,23 +165,38 @@ mod tests {
         let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
         let layer = if json { layer.json().flatten_event(true).boxed() } else { layer.boxed() };
         let subscriber = tracing_subscriber::registry().with(layer);
-        tracing::subscriber::with_default(subscriber, || {
-            let name = "a\u{1b}[2J\nINFO forged\u{9b}2J\u{7f}\u{202e}z";
-            let error: &dyn std::error::Error = &io::Error::other(name);
-            tracing::warn!(name, shown = %name, debug = ?name, error, "of {name}");
-        });
+        tracing::subscriber::with_default(subscriber, of);
         let log = log.0.lock().unwrap();
         log.clone()
+    }
+
+    fn hostile() {
+        let name = "a\u{1b}[2J\nINFO forged\u{9b}2J\u{7f}\u{202e}z";
+        let error: &dyn std::error::Error = &io::Error::other(name);
+        tracing::warn!(name, shown = %name, debug = ?name, error, "of {name}");
+    }
+
+    #[test]
+    fn panic_is_one_line_that_says_where_and_quotes_no_secret() {
+        let quoted = std::panic::catch_unwind(|| "1000.canary\nINFO".parse::<u8>().expect("a number")).unwrap_err();
+        let constant = std::panic::catch_unwind(|| panic!("on purpose")).unwrap_err();
+        let broken = || [quoted, constant].iter().for_each(|panic| log_panic(Some(Location::caller()), &**panic));
+        let log = logged(true, broken);
+        let events: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let [quoted, constant] = &*events else { panic!("two lines: {log}") };
+        assert!(quoted["location"].as_str().unwrap().starts_with("src/serve/telemetry.rs:"), "{log}");
+        assert!(!log.contains("canary"), "{log}");
+        assert_eq!((&quoted["said"], &constant["said"]), (&serde_json::Value::Null, &"on purpose".into()));
     }
 
     #[test]
     fn hostile_text_stays_text_in_one_line_of_either_form() {
         for json in [false, true] {
-            let log = logged(json);
+            let log = logged(json, hostile);
             let line = log.strip_suffix('\n').expect("a line");
             assert!(line.chars().all(zoho_core::text::is_plain), "{line:?}");
         }
-        let value: serde_json::Value = serde_json::from_str(&logged(true)).expect("it is JSON still");
+        let value: serde_json::Value = serde_json::from_str(&logged(true, hostile)).expect("it is JSON still");
         assert_eq!(value["name"], "a\u{1b}[2J\nINFO forged\u{9b}2J\u{7f}\u{202e}z", "and says what it said");
     }
 

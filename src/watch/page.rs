@@ -47,7 +47,8 @@ where
     let parser = tokio::task::spawn_blocking(move || parse(received, most_of_one));
     // Dropped at the end, whatever it is: that is the end of the text for the parser.
     feed(body, parts, most).await.map_err(|error| kube::Error::Service(Box::new(error)))?;
-    let page = parser.await.map_err(|panicked| kube::Error::Service(Box::new(panicked)))?;
+    // Where is in the log. What it said may quote the list.
+    let page = parser.await.map_err(|_| kube::Error::Service("the parser of the list panicked".into()))?;
     page.map_err(kube::Error::SerdeError)
 }
 

@@ -1,6 +1,7 @@
 //! Foreign text that people get to see. Who may create a Secret or a `ZohoCredential` chooses names, kinds and field
 //! managers, and none of them may move a terminal's cursor, forge a line or turn the order of letters round. Pure.
 
+use std::any::Any;
 use std::borrow::Cow;
 
 /// Does a terminal show it, and nothing but it? Not so are control characters (C0, DEL, C1), what breaks lines, what turns
@@ -57,6 +58,12 @@ fn in_one_line(c: char) -> Cow<'static, str> {
     }
 }
 
+/// What a panic says, where that stands in the source as it is. Anything else may quote what the program was at: a Secret,
+/// or the words of others.
+pub fn constant_words(panic: &(dyn Any + Send)) -> Option<&'static str> {
+    panic.downcast_ref::<&'static str>().copied()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -78,6 +85,15 @@ mod tests {
             assert_eq!(printable(text, 100), expected);
         }
         assert_eq!(printable_lines("a\nb\u{1b}\r\n"), "a\nb\\u001b \n");
+    }
+
+    #[test]
+    fn panic_is_quoted_only_where_it_says_nothing_but_what_the_source_says() {
+        let said = |of: fn()| constant_words(std::panic::catch_unwind(of).unwrap_err().as_ref());
+        assert_eq!(said(|| panic!("constant")), Some("constant"));
+        assert_eq!(said(|| panic!("{}", "1000.canary".repeat(2))), None);
+        assert_eq!(said(|| assert_eq!("1000.canary".parse::<u8>().expect("a number"), 0)), None, "an error quotes");
+        assert_eq!(said(|| std::panic::panic_any(7)), None);
     }
 
     #[test]

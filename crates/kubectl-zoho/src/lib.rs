@@ -64,6 +64,14 @@ pub fn reference() -> String {
     reference::markdown()
 }
 
+/// Says on stderr that the program is broken, and where, and no word that may quote a Secret.
+#[expect(clippy::print_stderr, reason = "nothing else is known to work any more")]
+pub fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
+    let location = panic.location().map_or_else(|| "a place unknown".to_owned(), ToString::to_string);
+    let said = zoho_core::text::constant_words(panic.payload()).unwrap_or("a panic");
+    eprintln!("error: kubectl-zoho is broken, please report it: {said}, at {location}");
+}
+
 /// Runs one command. Exit codes: 0 done, 1 failed, 2 wrong usage.
 pub async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     rustls::crypto::ring::default_provider().install_default().ok();

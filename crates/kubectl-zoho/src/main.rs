@@ -4,5 +4,6 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(kubectl_zoho::panicked));
     Box::pin(kubectl_zoho::run(std::env::args_os())).await
 }
