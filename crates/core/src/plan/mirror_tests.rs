@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::budget::{self, IN_FLIGHT, LONGEST_THROTTLE, Limits, Need, Request, Ruling};
 use super::mirror::{Draft, LedgerMirror};
-use super::record::Lesson;
+use super::record::{self, Lesson};
 use crate::fixtures::{after, ago, attempt, issued_ago, now, request};
 use zoho_api::names::{AttemptId, InputsDigest, ObjectVersion};
 use zoho_api::{Attempt, Outcome, Proven, Reason, Time, Verdict, ZohoMintLedgerSpec};
@@ -278,6 +278,46 @@ fn proof_from_the_future_is_of_now() {
     let mut mirror = mirror_of(proven(after(8 * HOUR)));
     assert_eq!(mirror.look(false, now()).proven[0].at, now());
     assert_eq!(mirror.look(false, after(60)).proven[0].at, now());
+}
+
+#[test]
+fn verdict_that_was_confirmed_since_is_another_one_and_of_now() {
+    let ahead = after(8 * HOUR);
+    let mut mirror = mirror_of(refused(ahead));
+    assert_eq!(mirror.look(false, now()).verdicts[0].at, now());
+    let mut confirmed = refused(ahead);
+    confirmed.verdicts[0].confirmed = true;
+    mirror.absorb(version(2), Some(confirmed), after(100));
+    assert_eq!(mirror.look(false, after(100)).verdicts[0].at, after(100));
+}
+
+#[test]
+fn repeats_are_counted_from_the_confirmation_on_and_once_an_instant() {
+    let mut ledger = ZohoMintLedgerSpec::default();
+    for (at, confirmed, repeats) in [(0, false, 0), (61, true, 0), (61, true, 0), (122, true, 1), (183, true, 2)] {
+        record::refuse(&mut ledger, &"inputs".into(), (Reason::ClientRejected, None), after(at));
+        let verdict = &ledger.verdicts[0];
+        assert_eq!((verdict.confirmed, verdict.repeats), (confirmed, repeats), "after {at} s");
+    }
+}
+
+#[test]
+fn entries_of_one_second_are_numbered_and_their_ids_sort() {
+    let mut mirror = LedgerMirror::default();
+    let ids: Vec<AttemptId> = [0, 0, 0, 1]
+        .into_iter()
+        .zip(1..)
+        .map(|(at, number)| {
+            // Random bits that fall say that the number is what sorts.
+            let (id, draft) = reserve(&mut mirror, 99 - number, after(at)).expect("there is room");
+            mirror.confirm(draft, version(number));
+            mirror.learn(outcome(&id, Outcome::Minted));
+            id
+        })
+        .collect();
+    assert!(ids.is_sorted(), "{ids:?}");
+    let numbers: Vec<String> = ids.iter().map(|id| id.to_string()[10..13].to_owned()).collect();
+    assert_eq!(numbers, ["000", "001", "002", "000"]);
 }
 
 #[test]
