@@ -6,9 +6,9 @@ use kube::{Api, Client};
 use super::args::Global;
 use super::installation::Installation;
 use super::usage;
-use zoho_api::{Reason, ZohoCredential, ZohoCredentialSpec};
+use zoho_api::{Reason, Time, ZohoCredential, ZohoCredentialSpec};
 use zoho_client::calls::{ApiError, call};
-use zoho_client::cluster;
+use zoho_client::{clock, cluster, server};
 use zoho_core::issuer::zoho::TokenService;
 use zoho_core::policy::{Policy, parse_accounts_url};
 
@@ -47,6 +47,11 @@ impl Cluster {
         let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).context("make a Kubernetes client")?;
         Ok(Self { client, namespace })
+    }
+
+    /// Now, by the API server's clock, which what the operator writes is compared with; by this machine's where that is not said.
+    pub(crate) async fn now(&self) -> Time {
+        server::date(&self.client).await.ok().flatten().unwrap_or_else(|| clock::system().now())
     }
 
     /// The credentials of the namespace.

@@ -1,5 +1,6 @@
 //! `kubectl zoho get --watch`: a row for each change, until the caller has seen enough.
 
+use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -10,15 +11,19 @@ use kube::core::DeserializeGuard;
 
 use super::connect::Cluster;
 use super::pages;
+use tokio::time::timeout;
 use zoho_api::ZohoCredential;
+use zoho_api::names::ObjectName;
 use zoho_client::calls::call;
 
 /// The API server ends a watch after that; another one goes on from there.
 const WATCH_FOR: u32 = 290;
+/// How much later that end may come.
+const SPARE: Duration = Duration::from_secs(30);
 /// After a watch that broke.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Hands over each credential as it changes, and whether it is gone. Ends when `show` says that nobody listens any more.
+/// Hands over each credential as it changes, and whether it is gone. `known`: what was shown already, of which version. Ends when `show` says that nobody listens any more.
 ///
 /// # Errors
 ///
@@ -26,7 +31,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) async fn changes(
     cluster: &Cluster,
     (name, everywhere): (Option<&str>, bool),
-    mut version: String,
+    (mut known, mut version): (Vec<ZohoCredential>, String),
     mut show: impl FnMut(&ZohoCredential, bool) -> anyhow::Result<bool>,
 ) -> anyhow::Result<()> {
     let api: Api<DeserializeGuard<ZohoCredential>> = if everywhere {
@@ -36,21 +41,33 @@ pub(crate) async fn changes(
     };
     let selector = name.map(|name| format!("metadata.name={name}"));
     let params = WatchParams { field_selector: selector, timeout: Some(WATCH_FOR), ..WatchParams::default() };
+    let key = |credential: &ZohoCredential| ObjectName::of(&credential.metadata);
+    let mut known: HashMap<ObjectName, ZohoCredential> = known.drain(..).map(|one| (key(&one), one)).collect();
     loop {
         let events = call(api.watch(&params, &version)).await.map_err(|error| cluster.explain(error, "(watch)"))?;
         let mut events = pin!(events);
         let broke = loop {
-            let (guard, is_gone) = match events.try_next().await {
-                Ok(Some(WatchEvent::Added(guard) | WatchEvent::Modified(guard))) => (guard, false),
-                Ok(Some(WatchEvent::Deleted(guard))) => (guard, true),
-                Ok(Some(WatchEvent::Bookmark(_))) => continue,
-                Ok(None) => break false,
-                // Too old, or cut off.
-                Ok(Some(WatchEvent::Error(_))) | Err(_) => break true,
+            // A connection that died without a word is noticed when the API server should have ended the watch.
+            let event = timeout(Duration::from_secs(WATCH_FOR.into()) + SPARE, events.try_next()).await;
+            let (guard, is_gone) = match event {
+                Ok(Ok(Some(WatchEvent::Added(guard) | WatchEvent::Modified(guard)))) => (guard, false),
+                Ok(Ok(Some(WatchEvent::Deleted(guard)))) => (guard, true),
+                Ok(Ok(Some(WatchEvent::Bookmark(bookmark)))) => {
+                    version = bookmark.metadata.resource_version;
+                    continue;
+                }
+                Ok(Ok(None)) => break false,
+                // Too old, cut off, or silent.
+                Ok(Ok(Some(WatchEvent::Error(_))) | Err(_)) | Err(_) => break true,
             };
             // One that this version cannot read is left out, as in the list.
             let Ok(credential) = guard.0 else { continue };
             version = credential.metadata.resource_version.clone().unwrap_or(version);
+            if is_gone {
+                known.remove(&key(&credential));
+            } else {
+                known.insert(key(&credential), credential.clone());
+            }
             if !show(&credential, is_gone)? {
                 return Ok(());
             }
@@ -60,12 +77,27 @@ pub(crate) async fn changes(
             let listed = pages::all(&api).await;
             let listed = listed.map_err(|error| cluster.explain(error, "(all)"))?;
             version = listed.metadata.resource_version.unwrap_or_default();
+            // What has changed meanwhile, and what has gone.
+            let present: HashSet<ObjectName> = listed
+                .items
+                .iter()
+                .map(|DeserializeGuard(item)| item.as_ref().map_or_else(|error| ObjectName::of(&error.metadata), key))
+                .collect();
+            let gone: Vec<ZohoCredential> =
+                known.extract_if(|key, _| !present.contains(key)).map(|(_, one)| one).collect();
             let all = listed.items.into_iter().filter_map(|DeserializeGuard(item)| item.ok());
-            for credential in all.filter(|one| name.is_none() || one.metadata.name.as_deref() == name) {
-                if !show(&credential, false)? {
+            let is_wanted = |one: &ZohoCredential| name.is_none() || one.metadata.name.as_deref() == name;
+            let of = |one: &ZohoCredential| one.metadata.resource_version.clone();
+            let changed: Vec<ZohoCredential> =
+                all.filter(|one| is_wanted(one) && known.get(&key(one)).map(of) != Some(of(one))).collect();
+            for (credential, is_gone) in
+                gone.iter().map(|one| (one, true)).chain(changed.iter().map(|one| (one, false)))
+            {
+                if !show(credential, is_gone)? {
                     return Ok(());
                 }
             }
+            known.extend(changed.into_iter().map(|one| (key(&one), one)));
         }
     }
 }

@@ -55,7 +55,7 @@ pub(crate) async fn run(global: &Global, args: &GetArgs, output: &Output) -> any
             output.result(&rows.text(&credentials, now))?;
             if args.watch {
                 let what = (args.name.as_deref(), args.all_namespaces);
-                follow::changes(&cluster, what, version, |credential, is_gone| {
+                follow::changes(&cluster, what, (credentials, version), |credential, is_gone| {
                     let row = rows.row(credential, clock::system().now());
                     output.is_read(&if is_gone { format!("{row}  (deleted)") } else { row })
                 })

@@ -20,7 +20,7 @@ use super::facts::Facts;
 use super::installation::Installation;
 use super::output::{Output, Paint};
 use super::{Ended, get, pages, render};
-use zoho_api::ZohoCredential;
+use zoho_api::{Time, ZohoCredential};
 use zoho_client::calls::ApiError;
 use zoho_client::clock;
 
@@ -53,7 +53,8 @@ pub(crate) async fn run(global: &Global, args: &DoctorArgs, output: &Output) -> 
         findings.extend(operator::together(operators));
         findings.append(&mut unreadable);
         for credential in credentials {
-            findings.extend(Box::pin(examine(&connected, global, args, credential, output)).await?);
+            let now = server_time.unwrap_or_else(|| clock::system().now());
+            findings.extend(Box::pin(examine(&connected, global, args, (credential, now), output)).await?);
         }
     }
     output.progress_ends();
@@ -107,17 +108,17 @@ async fn examine(
     connected: &Cluster,
     global: &Global,
     args: &DoctorArgs,
-    credential: ZohoCredential,
+    // What the operator has written is by the cluster's time.
+    (credential, now): (ZohoCredential, Time),
     output: &Output,
 ) -> anyhow::Result<Vec<Finding>> {
     let name = credential.metadata.name.clone().unwrap_or_default();
     output.progress(&format!("looking at {name} …"));
-    let now = clock::system().now();
     let target = credential.target_name();
     let facts = Facts::gather(connected, global, credential, now).await?;
     let mut findings = credential::examine(&name, &facts, now);
     if let Some(service) = facts.service().filter(|_| !args.offline) {
-        findings.extend(issuer::examine(&name, &facts, service, global, now).await?);
+        findings.extend(issuer::examine(&name, &facts, service, global, clock::system().now()).await?);
     }
     findings.extend(mounts::examine(connected, &name, &target).await);
     Ok(findings)

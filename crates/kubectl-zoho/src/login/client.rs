@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use super::super::args::{Global, LoginArgs};
 use super::super::connect::Cluster;
 use super::super::output::{Output, Paint};
+use super::super::renew;
 use super::super::{Ended, usage};
 use super::store::Place;
 use super::wanted::Wanted;
@@ -41,8 +42,12 @@ pub(crate) async fn run(
         return Ok(Ended::Well);
     }
     let grant = proven((global, args, output), wanted, asked, Some(&place)).await?;
-    let since = clock::system().now();
+    let since = cluster.now().await;
     let source = place.store_source(&grant).await?;
+    if place.was_at(&source) {
+        // What was there already wakes nobody: a client that was refused before is tried again on request.
+        let _ = renew::request(cluster, &wanted.name).await;
+    }
     finish(cluster, wanted, &place, (&source, since), args, output).await
 }
 

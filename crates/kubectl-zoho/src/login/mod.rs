@@ -37,7 +37,6 @@ use super::secret_io::PastedCode;
 use super::{Ended, secret_io, usage};
 use zoho_api::names::ObjectVersion;
 use zoho_api::{DataCenter, Time};
-use zoho_client::clock;
 use zoho_client::transport::Transport;
 use zoho_core::issuer::login::{CodeGrant, Exchanged, Revoked};
 use zoho_core::issuer::zoho::TokenService;
@@ -49,6 +48,8 @@ struct Login<'a> {
     args: &'a LoginArgs,
     output: &'a Output,
     policy: Policy,
+    /// Where it was to be, as a spec says it.
+    place: (DataCenter, Option<String>),
     service: TokenService,
     way: Way,
     scope: Option<String>,
@@ -87,7 +88,7 @@ pub(crate) async fn run(global: &Global, args: &LoginArgs, output: &Output) -> a
     }
     let transport = Transport::new(&global.ca_file, &[])?;
     let (service, grant) = login.ask(&transport, &mut wanted, Some(&place)).await?;
-    let since = clock::system().now();
+    let since = cluster.now().await;
     let source = match place.store_source(&grant).await {
         Ok(source) => source,
         Err(error) => return Err(undo(&transport, &service, &grant, error).await),
@@ -108,8 +109,10 @@ async fn finish(
     output.note(&format!("Stored in Secret {namespace}/{}.", wanted.reference.name));
     place.store_credential(wanted).await.with_context(|| {
         format!(
-            "the refresh token is stored and needs no new login, but ZohoCredential {} is not: see what kubectl zoho login prints with --dry-run, and apply it",
-            wanted.name
+            "the refresh token is stored and needs no new login, but ZohoCredential {} is not: see what kubectl zoho login prints with --dry-run --data-center {}{}, and apply it",
+            wanted.name,
+            wanted.data_center,
+            wanted.accounts_host.as_ref().map(|host| format!(" --accounts-host {host}")).unwrap_or_default()
         )
     })?;
     let there = if wanted.is_there { "is unchanged" } else { "is made" };
@@ -223,7 +226,8 @@ impl<'a> Login<'a> {
         if way == Way::Browser {
             consent::listen_at(redirect_uri(args)).map_err(usage)?;
         }
-        Ok(Self { args, output, policy, service, way, scope })
+        let place = (wanted.data_center, wanted.accounts_host.clone());
+        Ok(Self { args, output, policy, place, service, way, scope })
     }
 
     /// Gets a refresh token, for a place that takes it. Where it comes from may be another data center than was thought.
@@ -323,6 +327,8 @@ impl<'a> Login<'a> {
         wanted: &mut Wanted,
     ) -> anyhow::Result<TokenService> {
         if service.token_url == self.service.token_url {
+            // Also where it was sent elsewhere in between.
+            (wanted.data_center, wanted.accounts_host) = self.place.clone();
             return Ok(service);
         }
         if data_center == wanted.data_center && wanted.is_there {

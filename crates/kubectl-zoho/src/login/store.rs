@@ -64,6 +64,11 @@ pub(crate) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
+    /// Was the source in this version before?
+    pub(crate) fn was_at(&self, version: &ObjectVersion) -> bool {
+        self.own.as_ref() == Some(version)
+    }
+
     /// Looks at what is there, and tries the writes.
     ///
     /// # Errors
@@ -95,12 +100,17 @@ impl<'a> Place<'a> {
         let (is_shared, shares_client) = match &own {
             None => (false, false),
             // Who may not list them goes by what the Secret says, and is not told whom other scopes concern.
-            Some(_) => sharers(cluster, wanted).await?.map_or(Ok((says_so, says_so)), |sharers| {
-                check_scopes(&sharers, wanted)?;
-                let client = wanted.reference.client_id_key();
-                let shares_client = sharers.iter().any(|other| other.spec.secret_ref.client_id_key() == client);
-                anyhow::Ok((!sharers.is_empty(), shares_client))
-            })?,
+            Some(_) => match sharers(cluster, wanted).await? {
+                None => (says_so, says_so),
+                Some(Sharers { known, has_unknown }) => {
+                    check_keys(&known, wanted)?;
+                    check_scopes(&known, wanted)?;
+                    let client = wanted.reference.client_id_key();
+                    let shares_client = known.iter().any(|other| other.spec.secret_ref.client_id_key() == client);
+                    let may_be_more = has_unknown && says_so;
+                    (!known.is_empty() || may_be_more, shares_client || may_be_more)
+                }
+            },
         };
         let client_of_others = if shares_client { client_of(cluster, &reference).await? } else { None };
         let place = Self { cluster, reference, own, source_for, client_of_others, is_shared };
@@ -118,7 +128,7 @@ impl<'a> Place<'a> {
             return Ok(());
         }
         anyhow::bail!(
-            "Secret {}/{} is for other credentials as well ({}) and holds another client id, which theirs need: log in with that client, or give this credential a Secret, or a clientIdKey, of its own",
+            "Secret {}/{} is for other credentials as well ({}) and holds another client id, which theirs need: log in with that client, or give this credential a Secret of its own, or keys of its own in this one (clientIdKey, clientSecretKey, refreshTokenKey)",
             self.cluster.namespace,
             self.reference.name,
             self.source_for
@@ -272,23 +282,31 @@ pub(crate) fn is_unknown(error: &anyhow::Error) -> bool {
     !cause.as_deref().is_some_and(was_not_taken)
 }
 
+/// The other credentials that a source serves.
+struct Sharers {
+    known: Vec<ZohoCredential>,
+    /// There are credentials in the namespace that this version cannot read. They may be among them.
+    has_unknown: bool,
+}
+
 /// The other credentials of the namespace that name the source. `None` where the caller may not list them.
 ///
 /// # Errors
 ///
 /// With a sentence: the API server did not say. A refresh token that is theirs too could be overwritten.
-async fn sharers(cluster: &Cluster, wanted: &Wanted) -> anyhow::Result<Option<Vec<ZohoCredential>>> {
+async fn sharers(cluster: &Cluster, wanted: &Wanted) -> anyhow::Result<Option<Sharers>> {
     let api = Api::<DeserializeGuard<ZohoCredential>>::namespaced(cluster.client.clone(), &cluster.namespace);
     let listed = unless_refused(pages::all(&api).await).with_context(|| {
         let source = &wanted.reference.name;
         format!("nothing was sent to Zoho, since it is not known which ZohoCredentials use Secret {source}")
     })?;
     let Some(listed) = listed else { return Ok(None) };
+    let has_unknown = listed.items.iter().any(|DeserializeGuard(item)| item.is_err());
     let others = listed.items.into_iter().filter_map(|DeserializeGuard(item)| item.ok());
     let shares = |other: &ZohoCredential| {
         other.metadata.name.as_deref() != Some(&wanted.name) && other.spec.secret_ref.name == wanted.reference.name
     };
-    Ok(Some(others.filter(shares).collect()))
+    Ok(Some(Sharers { known: others.filter(shares).collect(), has_unknown }))
 }
 
 /// What was read; `None` where the caller has no right to it.
@@ -298,6 +316,41 @@ fn unless_refused<T>(answer: Result<T, ApiError>) -> Result<Option<T>, ApiError>
         Err(ApiError::Refused { .. }) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Would a value of another client, or of another data center, take the place of one that another credential needs?
+///
+/// # Errors
+///
+/// With a sentence: the key, whose it is too, and what to do.
+fn check_keys(sharers: &[ZohoCredential], wanted: &Wanted) -> anyhow::Result<()> {
+    let own = &wanted.reference;
+    let has_token = wanted.grant == Grant::RefreshToken;
+    for other in sharers.iter().filter(|other| other.spec.endpoint_central_server.is_none()) {
+        let (name, theirs) = (other.metadata.name.as_deref().unwrap_or_default(), &other.spec.secret_ref);
+        let share_token = has_token
+            && other.spec.grant() == Grant::RefreshToken
+            && theirs.refresh_token_key() == own.refresh_token_key();
+        let of_other_client = theirs.client_id_key() != own.client_id_key();
+        let secret = (theirs.client_secret_key() == own.client_secret_key()).then(|| own.client_secret_key());
+        let token = share_token.then(|| own.refresh_token_key());
+        if let Some(key) = secret.or(token).filter(|_| of_other_client) {
+            anyhow::bail!(
+                "key {key} of Secret {} also serves ZohoCredential {name}, which has the client of key {}: give this credential keys of its own (clientIdKey, clientSecretKey and refreshTokenKey), or a Secret of its own",
+                own.name,
+                theirs.client_id_key()
+            );
+        }
+        let place = (other.spec.data_center, &other.spec.accounts_host);
+        if share_token && place != (Some(wanted.data_center), &wanted.accounts_host) {
+            anyhow::bail!(
+                "key {} of Secret {} also serves ZohoCredential {name}, which logs in at another data center or accounts host: give this credential a refreshTokenKey, or a Secret, of its own",
+                own.refresh_token_key(),
+                own.name
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Would the new refresh token be of use to the others that are served from the one that it replaces?
@@ -377,6 +430,36 @@ mod tests {
         };
         assert!(check(&[]).unwrap_err().to_string().contains("needs A.b.READ too"));
         assert!(check(&["--client-credentials"]).is_ok());
+    }
+
+    #[test]
+    fn keys_that_another_client_or_data_center_needs_are_not_written_over() {
+        let login = |key: [&str; 3], data_center: &str| {
+            let [id, secret, token] = key;
+            serde_json::from_value::<ZohoCredential>(json!({ "metadata": { "name": "patch" }, "spec": {
+                "dataCenter": data_center, "scopes": ["A.b.READ"], "secretRef": { "name": "zoho",
+                "clientIdKey": id, "clientSecretKey": secret, "refreshTokenKey": token } } }))
+            .unwrap()
+        };
+        let check = |own: [&str; 3], data_center: &str, flags: &[&str]| {
+            let args = ["z", "login", "patch", "--timeout", "0s"];
+            let Command::Login(args) = Cli::try_parse_from([&args, flags].concat()).unwrap().command else { panic!() };
+            let other = [login(["client_id", "client_secret", "refresh_token"], "EU")];
+            let checked = check_keys(&other, &Wanted::of(&args, Some(&login(own, data_center))).unwrap());
+            checked.map_err(|error| error.to_string()).err().unwrap_or_default()
+        };
+        let none: &[&str] = &[];
+        assert_eq!(check(["client_id", "client_secret", "mine"], "US", none), "", "one client, two tokens");
+        assert_eq!(check(["client_id", "client_secret", "refresh_token"], "EU", none), "", "one token for both");
+        assert_eq!(check(["my_id", "my_secret", "my_token"], "US", none), "");
+        assert!(
+            check(["my_id", "client_secret", "my_token"], "EU", none).starts_with("key client_secret of Secret zoho")
+        );
+        assert!(
+            check(["my_id", "my_secret", "refresh_token"], "EU", none).starts_with("key refresh_token of Secret zoho")
+        );
+        let elsewhere = check(["client_id", "client_secret", "refresh_token"], "US", none);
+        assert!(elsewhere.contains("logs in at another data center"), "{elsewhere}");
     }
 
     #[test]
