@@ -18,6 +18,7 @@ use zoho_api::names::ObjectName;
 use zoho_client::clock;
 use zoho_core::mirror::{Scope, covers};
 use zoho_core::queue::{ClockWatch, Queue};
+use zoho_core::text::causes;
 
 use crate::lead::{Leadership, Standing};
 use crate::pass::{Context, PassError, reconcile};
@@ -34,6 +35,8 @@ const BURST_LOOK: Duration = Duration::from_millis(250);
 const DRAIN_WITHIN: Duration = Duration::from_secs(20);
 /// Pause before a token that could not be stored at shutdown is tried again.
 const DRAIN_PAUSE: Duration = Duration::from_millis(500);
+/// What is left to publish after that may take this long.
+const EVENTS_WITHIN: Duration = Duration::from_secs(2);
 /// How often ledgers that nothing refers to are looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 
@@ -197,7 +200,7 @@ impl Controller {
         let (outcome, next) = match done {
             Ok((_, Ok(next))) => (PassOutcome::Done, Ok(next)),
             Ok((_, Err(error))) => {
-                tracing::warn!(credential = %key, error = &error as &dyn std::error::Error, "pass not finished; it is tried again");
+                tracing::warn!(credential = %key, error = causes(&error), "pass not finished; it is tried again");
                 (PassOutcome::Failed, Err(()))
             }
             // Where is in the log already. What it said may quote a Secret.
@@ -246,6 +249,8 @@ impl Controller {
         if tokio::time::timeout(within, finish).await.is_err() {
             tracing::warn!("not everything in flight was finished");
         }
+        // What a status calls handled has no other chance to be answered.
+        let _ = tokio::time::timeout(within.min(EVENTS_WITHIN), self.context.events.published()).await;
     }
 
     /// Starts a pass over each object that a flight has landed for.

@@ -41,7 +41,7 @@ use zoho_client::calls::ApiError;
 use zoho_client::clock::{self, Clock};
 use zoho_client::transport::Transport;
 use zoho_core::facts::Installation;
-use zoho_core::text::printable_lines;
+use zoho_core::text::{causes, printable_lines};
 
 // One thread does all of the work: a pass waits for others most of its time, and each thread costs memory and hands work
 // over. A second one is there for what this function waits for.
@@ -188,7 +188,7 @@ async fn check(flags: &Flags) -> anyhow::Result<ExitCode> {
 fn keep_memory_private() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
-        tracing::warn!(error = &error as &dyn std::error::Error, "core dumps cannot be forbidden");
+        tracing::warn!(error = causes(&error), "core dumps cannot be forbidden");
     }
 }
 

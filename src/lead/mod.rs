@@ -27,6 +27,7 @@ use zoho_api::FIELD_MANAGER;
 use zoho_client::calls::{ApiError, call};
 use zoho_client::clock::{self, Clock};
 use zoho_core::lease::{Moment, Record, Sight, Step};
+use zoho_core::text::causes;
 
 /// How long the release of the lease may take: without it the next leader only waits longer.
 const RELEASE_WITHIN: Duration = Duration::from_secs(3);
@@ -53,6 +54,8 @@ pub(crate) struct Leadership {
     /// Milliseconds of the steady clock until which this process may act.
     until: Arc<AtomicU64>,
     standing: watch::Receiver<Standing>,
+    /// Milliseconds of the steady clock since when the lease can be neither read nor written; zero where it can.
+    in_vain_since: Arc<AtomicU64>,
     /// Kept so that the channel does not close where there is no election.
     _sender: Arc<watch::Sender<Standing>>,
 }
@@ -61,13 +64,22 @@ impl Leadership {
     /// For a process that runs alone.
     pub(crate) fn alone() -> Self {
         let (sender, standing) = watch::channel(Standing::Leading);
-        Self { until: Arc::new(AtomicU64::new(u64::MAX)), standing, _sender: Arc::new(sender) }
+        let (until, in_vain_since) = (Arc::new(AtomicU64::new(u64::MAX)), Arc::default());
+        Self { until, standing, in_vain_since, _sender: Arc::new(sender) }
     }
 
     /// May this process act now? Asked directly before every token request: true only until the deadline of the last
     /// successful renewal, whatever the rest of the process is busy with.
     pub(crate) fn is_leader(&self) -> bool {
         millis(clock::steady()) < self.until.load(Ordering::Relaxed)
+    }
+
+    /// How long this process has tried in vain to read or to write the lease: nobody may lead, and it could not.
+    pub(crate) fn in_vain_for(&self) -> Duration {
+        match self.in_vain_since.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => Duration::from_millis(millis(clock::steady()).saturating_sub(since)),
+        }
     }
 
     /// Where this process stands.
@@ -111,6 +123,7 @@ impl Elector {
         let (sender, standing) = watch::channel(Standing::Standby);
         let sender = Arc::new(sender);
         let until = Arc::new(AtomicU64::new(0));
+        let in_vain_since = Arc::new(AtomicU64::new(0));
         let mut candidate = Candidate {
             leases: Api::namespaced(client, namespace),
             name: name.to_owned(),
@@ -121,6 +134,7 @@ impl Elector {
             sight: Sight::default(),
             stored: None,
             until: until.clone(),
+            in_vain_since: in_vain_since.clone(),
             leads_until: None,
             standing: sender.clone(),
         };
@@ -139,7 +153,7 @@ impl Elector {
                 }
             }
         });
-        Ok((Self { release, task }, Leadership { until, standing, _sender: sender }))
+        Ok((Self { release, task }, Leadership { until, standing, in_vain_since, _sender: sender }))
     }
 
     /// Lets the next replica lead at once. To be called when everything in flight is finished.
@@ -176,6 +190,7 @@ struct Candidate {
     /// The lease as last read or written.
     stored: Option<Lease>,
     until: Arc<AtomicU64>,
+    in_vain_since: Arc<AtomicU64>,
     /// `None` until this process leads.
     leads_until: Option<Moment>,
     standing: Arc<watch::Sender<Standing>>,
@@ -220,27 +235,41 @@ impl Candidate {
                 return Some(grace);
             }
             if looks && let Err(error) = self.look().await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the lease cannot be read");
+                tracing::warn!(error = causes(&error), "the lease cannot be read");
+                self.was_in_vain();
                 return None;
             }
             let over = match self.sight.decide(&self.me, self.leads_until.is_some(), clock::steady()) {
                 Step::Claim { over } => over,
-                Step::Wait { .. } => return None,
+                Step::Wait { .. } => {
+                    self.in_vain_since.store(0, Ordering::Relaxed);
+                    return None;
+                }
                 Step::Lost { to } => {
                     tracing::error!(leader = to, "the lease is in other hands: this process ends");
                     return Some(Duration::ZERO);
                 }
             };
             match self.claim(over).await {
-                Ok(()) => return None,
+                Ok(()) => {
+                    self.in_vain_since.store(0, Ordering::Relaxed);
+                    return None;
+                }
                 Err(ApiError::Conflict | ApiError::AlreadyExists | ApiError::NotFound) => looks = true,
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the lease cannot be written");
+                    tracing::warn!(error = causes(&error), "the lease cannot be written");
+                    self.was_in_vain();
                     return None;
                 }
             }
         }
         None
+    }
+
+    fn was_in_vain(&self) {
+        let now = millis(clock::steady()).max(1);
+        // Since the first time.
+        let _ = self.in_vain_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// The renew deadline has passed: how long the lease still runs.
@@ -322,7 +351,7 @@ impl Candidate {
                 // A renewal that was broken off may have arrived.
                 Err(ApiError::Conflict) => drop(self.look().await),
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the lease could not be released");
+                    tracing::warn!(error = causes(&error), "the lease could not be released");
                     return;
                 }
             }

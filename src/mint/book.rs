@@ -81,4 +81,6 @@ pub(super) struct Kept {
     pub namespace: Option<String>,
     /// It is known to have minted.
     pub has_minted: bool,
+    /// A read of ours brought news that no watch has told of yet: to those who use the ledger it is news still.
+    pub is_read_ahead: bool,
 }

@@ -10,6 +10,7 @@ use zoho_core::plan::budget::Request;
 use zoho_core::plan::record::Lesson;
 use zoho_core::plan::renewal::Life;
 use zoho_core::secret::MintedToken;
+use zoho_core::text::causes;
 
 use super::gate::End;
 use super::ledger::{NotReserved, Reservation};
@@ -156,7 +157,7 @@ impl Mints {
         if let Err(error) = self.ledgers.keep(&order.ledger, true).await {
             tracing::warn!(
                 ledger = %order.ledger,
-                error = &error as &dyn std::error::Error,
+                error = causes(&error),
                 "verdict not written to the ledger yet; it goes with the next write"
             );
         }

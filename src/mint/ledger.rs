@@ -111,10 +111,20 @@ impl Ledgers {
         act(&mut self.lock().kept.entry(name.clone()).or_default().mirror)
     }
 
-    /// Takes in what a watch or a read says of a ledger. Older versions than the known one are ignored.
+    /// Takes in what a watch tells of a ledger. Older versions than the known one are ignored.
     ///
-    /// Says whether it was news.
+    /// Says whether there is news for those who use it: also where a read has brought it before.
     pub(crate) fn take_in(&self, ledger: Told<ZohoMintLedger>) -> bool {
+        let name = ledger.meta().name.as_deref().map(LedgerName::from);
+        let is_news = self.absorb(ledger);
+        let mut book = self.lock();
+        let kept = name.and_then(|name| book.kept.get_mut(&name));
+        let was_read_ahead = kept.is_some_and(|kept| std::mem::take(&mut kept.is_read_ahead));
+        is_news || was_read_ahead
+    }
+
+    /// Says whether it was news.
+    fn absorb(&self, ledger: Told<ZohoMintLedger>) -> bool {
         let now = self.clock.now();
         let (meta, record) = match ledger.object.0 {
             Ok(ledger) => (ledger.metadata, Some(ledger.spec)),
@@ -337,7 +347,11 @@ impl Ledgers {
                 if before.is_some_and(|before| ObjectVersion::of(ledger.meta()).is_older_than(&before)) {
                     self.with(name, LedgerMirror::doubt);
                 }
-                self.take_in(ledger);
+                if self.absorb(ledger)
+                    && let Some(kept) = self.lock().kept.get_mut(name)
+                {
+                    kept.is_read_ahead = true;
+                }
             }
             Err(ApiError::NotFound) => self.lock().gone(name),
             Err(error) => return Err(error),

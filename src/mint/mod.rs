@@ -7,6 +7,7 @@
 mod book;
 mod flight;
 pub(crate) mod gate;
+mod held_up;
 pub(crate) mod ledger;
 mod places;
 
@@ -25,8 +26,10 @@ use zoho_core::plan::guard::{self, Guard};
 use zoho_core::plan::intake::{Intake, Newcomer};
 use zoho_core::rehearsal::Rehearsals;
 use zoho_core::secret::MintedToken;
+use zoho_core::text::causes;
 
 use self::gate::Gate;
+use self::held_up::{HeldUp, IS_NEW_FOR};
 use self::ledger::Ledgers;
 use crate::lead::Leadership;
 use crate::serve::metrics::Metrics;
@@ -85,7 +88,7 @@ struct State {
     hands: HashMap<InputsDigest, Arc<MintedToken>>,
     failures: HashMap<InputsDigest, Failure>,
     /// Objects that a hold or a refusal of their inputs keeps from minting.
-    held_up: HashMap<InputsDigest, HashSet<ObjectName>>,
+    held_up: HeldUp,
     intake: Intake,
     live_tokens: HashMap<LedgerName, usize>,
     /// Objects that a flight has landed for with news, and that no pass has looked at since.
@@ -242,7 +245,7 @@ impl Mints {
         let hand = state.hands.get(inputs).filter(|token| token.life.is_alive(now));
         let is_held_up = hand.is_none_or(|token| Some(&token.attempt) == at_hand);
         if is_held_up {
-            state.held_up.entry(inputs.clone()).or_default().insert(key.clone());
+            state.held_up.add(inputs, key, now);
         }
         is_held_up
     }
@@ -325,7 +328,7 @@ impl Mints {
     fn ledger_unavailable(&self, ledger: &LedgerName, error: &ApiError) -> Failure {
         tracing::warn!(
             %ledger,
-            error = error as &dyn std::error::Error,
+            error = causes(error),
             "ledger cannot be written: nothing is minted without it"
         );
         let again_at = Some(self.clock.now() + GROUNDED_FOR);
@@ -345,9 +348,7 @@ impl Mints {
                 state.hands.retain(|_, token| token.life.is_alive(now));
                 state.hands.insert(order.inputs.clone(), Arc::new(token));
                 state.failures.remove(&order.inputs);
-                for held_up in state.held_up.remove(&order.inputs).into_iter().flatten() {
-                    self.wake.one(held_up);
-                }
+                self.wake.all(state.held_up.take(&order.inputs).into_iter().collect());
             }
             Err(Some(failure)) => {
                 tracing::warn!(
@@ -365,11 +366,8 @@ impl Mints {
         let now = self.clock.now();
         let mut state = self.lock();
         state.hands.retain(|_, token| token.life.is_alive(now));
-        state.failures.retain(|of, _| inputs.contains(of));
-        state.held_up.retain(|of, objects| {
-            objects.retain(|object| self.index.credential(object).is_some());
-            inputs.contains(of) && !objects.is_empty()
-        });
+        state.failures.retain(|of, failure| inputs.contains(of) || failure.at + IS_NEW_FOR > now);
+        state.held_up.forget_unused(inputs, |object| self.index.credential(object).is_some(), now);
         state.live_tokens.retain(|of, _| ledgers.contains(of));
         state.rotating.retain(|of| ledgers.contains(of));
         state.intake.forget_old(now);

@@ -2,7 +2,9 @@
 //! namespace has a line of its own: those of one whose objects have much to tell delay no other's.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -13,6 +15,7 @@ use zoho_api::ZohoCredential;
 use zoho_client::calls::call;
 use zoho_core::lines::Lines;
 use zoho_core::status::Announcement;
+use zoho_core::text::causes;
 
 /// Events that may wait, three quarters of them of one namespace; what comes on top is dropped, the status says it all the
 /// same.
@@ -67,6 +70,8 @@ pub(crate) struct Events {
     waiting: Arc<Mutex<Lines<(ObjectReference, Announcement)>>>,
     /// Something waits.
     comes: Arc<Notify>,
+    /// What waits, and what is being published.
+    left: Arc<AtomicUsize>,
 }
 
 impl Events {
@@ -76,7 +81,8 @@ impl Events {
     ///
     /// create and patch on `events.k8s.io` in the namespaces of the objects.
     pub(crate) fn start(client: Client, holder: &str) -> Self {
-        let events = Self { waiting: Arc::new(Mutex::new(Lines::new(WAITING))), comes: Arc::default() };
+        let events =
+            Self { waiting: Arc::new(Mutex::new(Lines::new(WAITING))), comes: Arc::default(), left: Arc::default() };
         let publisher = events.clone();
         let reporter = Reporter { controller: "zoho-operator".into(), instance: Some(holder.to_owned()) };
         let mut recorders = Recorders::new(client, reporter);
@@ -93,8 +99,9 @@ impl Events {
                     secondary: None,
                 };
                 if let Err(error) = call(recorder.publish(&event, &object)).await {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "event not published");
+                    tracing::debug!(error = causes(&error), "event not published");
                 }
+                publisher.left.fetch_sub(1, Ordering::Relaxed);
             }
         });
         events
@@ -114,6 +121,13 @@ impl Events {
         }
     }
 
+    /// Waits until all are published.
+    pub(crate) async fn published(&self) {
+        while self.left.load(Ordering::Relaxed) > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// So many more of a namespace may wait.
     pub(crate) fn room_for(&self, namespace: &str) -> usize {
         self.lock().room_for(namespace)
@@ -123,10 +137,13 @@ impl Events {
     pub(crate) fn publish(&self, credential: &ZohoCredential, announcement: Announcement) {
         let object = credential.object_ref(&());
         let namespace: Arc<str> = object.namespace.as_deref().unwrap_or_default().into();
+        // Before the publisher can count it down again.
+        self.left.fetch_add(1, Ordering::Relaxed);
         let has_room = self.lock().push(&namespace, (object, announcement)).is_ok();
         if has_room {
             self.comes.notify_one();
         } else {
+            self.left.fetch_sub(1, Ordering::Relaxed);
             tracing::debug!(%namespace, "event dropped: too many of the namespace are waiting");
         }
     }

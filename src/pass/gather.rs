@@ -327,8 +327,8 @@ impl Gatherer<'_> {
     /// # Errors
     ///
     /// A read without an answer.
-    pub(super) async fn refresh(&self, name: &ObjectName) -> Result<(), ReadError> {
-        self.read(name).await.map(drop)
+    pub(super) async fn refresh(&self, name: &ObjectName) -> Result<Read, ReadError> {
+        self.read(name).await
     }
 
     /// What the product said, to this process or, as far as the status says, to the one before.

@@ -53,6 +53,15 @@ impl Memories {
         state.era.0 += 1;
     }
 
+    /// The objects whose inputs, as the last pass saw them, have this ledger.
+    pub(crate) fn users_of(&self, ledger: &LedgerName) -> Vec<ObjectName> {
+        let state = self.lock();
+        let is_its = |memory: &Memory| {
+            memory.source.as_ref().and_then(|known| known.source.usable()).is_some_and(|(_, of)| of == ledger)
+        };
+        state.of.iter().filter(|(_, memory)| is_its(memory)).map(|(key, _)| key.clone()).collect()
+    }
+
     /// Keyed hashes of all inputs that a pass has seen and may ask about again, and their ledgers.
     pub(crate) fn inputs_in_use(&self) -> (HashSet<InputsDigest>, HashSet<LedgerName>) {
         let state = self.lock();

@@ -24,6 +24,7 @@ use zoho_core::memory::{Asked, Memory, REFUSED_FOR, Seen};
 use zoho_core::plan::budget::Hold;
 use zoho_core::plan::{self, Defect, Facts, MintReason, Plan};
 use zoho_core::status::{self};
+use zoho_core::text::causes;
 
 pub(crate) use self::context::Context;
 use self::custody::Charge;
@@ -290,7 +291,7 @@ impl Pass<'_> {
         if let Some((inputs, ledger)) = readings.source.source.usable()
             && let Err(error) = self.write_down(readings, inputs, ledger, now).await
         {
-            let error = &error as &dyn std::error::Error;
+            let error = causes(&error);
             tracing::debug!(credential = %self.key, %ledger, error, "ledger not written; it goes with the next write");
         }
         Effect::Done

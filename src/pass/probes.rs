@@ -3,7 +3,7 @@
 //! A pass asks and ends; when the answer comes, the object is woken.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::mint::gate::{End, Gate};
@@ -34,7 +34,7 @@ pub(crate) struct Probes {
     clock: Arc<dyn Clock>,
     wake: Wake,
     /// When it was first asked: a standby asks nothing, however long it has run.
-    started: Arc<OnceLock<Time>>,
+    started: Arc<Mutex<Option<Time>>>,
     answers: Arc<Mutex<HashMap<ObjectName, Answers>>>,
 }
 
@@ -58,9 +58,24 @@ impl Probes {
         (question, interval): (String, Duration),
         was_asked: bool,
     ) -> Verification {
-        let answers = self.lock().get(key).filter(|answers| answers.uid.as_deref() == Some(uid)).cloned();
+        let now = self.clock.now();
+        // What lies in the future is of a clock that has been set back since.
+        let started = {
+            let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+            let first = started.map_or(now, |started| started.min(now));
+            *started = Some(first);
+            first
+        };
+        let mut all = self.lock();
+        let answers = all.get_mut(key).filter(|answers| answers.uid.as_deref() == Some(uid));
+        let answers = answers.map(|answers| {
+            if let Some(last) = &mut answers.last {
+                last.at = last.at.min(now);
+            }
+            answers.clone()
+        });
+        drop(all);
         let Answers { last, taken, .. } = answers.unwrap_or_default();
-        let started = *self.started.get_or_init(|| self.clock.now());
         let first_at = if was_asked { started + share_of(interval, uid) } else { started };
         Verification { blocked: None, question, interval, last, taken, first_at }
     }
@@ -80,6 +95,7 @@ impl Probes {
         }
         let (probes, key, uid) = (self.clone(), key.clone(), uid.to_owned());
         tokio::spawn(async move {
+            let mut asking = Asking { probes: &probes, key: &key, uid: &uid, is_over: false };
             let host = question.url.host_str().unwrap_or_default();
             let mut pass = probes.gate.enter(host, &key.namespace, &uid).await;
             let answer = pass.carry(probes.transport.show(&question, &token.access_token)).await;
@@ -87,6 +103,7 @@ impl Probes {
             pass.ended(if is_silence { End::TimedOut } else { End::Answered });
             let shown = Shown { attempt: token.attempt.clone(), question: question.asked() };
             probes.take_in(&key, &uid, &shown, answer);
+            asking.is_over = true;
         });
     }
 
@@ -106,6 +123,24 @@ impl Probes {
     /// Forgets an object that is gone.
     pub(crate) fn forget(&self, key: &ObjectName) {
         self.lock().remove(key);
+    }
+}
+
+/// A question that is under way. Also one that panics is over: the next token is asked about again.
+struct Asking<'a> {
+    probes: &'a Probes,
+    key: &'a ObjectName,
+    uid: &'a str,
+    is_over: bool,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let mut all = self.probes.lock();
+        let is_it = |answers: &&mut Answers| answers.uid.as_deref() == Some(self.uid);
+        if let Some(answers) = all.get_mut(self.key).filter(is_it).filter(|_| !self.is_over) {
+            answers.is_asking = false;
+        }
     }
 }
 

@@ -11,10 +11,11 @@ use zoho_client::calls::ApiError;
 use zoho_core::burst;
 use zoho_core::facts::{self, Readings};
 use zoho_core::issuer::probe::Question;
+use zoho_core::memory::Unsaid;
 use zoho_core::message::Names;
 use zoho_core::plan::budget::Hold;
-use zoho_core::plan::{Facts, Plan, requests};
-use zoho_core::status::{self, Asked, Report};
+use zoho_core::plan::{self, Facts, Plan, Write, requests};
+use zoho_core::status::{self, Announcement, Asked, Report};
 
 use super::recheck::look_again_at;
 use super::{Context, Pass, PassError};
@@ -59,6 +60,9 @@ impl Pass<'_> {
         now: Time,
     ) -> Result<ZohoCredentialStatus, PassError> {
         let before = self.credential.status.clone().unwrap_or_default();
+        for event in self.memory.take_unsaid(&before) {
+            self.context.events.publish(self.credential, event);
+        }
         if plan.is_in_flight() && before.conditions.is_empty() && self.silent_until(now) > now {
             return Ok(before);
         }
@@ -84,7 +88,9 @@ impl Pass<'_> {
         if status::says_the_same(&before, &after) {
             return Ok(before);
         }
-        if let Some(until) = self.may_wait(plan, &after, now) {
+        // That a request was acted on is said nowhere else: a process that comes after this one would act on it again.
+        let answers = after.last_handled_renew_request != before.last_handled_renew_request;
+        if let Some(until) = (!answers).then(|| self.may_wait(plan, &after, now)).flatten() {
             self.again_at = Some(until);
             return Ok(before);
         }
@@ -93,13 +99,8 @@ impl Pass<'_> {
             return Ok(before);
         }
         self.memory.note_report(now);
-        let stands = self.write_status(&before, after, now).await?;
         // Once: a request that the status calls handled is none any more, also after a restart.
-        if let Some(answer) = answer.filter(|_| stands.last_handled_renew_request != before.last_handled_renew_request)
-        {
-            self.context.events.publish(self.credential, answer);
-        }
-        Ok(stands)
+        self.write_status(&before, after, answer.filter(|_| answers), now).await
     }
 
     /// Writes the status, and publishes what changed. Returns the one that stands.
@@ -107,8 +108,11 @@ impl Pass<'_> {
         &mut self,
         before: &ZohoCredentialStatus,
         mut after: ZohoCredentialStatus,
+        answer: Option<Announcement>,
         now: Time,
     ) -> Result<ZohoCredentialStatus, PassError> {
+        let of_scopes = status::missing_scopes(&self.credential.spec, before, &after);
+        let events: Vec<_> = status::announcements(before, &after).into_iter().chain(of_scopes).chain(answer).collect();
         facts::seal_status(self.credential, &mut after, &self.context.installation.hash_key);
         let span = tracing::info_span!(target: SPANS, "write status");
         let write = apply::patch_status(&self.context.client, self.credential, self.key, &after);
@@ -119,9 +123,8 @@ impl Pass<'_> {
                 self.memory.news_since = None;
                 self.context.news.forget(self.key);
                 self.context.wake.others(self.key, self.context.index.apply_credential(written));
-                let of_scopes = status::missing_scopes(&self.credential.spec, before, &after);
-                for announcement in status::announcements(before, &after).into_iter().chain(of_scopes) {
-                    self.context.events.publish(self.credential, announcement);
+                for event in events {
+                    self.context.events.publish(self.credential, event);
                 }
                 Ok(after)
             }
@@ -132,11 +135,16 @@ impl Pass<'_> {
             }
             // Recreated or edited meanwhile, and a watch may never bring it: it is read, and soon looked at again.
             Err(ApiError::Conflict) => {
+                self.memory.unsaid = Some(Box::new(Unsaid { meant: after, events }));
                 self.is_current().await?;
                 self.again_at = Some(look_again_at(now));
                 Ok(before.clone())
             }
-            Err(error) => Err(PassError::Status(error)),
+            Err(error) => {
+                // It may stand all the same.
+                self.memory.unsaid = Some(Box::new(Unsaid { meant: after, events }));
+                Err(PassError::Status(error))
+            }
         }
     }
 
@@ -228,6 +236,9 @@ impl Pass<'_> {
         };
         let life = facts.target.token().map(|token| token.life);
         let changes = status::changes_at(status, life, now);
-        others.into_iter().chain([planned, changes, self.again_at]).flatten().filter(|at| *at > now).min()
+        // Whatever else is waited for: a target that somebody fights over is put back when that is over.
+        let repairs = plan::to_store(facts, now) == Some(Write::Repair);
+        let fought_until = facts.conflict.as_ref().filter(|_| repairs).and_then(|conflict| conflict.again_at);
+        others.into_iter().chain([planned, changes, self.again_at, fought_until]).flatten().filter(|at| *at > now).min()
     }
 }

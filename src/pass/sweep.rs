@@ -10,6 +10,7 @@ use zoho_core::facts;
 use zoho_core::facts::ownership::SecretSeen;
 use zoho_core::memory::REFUSED_FOR;
 use zoho_core::plan::{Defect, Facts, Target};
+use zoho_core::text::causes;
 
 use super::Pass;
 use super::gather::Former;
@@ -114,7 +115,7 @@ impl Pass<'_> {
 
     fn not_swept(&self, name: &ObjectName, error: &ApiError, swept: &mut Swept, now: Time) {
         swept.again_at(now + REFUSED_FOR * 2);
-        tracing::warn!(credential = %self.key, target = %name, error = error as &dyn std::error::Error, "former target not deleted; it is tried again");
+        tracing::warn!(credential = %self.key, target = %name, error = causes(error), "former target not deleted; it is tried again");
         let message = format!("Former target Secret {name} cannot be deleted: {error}. It is tried again.");
         swept.obstacle = Some(Defect { reason: Reason::WriteRefused, message, again_at: None });
     }

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Secret;
 use tracing::Instrument as _;
 use zoho_api::Time;
-use zoho_api::names::ObjectVersion;
+use zoho_api::names::{ObjectName, ObjectVersion};
 use zoho_client::apply::{self, Mode};
 use zoho_client::calls::ApiError;
 use zoho_core::facts::target::render;
@@ -13,6 +13,7 @@ use zoho_core::plan::{Defect, Facts, Target, Write, to_store};
 use zoho_core::rehearsal::Shape;
 use zoho_core::{secret, status};
 
+use super::gather::Read;
 use super::{Effect, Pass, PassError};
 use crate::serve::telemetry::SPANS;
 
@@ -57,10 +58,7 @@ impl Pass<'_> {
                 }
                 Ok(Effect::Done)
             }
-            Err(ApiError::AlreadyExists | ApiError::Conflict) => {
-                self.context.gatherer().refresh(&target).await?;
-                Ok(Effect::LookAgain)
-            }
+            Err(ApiError::AlreadyExists | ApiError::Conflict) => self.look_at_target(&target, now).await,
             Err(ApiError::Refused { message }) => Ok(Effect::Blocked(self.refuse(message, now))),
             Err(ApiError::NotFound) => Ok(Effect::Blocked(self.refuse("the namespace is gone".into(), now))),
             Err(source) => Err(PassError::Rehearse { name: target, source }),
@@ -108,8 +106,7 @@ impl Pass<'_> {
                 Ok(Effect::Done)
             }
             Err(ApiError::AlreadyExists | ApiError::Conflict | ApiError::NotFound) => {
-                self.context.gatherer().refresh(&target).await?;
-                Ok(Effect::LookAgain)
+                self.look_at_target(&target, now).await
             }
             Err(ApiError::Refused { message }) => Ok(Effect::Blocked(self.refuse(message, now))),
             Err(source) => Err(PassError::Write { name: target, source }),
@@ -137,6 +134,14 @@ impl Pass<'_> {
             }
             _ => apply::create_target(&self.context.client, wanted, mode).await,
         }
+    }
+
+    /// It is not what it was taken for. Where it may not be read either, that is what stands in the way.
+    async fn look_at_target(&self, target: &ObjectName, now: Time) -> Result<Effect, PassError> {
+        Ok(match self.context.gatherer().refresh(target).await? {
+            Read::Refused(words) => Effect::Blocked(facts::read_refused(target, &words, now)),
+            Read::There(_) | Read::Absent => Effect::LookAgain,
+        })
     }
 
     /// The target, where it is known to have our owner reference already.

@@ -15,6 +15,7 @@ use ring::hmac;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use zoho_client::calls::{ApiError, call};
+use zoho_core::text::causes;
 use zoho_core::text::printable;
 
 /// An answer of the API server holds for so long.
@@ -109,7 +110,7 @@ impl Guard {
     fn unavailable(&self, error: &ApiError) -> Response {
         if !self.fails.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                error = error as &dyn std::error::Error,
+                error = causes(error),
                 "the API server cannot be asked who may read the metrics; they are refused (see zoho-operator check)"
             );
         }

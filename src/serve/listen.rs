@@ -23,6 +23,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use tower::Service as _;
 
 use crate::serve::certificate::Certificate;
+use zoho_core::text::causes;
 
 /// A client sends a whole header within this time, from the moment at which one may begin; a kept connection idles no
 /// longer either. A TLS handshake has as long.
@@ -52,7 +53,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, certificate: Op
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "a connection was not accepted");
+                tracing::debug!(error = causes(&error), "a connection was not accepted");
                 sleep(ACCEPT_AGAIN_AFTER).await;
                 continue;
             }
@@ -74,7 +75,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, certificate: Op
                 },
             };
             if let Err(error) = ended {
-                tracing::trace!(error = error.as_ref() as &dyn std::error::Error, "a connection ended");
+                tracing::trace!(error = causes(error.as_ref()), "a connection ended");
             }
         });
         seats.push(Seat { peer, task: task.abort_handle() });

@@ -10,7 +10,7 @@ mod scrapes;
 pub(crate) mod series;
 pub(crate) mod telemetry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +24,7 @@ use axum::routing::get;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
+use zoho_core::mirror::Scope;
 
 use crate::flags::Flags;
 use crate::lead::{Leadership, Standing};
@@ -44,7 +45,7 @@ const WATCH_STUCK_AFTER: Duration = Duration::from_secs(180);
 const MAY_FAIL_FOR: Duration = Duration::from_secs(30);
 
 /// How one of the watches does.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Watched {
     /// It has listed everything once.
     has_listed: bool,
@@ -53,8 +54,8 @@ struct Watched {
     /// When it last told something.
     well_at: Instant,
     state: State,
-    /// Nothing goes on without it. Of the others, those of one namespace each, one is enough.
-    is_essential: bool,
+    /// What is served with it; `None`: nothing goes on without it. One namespace that is served is enough.
+    serves: Option<Scope>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,11 +86,12 @@ impl Health {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Not ready before [`Self::has`] is told of all of these. Those that are not essential may be refused.
-    pub(crate) fn wait_for(&self, names: impl IntoIterator<Item = String>, is_essential: bool) {
+    /// Not ready before [`Self::has`] is told of it. Where it is for some scope only (`serves`), it may be refused as long as
+    /// another scope is served.
+    pub(crate) fn wait_for(&self, name: String, serves: Option<Scope>) {
         let now = Instant::now();
-        let new = Watched { has_listed: false, turned_at: now, well_at: now, state: State::Well, is_essential };
-        self.watches().extend(names.into_iter().map(|name| (name, new)));
+        let new = Watched { has_listed: false, turned_at: now, well_at: now, state: State::Well, serves };
+        self.watches().insert(name, new);
     }
 
     fn of(&self, name: &str, say: impl FnOnce(&mut Watched, Instant)) {
@@ -162,9 +164,12 @@ impl Health {
         if watches.is_empty() {
             return Err(format!("waiting for {START}\n"));
         }
-        let is_served = |watched: &Watched| !watched.is_essential && watched.has_listed;
-        let may_be_refused = watches.values().any(is_served);
-        let is_excused = |watched: &Watched| watched.state == State::Refused && !watched.is_essential && may_be_refused;
+        let is_read = |watched: &Watched| watched.has_listed && watched.state != State::Refused;
+        let scopes: BTreeSet<&Scope> = watches.values().filter_map(|watched| watched.serves.as_ref()).collect();
+        let is_served = |scope: &&Scope| watches.values().filter(|of| of.serves.as_ref() == Some(*scope)).all(is_read);
+        let is_any_served = scopes.iter().any(is_served);
+        let is_excused =
+            |watched: &Watched| watched.state == State::Refused && watched.serves.is_some() && is_any_served;
         let waits_for = named(&|watched| !watched.has_listed && !is_excused(watched));
         if !waits_for.is_empty() {
             return Err(format!("waiting for {}\n", waits_for.join(", ")));
@@ -192,6 +197,10 @@ impl Health {
         };
         let standing = match self.leadership.standing() {
             Standing::Leading => "ok: leading",
+            Standing::Standby if self.leadership.in_vain_for() > MAY_FAIL_FOR => {
+                let why = "standby, and the lease cannot be read or written: this replica cannot lead\n";
+                return (StatusCode::SERVICE_UNAVAILABLE, why.into());
+            }
             Standing::Standby => "ok: standby, another replica leads",
             Standing::Lost { .. } => "ok: the lease is lost, ending",
         };
@@ -292,8 +301,10 @@ mod tests {
     fn waiting() -> Health {
         let health = Health::new(Leadership::alone());
         assert_eq!(health.readyz().1, "waiting for the start of the watches\n");
-        health.wait_for([LEDGERS.to_owned()], true);
-        health.wait_for([SECRETS, CREDENTIALS].map(str::to_owned), false);
+        health.wait_for(LEDGERS.to_owned(), None);
+        for name in [SECRETS, CREDENTIALS] {
+            health.wait_for(name.to_owned(), Some(None));
+        }
         health
     }
 
@@ -333,7 +344,7 @@ mod tests {
     #[tokio::test]
     async fn namespace_that_is_refused_does_not_keep_the_others_from_being_served() {
         let health = waiting();
-        health.wait_for(["the list of secrets in namespace b".to_owned()], false);
+        health.wait_for("the list of secrets in namespace b".to_owned(), Some(Some("b".into())));
         health.is_refused("the list of secrets in namespace b");
         for name in [SECRETS, CREDENTIALS] {
             health.has(name);
@@ -349,6 +360,25 @@ mod tests {
             health.is_refused(name);
         }
         assert_eq!(health.readyz().0, StatusCode::SERVICE_UNAVAILABLE, "where all are refused, nothing is served");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn scope_that_is_refused_in_part_is_not_served_and_excuses_nothing() {
+        let health = waiting();
+        for name in [LEDGERS, CREDENTIALS] {
+            health.has(name);
+        }
+        health.is_refused(SECRETS);
+        let expected = (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for {SECRETS}\n"));
+        assert_eq!(health.readyz(), expected, "credentials without Secrets are of no use");
+
+        let health = ready();
+        tokio::time::advance(Duration::from_secs(31)).await;
+        for name in [SECRETS, CREDENTIALS] {
+            health.is_refused(name);
+        }
+        let expected = (StatusCode::SERVICE_UNAVAILABLE, format!("no news: {SECRETS}, {CREDENTIALS}\n"));
+        assert_eq!(health.readyz(), expected, "what was read once is not read any more");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! The watches of an installation: which there are, and where what they bring goes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -28,25 +28,25 @@ pub(crate) type Listing = FuturesUnordered<BoxFuture<'static, Scope>>;
 /// Starts the watches: credentials and Secrets of each namespace that is served, and the ledgers.
 pub(crate) fn start_watches(context: &Arc<Context>, health: &Health) -> Listing {
     let by_get = context.flags.secret_access == SecretAccess::Get;
-    let witness = |kind: &'static str, scope: &Scope, is_essential: bool| {
+    let witness = |kind: &'static str, scope: &Scope, serves: Option<Scope>| {
         let (namespace, name) = (scope.as_deref().map(str::to_owned), name_of_watch(kind, scope.as_deref()));
-        health.wait_for([name.clone()], is_essential);
+        health.wait_for(name.clone(), serves);
         let (health, metrics, clock) = (health.clone(), context.metrics.clone(), context.clock.clone());
         Witness { health, metrics, clock, kind, namespace, name }
     };
     let history = History::default();
     let own: Scope = Some(context.flags.operator_namespace().into());
-    let of_ledgers = witness("zohomintledgers", &own, true);
+    let of_ledgers = witness("zohomintledgers", &own, None);
     let source = OfCluster::new(&context.client, own.as_deref());
     let ledgers = Watch::spawn(source, Ledgers::new(context, own), of_ledgers, &history);
     let listing = Listing::new();
     for scope in scopes(&context.flags) {
         let sink = |kind| Indexed { context: context.clone(), kind, scope: scope.clone() };
         let source = OfCluster::new(&context.client, scope.as_deref());
-        let of_credentials = witness("zohocredentials", &scope, false);
+        let of_credentials = witness("zohocredentials", &scope, Some(scope.clone()));
         let credentials =
             Watch::<Told<ZohoCredential>, _, _>::spawn(source, sink(Kind::Credentials), of_credentials, &history);
-        let of_secrets = witness("secrets", &scope, false);
+        let of_secrets = witness("secrets", &scope, Some(scope.clone()));
         let secrets = if by_get {
             spawn_poll(context, of_secrets, scope.clone(), credentials.clone())
         } else {
@@ -158,13 +158,15 @@ impl Ledgers {
         Self { context: context.clone(), scope, told: Mirror::default() }
     }
 
+    /// Those whose status names it, and those that wait for it and have never tried, whose status does not.
     fn wake_users(&self, ledger: &LedgerName) {
         let is_user = |credential: &&Arc<ZohoCredential>| {
             credential.status.as_ref().and_then(|status| status.ledger.as_ref()) == Some(ledger)
         };
         let credentials = self.context.index.credentials();
         let users = credentials.iter().filter(is_user).map(|credential| ObjectName::of(&credential.metadata));
-        self.context.wake.all(users.collect());
+        let users: HashSet<ObjectName> = users.chain(self.context.memories.users_of(ledger)).collect();
+        self.context.wake.all(users.into_iter().collect());
     }
 }
 

@@ -19,6 +19,7 @@ use zoho_api::names::{ObjectName, ObjectVersion};
 use zoho_client::calls::ApiError;
 use zoho_client::clock::Clock;
 use zoho_core::mirror::{Disagreement, News, OldList, Version, judge, number};
+use zoho_core::text::causes;
 
 use crate::serve::Health;
 use crate::serve::metrics::Metrics;
@@ -90,7 +91,7 @@ impl Witness {
             self.health.fails(&self.name);
         }
         let (kind, namespace) = (self.kind, self.namespace.as_deref());
-        let error = failure as &dyn std::error::Error;
+        let error = causes(failure);
         if let Failure::WentBack = failure {
             tracing::error!(kind, namespace, error, "all objects are checked again");
         } else {

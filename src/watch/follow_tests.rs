@@ -168,7 +168,7 @@ fn run(script: Script) -> Running {
 
 fn run_beside(script: Script, history: &History) -> Running {
     let (told, metrics, health) = (Told::default(), Metrics::default(), Health::new(Leadership::alone()));
-    health.wait_for([NAME.to_owned()], true);
+    health.wait_for(NAME.to_owned(), None);
     let witness = Witness {
         health: health.clone(),
         metrics: metrics.clone(),

@@ -15,6 +15,7 @@ use zoho_api::names::ObjectName;
 use zoho_client::calls::{ApiError, call};
 use zoho_client::told::SecretMeta;
 use zoho_core::mirror::Scope;
+use zoho_core::text::causes;
 
 use crate::pass::Context;
 use crate::serve::Health;
@@ -65,7 +66,7 @@ impl Poll {
                 }
                 if failed.fetch_add(1, Ordering::Relaxed) == 0 {
                     // One stands for all: they mostly fail together.
-                    tracing::warn!(secret = %name, error = &error as &dyn std::error::Error, "Secret not read; it is tried again");
+                    tracing::warn!(secret = %name, error = causes(&error), "Secret not read; it is tried again");
                 }
             })
             .await;

@@ -134,6 +134,19 @@ async fn complete_old_copy_that_is_put_back_again_and_again_is_a_conflict_after_
     }
     assert!(put_back <= 8, "{put_back}");
     assert_eq!(world.zoho.stats().token.posts, 2, "and nothing is minted for it");
+
+    // Also where something else is the matter: once that is over it is put back, though nothing happens then.
+    world.patch("one", json!({ "spec": { "suspend": true } })).await;
+    world.wait_for_reason("one", "Suspended").await;
+    let edit = Patch::Merge(json!({ "data": { "authorization": "eA==" } }));
+    world.secrets().patch("one-token", &PatchParams::default(), &edit).await.expect("edited");
+    let is_edited =
+        async || world.secret("one-token").await.is_some_and(|target| text(&target, "authorization") == "x");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(is_edited().await, "it is left alone");
+    world.advance(601);
+    eventually("it is put back", async || (!is_edited().await).then_some(())).await;
+    assert_eq!(world.zoho.stats().token.posts, 2);
 }
 
 #[tokio::test]

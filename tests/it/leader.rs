@@ -13,6 +13,7 @@ use zoho_simulator::script::{Reply, Script};
 use zoho_testkit::control_plane::AuditEntry;
 use zoho_testkit::fault_proxy::{FaultProxy, Match, Point, Verb, Window};
 
+use crate::metrics::{address, get};
 use crate::policies::unserved_webhook;
 use crate::support::look::{is_ready, text};
 use crate::support::operator::Operator;
@@ -285,6 +286,13 @@ async fn leader_whose_renewals_are_answered_500_stops_minting_and_ends() {
     follower.synced().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(world.zoho.stats().token.posts, 1, "without a lease nothing is minted");
+    // Else a rollout would go on, and leave nobody who can lead.
+    let health = address(&follower, "health").await;
+    eventually("it is not ready", async || {
+        let (head, text) = get(&health, "/readyz", "*/*").await;
+        (head.contains("503") && text.contains("this replica cannot lead")).then_some(())
+    })
+    .await;
     let delete = ["delete", "validatingwebhookconfiguration", &world.operator_namespace];
     assert!(world.cluster.kubectl(&delete).await.expect("runs").status.success());
     follower.leading().await;

@@ -94,6 +94,28 @@ async fn secrets_are_served_without_the_right_to_list_or_watch_them() {
 }
 
 #[tokio::test]
+async fn target_that_is_there_and_may_not_be_read_is_reported() {
+    let world = World::new("by_get_refused").await;
+    let name = "by-get-refused";
+    let kubeconfig = account(&world, name, &world.namespace, &["create", "patch", "delete"]).await;
+    // The right to read is for some names; that to create cannot be.
+    let named = json!({ "apiVersion": "v1", "kind": "List", "items": [
+        { "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+          "metadata": { "name": "read-named", "namespace": world.namespace },
+          "rules": [{ "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["source"], "verbs": ["get"] }] },
+        binding(name, &world.namespace, &world.operator_namespace, "Role", "read-named"),
+    ] });
+    world.cluster.apply_yaml(&named.to_string()).await.expect("applied");
+    world.good_source("source").await;
+    world.source("taken", &[("theirs", "canary0of0others")]).await;
+    let operator = world.operator_as(&["--secret-access=get"], &kubeconfig);
+    operator.synced().await;
+    world.credential("one", "source", json!({ "target": { "name": "taken" } })).await;
+    world.wait_for_reason("one", "ReadRefused").await;
+    assert_eq!(world.zoho.stats().token.posts, 0, "what cannot be stored is not minted");
+}
+
+#[tokio::test]
 async fn restart_by_get_reads_each_secret_once_and_writes_nothing() {
     let world = World::new("restart_by_get").await;
     world.good_source("source").await;

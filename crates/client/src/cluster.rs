@@ -90,6 +90,13 @@ fn of_kubeconfig(kubeconfig: &Kubeconfig, context: Option<&str>, proxies: &Proxi
         Some(own) => Some(proxy_uri(own).context("its proxy-url is not a URL")?),
         None => proxies.of(&server),
     };
+    if let Some(other) = proxy.as_ref().filter(|proxy| !matches!(proxy.scheme_str(), Some("http" | "https"))) {
+        // Without its user and password, which stand in every other text about it.
+        let (scheme, host) = (other.scheme_str().unwrap_or_default(), other.host().unwrap_or_default());
+        anyhow::bail!(
+            "its proxy {scheme}://{host} is of a kind that is not supported: use an http:// or https:// proxy"
+        );
+    }
     let mut config = kube::Config::new(server);
     config.default_namespace = context.namespace.clone().unwrap_or_else(|| "default".into());
     config.root_cert = authorities(cluster)?;
@@ -260,6 +267,19 @@ mod tests {
         let plain = kubeconfig("{server: 'https://api.example:6443'}");
         assert!(of_kubeconfig(&plain, None, &proxies).unwrap().proxy_url.is_some());
         assert!(of_kubeconfig(&plain, None, &Proxies::default()).unwrap().proxy_url.is_none());
+        for scheme in ["socks5", "socks5h", "socks4", "ftp"] {
+            let named =
+                kubeconfig(&format!("{{server: 'https://a', proxy-url: '{scheme}://user:secret@own.example:1'}}"));
+            let exported = Proxies { https: format!("{scheme}://user:secret@own.example:1"), ..Proxies::default() };
+            let mut used = vec![of_kubeconfig(&named, None, &proxies)];
+            // Of the environment's those that nobody knows are none.
+            used.extend(scheme.starts_with("socks").then(|| of_kubeconfig(&plain, None, &exported)));
+            for error in used {
+                let text = format!("{:#}", error.unwrap_err());
+                let said = format!("{scheme}://own.example is of a kind");
+                assert!(text.contains(&said) && !text.contains("secret"), "{text}");
+            }
+        }
         for (context, cluster, expected) in [
             (Some("b"), "{server: 'https://a'}", "it has no context b"),
             (None, "{}", "its cluster c has no server"),

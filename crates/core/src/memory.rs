@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use zoho_api::names::{AttemptId, ObjectName, ObjectVersion};
-use zoho_api::{Reason, Time};
+use zoho_api::{Reason, Time, ZohoCredentialStatus};
 
 use crate::facts::custody::Watching;
 use crate::plan::{Defect, Source};
+use crate::status::{Announcement, says_the_same};
 
 /// A refused write or read is tried again after this.
 pub const REFUSED_FOR: Duration = Duration::from_secs(30);
@@ -57,6 +58,17 @@ pub struct Memory {
     pub reports: Vec<Time>,
     /// Since when good news waits behind a burst.
     pub news_since: Option<Time>,
+    /// A status that may stand, and what is said with it.
+    pub unsaid: Option<Box<Unsaid>>,
+}
+
+/// What was to be said with a status whose write had no answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unsaid {
+    /// The status.
+    pub meant: ZohoCredentialStatus,
+    /// The Events.
+    pub events: Vec<Announcement>,
 }
 
 /// A person's request for a renewal, and the token that it is to replace.
@@ -136,6 +148,12 @@ impl Refused {
 }
 
 impl Memory {
+    /// What is still to be said of a status, now that it is known to be this.
+    pub fn take_unsaid(&mut self, status: &ZohoCredentialStatus) -> Vec<Announcement> {
+        let unsaid = self.unsaid.take().filter(|unsaid| says_the_same(status, &unsaid.meant));
+        unsaid.map(|unsaid| unsaid.events).unwrap_or_default()
+    }
+
     /// The refusal that still stands for this very write. One of another generation or name says nothing of it; one of
     /// the future was noted by a clock that has been set back since.
     pub fn refusal(&self, target: &ObjectName, generation: i64, now: Time) -> Option<Defect> {
@@ -200,6 +218,22 @@ mod tests {
 
     fn name(name: &str) -> ObjectName {
         ObjectName::new("ns", name)
+    }
+
+    #[test]
+    fn what_could_not_be_said_is_said_once_and_only_of_the_status_that_was_meant() {
+        let status = |ledger: &str| ZohoCredentialStatus { ledger: Some(ledger.into()), ..Default::default() };
+        let events = || vec![crate::status::adopted(&ObjectName::new("ns", "t"), 1)];
+        let memory = || {
+            let unsaid = Unsaid { meant: status("meant"), events: events() };
+            Memory { unsaid: Some(Box::new(unsaid)), ..Memory::default() }
+        };
+        let mut stands = memory();
+        assert_eq!(stands.take_unsaid(&status("meant")), events());
+        assert_eq!(stands.take_unsaid(&status("meant")), []);
+        let mut another = memory();
+        assert_eq!(another.take_unsaid(&status("another")), []);
+        assert_eq!(another.unsaid, None, "what comes now says itself what changed");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
+use std::error::Error;
 
 /// Does a terminal show it, and nothing but it? Not so are control characters (C0, DEL, C1), what breaks lines, what turns
 /// the direction of writing, what has no width, and characters that Unicode promises never to assign.
@@ -58,6 +59,20 @@ fn in_one_line(c: char) -> Cow<'static, str> {
     }
 }
 
+/// An error with what caused it, as one text. A cause that its effect quotes already is not said again.
+pub fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
 /// What a panic says, where that stands in the source as it is. Anything else may quote what the program was at: a Secret,
 /// or the words of others.
 pub fn constant_words(panic: &(dyn Any + Send)) -> Option<&'static str> {
@@ -85,6 +100,20 @@ mod tests {
             assert_eq!(printable(text, 100), expected);
         }
         assert_eq!(printable_lines("a\nb\u{1b}\r\n"), "a\nb\\u001b \n");
+    }
+
+    #[test]
+    fn causes_are_said_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{0}")]
+        struct Told(&'static str, #[source] Option<Box<Told>>);
+        let caused = |text, by: Option<Told>| Told(text, by.map(Box::new));
+        assert_eq!(causes(&caused("write the status", None)), "write the status");
+        let refused = caused("no answer: refused", Some(caused("refused", Some(caused("os error 111", None)))));
+        assert_eq!(
+            causes(&caused("write the status", Some(refused))),
+            "write the status: no answer: refused: os error 111"
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
 use zoho_testkit::control_plane::{AuditEntry, Identity};
 
@@ -161,6 +162,26 @@ async fn two_logins_of_an_account_fail_in_a_day_and_no_third_whoever_sends_it() 
     assert_eq!(logins(&world), 2, "nor does a person's wish count for more than the account");
     world.advance(24 * 3600 + 1);
     world.wait_ready("one").await;
+}
+
+#[tokio::test]
+async fn ledger_that_is_deleted_lets_who_waits_for_it_log_in_at_once() {
+    let world = world_with_server("deleted_ledger").await;
+    let _operator = operator(&world, &[]);
+    let owner = Tenant { world: &world, namespace: world.namespace.clone() };
+    logs_in(&owner, "one", "api", "canary0wrong0one").await;
+    owner.wait_for("one", &["LoginRejected"]).await;
+    owner.source("one", &[("username", "api"), ("password", "canary0wrong0two")]).await;
+    eventually("the second one", async || (logins(&world) == 2).then_some(())).await;
+    owner.source("one", &[("username", "api"), ("password", PASSWORD)]).await;
+    let seen = owner.wait_for("one", &["MintBudgetExhausted"]).await;
+    assert_eq!(seen.status.and_then(|status| status.ledger), None, "it has not tried this one");
+    for ledger in world.ledgers().list(&ListParams::default()).await.expect("listed") {
+        let name = ledger.metadata.name.expect("it has one");
+        world.ledgers().delete(&name, &DeleteParams::default()).await.expect("deleted");
+    }
+    world.wait_ready("one").await;
+    assert_eq!(logins(&world), 3);
 }
 
 #[tokio::test]

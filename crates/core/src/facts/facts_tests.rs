@@ -14,8 +14,8 @@ use super::ownership::SecretSeen;
 use super::source::{consents, consents_to_others, source_defect, with_consent};
 use super::target::{other_manager, render};
 use super::*;
-use crate::fixtures::{after, now};
-use crate::memory::{Asked, Seen};
+use crate::fixtures::{after, ago, now};
+use crate::memory::{Asked, Seen, Stored};
 use crate::mirror::Versioned as _;
 use crate::plan::mirror::LedgerMirror;
 use crate::plan::{Source, Target};
@@ -596,11 +596,31 @@ fn pause_after_a_ledger_that_could_not_be_written_is_a_short_one() {
 fn renewal_that_a_flight_was_started_for_is_not_asked_for_again() {
     let mut credential = credential();
     credential.metadata.annotations = Some([(keys::RENEW_REQUESTED.to_owned(), "now".to_owned())].into());
+    credential.status = Some(ZohoCredentialStatus { last_mint_time: Some(now()), ..ZohoCredentialStatus::default() });
     let readings = readings(source_seen("1000.a.a"), target_seen(stored(&token("1000.a.a"), "9")));
     let asked =
         |request: &str| Memory { asked: Some(Asked { request: request.to_owned(), over: None }), ..Memory::default() };
     for (memory, expected) in [(Memory::default(), true), (asked("before"), true), (asked("now"), false)] {
         assert_eq!(facts(&credential, &readings, &memory, now()).renew_requested, expected, "{:?}", memory.asked);
+    }
+}
+
+#[test]
+fn token_that_no_status_tells_of_answers_the_request_of_a_process_that_has_ended() {
+    let mut credential = credential();
+    credential.metadata.annotations = Some([(keys::RENEW_REQUESTED.to_owned(), "now".to_owned())].into());
+    let readings = readings(source_seen("1000.a.a"), target_seen(stored(&token("1000.a.a"), "9")));
+    let by_us = Stored { attempt: "a1".into(), target: target_of(&credential), generation: 3 };
+    let by_us = || Memory { stored: Some(by_us.clone()), ..Memory::default() };
+    for (what, last_told, memory, at, expected) in [
+        ("minted since", Some(ago(1800)), Memory::default(), now(), false),
+        ("the first one", None, Memory::default(), now(), false),
+        ("told of", Some(now()), Memory::default(), now(), true),
+        ("our own: we know what we did", Some(ago(1800)), by_us(), now(), true),
+        ("long ago", Some(ago(1800)), Memory::default(), after(120), true),
+    ] {
+        credential.status = Some(ZohoCredentialStatus { last_mint_time: last_told, ..ZohoCredentialStatus::default() });
+        assert_eq!(facts(&credential, &readings, &memory, at).renew_requested, expected, "{what}");
     }
 }
 

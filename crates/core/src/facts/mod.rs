@@ -29,6 +29,9 @@ use crate::policy::Policy;
 use crate::secret::{self, HashKey, MintedToken};
 use crate::spec::Served;
 
+/// A token that another process has stored, and no status tells of, is so long taken for the answer to a request.
+const ANSWERS_FOR: Duration = Duration::from_mins(2);
+
 /// What an installation brings to every decision.
 #[derive(Clone, Debug)]
 pub struct Installation {
@@ -82,7 +85,8 @@ pub fn facts(credential: &ZohoCredential, readings: &Readings, memory: &Memory, 
         spacing: readings.source.spacing,
         is_login: served.is_some_and(|served| served.terms.is_login),
         namespace: name.namespace.as_ref().to_owned(),
-        renew_requested: renew_request(credential).is_some_and(|request| !memory.has_asked(request)),
+        renew_requested: renew_request(credential).is_some_and(|request| !memory.has_asked(request))
+            && !is_answered_by_another(credential, readings, memory, now),
         source: readings.source.source.clone(),
         target: readings.target.target.clone(),
         presented_otherwise: readings
@@ -151,6 +155,15 @@ pub fn renew_request(credential: &ZohoCredential) -> Option<&String> {
     (Some(asked) != handled && !asked.is_empty()).then_some(asked)
 }
 
+/// Is the token in the target what was requested? Where a process has ended between Secret and status, nothing else says that
+/// it has acted on the request. What this process has stored is another matter: it knows what it did.
+fn is_answered_by_another(credential: &ZohoCredential, readings: &Readings, memory: &Memory, now: Time) -> bool {
+    let last_told = credential.status.as_ref().and_then(|status| status.last_mint_time);
+    let is_own = |token: &Token| memory.stored.as_ref().is_some_and(|stored| stored.attempt == token.attempt);
+    let is_news = |token: &&Token| Some(token.life.issued_at) > last_told && token.life.issued_at + ANSWERS_FOR > now;
+    readings.proven_token().filter(is_news).is_some_and(|token| !is_own(token))
+}
+
 /// What of an object's metadata says which one it is and in which state, without anything that others write.
 pub fn identity(meta: ObjectMeta) -> ObjectMeta {
     let ObjectMeta { name, namespace, uid, resource_version, .. } = meta;
@@ -183,7 +196,7 @@ pub fn target_of(credential: &ZohoCredential) -> ObjectName {
 }
 
 /// The API server does not show a Secret.
-fn read_refused(name: &ObjectName, words: &str, now: Time) -> Defect {
+pub fn read_refused(name: &ObjectName, words: &str, now: Time) -> Defect {
     Defect {
         reason: Reason::ReadRefused,
         message: format!(
