@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::super::connect::token_service;
 use super::super::output::Paint;
 use super::explain::{self, Way};
+use super::store::Place;
 use super::wanted::Wanted;
 use super::{Client, Login, issuer};
 use zoho_api::DataCenter;
@@ -37,9 +38,9 @@ pub(super) async fn consent(
     login: &Login<'_>,
     transport: &Transport,
     client: Client,
-    wanted: &mut Wanted,
+    at: (&mut Wanted, Option<&Place<'_>>),
 ) -> anyhow::Result<(TokenService, RefreshGrant)> {
-    let ended = ask(login, transport, client, wanted).await;
+    let ended = ask(login, transport, client, at).await;
     login.output.progress_ends();
     ended
 }
@@ -48,7 +49,7 @@ async fn ask(
     login: &Login<'_>,
     transport: &Transport,
     client: Client,
-    wanted: &mut Wanted,
+    (wanted, place): (&mut Wanted, Option<&Place<'_>>),
 ) -> anyhow::Result<(TokenService, RefreshGrant)> {
     let mut interrupted = pin!(signal::ctrl_c());
     let mut service = login.service.clone();
@@ -81,7 +82,7 @@ async fn ask(
                 silence = Some(explain::upstream(host, &failed));
             }
             Polled::TooFast => interval = device::slower(interval),
-            Polled::Elsewhere(data_center) => service = follow(login, data_center, wanted)?,
+            Polled::Elsewhere(data_center) => service = follow(login, data_center, (&mut *wanted, place))?,
             Polled::Refused => anyhow::bail!(explain::consent(Some("access_denied"))),
             Polled::Expired => anyhow::bail!(explain::EXPIRED),
             Polled::Ended(exchanged) => {
@@ -101,10 +102,14 @@ async fn ask(
     }
 }
 
-fn follow(login: &Login<'_>, data_center: Option<DataCenter>, wanted: &mut Wanted) -> anyhow::Result<TokenService> {
+fn follow(
+    login: &Login<'_>,
+    data_center: Option<DataCenter>,
+    at: (&mut Wanted, Option<&Place<'_>>),
+) -> anyhow::Result<TokenService> {
     let Some(data_center) = data_center else {
         anyhow::bail!("your account is in a data center that is not known here, so nothing was requested there")
     };
     let service = token_service(&issuer::spec(data_center, None), &login.policy)?;
-    login.follow((data_center, None, service), wanted)
+    login.follow((data_center, None, service), at)
 }

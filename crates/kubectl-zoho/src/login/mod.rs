@@ -243,11 +243,11 @@ impl<'a> Login<'a> {
         self.introduce();
         let client = Client::ask(self.args, place)?;
         if self.way == Way::Device {
-            return device::consent(self, transport, client, wanted).await;
+            return device::consent(self, transport, client, (wanted, place)).await;
         }
         let (service, grant) = match waiting {
-            Some(waiting) => self.code_of_browser(waiting, client, wanted).await?,
-            None => self.code_of_person(client, wanted)?,
+            Some(waiting) => self.code_of_browser(waiting, client, (wanted, place)).await?,
+            None => self.code_of_person(client, (wanted, place))?,
         };
         // From here on Ctrl-C ends nothing at once: the answer may be a refresh token.
         let mut interrupted = pin!(signal::ctrl_c());
@@ -261,9 +261,13 @@ impl<'a> Login<'a> {
         Ok((service, grant))
     }
 
-    fn code_of_person(&self, client: Client, wanted: &mut Wanted) -> anyhow::Result<(TokenService, CodeGrant)> {
+    fn code_of_person(
+        &self,
+        client: Client,
+        at: (&mut Wanted, Option<&Place<'_>>),
+    ) -> anyhow::Result<(TokenService, CodeGrant)> {
         let PastedCode { code, redirect_uri, home } = secret_io::ask_code()?;
-        let service = self.at_home(home.as_ref(), wanted)?;
+        let service = self.at_home(home.as_ref(), at)?;
         let redirect_uri = self.args.redirect_uri.clone().or(redirect_uri);
         let Client { id: client_id, secret: client_secret } = client;
         Ok((service, CodeGrant { client_id, client_secret, code, redirect_uri, verifier: None }))
@@ -273,10 +277,10 @@ impl<'a> Login<'a> {
         &self,
         waiting: Waiting,
         client: Client,
-        wanted: &mut Wanted,
+        at: (&mut Wanted, Option<&Place<'_>>),
     ) -> anyhow::Result<(TokenService, CodeGrant)> {
         let (code, home, verifier) = waiting.code(self, &client.id).await?;
-        let service = self.at_home(home.as_ref(), wanted)?;
+        let service = self.at_home(home.as_ref(), at)?;
         let redirect_uri = Some(redirect_uri(self.args).to_owned());
         let Client { id: client_id, secret: client_secret } = client;
         Ok((service, CodeGrant { client_id, client_secret, code, redirect_uri, verifier: Some(verifier) }))
@@ -306,14 +310,18 @@ impl<'a> Login<'a> {
     }
 
     /// Where the user's account lives, as Zoho said, if it did: secrets go to listed hosts only.
-    fn at_home(&self, home: Option<&Home>, wanted: &mut Wanted) -> anyhow::Result<TokenService> {
+    fn at_home(
+        &self,
+        home: Option<&Home>,
+        (wanted, place): (&mut Wanted, Option<&Place<'_>>),
+    ) -> anyhow::Result<TokenService> {
         let Some(home) = home else { return Ok(self.service.clone()) };
         match consent::service_at(home, &self.policy) {
             // It says nothing of the host.
             Some((there, _, _)) if matches!(home, Home::Location(_)) && there == wanted.data_center => {
                 Ok(self.service.clone())
             }
-            Some(there) => self.follow(there, wanted),
+            Some(there) => self.follow(there, (wanted, place)),
             None => anyhow::bail!(
                 "the redirect names an accounts server that is not on the list, so the code was not sent there. If it is a real one, allow it with --accounts-host-allowed"
             ),
@@ -324,7 +332,7 @@ impl<'a> Login<'a> {
     fn follow(
         &self,
         (data_center, accounts_host, service): (DataCenter, Option<String>, TokenService),
-        wanted: &mut Wanted,
+        (wanted, place): (&mut Wanted, Option<&Place<'_>>),
     ) -> anyhow::Result<TokenService> {
         if service.token_url == self.service.token_url {
             // Also where it was sent elsewhere in between.
@@ -342,6 +350,7 @@ impl<'a> Login<'a> {
                 wanted.data_center
             );
         }
+        place.map_or(Ok(()), |place| place.check_move(data_center))?;
         self.output.note(&explain::moved(&self.service, &service));
         wanted.data_center = data_center;
         wanted.accounts_host = accounts_host;

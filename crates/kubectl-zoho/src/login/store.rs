@@ -24,10 +24,11 @@ use super::super::secret_io::{self, SourceValues};
 use super::scopes;
 use super::wanted::Wanted;
 use zoho_api::names::ObjectVersion;
-use zoho_api::{Grant, SecretRef, ZohoCredential, keys};
+use zoho_api::{DataCenter, Grant, SecretRef, ZohoCredential, keys};
 use zoho_client::apply::{Before, write_secret};
 use zoho_client::calls::{ApiError, call};
 use zoho_core::facts::source::{consents_to_others, with_consent};
+use zoho_core::issuer::data_centers;
 
 /// How often a write whose answer did not come is made again, and how long after: each call has ten seconds of its own.
 const TRIES: usize = 3;
@@ -56,6 +57,8 @@ pub(crate) struct Place<'a> {
     reference: SecretRef,
     /// The source that was there before, and ours: its version.
     own: Option<ObjectVersion>,
+    /// Another credential that is served from the refresh token that is replaced.
+    token_of: Option<String>,
     /// Whom the source is for, as its annotation will say.
     source_for: String,
     /// The source is for others, too: the client id that they use.
@@ -64,6 +67,19 @@ pub(crate) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
+    /// May the refresh token be of another data center than was thought?
+    ///
+    /// # Errors
+    ///
+    /// With a sentence: it would replace one that another credential needs.
+    pub(crate) fn check_move(&self, to: DataCenter) -> anyhow::Result<()> {
+        let Some(other) = &self.token_of else { return Ok(()) };
+        anyhow::bail!(
+            "your account is in data center {to}, and Secret {} also serves ZohoCredential {other} with this refresh token: sign in with another account, or give this credential a Secret of its own",
+            self.reference.name
+        )
+    }
+
     /// Was the source in this version before?
     pub(crate) fn was_at(&self, version: &ObjectVersion) -> bool {
         self.own.as_ref() == Some(version)
@@ -94,6 +110,7 @@ impl<'a> Place<'a> {
             }
         }
         let own = secret.as_ref().map(ObjectVersion::of);
+        let mut token_of = None;
         let said = secret.as_ref().and_then(|meta| meta.annotations.as_ref()?.get(keys::SOURCE_FOR));
         let source_for = with_consent(said.map(String::as_str), &wanted.name);
         let says_so = consents_to_others(said.map(String::as_str), &wanted.name);
@@ -105,6 +122,8 @@ impl<'a> Place<'a> {
                 Some(Sharers { known, has_unknown }) => {
                     check_keys(&known, wanted)?;
                     check_scopes(&known, wanted)?;
+                    token_of =
+                        known.iter().find(|other| shares_token(other, wanted)).and_then(|it| it.metadata.name.clone());
                     let client = wanted.reference.client_id_key();
                     let shares_client = known.iter().any(|other| other.spec.secret_ref.client_id_key() == client);
                     let may_be_more = has_unknown && says_so;
@@ -113,7 +132,7 @@ impl<'a> Place<'a> {
             },
         };
         let client_of_others = if shares_client { client_of(cluster, &reference).await? } else { None };
-        let place = Self { cluster, reference, own, source_for, client_of_others, is_shared };
+        let place = Self { cluster, reference, own, token_of, source_for, client_of_others, is_shared };
         place.rehearse(wanted).await?;
         Ok(place)
     }
@@ -325,12 +344,9 @@ fn unless_refused<T>(answer: Result<T, ApiError>) -> Result<Option<T>, ApiError>
 /// With a sentence: the key, whose it is too, and what to do.
 fn check_keys(sharers: &[ZohoCredential], wanted: &Wanted) -> anyhow::Result<()> {
     let own = &wanted.reference;
-    let has_token = wanted.grant == Grant::RefreshToken;
     for other in sharers.iter().filter(|other| other.spec.endpoint_central_server.is_none()) {
         let (name, theirs) = (other.metadata.name.as_deref().unwrap_or_default(), &other.spec.secret_ref);
-        let share_token = has_token
-            && other.spec.grant() == Grant::RefreshToken
-            && theirs.refresh_token_key() == own.refresh_token_key();
+        let share_token = shares_token(other, wanted);
         let of_other_client = theirs.client_id_key() != own.client_id_key();
         let secret = (theirs.client_secret_key() == own.client_secret_key()).then(|| own.client_secret_key());
         let token = share_token.then(|| own.refresh_token_key());
@@ -341,8 +357,8 @@ fn check_keys(sharers: &[ZohoCredential], wanted: &Wanted) -> anyhow::Result<()>
                 theirs.client_id_key()
             );
         }
-        let place = (other.spec.data_center, &other.spec.accounts_host);
-        if share_token && place != (Some(wanted.data_center), &wanted.accounts_host) {
+        let theirs = other.spec.data_center.map(|at| place_of(at, other.spec.accounts_host.as_deref()));
+        if share_token && theirs != Some(place_of(wanted.data_center, wanted.accounts_host.as_deref())) {
             anyhow::bail!(
                 "key {} of Secret {} also serves ZohoCredential {name}, which logs in at another data center or accounts host: give this credential a refreshTokenKey, or a Secret, of its own",
                 own.refresh_token_key(),
@@ -353,23 +369,31 @@ fn check_keys(sharers: &[ZohoCredential], wanted: &Wanted) -> anyhow::Result<()>
     Ok(())
 }
 
+/// Is the other one served from the refresh token that this login replaces?
+fn shares_token(other: &ZohoCredential, wanted: &Wanted) -> bool {
+    wanted.grant == Grant::RefreshToken
+        && other.spec.grant() == Grant::RefreshToken
+        && other.spec.endpoint_central_server.is_none()
+        && other.spec.secret_ref.refresh_token_key() == wanted.reference.refresh_token_key()
+}
+
+/// Where an account is. Hosts of one data center are one place, and other hosts a place each.
+fn place_of(data_center: DataCenter, host: Option<&str>) -> (DataCenter, Option<String>) {
+    match host {
+        None => (data_center, None),
+        Some(host) => data_centers::of_accounts_host(host)
+            .map_or_else(|| (DataCenter::Other, Some(host.to_owned())), |data_center| (data_center, None)),
+    }
+}
+
 /// Would the new refresh token be of use to the others that are served from the one that it replaces?
 ///
 /// # Errors
 ///
 /// With a sentence: one of them needs what is not asked for.
 fn check_scopes(sharers: &[ZohoCredential], wanted: &Wanted) -> anyhow::Result<()> {
-    if wanted.grant == Grant::ClientCredentials {
-        // Their refresh token stays.
-        return Ok(());
-    }
     let key = wanted.reference.refresh_token_key();
-    let shares_token = |other: &&ZohoCredential| {
-        other.spec.grant() == Grant::RefreshToken
-            && other.spec.endpoint_central_server.is_none()
-            && other.spec.secret_ref.refresh_token_key() == key
-    };
-    for other in sharers.iter().filter(shares_token) {
+    for other in sharers.iter().filter(|other| shares_token(other, wanted)) {
         let needed = scopes::wanted(&other.spec.scopes, other.spec.product).unwrap_or_default();
         let lacks: Vec<&String> = needed.iter().filter(|scope| !wanted.scopes.contains(scope)).collect();
         if !lacks.is_empty() {
@@ -458,6 +482,10 @@ mod tests {
         assert!(
             check(["my_id", "my_secret", "refresh_token"], "EU", none).starts_with("key refresh_token of Secret zoho")
         );
+        let named = json!({ "metadata": { "name": "desk" }, "spec": { "dataCenter": "EU",
+            "accountsHost": "accounts.zoho.eu", "secretRef": { "name": "zoho" } } });
+        let named: ZohoCredential = serde_json::from_value(named).unwrap();
+        assert_eq!(place_of(DataCenter::EU, named.spec.accounts_host.as_deref()), place_of(DataCenter::EU, None));
         let elsewhere = check(["client_id", "client_secret", "refresh_token"], "US", none);
         assert!(elsewhere.contains("logs in at another data center"), "{elsewhere}");
     }
