@@ -36,7 +36,7 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(20);
 /// Pause before a token that could not be stored at shutdown is tried again.
 const DRAIN_PAUSE: Duration = Duration::from_millis(500);
 /// What is left to publish after that may take this long.
-const EVENTS_WITHIN: Duration = Duration::from_secs(2);
+const EVENTS_WITHIN: Duration = Duration::from_secs(1);
 /// How often ledgers that nothing refers to are looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 
@@ -59,6 +59,7 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) -> Ended {
     let listing = start_watches(&context, &health);
+    let events = context.events.clone();
     let mut controller = Controller::new(context, listing);
     let within = loop {
         if shutdown.is_cancelled() {
@@ -83,7 +84,12 @@ pub(crate) async fn run(
         }
     };
     controller.drain(woken, within).await;
-    if matches!(leadership.standing(), Standing::Lost { .. }) { Ended::LeaseLost } else { Ended::Asked }
+    if matches!(leadership.standing(), Standing::Lost { .. }) {
+        return Ended::LeaseLost;
+    }
+    // What a status calls handled has no other chance to be answered. No pass runs any more.
+    let _ = tokio::time::timeout(EVENTS_WITHIN, events.published()).await;
+    Ended::Asked
 }
 
 /// The passes that are due, and those that run.
@@ -249,8 +255,6 @@ impl Controller {
         if tokio::time::timeout(within, finish).await.is_err() {
             tracing::warn!("not everything in flight was finished");
         }
-        // What a status calls handled has no other chance to be answered.
-        let _ = tokio::time::timeout(within.min(EVENTS_WITHIN), self.context.events.published()).await;
     }
 
     /// Starts a pass over each object that a flight has landed for.

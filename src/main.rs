@@ -35,10 +35,12 @@ use crate::serve::{Health, telemetry};
 use crate::wake::Wake;
 use crate::watch::index::Index;
 use anyhow::Context as _;
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use zoho_client::calls::ApiError;
 use zoho_client::clock::{self, Clock};
+use zoho_client::server;
 use zoho_client::transport::Transport;
 use zoho_core::facts::Installation;
 use zoho_core::text::{causes, printable_lines};
@@ -50,7 +52,7 @@ async fn main() -> ExitCode {
     let flags = Flags::of_process();
     let done = match flags.command {
         Some(Command::Check) => check(&flags).await,
-        None => run(flags).await.map(|()| ExitCode::SUCCESS),
+        None => Box::pin(run(flags)).await.map(|()| ExitCode::SUCCESS),
     };
     match done {
         Ok(code) => code,
@@ -77,12 +79,18 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     metrics.introduce(flags.installation());
     let clients = Clients::new(metrics.clone(), clock.clone());
     let client = clients.client()?;
-    patiently(async || watch::feed::check_kinds(&client, &flags).await).await?;
-    let hash_key = patiently(async || hash_key::load_or_create(&client, &flags).await).await?;
-    let holder = Flags::holder();
-    let (elector, leadership) = stand_for_election(&clients, &flags, &holder, &clock).await?;
-    let health = Health::new(leadership.clone());
+    let health = Health::new();
     serve::serve_health(&flags.health_probe_bind_address, health.clone()).await?;
+    let start = Start { health: &health, shutdown: &shutdown };
+    let kinds = start.patiently(async || watch::feed::check_kinds(&client, &flags).await).await?;
+    let hash_key = start.patiently(async || hash_key::load_or_create(&client, &flags).await).await?;
+    let holder = Flags::holder();
+    let election = start.stand_for_election(&clients, &flags, &holder, &clock).await?;
+    let (Some(()), Some(hash_key), Some((elector, leadership))) = (kinds, hash_key, election) else {
+        tracing::info!("stopped before it began");
+        return Ok(());
+    };
+    health.leads_by(leadership.clone());
     serve::serve_metrics(&flags, metrics.clone(), client.clone()).await?;
 
     let namespace = flags.operator_namespace();
@@ -102,6 +110,11 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         Ended::LeaseLost => anyhow::bail!("the lease is lost: another replica leads, or soon will"),
     }
 }
+
+/// So often a process that the API server does not know tries again at the start.
+const MOST_UNAUTHORIZED: usize = 10;
+/// Longest pause before an API server that does not answer is asked again at the start.
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
 /// What the context of passes is made from.
 struct Parts {
@@ -192,40 +205,84 @@ fn keep_memory_private() {
     }
 }
 
-/// Begins to stand for election, with a client of its own: a renewal must not wait for anything else.
-async fn stand_for_election(
-    clients: &Clients,
-    flags: &Flags,
-    holder: &str,
-    clock: &Arc<dyn Clock>,
-) -> anyhow::Result<(Option<Elector>, Leadership)> {
-    let Some(times) = flags.election().map_err(anyhow::Error::msg)? else { return Ok((None, Leadership::alone())) };
-    let (client, namespace, name) = (clients.client()?, flags.operator_namespace(), &flags.instance);
-    let (elector, leadership) = patiently(async || {
-        let labels = flags.policy().labels;
-        Elector::start(client.clone(), &namespace, name, holder.to_owned(), labels, times, clock.clone())
-            .await
-            .with_context(|| {
-                format!("read Lease {namespace}/{name}: leader election needs get, create and update on it")
-            })
-    })
-    .await?;
-    Ok((Some(elector), leadership))
+/// What comes before the first pass. An API server that does not answer is waited for, as it is later: a process that ended
+/// would be started again after ever longer pauses, and come minutes after the API server.
+struct Start<'a> {
+    health: &'a Health,
+    shutdown: &'a CancellationToken,
 }
 
-/// Tries again for some seconds where the API server gives no usable answer: one that has just started, or has just been
-/// given new kinds, says 429 or 503 for a moment.
-async fn patiently<T>(attempt: impl AsyncFn() -> anyhow::Result<T>) -> anyhow::Result<T> {
-    for _ in 0..10 {
-        match attempt().await {
-            Err(error) if error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ApiError::Unavailable(_)))) => {
-                tracing::warn!(error = format!("{error:#}"), "the API server does not answer yet");
-                tokio::time::sleep(Duration::from_secs(1)).await;
+impl Start<'_> {
+    /// Tries again as long as the API server gives no usable answer. `None`: this process was asked to stop.
+    async fn patiently<T>(&self, attempt: impl AsyncFn() -> anyhow::Result<T>) -> anyhow::Result<Option<T>> {
+        let (mut pause, mut tries) = (Duration::from_secs(1), 0);
+        loop {
+            self.health.turn();
+            let Some(outcome) = self.shutdown.run_until_cancelled(attempt()).await else { return Ok(None) };
+            match outcome {
+                // Who is not known today may be in a moment, and not for ever.
+                Err(error) if is_unavailable(&error) && !(is_unauthorized(&error) && tries >= MOST_UNAUTHORIZED) => {
+                    tries += 1;
+                    tracing::warn!(error = format!("{error:#}"), "the API server does not answer yet");
+                    if self.shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                        return Ok(None);
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                outcome => return outcome.map(Some),
             }
-            outcome => return outcome,
         }
     }
-    attempt().await
+
+    /// Begins to stand for election, with a client of its own: a renewal must not wait for anything else.
+    async fn stand_for_election(
+        &self,
+        clients: &Clients,
+        flags: &Flags,
+        holder: &str,
+        clock: &Arc<dyn Clock>,
+    ) -> anyhow::Result<Option<(Option<Elector>, Leadership)>> {
+        let Some(times) = flags.election().map_err(anyhow::Error::msg)? else {
+            return Ok(Some((None, Leadership::alone())));
+        };
+        let (client, namespace, name) = (clients.client()?, flags.operator_namespace(), &flags.instance);
+        // Else it would find out only when nobody leads any more.
+        let update = ResourceAttributes {
+            group: Some("coordination.k8s.io".into()),
+            resource: Some("leases".into()),
+            verb: Some("update".into()),
+            namespace: Some(namespace.clone()),
+            name: Some(name.clone()),
+            ..ResourceAttributes::default()
+        };
+        // Who may not ask is not told.
+        if let Ok(false) = server::may(&client, update).await {
+            anyhow::bail!(
+                "leader election needs the right to update Lease {namespace}/{name}, which this account does not have"
+            );
+        }
+        let stands = self.patiently(async || {
+            let labels = flags.policy().labels;
+            Elector::start(client.clone(), &namespace, name, holder.to_owned(), labels, times, clock.clone())
+                .await
+                .with_context(|| {
+                    format!("read Lease {namespace}/{name}: leader election needs get, create and update on it")
+                })
+        });
+        Ok(stands.await?.map(|(elector, leadership)| (Some(elector), leadership)))
+    }
+}
+
+/// The API server does not know this process, or its credentials cannot be had.
+fn is_unauthorized(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let Some(ApiError::Unavailable(Some(cause))) = cause.downcast_ref() else { return false };
+        matches!(**cause, kube::Error::Auth(_)) || matches!(&**cause, kube::Error::Api(status) if status.code == 401)
+    })
+}
+
+fn is_unavailable(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ApiError::Unavailable(_))))
 }
 
 /// The first signal finishes what is in flight, the second one ends at once.

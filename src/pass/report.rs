@@ -121,6 +121,8 @@ impl Pass<'_> {
                 // The write named a version, so the object was the one that this pass took it for.
                 self.memory.confirmed = self.credential.metadata.generation;
                 self.memory.news_since = None;
+                // What this one says, it says itself.
+                self.memory.unsaid = None;
                 self.context.news.forget(self.key);
                 self.context.wake.others(self.key, self.context.index.apply_credential(written));
                 for event in events {

@@ -13,7 +13,7 @@ pub(crate) mod telemetry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -64,6 +64,8 @@ enum State {
     Fails,
     /// The API server says that this is not for us.
     Refused,
+    /// It says so of each Secret that was asked for by name. The credentials that name them say which.
+    EachRefused,
 }
 
 /// What the endpoints tell.
@@ -73,13 +75,20 @@ pub(crate) struct Health {
     last_turn: Arc<AtomicU64>,
     /// The watches, by name.
     watches: Arc<Mutex<BTreeMap<String, Watched>>>,
-    leadership: Leadership,
+    /// Not known before it has stood for election.
+    leadership: Arc<OnceLock<Leadership>>,
 }
 
 impl Health {
     /// Not ready until something was waited for and has come.
-    pub(crate) fn new(leadership: Leadership) -> Self {
-        Self { started: Instant::now(), last_turn: Arc::default(), watches: Arc::default(), leadership }
+    pub(crate) fn new() -> Self {
+        let (last_turn, watches, leadership) = (Arc::default(), Arc::default(), Arc::default());
+        Self { started: Instant::now(), last_turn, watches, leadership }
+    }
+
+    /// This says who leads.
+    pub(crate) fn leads_by(&self, leadership: Leadership) {
+        let _ = self.leadership.set(leadership);
     }
 
     fn watches(&self) -> MutexGuard<'_, BTreeMap<String, Watched>> {
@@ -121,6 +130,11 @@ impl Health {
     /// The API server says that the watch is not for us; it is tried again.
     pub(crate) fn is_refused(&self, name: &str) {
         self.of(name, |watched, _| watched.state = State::Refused);
+    }
+
+    /// The API server says of each that was read by name that it is not for us.
+    pub(crate) fn each_is_refused(&self, name: &str) {
+        self.of(name, |watched, now| (watched.state, watched.well_at) = (State::EachRefused, now));
     }
 
     /// What waits for another one is refused with it.
@@ -168,8 +182,11 @@ impl Health {
         let scopes: BTreeSet<&Scope> = watches.values().filter_map(|watched| watched.serves.as_ref()).collect();
         let is_served = |scope: &&Scope| watches.values().filter(|of| of.serves.as_ref() == Some(*scope)).all(is_read);
         let is_any_served = scopes.iter().any(is_served);
-        let is_excused =
-            |watched: &Watched| watched.state == State::Refused && watched.serves.is_some() && is_any_served;
+        let is_excused = |watched: &Watched| match watched.state {
+            State::Refused => watched.serves.is_some() && is_any_served,
+            State::EachRefused => true,
+            State::Well | State::Fails => false,
+        };
         let waits_for = named(&|watched| !watched.has_listed && !is_excused(watched));
         if !waits_for.is_empty() {
             return Err(format!("waiting for {}\n", waits_for.join(", ")));
@@ -195,9 +212,12 @@ impl Health {
             Ok(refused) => refused,
             Err(why) => return (StatusCode::SERVICE_UNAVAILABLE, why),
         };
-        let standing = match self.leadership.standing() {
+        let Some(leadership) = self.leadership.get() else {
+            return (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for {START}\n"));
+        };
+        let standing = match leadership.standing() {
             Standing::Leading => "ok: leading",
-            Standing::Standby if self.leadership.in_vain_for() > MAY_FAIL_FOR => {
+            Standing::Standby if leadership.in_vain_for() > MAY_FAIL_FOR => {
                 let why = "standby, and the lease cannot be read or written: this replica cannot lead\n";
                 return (StatusCode::SERVICE_UNAVAILABLE, why.into());
             }
@@ -299,7 +319,8 @@ mod tests {
     const LEDGERS: &str = "the list of zohomintledgers in namespace own";
 
     fn waiting() -> Health {
-        let health = Health::new(Leadership::alone());
+        let health = Health::new();
+        health.leads_by(Leadership::alone());
         assert_eq!(health.readyz().1, "waiting for the start of the watches\n");
         health.wait_for(LEDGERS.to_owned(), None);
         for name in [SECRETS, CREDENTIALS] {
@@ -379,6 +400,15 @@ mod tests {
         }
         let expected = (StatusCode::SERVICE_UNAVAILABLE, format!("no news: {SECRETS}, {CREDENTIALS}\n"));
         assert_eq!(health.readyz(), expected, "what was read once is not read any more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn secrets_that_may_not_be_read_by_name_are_the_matter_of_their_credentials() {
+        let health = ready();
+        health.each_is_refused(SECRETS);
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        let expected = (StatusCode::OK, format!("ok: leading; refused: {SECRETS}\n"));
+        assert_eq!(health.readyz(), expected);
     }
 
     #[tokio::test(start_paused = true)]

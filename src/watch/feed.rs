@@ -250,7 +250,7 @@ fn spawn_poll(
             } else {
                 metrics.watch_failed(namespace.as_deref(), kind);
                 // Nothing but rights is missing: as where a watch is refused. The credentials say which Secret it is.
-                if refused == failed { health.is_refused(&name) } else { health.fails(&name) }
+                if refused == failed { health.each_is_refused(&name) } else { health.fails(&name) }
             }
             health.turns(&name);
             tokio::time::sleep(EVERY).await;

@@ -35,6 +35,8 @@ const WATCH_FOR: u32 = 110;
 pub(crate) const STREAM_WITHIN: Duration = Duration::from_secs(120);
 /// A stream that told something so recently is not half-open.
 const RECENT: Duration = Duration::from_secs(15);
+/// So many watches in a row may be silent: an API server sends a bookmark a minute.
+const MOST_SILENCES: u32 = 2;
 /// A watch that was open for this long was healthy.
 const HEALTHY_AFTER: Duration = Duration::from_secs(2);
 /// Shortest and longest pause before another try.
@@ -183,6 +185,8 @@ pub(crate) struct Watch<K, S, I> {
     pause: Pause,
     /// Since the last failure.
     was_healthy: bool,
+    /// Watches in a row that told nothing at all, since the last list.
+    silences: u32,
     kind: std::marker::PhantomData<fn() -> K>,
 }
 
@@ -197,8 +201,17 @@ where
         let (listed, receiver) = watch::channel(false);
         witness.metrics.watches(witness.namespace.as_deref(), witness.kind);
         let (pause, history) = (Pause::default(), history.clone());
-        let mut watch =
-            Self { source, sink, witness, history, listed, pause, was_healthy: false, kind: std::marker::PhantomData };
+        let mut watch = Self {
+            source,
+            sink,
+            witness,
+            history,
+            listed,
+            pause,
+            was_healthy: false,
+            silences: 0,
+            kind: std::marker::PhantomData,
+        };
         tokio::spawn(async move { watch.run().await });
         receiver
     }
@@ -225,7 +238,8 @@ where
             };
             let Err(failure) = done else { continue };
             self.witness.failed(&failure);
-            if failure.needs_list() {
+            self.silences += u32::from(matches!(failure, Failure::Silent));
+            if failure.needs_list() || self.silences >= MOST_SILENCES {
                 from = None;
             }
             if matches!(failure, Failure::WentBack) {
@@ -281,6 +295,7 @@ where
         self.witness.told();
         self.witness.health.has(&self.witness.name);
         self.listed.send_replace(true);
+        self.silences = 0;
         Ok(at)
     }
 
@@ -331,7 +346,7 @@ where
                 }
                 Ok(Some(Ok(event))) => {
                     self.take_in(event, from)?;
-                    self.was_healthy = true;
+                    (self.was_healthy, self.silences) = (true, 0);
                     last = Some(Instant::now());
                 }
                 Ok(Some(Err(error))) => break Err(Failure::Broken(error)),
@@ -346,7 +361,7 @@ where
         match last {
             Some(_) => Ok(()),
             None if opened_at.elapsed() < HEALTHY_AFTER => Err(Failure::EndedAtOnce),
-            None => self.look_after_silence().await,
+            None => self.look_after_silence(from).await,
         }
     }
 
@@ -378,11 +393,16 @@ where
     }
 
     /// Not even a bookmark came for the whole time. A watch from a version that the cluster has not reached would be
-    /// silent like that: one object of a list says which version it has reached.
-    async fn look_after_silence(&mut self) -> Result<(), Failure> {
+    /// silent like that: one object of a list says which version it has reached. So would one that something on the way keeps
+    /// from telling: what it does not tell is listed.
+    async fn look_after_silence(&mut self, from: &mut String) -> Result<(), Failure> {
+        self.silences += 1;
         let page = self.page(&ListParams::default().limit(1)).await?;
         let at = page.metadata.resource_version.as_deref().and_then(number);
-        if self.sink.is_past(at) { self.list().await.map(drop) } else { Ok(()) }
+        if self.sink.is_past(at) || self.silences >= MOST_SILENCES {
+            *from = self.list().await?;
+        }
+        Ok(())
     }
 }
 

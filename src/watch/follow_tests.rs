@@ -65,6 +65,12 @@ impl Script {
     }
 }
 
+fn healthy() -> Health {
+    let health = Health::new();
+    health.leads_by(Leadership::alone());
+    health
+}
+
 fn refusal(code: u16) -> kube::Error {
     kube::Error::Api(Box::new(Status::failure("no", "Reason").with_code(code)))
 }
@@ -167,7 +173,7 @@ fn run(script: Script) -> Running {
 }
 
 fn run_beside(script: Script, history: &History) -> Running {
-    let (told, metrics, health) = (Told::default(), Metrics::default(), Health::new(Leadership::alone()));
+    let (told, metrics, health) = (Told::default(), Metrics::default(), healthy());
     health.wait_for(NAME.to_owned(), None);
     let witness = Witness {
         health: health.clone(),
@@ -290,7 +296,7 @@ async fn busy_watch_that_the_server_does_not_end_is_no_failure() {
     let script = Script::new([list("5", []), Next::Watch(vec![])]);
     let metrics = Metrics::default();
     let witness = Witness {
-        health: Health::new(Leadership::alone()),
+        health: healthy(),
         metrics: metrics.clone(),
         clock: clock::system(),
         kind: "things",
@@ -462,6 +468,26 @@ async fn silence_to_the_end_leads_to_a_look_and_only_history_that_went_back_to_a
     pass(230).await;
     let expected = ["list", "watch 20", "look", "watch 20", "look", "list", "list", "watch 10"];
     assert_eq!(running.script.asked(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_watch_that_stays_silent_does_not_tell_is_listed() {
+    let script = Script::new([
+        list("20", [thing("a", 3)]),
+        Next::WatchEndsInTime(vec![]),
+        list("25", []),
+        Next::WatchEndsInTime(vec![]),
+        list("30", []),
+        list("30", [thing("a", 3), thing("b", 28)]),
+        Next::WatchEndsInTime(vec![]),
+        list("35", []),
+        Next::Watch(vec![]),
+    ]);
+    let running = run(script);
+    pass(340).await;
+    let expected = ["list", "watch 20", "look", "watch 20", "look", "list", "watch 30", "look", "watch 30"];
+    assert_eq!(running.script.asked(), expected);
+    assert_eq!(running.told.versions(), ["a@3", "b@28"]);
 }
 
 #[tokio::test(start_paused = true)]

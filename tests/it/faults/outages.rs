@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 use zoho_api::{ZohoCredential, crd};
-use zoho_testkit::fault_proxy::{Match, Point, Verb, Window};
+use zoho_testkit::fault_proxy::{Action, Match, Point, Verb, Window};
 
+use crate::metrics::{address, get};
 use crate::support::look::is_ready;
+use crate::support::operator::Operator;
 use crate::support::world::{REFRESH_TOKEN, World};
 use crate::support::{eventually, tell};
 
@@ -74,6 +76,27 @@ async fn api_server_that_goes_at_a_write_of_a_renewal_costs_one_mint_at_most_and
     assert_eq!(observer.expired_token_time(), Duration::ZERO);
     assert_eq!(world.zoho.stats().token.evictions, 0);
     assert!(world.zoho.max_alive_seen(REFRESH_TOKEN) <= 7);
+}
+
+#[tokio::test]
+async fn operator_that_starts_without_an_api_server_waits_for_it_and_can_be_stopped() {
+    let world = World::new("starts_without").await;
+    let proxy = world.proxy();
+    let gone = proxy.rule(Match::any(), Window::ALWAYS, Action::Drop);
+    let (waiting, stopped) = (world.operator_behind(&proxy, &[]), world.operator_behind(&proxy, &[]));
+    let waits = async |operator: &Operator| operator.log().matches("does not answer yet").count() >= 4;
+    for operator in [&waiting, &stopped] {
+        eventually("it waits", async || waits(operator).await.then_some(())).await;
+    }
+    let health = address(&waiting, "health").await;
+    assert!(get(&health, "/livez", "*/*").await.0.contains("200"), "it is well, and nobody is to start it again");
+    assert!(get(&health, "/readyz", "*/*").await.0.contains("503"), "it does nothing yet");
+    let (code, took) = stopped.terminate().await;
+    assert_eq!(code, Some(0));
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    proxy.remove(gone);
+    waiting.synced().await;
+    world.serve_one().await;
 }
 
 #[tokio::test]

@@ -608,19 +608,21 @@ fn renewal_that_a_flight_was_started_for_is_not_asked_for_again() {
 #[test]
 fn token_that_no_status_tells_of_answers_the_request_of_a_process_that_has_ended() {
     let mut credential = credential();
-    credential.metadata.annotations = Some([(keys::RENEW_REQUESTED.to_owned(), "now".to_owned())].into());
     let readings = readings(source_seen("1000.a.a"), target_seen(stored(&token("1000.a.a"), "9")));
     let by_us = Stored { attempt: "a1".into(), target: target_of(&credential), generation: 3 };
     let by_us = || Memory { stored: Some(by_us.clone()), ..Memory::default() };
-    for (what, last_told, memory, at, expected) in [
-        ("minted since", Some(ago(1800)), Memory::default(), now(), false),
-        ("the first one", None, Memory::default(), now(), false),
-        ("told of", Some(now()), Memory::default(), now(), true),
-        ("our own: we know what we did", Some(ago(1800)), by_us(), now(), true),
-        ("long ago", Some(ago(1800)), Memory::default(), after(120), true),
+    let (before, since) = (format!("{}-0a1b2c3d", ago(5)), format!("{}-0a1b2c3d", after(5)));
+    for (what, request, last_told, memory, expected) in [
+        ("minted for it", &*before, Some(ago(1800)), Memory::default(), false),
+        ("the first one", &before, None, Memory::default(), false),
+        ("told of: there was another request since", &before, Some(now()), Memory::default(), true),
+        ("our own: we know what we did", &before, Some(ago(1800)), by_us(), true),
+        ("minted before it was made", &since, Some(ago(1800)), Memory::default(), true),
+        ("nobody knows when", "Mon Nov 30 20:11:46 UTC 2026", Some(ago(1800)), Memory::default(), true),
     ] {
+        credential.metadata.annotations = Some([(keys::RENEW_REQUESTED.to_owned(), request.to_owned())].into());
         credential.status = Some(ZohoCredentialStatus { last_mint_time: last_told, ..ZohoCredentialStatus::default() });
-        assert_eq!(facts(&credential, &readings, &memory, at).renew_requested, expected, "{what}");
+        assert_eq!(facts(&credential, &readings, &memory, now()).renew_requested, expected, "{what}");
     }
 }
 

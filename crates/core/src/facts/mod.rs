@@ -29,8 +29,8 @@ use crate::policy::Policy;
 use crate::secret::{self, HashKey, MintedToken};
 use crate::spec::Served;
 
-/// A token that another process has stored, and no status tells of, is so long taken for the answer to a request.
-const ANSWERS_FOR: Duration = Duration::from_mins(2);
+/// Length of a time such as 2026-11-30T20:11:46Z.
+const RFC3339: usize = 20;
 
 /// What an installation brings to every decision.
 #[derive(Clone, Debug)]
@@ -85,8 +85,9 @@ pub fn facts(credential: &ZohoCredential, readings: &Readings, memory: &Memory, 
         spacing: readings.source.spacing,
         is_login: served.is_some_and(|served| served.terms.is_login),
         namespace: name.namespace.as_ref().to_owned(),
-        renew_requested: renew_request(credential).is_some_and(|request| !memory.has_asked(request))
-            && !is_answered_by_another(credential, readings, memory, now),
+        renew_requested: renew_request(credential).is_some_and(|request| {
+            !memory.has_asked(request) && !is_answered_by_another(request, credential, readings, memory)
+        }),
         source: readings.source.source.clone(),
         target: readings.target.target.clone(),
         presented_otherwise: readings
@@ -156,11 +157,13 @@ pub fn renew_request(credential: &ZohoCredential) -> Option<&String> {
 }
 
 /// Is the token in the target what was requested? Where a process has ended between Secret and status, nothing else says that
-/// it has acted on the request. What this process has stored is another matter: it knows what it did.
-fn is_answered_by_another(credential: &ZohoCredential, readings: &Readings, memory: &Memory, now: Time) -> bool {
+/// it has acted on the request. So it is where it was minted after the request was made, as far as that says when: those of
+/// `kubectl zoho renew` do. What this process has stored is another matter: it knows what it did.
+fn is_answered_by_another(request: &str, credential: &ZohoCredential, readings: &Readings, memory: &Memory) -> bool {
+    let Some(made_at) = request.get(..RFC3339).and_then(|time| time.parse::<Time>().ok()) else { return false };
     let last_told = credential.status.as_ref().and_then(|status| status.last_mint_time);
     let is_own = |token: &Token| memory.stored.as_ref().is_some_and(|stored| stored.attempt == token.attempt);
-    let is_news = |token: &&Token| Some(token.life.issued_at) > last_told && token.life.issued_at + ANSWERS_FOR > now;
+    let is_news = |token: &&Token| token.life.issued_at >= made_at && Some(token.life.issued_at) > last_told;
     readings.proven_token().filter(is_news).is_some_and(|token| !is_own(token))
 }
 
