@@ -45,6 +45,11 @@ use zoho_client::transport::Transport;
 use zoho_core::facts::Installation;
 use zoho_core::text::{causes, printable_lines};
 
+/// So often a process that the API server does not know tries again at the start.
+const MOST_UNAUTHENTICATED: usize = 10;
+/// Longest pause before an API server that does not answer is asked again at the start.
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+
 // One thread does all of the work: a pass waits for others most of its time, and each thread costs memory and hands work
 // over. A second one is there for what this function waits for.
 #[tokio::main(worker_threads = 1)]
@@ -110,11 +115,6 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         Ended::LeaseLost => anyhow::bail!("the lease is lost: another replica leads, or soon will"),
     }
 }
-
-/// So often a process that the API server does not know tries again at the start.
-const MOST_UNAUTHORIZED: usize = 10;
-/// Longest pause before an API server that does not answer is asked again at the start.
-const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
 /// What the context of passes is made from.
 struct Parts {
@@ -220,8 +220,7 @@ impl Start<'_> {
             self.health.turn();
             let Some(outcome) = self.shutdown.run_until_cancelled(attempt()).await else { return Ok(None) };
             match outcome {
-                // Who is not known today may be in a moment, and not for ever.
-                Err(error) if is_unavailable(&error) && !(is_unauthorized(&error) && tries >= MOST_UNAUTHORIZED) => {
+                Err(error) if is_waited_for(&error, tries) => {
                     tries += 1;
                     tracing::warn!(error = format!("{error:#}"), "the API server does not answer yet");
                     if self.shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
@@ -273,16 +272,13 @@ impl Start<'_> {
     }
 }
 
-/// The API server does not know this process, or its credentials cannot be had.
-fn is_unauthorized(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        let Some(ApiError::Unavailable(Some(cause))) = cause.downcast_ref() else { return false };
-        matches!(**cause, kube::Error::Auth(_)) || matches!(&**cause, kube::Error::Api(status) if status.code == 401)
+/// Has the API server given no usable answer, for the so-manieth time? Who is not known today may be in a moment, and not for
+/// ever.
+fn is_waited_for(error: &anyhow::Error, tries: usize) -> bool {
+    let answer = error.chain().find_map(|cause| cause.downcast_ref::<ApiError>());
+    answer.is_some_and(|answer| {
+        matches!(answer, ApiError::Unavailable(_)) && (tries < MOST_UNAUTHENTICATED || !answer.is_unauthenticated())
     })
-}
-
-fn is_unavailable(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ApiError::Unavailable(_))))
 }
 
 /// The first signal finishes what is in flight, the second one ends at once.

@@ -322,15 +322,6 @@ impl Gatherer<'_> {
         Ok(held.filter(is_it).map_or(InTarget::Gone, InTarget::Held))
     }
 
-    /// Reads a Secret that no watch has brought yet, or of whose version the index was wrong.
-    ///
-    /// # Errors
-    ///
-    /// A read without an answer.
-    pub(super) async fn refresh(&self, name: &ObjectName) -> Result<Read, ReadError> {
-        self.read(name).await
-    }
-
     /// What the product said, to this process or, as far as the status says, to the one before.
     fn verification(
         &self,
@@ -359,14 +350,18 @@ impl Gatherer<'_> {
 
     /// One Secret as it is now: by a read that began after this was called, which other passes may share. What comes back
     /// goes into the index, too.
-    async fn read(&self, name: &ObjectName) -> Result<Read, ReadError> {
+    ///
+    /// # Errors
+    ///
+    /// A read without an answer.
+    pub(super) async fn read(&self, name: &ObjectName) -> Result<Read, ReadError> {
         let (client, index, wake, of) = (self.client.clone(), self.index.clone(), self.wake.clone(), name.clone());
-        let answer = self.reads.read(name, move || async move { read_now(client, &index, &wake, of).await }).await;
+        let answer = self.reads.read(name, move || read_now(client, index, wake, of)).await;
         answer.map_err(|source| ReadError { name: name.clone(), source })
     }
 }
 
-async fn read_now(client: Client, index: &Index, wake: &Wake, name: ObjectName) -> ReadOutcome {
+async fn read_now(client: Client, index: Arc<Index>, wake: Wake, name: ObjectName) -> ReadOutcome {
     let asked = index.secret(&name);
     let api = Api::<Secret>::namespaced(client, &name.namespace);
     match call(api.get(&name.name)).await {

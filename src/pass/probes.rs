@@ -136,9 +136,11 @@ struct Asking<'a> {
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
         let mut all = self.probes.lock();
-        let is_it = |answers: &&mut Answers| answers.uid.as_deref() == Some(self.uid);
-        if let Some(answers) = all.get_mut(self.key).filter(is_it).filter(|_| !self.is_over) {
+        if let Some(answers) = all.get_mut(self.key).filter(|answers| answers.uid.as_deref() == Some(self.uid)) {
             answers.is_asking = false;
         }
     }

@@ -135,17 +135,16 @@ impl Pass<'_> {
                 self.context.wake.all(gone);
                 Ok(before.clone())
             }
-            // Recreated or edited meanwhile, and a watch may never bring it: it is read, and soon looked at again.
-            Err(ApiError::Conflict) => {
-                self.memory.unsaid = Some(Box::new(Unsaid { meant: after, events }));
-                self.is_current().await?;
-                self.again_at = Some(look_again_at(now));
-                Ok(before.clone())
-            }
             Err(error) => {
                 // It may stand all the same.
                 self.memory.unsaid = Some(Box::new(Unsaid { meant: after, events }));
-                Err(PassError::Status(error))
+                if !matches!(error, ApiError::Conflict) {
+                    return Err(PassError::Status(error));
+                }
+                // Recreated or edited meanwhile, and a watch may never bring it: it is read, and soon looked at again.
+                self.is_current().await?;
+                self.again_at = Some(look_again_at(now));
+                Ok(before.clone())
             }
         }
     }

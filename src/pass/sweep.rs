@@ -102,7 +102,7 @@ impl Pass<'_> {
             // It changed meanwhile: it is read, and the next pass looks again.
             Err(ApiError::Conflict) => {
                 swept.again_at(look_again_at(now));
-                drop(self.context.gatherer().refresh(name).await);
+                drop(self.context.gatherer().read(name).await);
             }
             Err(error) => self.not_swept(name, &error, swept, now),
         }

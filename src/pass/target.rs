@@ -138,7 +138,7 @@ impl Pass<'_> {
 
     /// It is not what it was taken for. Where it may not be read either, that is what stands in the way.
     async fn look_at_target(&self, target: &ObjectName, now: Time) -> Result<Effect, PassError> {
-        Ok(match self.context.gatherer().refresh(target).await? {
+        Ok(match self.context.gatherer().read(target).await? {
             Read::Refused(words) => Effect::Blocked(facts::read_refused(target, &words, now)),
             Read::There(_) | Read::Absent => Effect::LookAgain,
         })

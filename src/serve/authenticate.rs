@@ -15,8 +15,7 @@ use ring::hmac;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use zoho_client::calls::{ApiError, call};
-use zoho_core::text::causes;
-use zoho_core::text::printable;
+use zoho_core::text::{causes, printable};
 
 /// An answer of the API server holds for so long.
 const HOLDS_FOR: Duration = Duration::from_secs(60);

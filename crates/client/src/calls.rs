@@ -39,6 +39,14 @@ pub enum ApiError {
     Unavailable(#[source] Option<Box<kube::Error>>),
 }
 
+impl ApiError {
+    /// Was the call not taken because the API server does not know the caller, or the caller's credentials cannot be had?
+    pub fn is_unauthenticated(&self) -> bool {
+        let Self::Unavailable(Some(cause)) = self else { return false };
+        matches!(**cause, kube::Error::Auth(_)) || matches!(&**cause, kube::Error::Api(status) if status.code == 401)
+    }
+}
+
 /// Makes a call with a deadline of 10 s. kube sets none of its own.
 ///
 /// # Errors

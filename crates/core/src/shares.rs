@@ -118,7 +118,9 @@ mod tests {
                 let (other, own_name): (Arc<str>, Arc<str>) = ("other".into(), "own".into());
                 let mut shares = Shares::new(places);
                 for (name, count) in [(&other, others), (&own_name, own)] {
-                    (0..count).filter(|_| shares.free() > 0).collect::<Vec<_>>().iter().for_each(|_| shares.take(name));
+                    for _ in 0..shares.free().min(count) {
+                        shares.take(name);
+                    }
                 }
                 let room = shares.room_for("own");
                 let takes = std::iter::from_fn(|| shares.has_place_for("own").then(|| shares.take(&own_name)));

@@ -59,18 +59,20 @@ fn in_one_line(c: char) -> Cow<'static, str> {
     }
 }
 
-/// An error with what caused it, as one text. A cause that its effect quotes already is not said again.
+/// An error and its causes in one line, each part once: many libraries print their cause and hand it on as well, whole or
+/// with their own words around it.
 pub fn causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
+    let mut parts: Vec<String> = Vec::new();
+    let mut next = Some(error);
     while let Some(cause) = next {
         let said = cause.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
+        if !parts.join(": ").contains(&said) {
+            let new: Vec<String> = said.split(": ").map(str::to_owned).filter(|part| !parts.contains(part)).collect();
+            parts.extend(new);
         }
         next = cause.source();
     }
-    text
+    parts.join(": ")
 }
 
 /// What a panic says, where that stands in the source as it is. Anything else may quote what the program was at: a Secret,
@@ -103,17 +105,36 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_said_once() {
+    fn cause_that_is_printed_by_its_error_too_is_told_once() {
         #[derive(Debug, thiserror::Error)]
         #[error("{0}")]
         struct Told(&'static str, #[source] Option<Box<Told>>);
-        let caused = |text, by: Option<Told>| Told(text, by.map(Box::new));
-        assert_eq!(causes(&caused("write the status", None)), "write the status");
-        let refused = caused("no answer: refused", Some(caused("refused", Some(caused("os error 111", None)))));
-        assert_eq!(
-            causes(&caused("write the status", Some(refused))),
-            "write the status: no answer: refused: os error 111"
-        );
+        let table: [(&[&'static str], &str); 10] = [
+            (
+                &["cannot reach h (refused by peer), giving up", "refused by peer"],
+                "cannot reach h (refused by peer), giving up",
+            ),
+            (&["read: a: b", "open: a", "b"], "read: a: b: open"),
+            (&["a", "read: a", "b"], "a: read: b"),
+            (&["a"], "a"),
+            (&["a", "b"], "a: b"),
+            (&["b: c", "c"], "b: c"),
+            (
+                &["reach it: client error: refused", "client error: refused", "refused"],
+                "reach it: client error: refused",
+            ),
+            // What one error says twice itself is its own affair.
+            (&["x: x", "y"], "x: x: y"),
+            (&["write the status"], "write the status"),
+            (
+                &["write the status", "no answer: refused", "refused", "os error 111"],
+                "write the status: no answer: refused: os error 111",
+            ),
+        ];
+        for (chain, expected) in table {
+            let error = chain.iter().rev().fold(None, |cause, text| Some(Box::new(Told(text, cause))));
+            assert_eq!(causes(error.expect("an error").as_ref()), expected);
+        }
     }
 
     #[test]

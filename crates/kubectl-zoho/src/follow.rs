@@ -23,7 +23,8 @@ const SPARE: Duration = Duration::from_secs(30);
 /// After a watch that broke.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Hands over each credential as it changes, and whether it is gone. `known`: what was shown already, of which version. Ends when `show` says that nobody listens any more.
+/// Hands over each credential as it changes, and whether it is gone. `known`: what was shown already, of which version.
+/// Ends when `show` says that nobody listens any more.
 ///
 /// # Errors
 ///
@@ -31,7 +32,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) async fn changes(
     cluster: &Cluster,
     (name, everywhere): (Option<&str>, bool),
-    (mut known, mut version): (Vec<ZohoCredential>, String),
+    (known, mut version): (Vec<ZohoCredential>, String),
     mut show: impl FnMut(&ZohoCredential, bool) -> anyhow::Result<bool>,
 ) -> anyhow::Result<()> {
     let api: Api<DeserializeGuard<ZohoCredential>> = if everywhere {
@@ -42,7 +43,7 @@ pub(crate) async fn changes(
     let selector = name.map(|name| format!("metadata.name={name}"));
     let params = WatchParams { field_selector: selector, timeout: Some(WATCH_FOR), ..WatchParams::default() };
     let key = |credential: &ZohoCredential| ObjectName::of(&credential.metadata);
-    let mut known: HashMap<ObjectName, ZohoCredential> = known.drain(..).map(|one| (key(&one), one)).collect();
+    let mut known: HashMap<ObjectName, ZohoCredential> = known.into_iter().map(|one| (key(&one), one)).collect();
     loop {
         let events = call(api.watch(&params, &version)).await.map_err(|error| cluster.explain(error, "(watch)"))?;
         let mut events = pin!(events);
@@ -63,13 +64,13 @@ pub(crate) async fn changes(
             // One that this version cannot read is left out, as in the list.
             let Ok(credential) = guard.0 else { continue };
             version = credential.metadata.resource_version.clone().unwrap_or(version);
+            if !show(&credential, is_gone)? {
+                return Ok(());
+            }
             if is_gone {
                 known.remove(&key(&credential));
             } else {
-                known.insert(key(&credential), credential.clone());
-            }
-            if !show(&credential, is_gone)? {
-                return Ok(());
+                known.insert(key(&credential), credential);
             }
         };
         if broke {

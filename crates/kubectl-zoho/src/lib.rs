@@ -15,7 +15,6 @@ mod connect;
 mod describe;
 mod doctor;
 mod facts;
-mod failure;
 mod follow;
 mod get;
 mod installation;
@@ -36,6 +35,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
+use zoho_core::text::{causes, constant_words};
 
 use self::args::{Cli, Command};
 use self::output::Output;
@@ -68,7 +68,7 @@ pub fn reference() -> String {
 #[expect(clippy::print_stderr, reason = "nothing else is known to work any more")]
 pub fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
     let location = panic.location().map_or_else(|| "a place unknown".to_owned(), ToString::to_string);
-    let said = zoho_core::text::constant_words(panic.payload()).unwrap_or("a panic");
+    let said = constant_words(panic.payload()).unwrap_or("a panic");
     eprintln!("error: kubectl-zoho is broken, please report it: {said}, at {location}");
 }
 
@@ -99,7 +99,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Ended::Well) => ExitCode::SUCCESS,
         Ok(Ended::Badly) => ExitCode::FAILURE,
         Err(error) => {
-            output.error(&failure::told(&error));
+            output.error(&causes(error.as_ref()));
             if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }

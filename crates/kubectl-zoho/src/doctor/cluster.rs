@@ -17,12 +17,12 @@ const SUBJECT: &str = "cluster";
 /// Clocks that differ by more make expiry times wrong.
 const CLOCK_TOLERANCE: u64 = 60;
 
-/// Asks for the version and compares clocks. Returns the server's time, too.
+/// Asks for the version and compares clocks. Returns the time, too: the server's, or this machine's where it does not say.
 ///
 /// # Errors
 ///
 /// The cluster does not answer.
-pub(crate) async fn server(cluster: &Cluster) -> anyhow::Result<(Finding, Option<Time>)> {
+pub(crate) async fn server(cluster: &Cluster) -> anyhow::Result<(Finding, Time)> {
     let date = server::date(&cluster.client).await;
     let server_time = date.map_err(|error| cluster.explain(error, "/version"))?;
     let version = call(cluster.client.apiserver_version()).await;
@@ -38,7 +38,7 @@ pub(crate) async fn server(cluster: &Cluster) -> anyhow::Result<(Finding, Option
         Some(_) => Finding::ok(SUBJECT, format!("{answers}; its clock agrees with this machine's")),
         None => Finding::ok(SUBJECT, answers),
     };
-    Ok((finding, server_time))
+    Ok((finding, server_time.unwrap_or(now)))
 }
 
 /// How far two clocks are apart, in seconds.

@@ -35,7 +35,7 @@ const INDENT: usize = 8;
 pub(crate) async fn run(global: &Global, args: &DoctorArgs, output: &Output) -> anyhow::Result<Ended> {
     let connected = Cluster::connect(global)?;
     let mut findings = Vec::new();
-    let (server, server_time) = cluster::server(&connected).await?;
+    let (server, now) = cluster::server(&connected).await?;
     findings.push(server);
     let kinds = cluster::kinds(&connected).await?;
     let has_kinds = kinds.level != Level::Fail;
@@ -47,13 +47,12 @@ pub(crate) async fn run(global: &Global, args: &DoctorArgs, output: &Output) -> 
         findings.extend(cluster::own_rights(&connected, &installations[0]).await?);
         let mut operators = Vec::new();
         for installation in &installations {
-            let examined = operator::examine(&connected, installation, server_time).await?;
+            let examined = operator::examine(&connected, installation, now).await?;
             operators.push((installation.serves_one_of(&credentials), examined));
         }
         findings.extend(operator::together(operators));
         findings.append(&mut unreadable);
         for credential in credentials {
-            let now = server_time.unwrap_or_else(|| clock::system().now());
             findings.extend(Box::pin(examine(&connected, global, args, (credential, now), output)).await?);
         }
     }

@@ -12,7 +12,6 @@ use super::super::table::span;
 use super::finding::{Finding, Level};
 use zoho_api::{GROUP, Time};
 use zoho_client::calls::{ApiError, call};
-use zoho_client::clock;
 
 const SUBJECT: &str = "operator";
 /// A lease without its own word on it lasts this long.
@@ -51,11 +50,7 @@ pub(crate) fn together(all: Vec<(bool, Examined)>) -> Vec<Finding> {
 /// # Errors
 ///
 /// The cluster does not answer.
-pub(crate) async fn examine(
-    cluster: &Cluster,
-    installation: &Installation,
-    server_time: Option<Time>,
-) -> anyhow::Result<Examined> {
+pub(crate) async fn examine(cluster: &Cluster, installation: &Installation, now: Time) -> anyhow::Result<Examined> {
     let Installation { namespace, instance } = installation;
     let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
     let lease = Found::of(call(leases.get(instance)).await);
@@ -64,7 +59,6 @@ pub(crate) async fn examine(
         Found::Absent => Found::Absent,
         Found::Hidden(why) => Found::Hidden(why),
     };
-    let now = server_time.unwrap_or_else(|| clock::system().now());
     let mut findings = vec![presence(&lease, &deployment, namespace, instance, now)];
     let mut rights = None;
     if let Found::There(deployment) = &deployment {

@@ -49,7 +49,7 @@ struct Login<'a> {
     output: &'a Output,
     policy: Policy,
     /// Where it was to be, as a spec says it.
-    place: (DataCenter, Option<String>),
+    asked_at: (DataCenter, Option<String>),
     service: TokenService,
     way: Way,
     scope: Option<String>,
@@ -226,8 +226,8 @@ impl<'a> Login<'a> {
         if way == Way::Browser {
             consent::listen_at(redirect_uri(args)).map_err(usage)?;
         }
-        let place = (wanted.data_center, wanted.accounts_host.clone());
-        Ok(Self { args, output, policy, place, service, way, scope })
+        let asked_at = (wanted.data_center, wanted.accounts_host.clone());
+        Ok(Self { args, output, policy, asked_at, service, way, scope })
     }
 
     /// Gets a refresh token, for a place that takes it. Where it comes from may be another data center than was thought.
@@ -336,7 +336,7 @@ impl<'a> Login<'a> {
     ) -> anyhow::Result<TokenService> {
         if service.token_url == self.service.token_url {
             // Also where it was sent elsewhere in between.
-            (wanted.data_center, wanted.accounts_host) = self.place.clone();
+            (wanted.data_center, wanted.accounts_host) = self.asked_at.clone();
             return Ok(service);
         }
         if data_center == wanted.data_center && wanted.is_there {

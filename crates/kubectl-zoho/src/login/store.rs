@@ -284,21 +284,15 @@ impl<'a> Place<'a> {
 
 /// May the same write succeed a little later? No answer, or the API server had no time.
 fn is_unavailable(error: &anyhow::Error) -> bool {
-    let Some(ApiError::Unavailable(cause)) = error.downcast_ref::<ApiError>() else { return false };
-    let is_of_the_caller = |cause: &kube::Error| {
-        matches!(cause, kube::Error::Auth(_)) || matches!(cause, kube::Error::Api(status) if status.code == 401)
-    };
-    !cause.as_deref().is_some_and(is_of_the_caller)
+    let answer = error.downcast_ref::<ApiError>();
+    answer.is_some_and(|answer| matches!(answer, ApiError::Unavailable(_)) && !answer.is_unauthenticated())
 }
 
 /// Is it not known whether the write was carried out? It was not where the API server did not know the caller, or had no time.
 pub(crate) fn is_unknown(error: &anyhow::Error) -> bool {
     let Some(ApiError::Unavailable(cause)) = error.downcast_ref::<ApiError>() else { return false };
-    let was_not_taken = |cause: &kube::Error| {
-        matches!(cause, kube::Error::Auth(_))
-            || matches!(cause, kube::Error::Api(status) if [401, 429].contains(&status.code))
-    };
-    !cause.as_deref().is_some_and(was_not_taken)
+    let had_no_time = matches!(cause.as_deref(), Some(kube::Error::Api(status)) if status.code == 429);
+    is_unavailable(error) && !had_no_time
 }
 
 /// The other credentials that a source serves.
