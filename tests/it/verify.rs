@@ -51,6 +51,8 @@ async fn product_that_takes_the_token_is_asked_at_intervals_and_not_anew_after_a
     operator.kill();
     let restarted = self::operator(&world);
     restarted.synced().await;
+    // The interval counts from its first pass.
+    world.caught_up().await;
     world.advance(301);
     eventually("it is asked again", async || (world.zoho.stats().product_ok == 3).then_some(())).await;
     assert_eq!(world.get("one").await.metadata.resource_version, version, "a restart says nothing new");
