@@ -100,6 +100,9 @@ pub(crate) async fn is_left_to_the_other_one(world: &World) {
     .await;
 }
 
+/// So many seconds after a renewal that was announced and not made another installation takes over.
+const MISSED_AFTER: i64 = 120;
+
 /// Lets minutes pass, so many seconds at once and each time a moment for the operators to notice; tokens must not expire
 /// meanwhile.
 async fn minutes(world: &World, count: i64, (step, moment): (i64, Duration)) {
@@ -162,14 +165,21 @@ async fn two_installations_that_start_together_mint_once_and_the_survivor_takes_
     }
     first.kill();
     let began = Time::from(world.zoho.now());
-    // Renewals are due after about 27 minutes and missed two minutes later.
-    minutes(&world, 25, (60, Duration::from_secs(1))).await;
     let survivor = format!("{}/zoho-operator", namespaces[1]);
+    let is_renewed = |seen: &ZohoCredential| {
+        let since = seen.status.as_ref().and_then(|status| status.last_mint_time);
+        served_by(seen) == survivor && is_ready(seen) && since.is_some_and(|since| since > began)
+    };
+    // Renewals are due after about 27 minutes and missed two minutes later. From then on time stands still until they are made:
+    // a machine that is slow for a second is not slow for a minute.
+    for _ in 0..25 {
+        minutes(&world, 1, (60, Duration::from_secs(1))).await;
+        let missed = |at: &Time| at.unix() + MISSED_AFTER <= world.zoho.now().as_second();
+        for (name, _) in announced.iter().filter(|(_, at)| missed(at)) {
+            world.wait(name, "renewed by the survivor", is_renewed).await;
+        }
+    }
     for number in 0..GOOD {
-        let is_renewed = |seen: &ZohoCredential| {
-            let since = seen.status.as_ref().and_then(|status| status.last_mint_time);
-            served_by(seen) == survivor && is_ready(seen) && since.is_some_and(|since| since > began)
-        };
         world.wait(&format!("good{number}"), "renewed by the survivor", is_renewed).await;
     }
     let mut latest = 0;
@@ -178,8 +188,8 @@ async fn two_installations_that_start_together_mint_once_and_the_survivor_takes_
         latest = latest.max(minted_at.unix() - at.unix());
     }
     tell(&format!("taken over and renewed at most {latest} s after the renewal that was announced"));
-    // Two minutes, the steps in which time passes here, and two more of them on a slow machine.
-    assert!(latest <= 120 + 3 * 60, "{latest} s");
+    // And the step in which time passed, and what a wait may take.
+    assert!(latest <= MISSED_AFTER + 60 + 120, "{latest} s");
     tell(&format!(
         "after the first one is gone for good: {} mints for 20 renewals, no token expired",
         minted(&world) - GOOD
