@@ -45,7 +45,7 @@ use zoho_client::transport::Transport;
 use zoho_core::facts::Installation;
 use zoho_core::text::{causes, printable_lines};
 
-/// So often a process that the API server does not know tries again at the start.
+/// So often in a row a process that the API server does not know tries again at the start.
 const MOST_UNAUTHENTICATED: usize = 10;
 /// Longest pause before an API server that does not answer is asked again at the start.
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
@@ -215,13 +215,12 @@ struct Start<'a> {
 impl Start<'_> {
     /// Tries again as long as the API server gives no usable answer. `None`: this process was asked to stop.
     async fn patiently<T>(&self, attempt: impl AsyncFn() -> anyhow::Result<T>) -> anyhow::Result<Option<T>> {
-        let (mut pause, mut tries) = (Duration::from_secs(1), 0);
+        let (mut pause, mut patience) = (Duration::from_secs(1), Patience::default());
         loop {
             self.health.turn();
             let Some(outcome) = self.shutdown.run_until_cancelled(attempt()).await else { return Ok(None) };
             match outcome {
-                Err(error) if is_waited_for(&error, tries) => {
-                    tries += 1;
+                Err(error) if patience.waits_after(&error) => {
                     tracing::warn!(error = format!("{error:#}"), "the API server does not answer yet");
                     if self.shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                         return Ok(None);
@@ -272,13 +271,21 @@ impl Start<'_> {
     }
 }
 
-/// Has the API server given no usable answer, for the so-manieth time? Who is not known today may be in a moment, and not for
-/// ever.
-fn is_waited_for(error: &anyhow::Error, tries: usize) -> bool {
-    let answer = error.chain().find_map(|cause| cause.downcast_ref::<ApiError>());
-    answer.is_some_and(|answer| {
-        matches!(answer, ApiError::Unavailable(_)) && (tries < MOST_UNAUTHENTICATED || !answer.is_unauthenticated())
-    })
+/// How long a start waits for the API server: for ever where it does not answer, and not for ever where it does not know this
+/// process. Who is not known today may be in a moment, also when the API server has just come back.
+#[derive(Default)]
+struct Patience {
+    /// So often in a row it did not know this process.
+    unauthenticated: usize,
+}
+
+impl Patience {
+    /// Is this to be tried again?
+    fn waits_after(&mut self, error: &anyhow::Error) -> bool {
+        let Some(answer) = error.chain().find_map(|cause| cause.downcast_ref::<ApiError>()) else { return false };
+        self.unauthenticated = if answer.is_unauthenticated() { self.unauthenticated + 1 } else { 0 };
+        matches!(answer, ApiError::Unavailable(_)) && self.unauthenticated <= MOST_UNAUTHENTICATED
+    }
 }
 
 /// The first signal finishes what is in flight, the second one ends at once.
@@ -299,4 +306,28 @@ fn stop_on_signals(shutdown: CancellationToken) -> anyhow::Result<()> {
         }
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn start_waits_for_an_api_server_that_is_away_and_not_for_ever_for_one_that_does_not_know_it() {
+        let unauthenticated = || {
+            let status = Status::failure("", "Unauthorized").with_code(401);
+            anyhow::Error::new(ApiError::Unavailable(Some(Box::new(kube::Error::Api(Box::new(status))))))
+        };
+        let away = || anyhow::Error::new(ApiError::Unavailable(None)).context("read Lease a/b");
+        let mut patience = Patience::default();
+        assert!((0..100).all(|_| patience.waits_after(&away())));
+        // The first answer of an API server that has come back.
+        assert!((0..MOST_UNAUTHENTICATED).all(|_| patience.waits_after(&unauthenticated())));
+        assert!(!patience.waits_after(&unauthenticated()));
+        assert!(patience.waits_after(&away()));
+        assert!(patience.waits_after(&unauthenticated()), "in a row");
+        assert!(!patience.waits_after(&anyhow::Error::new(ApiError::NotFound)));
+    }
 }

@@ -178,7 +178,10 @@ impl Health {
         if watches.is_empty() {
             return Err(format!("waiting for {START}\n"));
         }
-        let is_read = |watched: &Watched| watched.has_listed && watched.state != State::Refused;
+        // One refusal says no more than one failure: most are over in a second.
+        let is_refused =
+            |watched: &Watched| watched.state == State::Refused && watched.well_at.elapsed() > MAY_FAIL_FOR;
+        let is_read = |watched: &Watched| watched.has_listed && !is_refused(watched);
         let scopes: BTreeSet<&Scope> = watches.values().filter_map(|watched| watched.serves.as_ref()).collect();
         let is_served = |scope: &&Scope| watches.values().filter(|of| of.serves.as_ref() == Some(*scope)).all(is_read);
         let is_any_served = scopes.iter().any(is_served);
@@ -381,6 +384,18 @@ mod tests {
             health.is_refused(name);
         }
         assert_eq!(health.readyz().0, StatusCode::SERVICE_UNAVAILABLE, "where all are refused, nothing is served");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_refusal_of_what_is_served_is_forgiven_for_a_moment_where_another_namespace_is_refused_for_good() {
+        let health = ready();
+        let other = "the list of secrets in namespace b";
+        health.wait_for(other.to_owned(), Some(Some("b".into())));
+        health.is_refused(other);
+        health.is_refused(SECRETS);
+        assert_eq!(health.readyz().0, StatusCode::OK);
+        tokio::time::advance(Duration::from_secs(31)).await;
+        assert_eq!(health.readyz().1, format!("waiting for {other}\n"), "nothing is served any more");
     }
 
     #[tokio::test(start_paused = true)]

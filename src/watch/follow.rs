@@ -394,12 +394,15 @@ where
 
     /// Not even a bookmark came for the whole time. A watch from a version that the cluster has not reached would be
     /// silent like that: one object of a list says which version it has reached. So would one that something on the way keeps
-    /// from telling: what it does not tell is listed.
+    /// from telling: what it does not tell is listed. Each of the two is a step of its own: with the silence before them, they
+    /// take longer than a step may.
     async fn look_after_silence(&mut self, from: &mut String) -> Result<(), Failure> {
         self.silences += 1;
+        self.witness.health.turns(&self.witness.name);
         let page = self.page(&ListParams::default().limit(1)).await?;
         let at = page.metadata.resource_version.as_deref().and_then(number);
         if self.sink.is_past(at) || self.silences >= MOST_SILENCES {
+            self.witness.health.turns(&self.witness.name);
             *from = self.list().await?;
         }
         Ok(())

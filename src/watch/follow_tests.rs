@@ -510,3 +510,15 @@ async fn list_of_many_slow_pages_is_no_watch_that_is_stuck() {
     assert!(*running.listed.borrow());
     assert_eq!(running.told.versions(), ["one@5"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn list_after_silence_from_a_slow_api_server_is_not_called_stuck() {
+    let script = [list("5", []), Next::WatchEndsInTime(vec![]), Next::SlowPage(59), Next::WatchEndsInTime(vec![])];
+    let running = run(Script::new(script.into_iter().chain([Next::SlowPage(59), Next::SlowPage(59)])));
+    for _ in 0..39 {
+        pass(10).await;
+        running.health.turn();
+        assert_eq!(running.health.livez().1, "ok\n", "after {:?}", running.script.pauses());
+    }
+    assert_eq!(running.script.asked(), ["list", "watch 5", "look", "watch 5", "look", "list"]);
+}
