@@ -20,7 +20,7 @@ use zoho_core::spec;
     version,
     max_term_width = 80,
     disable_help_subcommand = true,
-    after_help = "kubectl zoho COMMAND --help shows examples. Exit codes: 0 done, 1 failed, 2 wrong usage. The plugin works with your own rights in the cluster."
+    after_help = "kubectl zoho COMMAND --help shows examples. Exit codes: 0 done; 1 failed, also if doctor finds a FAIL, if no new token comes in time, or if you do not confirm a revocation; 2 wrong usage. The plugin works with your own rights in the cluster."
 )]
 pub(crate) struct Cli {
     /// Flags of every command.
@@ -35,7 +35,7 @@ pub(crate) struct Cli {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// The kubeconfig file to use. Default: KUBECONFIG, else ~/.kube/config.
+    /// The kubeconfig file to use. Default: KUBECONFIG, else ~/.kube/config, else in a pod its own account.
     #[arg(long, global = true, value_name = "PATH")]
     pub kubeconfig: Option<PathBuf>,
     /// The context of the kubeconfig to use.
@@ -47,13 +47,15 @@ pub(crate) struct Global {
     /// User to act as.
     #[arg(long = "as", global = true, value_name = "USER")]
     pub impersonate: Option<String>,
-    /// Group to act as; repeatable.
+    /// Group to act as, with --as; repeatable.
     #[arg(long = "as-group", global = true, value_name = "GROUP")]
     pub impersonate_groups: Vec<String>,
-    /// Namespace of the operator. Default: the one in the ZohoCredential's status, or the one found by the chart's labels.
+    /// Namespace of the operator. Default: the one in the ZohoCredential's status, or the one found by the chart's labels, else
+    /// zoho-operator-system.
     #[arg(long, global = true, value_name = "NAMESPACE")]
     pub operator_namespace: Option<String>,
-    /// Name of the operator's installation, which is the name of its Lease. Default: found in the same way.
+    /// Name of the operator's installation, which is the name of its Lease. Default: found in the same way, else
+    /// zoho-operator.
     #[arg(long, global = true, value_name = "NAME")]
     pub instance: Option<String>,
     /// Additional accounts hosts to trust, like the operator's --accounts-host.
@@ -81,7 +83,7 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Explain the state of a ZohoCredential, and what happens next and when.
     Describe(NameArgs),
-    /// Show the ledgers, the ZohoCredentials that use each, and what is left of their budgets.
+    /// Show the ledgers, the ZohoCredentials that use each, and how much of their budgets is used.
     Ledger(LedgerArgs),
     /// Renew a token now, and wait for it.
     Renew(RenewArgs),
@@ -89,11 +91,11 @@ pub(crate) enum Command {
     Token(TokenArgs),
     /// Look for problems, and say what to do about them.
     Doctor(DoctorArgs),
-    /// Revoke the refresh token at Zoho, permanently.
+    /// Revoke the refresh token at Zoho, permanently. All access tokens from it stop working at once.
     Revoke(RevokeArgs),
     /// Print a completion script for a shell.
     #[command(
-        after_help = "Examples:\n  source <(kubectl zoho completion bash)\n  kubectl zoho completion zsh > \"${fpath[1]}/_kubectl-zoho\"\n\nFor `kubectl zoho <TAB>`, put an executable file kubectl_complete-zoho with this content into PATH;\nit also completes the names of ZohoCredentials:\n  #!/bin/sh\n  exec kubectl-zoho completion words \"$@\""
+        after_help = "Examples, for kubectl-zoho called without kubectl:\n  source <(kubectl zoho completion bash)\n  kubectl zoho completion zsh > \"${fpath[1]}/_kubectl-zoho\"\n\nFor `kubectl zoho <TAB>`, load kubectl's own completion (kubectl completion --help), and put an\nexecutable file kubectl_complete-zoho with this content into PATH; it also completes the names of\nZohoCredentials:\n  #!/bin/sh\n  exec kubectl-zoho completion words \"$@\""
     )]
     Completion(CompletionArgs),
 }
@@ -102,16 +104,18 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = LOGIN_HELP)]
 pub(crate) struct LoginArgs {
-    /// Name of the ZohoCredential. If it exists, it defines everything else; otherwise it is created.
+    /// Name of the ZohoCredential. If it exists, it defines everything else; otherwise it is created, but not with
+    /// --dry-run or --print-secret.
     pub name: String,
     /// Data center of the account: the one in the browser's address bar when you are signed in to Zoho. Required for a new
     /// ZohoCredential.
     #[arg(long, ignore_case = true, value_parser = one_of(&DataCenter::ALL), value_name = "DC")]
     pub data_center: Option<DataCenter>,
-    /// Another accounts host of that data center; required with Other.
+    /// Another accounts host of that data center; required with Other. If it is not one of Zoho's, the operator must
+    /// allow it too (--accounts-host; in the chart, config.accountsHosts).
     #[arg(long, value_name = "HOST")]
     pub accounts_host: Option<String>,
-    /// Product whose API the token is for; also selects the scopes.
+    /// Product whose API the token is for; also selects the scopes, if docs/products.md has some for it.
     #[arg(long, ignore_case = true, value_parser = one_of(Product::ALL))]
     pub product: Option<Product>,
     /// Scopes instead of the product's, separated by commas.
@@ -152,7 +156,8 @@ pub(crate) struct LoginArgs {
     #[arg(long, conflicts_with = "print_secret")]
     pub dry_run: bool,
     /// Print the secrets instead of storing them, for a pipe into vault, kubeseal or sops; refused on a terminal. With
-    /// --data-center it needs no cluster.
+    /// --data-center it needs no cluster and does not read the ZohoCredential: name its Secret with --secret and the
+    /// namespace with -n.
     #[arg(long, value_name = "FORM")]
     pub print_secret: Option<PrintSecret>,
     /// How long to wait for the token; 0s does not wait.
@@ -162,8 +167,9 @@ pub(crate) struct LoginArgs {
 
 const LOGIN_HELP: &str = "Before the first login, create a client in the API console of your data center
 (https://api-console.zoho.com, .eu, …):
-  Self Client: nothing to register. Under Generate Code, enter the scopes that login shows,
-    choose 10 minutes, and copy the code.
+  Self Client: choose Add client, Self Client, Create. For a code, enter under Generate Code
+    the scopes that login shows, choose 10 minutes and any description, and copy the code.
+    With --client-credentials, no code is needed.
   Server-based Applications (--browser): register the redirect URI
     http://localhost:8765/callback
   Non-browser Applications (--device): nothing else to register.
@@ -174,6 +180,10 @@ the plugin reads the values from there, one per line, in this order:
   client secret  without --client-secret-file
   code           without --browser or --device, and never with --client-credentials;
                  you can enter the whole address that the browser was redirected to
+
+login changes only Secrets that it created. To hand over one that you created yourself:
+  kubectl label secret NAME app.kubernetes.io/managed-by=kubectl-zoho
+If another tool manages the Secret, use --print-secret instead.
 
 Examples:
   kubectl zoho login patch-manager --data-center EU --product PatchManagerPlus
@@ -300,12 +310,12 @@ pub(crate) struct DoctorArgs {
 /// Arguments of `revoke`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  kubectl zoho revoke patch-manager\n\nThe ZohoCredential and the source Secret stay; delete them, or log in again."
+    after_help = "Examples:\n  kubectl zoho revoke patch-manager\n\nOther ZohoCredentials that use the same refresh token lose their access too.\nThe ZohoCredential and the source Secret stay; delete them, or log in again.\nClient credentials and your own servers have no refresh token to revoke."
 )]
 pub(crate) struct RevokeArgs {
     /// Name of the ZohoCredential.
     pub name: String,
-    /// Do not ask for confirmation.
+    /// Do not ask for confirmation. Required if standard input is not a terminal.
     #[arg(long, short)]
     pub yes: bool,
 }

@@ -11,7 +11,7 @@ use kube::core::DeserializeGuard;
 
 use super::connect::Cluster;
 use super::pages;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use zoho_api::ZohoCredential;
 use zoho_api::names::ObjectName;
 use zoho_client::calls::call;
@@ -20,7 +20,7 @@ use zoho_client::calls::call;
 const WATCH_FOR: u32 = 290;
 /// How much later that end may come.
 const SPARE: Duration = Duration::from_secs(30);
-/// After a watch that broke.
+/// After a watch that broke, or that ended at once.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Hands over each credential as it changes, and whether it is gone. `known`: what was shown already, of which version.
@@ -41,10 +41,11 @@ pub(crate) async fn changes(
         Api::namespaced(cluster.client.clone(), &cluster.namespace)
     };
     let selector = name.map(|name| format!("metadata.name={name}"));
-    let params = WatchParams { field_selector: selector, timeout: Some(WATCH_FOR), ..WatchParams::default() };
+    let params = WatchParams { field_selector: selector.clone(), timeout: Some(WATCH_FOR), ..WatchParams::default() };
     let key = |credential: &ZohoCredential| ObjectName::of(&credential.metadata);
     let mut known: HashMap<ObjectName, ZohoCredential> = known.into_iter().map(|one| (key(&one), one)).collect();
     loop {
+        let opened = Instant::now();
         let events = call(api.watch(&params, &version)).await.map_err(|error| cluster.explain(error, "(watch)"))?;
         let mut events = pin!(events);
         let broke = loop {
@@ -73,9 +74,11 @@ pub(crate) async fn changes(
                 known.insert(key(&credential), credential);
             }
         };
+        if broke || opened.elapsed() < PAUSE {
+            sleep(PAUSE).await;
+        }
         if broke {
-            tokio::time::sleep(PAUSE).await;
-            let listed = pages::all(&api).await;
+            let listed = pages::selected(&api, selector.as_deref()).await;
             let listed = listed.map_err(|error| cluster.explain(error, "(all)"))?;
             version = listed.metadata.resource_version.unwrap_or_default();
             // What has changed meanwhile, and what has gone.
@@ -87,10 +90,9 @@ pub(crate) async fn changes(
             let gone: Vec<ZohoCredential> =
                 known.extract_if(|key, _| !present.contains(key)).map(|(_, one)| one).collect();
             let all = listed.items.into_iter().filter_map(|DeserializeGuard(item)| item.ok());
-            let is_wanted = |one: &ZohoCredential| name.is_none() || one.metadata.name.as_deref() == name;
             let of = |one: &ZohoCredential| one.metadata.resource_version.clone();
             let changed: Vec<ZohoCredential> =
-                all.filter(|one| is_wanted(one) && known.get(&key(one)).map(of) != Some(of(one))).collect();
+                all.filter(|one| known.get(&key(one)).map(of) != Some(of(one))).collect();
             for (credential, is_gone) in
                 gone.iter().map(|one| (one, true)).chain(changed.iter().map(|one| (one, false)))
             {

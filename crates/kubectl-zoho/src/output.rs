@@ -6,7 +6,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use super::render;
-use zoho_core::text::printable_lines;
+use zoho_core::text::{printable, printable_lines};
 
 /// Longer lines are hard to read.
 const WIDEST: usize = 80;
@@ -168,7 +168,9 @@ impl Output {
     pub(crate) fn progress(&self, text: &str) {
         if self.progress {
             let mut stderr = io::stderr().lock();
-            let _ = write!(stderr, "\r\u{1b}[K{}", self.shown(text));
+            // Only one row can be taken away again.
+            let width = terminal_size::terminal_size_of(io::stderr()).map_or(WIDEST, |(width, _)| width.0.into());
+            let _ = write!(stderr, "\r\u{1b}[K{}", self.shown(&printable(text, width.saturating_sub(1))));
             let _ = stderr.flush();
         }
     }

@@ -20,8 +20,21 @@ pub(crate) async fn all<T>(api: &Api<T>) -> Result<ObjectList<T>, ApiError>
 where
     T: Clone + DeserializeOwned + std::fmt::Debug,
 {
+    selected(api, None).await
+}
+
+/// The objects of a kind that a field selector selects: who may list only one by its name gets that one.
+///
+/// # Errors
+///
+/// The API server's.
+pub(crate) async fn selected<T>(api: &Api<T>, fields: Option<&str>) -> Result<ObjectList<T>, ApiError>
+where
+    T: Clone + DeserializeOwned + std::fmt::Debug,
+{
     gather(async |token| {
-        let params = ListParams { limit: Some(PAGE), continue_token: token, ..ListParams::default() };
+        let field_selector = fields.map(str::to_owned);
+        let params = ListParams { limit: Some(PAGE), continue_token: token, field_selector, ..ListParams::default() };
         api.list(&params).await
     })
     .await

@@ -7,12 +7,17 @@ use clap::{Arg, Command, CommandFactory};
 
 use super::args::Cli;
 
+const INSTALL: &str = "\
+To install it, run `cargo install --locked --path crates/kubectl-zoho` in a clone of the repository; the
+[README](../README.md#kubectl-zoho) has other ways. `login` needs a namespace that exists. `kubectl zoho doctor` lists the rights that you
+lack.";
+
 /// The reference as Markdown.
 pub(crate) fn markdown() -> String {
     let mut root = Cli::command();
     root.build();
     let mut text = format!(
-        "# kubectl zoho\n\n<!-- Made from crates/kubectl-zoho/src/args.rs by `make docs`. -->\n\n{}\n\n{}\n\nSecrets are never taken from the command line or the environment, and are printed only by `token` and `login --print-secret`.\n",
+        "# kubectl zoho\n\n<!-- Made from crates/kubectl-zoho/src/args.rs by `make docs`. -->\n\n{}\n\n{INSTALL}\n\n{}\n\nSecrets are never taken from the command line or the environment, and are printed only by `token` and `login --print-secret`.\n",
         about(&root),
         paragraphs(root.get_after_help()),
     );
@@ -47,8 +52,10 @@ fn options<'a>(arguments: impl Iterator<Item = &'a Arg>) -> String {
 }
 
 fn option(argument: &Arg) -> String {
+    // A value that may be left out is joined to its flag.
+    let (between, end) = if argument.is_require_equals_set() { ("[=", "]") } else { (" ", "") };
     let value = argument.get_value_names().filter(|_| argument.get_action().takes_values());
-    let value = value.and_then(|names| names.first()).map(|name| format!(" {name}")).unwrap_or_default();
+    let value = value.and_then(|names| names.first()).map(|name| format!("{between}{name}{end}")).unwrap_or_default();
     let short = argument.get_short().map(|short| format!("-{short}, ")).unwrap_or_default();
     let name = match argument.get_long() {
         Some(long) => format!("`{short}--{long}{value}`"),

@@ -72,6 +72,31 @@ ZohoCredential NS/crm is made."
 }
 
 #[tokio::test]
+async fn same_client_again_is_done_soon_though_its_secret_gets_another_version() {
+    let world = World::new("login-same-client").await;
+    let _operator = world.operator();
+    knows_the_client(&world);
+    world.source("crm", &[("client_id", CLIENT_ID), ("client_secret", CLIENT_SECRET)]).await;
+    let scopes: Vec<&str> = SCOPES.split(',').collect();
+    let spec = json!({ "grant": "ClientCredentials", "scopes": scopes, "soid": "ZohoCRM.2" });
+    world.credential("crm", "crm", spec).await;
+    let version = world.wait_ready("crm").await.status.and_then(|status| status.observed).and_then(|seen| seen.source);
+    // As the login advises: only then it writes, and adds an annotation.
+    let person = Person::of(&world);
+    let advice = person.zoho_with(&["login", "crm"], &[CLIENT_ID, CLIENT_SECRET]).await.failed();
+    assert!(advice.stderr.contains("kubectl label secret"), "{}", advice.stderr);
+    let patch = json!({ "metadata": { "labels": { "app.kubernetes.io/managed-by": "kubectl-zoho" } } });
+    let patch = kube::api::Patch::Merge(patch);
+    world.secrets().patch("crm", &kube::api::PatchParams::default(), &patch).await.expect("labelled");
+    let again = person.zoho_with(&["login", "crm"], &[CLIENT_ID, CLIENT_SECRET]).await.ok();
+    assert!(again.stderr.contains("is unchanged"), "{}", again.stderr);
+    let now = world.get("crm").await.status.and_then(|status| status.observed).and_then(|seen| seen.source);
+    assert_ne!(now, version, "the operator has looked at it");
+    // A token that proves the client, and one on request.
+    assert_eq!(world.zoho.stats().token.posts, 3);
+}
+
+#[tokio::test]
 async fn client_that_gets_no_token_is_not_stored() {
     let world = World::new("login-client-refused").await;
     knows_the_client(&world);

@@ -10,7 +10,7 @@ use zoho_simulator::grants::Client;
 use zoho_simulator::script::{Reply, Target};
 use zoho_simulator::{Simulator, SimulatorConfig};
 
-use super::{Person, Ran};
+use super::{Person, Ran, signal_is_taken_in};
 use crate::support::DEADLINE;
 use crate::support::look::text;
 use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World};
@@ -211,15 +211,7 @@ async fn interrupted_login_leaves_nothing() {
     world.zoho.wait_until("a refresh token", DEADLINE, granted).await.expect("granted");
     waiting.interrupt();
     // Taken in before the answer comes.
-    let status = format!("/proc/{}/status", waiting.child.id());
-    crate::support::eventually("the signal is no longer pending", async || {
-        let status = std::fs::read_to_string(&status).expect("it lives");
-        let is_pending = status.lines().any(|line| {
-            (line.starts_with("SigPnd:") || line.starts_with("ShdPnd:")) && !line.ends_with("0000000000000000")
-        });
-        (!is_pending).then_some(())
-    })
-    .await;
+    signal_is_taken_in(&waiting.child).await;
     world.zoho.release();
     let ran = waiting.end().await.failed();
     assert!(ran.stderr.contains("was revoked again"), "{}", ran.stderr);

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use zoho_simulator::Credential;
+use zoho_testkit::fault_proxy::{Action, FaultProxy, FrameAction, Match, Verb, Window};
 
 use super::{Person, Ran};
 use crate::support::eventually;
@@ -118,6 +119,48 @@ async fn rows_follow_the_changes_until_the_reader_has_seen_enough() {
     })
     .await;
     assert!(ended.success(), "{ended}");
+}
+
+#[tokio::test]
+async fn caller_who_may_see_one_credential_follows_it_over_a_watch_that_breaks() {
+    let world = World::new("watch-one").await;
+    let _operator = world.operator();
+    let person = Person::of(&world);
+    world.serve_one().await;
+    let role = format!(
+        r"
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{ name: one, namespace: {ns} }}
+rules: [{{ apiGroups: [zoho-operator.dev], resources: [zohocredentials], resourceNames: [one], verbs: [get, list, watch] }}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{ name: one, namespace: {ns} }}
+roleRef: {{ apiGroup: rbac.authorization.k8s.io, kind: Role, name: one }}
+subjects: [{{ kind: Group, name: owners-of-{ns}, apiGroup: rbac.authorization.k8s.io }}]
+",
+        ns = world.namespace
+    );
+    world.cluster.apply_yaml(&role).await.expect("applied");
+    let proxy = FaultProxy::start(&world.cluster.kubeconfig_path()).expect("a fault proxy");
+    let (kubeconfig, group) = (proxy.kubeconfig().display().to_string(), format!("owners-of-{}", world.namespace));
+    let args = ["get", "one", "--watch", "--kubeconfig", &kubeconfig, "--as", "someone", "--as-group", &group];
+    let watch = Match::new(Verb::Watch, "zohocredentials").namespace(&world.namespace);
+    let opened = proxy.rule(watch.clone(), Window::ALWAYS, Action::Pass);
+    proxy.frames(watch, Window::ONCE, FrameAction::Gone);
+    let mut child = person.command(&args).spawn().expect("kubectl starts");
+    let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    let seen = tokio::task::spawn_blocking(move || {
+        stdout.lines().map_while(Result::ok).find(|line| line.contains("Suspended"))
+    });
+    eventually("it watches", async || (proxy.seen(opened) > 0).then_some(())).await;
+    // This one is lost with the watch: a list brings it.
+    world.patch("one", json!({ "spec": { "suspend": true } })).await;
+    let seen = tokio::time::timeout(crate::support::DEADLINE, seen).await.expect("a row").expect("read");
+    assert!(seen.is_some(), "it ended before\n{}", proxy.transcript());
+    child.kill().expect("killed");
+    child.wait().expect("reaped");
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ use std::process::{Child, Command, Output, Stdio};
 use zoho_simulator::grants::Client;
 use zoho_testkit::control_plane::Identity;
 
+use crate::support::eventually;
 use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World};
 
 /// What a self client needs for a login.
@@ -234,4 +235,17 @@ fn masked_word(word: &str) -> String {
         () => return word.to_owned(),
     };
     word.replace(core, mask)
+}
+
+/// Waits until a process has taken in the signals that it was sent.
+async fn signal_is_taken_in(child: &Child) {
+    let status = format!("/proc/{}/status", child.id());
+    eventually("the signal is no longer pending", async || {
+        let status = std::fs::read_to_string(&status).expect("it lives");
+        let is_pending = status.lines().any(|line| {
+            (line.starts_with("SigPnd:") || line.starts_with("ShdPnd:")) && !line.ends_with("0000000000000000")
+        });
+        (!is_pending).then_some(())
+    })
+    .await;
 }

@@ -1,9 +1,9 @@
 //! Where a login is stored: beside what others have in the same Secret, over a connection that loses answers, or nowhere.
 
 use serde_json::json;
-use zoho_testkit::fault_proxy::{Action, Answer, FaultProxy, Match, Verb, Window};
+use zoho_testkit::fault_proxy::{Action, Answer, FaultProxy, Match, Point, Verb, Window};
 
-use super::Person;
+use super::{Person, SCOPE, signal_is_taken_in};
 use crate::support::look::text;
 use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World};
 
@@ -53,6 +53,67 @@ async fn login_does_not_take_scopes_from_another_credential_of_the_same_token() 
     assert!(ran.stderr.contains(&said), "{}", ran.stderr);
     assert_eq!(world.secret("zoho").await.expect("the source").data, source.data);
     assert_eq!(world.zoho.granted(), granted, "the code is good still");
+}
+
+#[tokio::test]
+async fn code_for_fewer_scopes_takes_none_from_another_credential_of_the_same_token() {
+    let world = World::new("login-narrow").await;
+    let person = Person::of(&world);
+    let scopes: Vec<&str> = SCOPE.split(',').collect();
+    for name in ["patch", "common"] {
+        world.credential(name, "zoho", json!({ "secretRef": { "name": "zoho" }, "scopes": scopes })).await;
+    }
+    let login = async |code: &str| {
+        person.zoho_with(&["login", "common", "--timeout", "0s"], &[CLIENT_ID, CLIENT_SECRET, code]).await
+    };
+    login(&person.code()).await.ok();
+    let source = world.secret("zoho").await.expect("the source");
+    // What the person clicks in the console, whatever the login has asked for.
+    let narrow = world.zoho.grant_code(CLIENT_ID, scopes[0], std::time::Duration::from_mins(10));
+    let ran = login(&narrow).await.failed();
+    let said = format!("Zoho did not grant {}, which ZohoCredential patch needs", scopes[1]);
+    assert!(ran.stderr.contains(&said) && ran.stderr.contains("was revoked again"), "{}", ran.stderr);
+    assert_eq!(world.secret("zoho").await.expect("the source").data, source.data);
+    assert_eq!(world.zoho.stats().revocations, 1);
+}
+
+#[tokio::test]
+async fn interrupt_while_it_stores_ends_the_wait_and_loses_nothing() {
+    let world = World::new("login-stored").await;
+    let person = Person::of(&world);
+    let proxy = FaultProxy::start(&world.cluster.kubeconfig_path()).expect("a fault proxy");
+    let kubeconfig = proxy.kubeconfig().display().to_string();
+    let mut point = proxy.breakpoint(Match::new(Verb::Create, "secrets").dry_run(false), Window::ONCE, Point::Arrived);
+    let args = ["login", "patch", "--data-center", "US", "--timeout", "10m", "--kubeconfig", &kubeconfig];
+    let child = person.start(&args, &[CLIENT_ID, CLIENT_SECRET, &person.code()]);
+    let stopped = point.reached().await.expect("it comes to that write");
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+    signal_is_taken_in(&child).await;
+    stopped.go_on();
+    // There is no operator: it would wait for ten minutes.
+    let ended = tokio::time::timeout(crate::support::DEADLINE, person.end_of(child)).await;
+    let ran = ended.unwrap_or_else(|_| panic!("it waits\n{}", proxy.transcript())).failed();
+    assert!(ran.stderr.contains("Everything is stored; the operator continues on its own."), "{}", ran.stderr);
+    assert!(world.secret("patch-oauth").await.is_some());
+    assert_eq!(world.get("patch").await.spec.secret_ref.name, "patch-oauth");
+}
+
+#[tokio::test]
+async fn credential_that_could_not_be_stored_is_printed_to_be_applied() {
+    let world = World::new("login-half").await;
+    let person = Person::of(&world);
+    let proxy = FaultProxy::start(&world.cluster.kubeconfig_path()).expect("a fault proxy");
+    let kubeconfig = proxy.kubeconfig().display().to_string();
+    let on = Match::new(Verb::Patch, "zohocredentials").dry_run(false);
+    proxy.rule(on, Window::ALWAYS, Action::Answer(Answer::forbidden()));
+    let args = ["login", "patch", "--data-center", "US", "--product", "PatchManagerPlus", "--kubeconfig", &kubeconfig];
+    let ran = person.zoho_with(&args, &[CLIENT_ID, CLIENT_SECRET, &person.code()]).await.failed();
+    assert!(ran.stderr.contains("apply the manifest that is printed here"), "{}", ran.stderr);
+    let source = world.secret("patch-oauth").await.expect("the source");
+    world.cluster.apply_yaml(&ran.stdout).await.expect("applied");
+    assert_eq!(world.get("patch").await.spec.secret_ref.name, "patch-oauth");
+    assert_eq!(world.secret("patch-oauth").await.expect("the source").data, source.data, "the only refresh token");
 }
 
 #[tokio::test]

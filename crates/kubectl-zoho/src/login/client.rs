@@ -42,13 +42,16 @@ pub(crate) async fn run(
         return Ok(Ended::Well);
     }
     let grant = proven((global, args, output), wanted, asked, Some(&place)).await?;
-    let since = cluster.now().await;
-    let source = place.store_source(&grant).await?;
-    if place.was_at(&source) {
-        // What was there already wakes nobody: a client that was refused before is tried again on request.
-        let _ = renew::request(cluster, &wanted.name).await;
-    }
-    finish(cluster, wanted, &place, (&source, since), args, output).await
+    let store = Box::pin(async {
+        let is_there_already = place.holds(&grant).await;
+        let source = place.store_source(&grant).await?;
+        if is_there_already && wanted.is_there {
+            // The same values change nothing for the operator: a client that was refused before is tried again on request.
+            let _ = renew::request(cluster, &wanted.name).await;
+        }
+        Ok(source)
+    });
+    finish(cluster, wanted, &place, store, args, output).await
 }
 
 /// Asks for the client and has Zoho give it a first token.

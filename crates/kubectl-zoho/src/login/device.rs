@@ -12,13 +12,11 @@ use super::super::output::Paint;
 use super::explain::{self, Way};
 use super::store::Place;
 use super::wanted::Wanted;
-use super::{Client, Login, issuer};
+use super::{Client, Granted, Login, issuer};
 use zoho_api::DataCenter;
 use zoho_client::transport::Transport;
 use zoho_core::issuer::device::{self, Polled};
-use zoho_core::issuer::login::Exchanged;
 use zoho_core::issuer::zoho::TokenService;
-use zoho_core::secret::RefreshGrant;
 
 /// Before the code expires, for one more question.
 const SPARE: Duration = Duration::from_secs(3);
@@ -39,7 +37,7 @@ pub(super) async fn consent(
     transport: &Transport,
     client: Client,
     at: (&mut Wanted, Option<&Place<'_>>),
-) -> anyhow::Result<(TokenService, RefreshGrant)> {
+) -> anyhow::Result<Granted> {
     let ended = ask(login, transport, client, at).await;
     login.output.progress_ends();
     ended
@@ -50,7 +48,7 @@ async fn ask(
     transport: &Transport,
     client: Client,
     (wanted, place): (&mut Wanted, Option<&Place<'_>>),
-) -> anyhow::Result<(TokenService, RefreshGrant)> {
+) -> anyhow::Result<Granted> {
     let mut interrupted = pin!(signal::ctrl_c());
     let mut service = login.service.clone();
     let scope = login.scope.as_deref().unwrap_or_default();
@@ -64,6 +62,7 @@ async fn ask(
     ));
     let started = Instant::now();
     let mut interval = code.interval;
+    // Why the last question had no answer, which may have been a refresh token.
     let mut silence: Option<String> = None;
     loop {
         let left = code.life.saturating_sub(started.elapsed());
@@ -84,22 +83,25 @@ async fn ask(
             Polled::TooFast => interval = device::slower(interval),
             Polled::Elsewhere(data_center) => service = follow(login, data_center, (&mut *wanted, place))?,
             Polled::Refused => anyhow::bail!(explain::consent(Some("access_denied"))),
-            Polled::Expired => anyhow::bail!(explain::EXPIRED),
+            Polled::Expired => anyhow::bail!(after(silence)),
             Polled::Ended(exchanged) => {
                 login.output.progress_ends();
-                let is_granted = matches!(exchanged, Exchanged::Granted { .. });
-                let grant = login.granted(exchanged, &service, client, None)?;
-                if is_granted && interrupted.now_or_never().is_some() {
-                    return Err(super::undo(transport, &service, &grant, anyhow::anyhow!("interrupted")).await);
+                let granted = login.granted(exchanged, service, client, None)?;
+                if interrupted.now_or_never().is_some() {
+                    return Err(super::undo(transport, &granted, anyhow::anyhow!("interrupted")).await);
                 }
-                return Ok((service, grant));
+                return Ok(granted);
             }
         }
         if is_last {
-            // Nobody knows what the person has done where there was no answer.
-            anyhow::bail!("{}{}", silence.map(|why| format!("{why} ")).unwrap_or_default(), explain::EXPIRED);
+            anyhow::bail!(after(silence));
         }
     }
+}
+
+/// That the code was not entered in time; and why that is not known, where the last answers did not come.
+fn after(silence: Option<String>) -> String {
+    format!("{}{}", silence.map(|why| format!("{why} ")).unwrap_or_default(), explain::EXPIRED)
 }
 
 fn follow(

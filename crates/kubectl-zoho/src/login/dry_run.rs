@@ -35,6 +35,15 @@ pub(crate) fn manifests(
     Ok(format!("{scope}{}", documents?.join("---\n").trim_end()))
 }
 
+/// The `ZohoCredential` that would be applied.
+///
+/// # Errors
+///
+/// It could not be written as YAML.
+pub(crate) fn credential(wanted: &Wanted, namespace: &str) -> anyhow::Result<String> {
+    Ok(serde_saphyr::to_string(&wanted.manifest(Some(namespace)))?.trim_end().to_owned())
+}
+
 /// The values of a source with a refresh token.
 pub(crate) fn placeholders(login: &Login<'_>, wanted: &Wanted) -> Value {
     let reference = &wanted.reference;

@@ -95,7 +95,10 @@ pub(crate) fn consent(code: Option<&str>) -> String {
 fn fate_of_the_code(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::NotSent => "The code was not sent: while it is valid, it can be used again.",
-        Outcome::Minted | Outcome::NotMinted | Outcome::Unknown => "The code may be used up: make a new one.",
+        Outcome::Minted | Outcome::NotMinted => "The code may be used up: make a new one.",
+        Outcome::Unknown => {
+            "The code may be used up: make a new one. If Zoho has issued a refresh token, nobody has it: delete the unused one in the API console."
+        }
     }
 }
 

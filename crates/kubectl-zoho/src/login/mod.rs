@@ -20,7 +20,6 @@ pub(crate) mod wanted;
 
 use std::pin::pin;
 
-use anyhow::Context as _;
 use futures::FutureExt as _;
 use secrecy::SecretString;
 use tokio::signal;
@@ -35,8 +34,8 @@ use super::connect::{Cluster, operator_policy, token_service};
 use super::output::{Output, Paint};
 use super::secret_io::PastedCode;
 use super::{Ended, secret_io, usage};
+use zoho_api::DataCenter;
 use zoho_api::names::ObjectVersion;
-use zoho_api::{DataCenter, Time};
 use zoho_client::transport::Transport;
 use zoho_core::issuer::login::{CodeGrant, Exchanged, Revoked};
 use zoho_core::issuer::zoho::TokenService;
@@ -52,6 +51,15 @@ struct Login<'a> {
     asked_at: (DataCenter, Option<String>),
     service: TokenService,
     way: Way,
+    scope: Option<String>,
+}
+
+/// What a login has brought.
+struct Granted {
+    /// Where the account lives.
+    service: TokenService,
+    grant: RefreshGrant,
+    /// What it is good for, if Zoho said so.
     scope: Option<String>,
 }
 
@@ -87,46 +95,60 @@ pub(crate) async fn run(global: &Global, args: &LoginArgs, output: &Output) -> a
         return Ok(Ended::Well);
     }
     let transport = Transport::new(&global.ca_file, &[])?;
-    let (service, grant) = login.ask(&transport, &mut wanted, Some(&place)).await?;
-    let since = cluster.now().await;
-    let source = match place.store_source(&grant).await {
-        Ok(source) => source,
-        Err(error) => return Err(undo(&transport, &service, &grant, error).await),
-    };
-    finish(&cluster, &wanted, &place, (&source, since), args, output).await
+    let granted = login.ask(&transport, &mut wanted, Some(&place)).await?;
+    let store = Box::pin(async {
+        let stored = match place.check_granted(granted.scope.as_deref()) {
+            Ok(()) => place.store_source(&granted.grant).await,
+            Err(error) => Err(error),
+        };
+        match stored {
+            Ok(source) => Ok(source),
+            Err(error) => Err(undo(&transport, &granted, error).await),
+        }
+    });
+    finish(&cluster, &wanted, &place, store, args, output).await
 }
 
-/// Once the source is written: the credential, and a token in its target.
+/// The source, the credential, and a token in its target. Ctrl-C ends the wait for the token, and nothing before: what was
+/// given would be lost.
 async fn finish(
     cluster: &Cluster,
     wanted: &Wanted,
     place: &Place<'_>,
-    (source, since): (&ObjectVersion, Time),
+    store: impl Future<Output = anyhow::Result<ObjectVersion>>,
     args: &LoginArgs,
     output: &Output,
 ) -> anyhow::Result<Ended> {
     let namespace = &cluster.namespace;
+    let mut interrupted = pin!(signal::ctrl_c());
+    let _ = interrupted.as_mut().now_or_never();
+    output.progress("storing …");
+    let since = cluster.now().await;
+    let stored = store.await;
+    output.progress_ends();
+    let source = stored?;
     output.note(&format!("Stored in Secret {namespace}/{}.", wanted.reference.name));
-    place.store_credential(wanted).await.with_context(|| {
-        format!(
-            "the refresh token is stored and needs no new login, but ZohoCredential {} is not: see what kubectl zoho login prints with --dry-run --data-center {}{}, and apply it",
-            wanted.name,
-            wanted.data_center,
-            wanted.accounts_host.as_ref().map(|host| format!(" --accounts-host {host}")).unwrap_or_default()
-        )
-    })?;
+    if let Err(error) = place.store_credential(wanted).await {
+        // It holds no secret, and says what the caller has said.
+        output.result(&dry_run::credential(wanted, namespace)?)?;
+        return Err(error.context(format!(
+            "the Secret is stored and needs no new login, but ZohoCredential {} is not: apply the manifest that is printed here, with kubectl apply -f -",
+            wanted.name
+        )));
+    }
     let there = if wanted.is_there { "is unchanged" } else { "is made" };
     output.note(&format!("ZohoCredential {namespace}/{} {there}.", wanted.name));
     if args.timeout.is_zero() {
         return Ok(Ended::Well);
     }
     tokio::select! {
-        ended = wait::until_ready(cluster, &wanted.name, (source, since), args.timeout, output) => ended,
-        _ = signal::ctrl_c() => {
+        biased;
+        _ = interrupted => {
             output.progress_ends();
             output.note("Everything is stored; the operator continues on its own.");
             Ok(Ended::Badly)
         }
+        ended = wait::until_ready(cluster, &wanted.name, (&source, since), args.timeout, output) => ended,
     }
 }
 
@@ -145,25 +167,20 @@ async fn print(global: &Global, args: &LoginArgs, form: PrintSecret, output: &Ou
     }
     let login = Login::prepare(global, args, &wanted, output)?;
     let transport = Transport::new(&global.ca_file, &[])?;
-    let (service, grant) = login.ask(&transport, &mut wanted, None).await?;
-    match secret_io::print_source(output, &grant, &wanted, global.namespace.as_deref(), form) {
+    let granted = login.ask(&transport, &mut wanted, None).await?;
+    match secret_io::print_source(output, &granted.grant, &wanted, global.namespace.as_deref(), form) {
         Ok(()) => Ok(Ended::Well),
-        Err(error) => Err(undo(&transport, &service, &grant, error).await),
+        Err(error) => Err(undo(&transport, &granted, error).await),
     }
 }
 
 /// What cannot be stored must not live on unseen: a user has twenty refresh tokens.
-async fn undo(
-    transport: &Transport,
-    service: &TokenService,
-    grant: &RefreshGrant,
-    error: anyhow::Error,
-) -> anyhow::Error {
+async fn undo(transport: &Transport, granted: &Granted, error: anyhow::Error) -> anyhow::Error {
     if store::is_unknown(&error) {
         // Revoked, it might stand where a working one stood.
         return error.context("it is not known whether the new refresh token was stored, so it was not revoked. Log in again once the API server answers; if the Secret was not changed, also delete the unused refresh token in the API console");
     }
-    let revoked = transport.revoke(&service.token_url, grant).await;
+    let revoked = transport.revoke(&granted.service.token_url, &granted.grant).await;
     error.context(if revoked == Revoked::Done {
         "the new refresh token could not be stored, and was revoked again"
     } else {
@@ -236,7 +253,7 @@ impl<'a> Login<'a> {
         transport: &Transport,
         wanted: &mut Wanted,
         place: Option<&Place<'_>>,
-    ) -> anyhow::Result<(TokenService, RefreshGrant)> {
+    ) -> anyhow::Result<Granted> {
         // Where nothing can come back, nothing is asked for.
         let waiting =
             if self.way == Way::Browser { Some(Waiting::start(redirect_uri(self.args)).await?) } else { None };
@@ -254,11 +271,11 @@ impl<'a> Login<'a> {
         let _ = interrupted.as_mut().now_or_never();
         let exchanged = transport.exchange(&service.token_url, &grant).await;
         let CodeGrant { client_id: id, client_secret: secret, redirect_uri, .. } = grant;
-        let grant = self.granted(exchanged, &service, Client { id, secret }, redirect_uri)?;
+        let granted = self.granted(exchanged, service, Client { id, secret }, redirect_uri)?;
         if interrupted.now_or_never().is_some() {
-            return Err(undo(transport, &service, &grant, anyhow::anyhow!("interrupted")).await);
+            return Err(undo(transport, &granted, anyhow::anyhow!("interrupted")).await);
         }
-        Ok((service, grant))
+        Ok(granted)
     }
 
     fn code_of_person(
@@ -350,7 +367,7 @@ impl<'a> Login<'a> {
                 wanted.data_center
             );
         }
-        place.map_or(Ok(()), |place| place.check_move(data_center))?;
+        place.map_or(Ok(()), |place| place.check_move(wanted, (data_center, accounts_host.as_deref())))?;
         self.output.note(&explain::moved(&self.service, &service));
         wanted.data_center = data_center;
         wanted.accounts_host = accounts_host;
@@ -364,24 +381,25 @@ impl<'a> Login<'a> {
     fn granted(
         &self,
         exchanged: Exchanged,
-        service: &TokenService,
+        service: TokenService,
         client: Client,
         redirect_uri: Option<String>,
-    ) -> anyhow::Result<RefreshGrant> {
+    ) -> anyhow::Result<Granted> {
         let Exchanged::Granted { refresh_token, scope } = exchanged else {
-            anyhow::bail!(explain::exchange(&exchanged, service, self.way));
+            anyhow::bail!(explain::exchange(&exchanged, &service, self.way));
         };
         if let (Some(asked), Some(granted)) = (&self.scope, &scope)
             && let Some(note) = scopes::not_granted(asked, granted)
         {
             self.output.note(&note);
         }
-        Ok(RefreshGrant {
+        let grant = RefreshGrant {
             client_id: SecretString::from(client.id),
             client_secret: client.secret,
             refresh_token,
             redirect_uri: redirect_uri.map(SecretString::from),
-        })
+        };
+        Ok(Granted { service, grant, scope })
     }
 }
 

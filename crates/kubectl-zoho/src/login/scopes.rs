@@ -32,9 +32,12 @@ pub(crate) fn not_granted(asked: &str, granted: &str) -> Option<String> {
 }
 
 fn missing<'a>(asked: &'a str, granted: &str) -> Vec<&'a str> {
-    let granted: Vec<&str> = granted.split([',', ' ']).collect();
-    let has = |scope: &str| granted.iter().any(|one| one.eq_ignore_ascii_case(scope));
-    asked.split(',').filter(|scope| !has(scope)).collect()
+    asked.split(',').filter(|scope| !is_granted(scope, granted)).collect()
+}
+
+/// Is this scope in `granted`, the server's list?
+pub(crate) fn is_granted(scope: &str, granted: &str) -> bool {
+    granted.split([',', ' ']).any(|one| one.eq_ignore_ascii_case(scope))
 }
 
 #[cfg(test)]

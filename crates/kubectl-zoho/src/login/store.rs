@@ -57,8 +57,8 @@ pub(crate) struct Place<'a> {
     reference: SecretRef,
     /// The source that was there before, and ours: its version.
     own: Option<ObjectVersion>,
-    /// Another credential that is served from the refresh token that is replaced.
-    token_of: Option<String>,
+    /// The other credentials that are served from the refresh token that is replaced.
+    token_of: Vec<ZohoCredential>,
     /// Whom the source is for, as its annotation will say.
     source_for: String,
     /// The source is for others, too: the client id that they use.
@@ -72,17 +72,58 @@ impl<'a> Place<'a> {
     /// # Errors
     ///
     /// With a sentence: it would replace one that another credential needs.
-    pub(crate) fn check_move(&self, to: DataCenter) -> anyhow::Result<()> {
-        let Some(other) = &self.token_of else { return Ok(()) };
+    pub(crate) fn check_move(&self, wanted: &Wanted, to: (DataCenter, Option<&str>)) -> anyhow::Result<()> {
+        let Some(other) = self.token_of.first() else { return Ok(()) };
+        if place_of(to.0, to.1) == place_of(wanted.data_center, wanted.accounts_host.as_deref()) {
+            return Ok(());
+        }
         anyhow::bail!(
-            "your account is in data center {to}, and Secret {} also serves ZohoCredential {other} with this refresh token: sign in with another account, or give this credential a Secret of its own",
-            self.reference.name
+            "your account is in data center {}, and Secret {} also serves ZohoCredential {} with this refresh token: sign in with another account, or give this credential a Secret of its own",
+            to.0,
+            self.reference.name,
+            name_of(other)
         )
     }
 
-    /// Was the source in this version before?
-    pub(crate) fn was_at(&self, version: &ObjectVersion) -> bool {
-        self.own.as_ref() == Some(version)
+    /// Is a refresh token with the granted scopes of use to the others that are served from the one that it replaces? Which
+    /// scopes a code is for is said in the API console, so they need not be those that were asked for. `granted`: as Zoho
+    /// said them, if it did.
+    ///
+    /// # Errors
+    ///
+    /// With a sentence: one of them would lose a scope.
+    pub(crate) fn check_granted(&self, granted: Option<&str>) -> anyhow::Result<()> {
+        for other in &self.token_of {
+            let lost = granted.map(|granted| lost_by(other, granted)).unwrap_or_default();
+            if !lost.is_empty() {
+                anyhow::bail!(
+                    "Zoho did not grant {}, which ZohoCredential {} needs, and key {} of Secret {} also serves that one: log in with all of these scopes, or give this credential a Secret, or a refreshTokenKey, of its own",
+                    lost.join(","),
+                    name_of(other),
+                    self.reference.refresh_token_key(),
+                    self.reference.name
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Does the source hold these values already? Writing them again is no news to the operator.
+    ///
+    /// # Permissions
+    ///
+    /// get on Secrets.
+    pub(crate) async fn holds(&self, grant: &impl SourceValues) -> bool {
+        if self.own.is_none() {
+            return false;
+        }
+        let Ok(found) = call(secrets(self.cluster).get(&self.reference.name)).await else { return false };
+        let there = found.data.unwrap_or_default();
+        // A line break at the end is no part of a value.
+        let is_there = |(key, value): (&String, &ByteString)| {
+            there.get(key).is_some_and(|there| there.0.trim_ascii() == value.0.trim_ascii())
+        };
+        secret_io::source_data(grant, &self.reference).iter().all(is_there)
     }
 
     /// Looks at what is there, and tries the writes.
@@ -110,7 +151,7 @@ impl<'a> Place<'a> {
             }
         }
         let own = secret.as_ref().map(ObjectVersion::of);
-        let mut token_of = None;
+        let mut token_of = Vec::new();
         let said = secret.as_ref().and_then(|meta| meta.annotations.as_ref()?.get(keys::SOURCE_FOR));
         let source_for = with_consent(said.map(String::as_str), &wanted.name);
         let says_so = consents_to_others(said.map(String::as_str), &wanted.name);
@@ -122,12 +163,12 @@ impl<'a> Place<'a> {
                 Some(Sharers { known, has_unknown }) => {
                     check_keys(&known, wanted)?;
                     check_scopes(&known, wanted)?;
-                    token_of =
-                        known.iter().find(|other| shares_token(other, wanted)).and_then(|it| it.metadata.name.clone());
                     let client = wanted.reference.client_id_key();
                     let shares_client = known.iter().any(|other| other.spec.secret_ref.client_id_key() == client);
                     let may_be_more = has_unknown && says_so;
-                    (!known.is_empty() || may_be_more, shares_client || may_be_more)
+                    let shares = (!known.is_empty() || may_be_more, shares_client || may_be_more);
+                    token_of = known.into_iter().filter(|other| shares_token(other, wanted)).collect();
+                    shares
                 }
             },
         };
@@ -147,7 +188,7 @@ impl<'a> Place<'a> {
             return Ok(());
         }
         anyhow::bail!(
-            "Secret {}/{} is for other credentials as well ({}) and holds another client id, which theirs need: log in with that client, or give this credential a Secret of its own, or keys of its own in this one (clientIdKey, clientSecretKey, refreshTokenKey)",
+            "Secret {}/{} is for other credentials as well ({}) and holds another client id, which theirs need: log in with that client, or give this credential a Secret of its own, or keys of its own in this one (clientIdKey, clientSecretKey, refreshTokenKey and, with --browser, redirectUriKey)",
             self.cluster.namespace,
             self.reference.name,
             self.source_for
@@ -339,14 +380,14 @@ fn unless_refused<T>(answer: Result<T, ApiError>) -> Result<Option<T>, ApiError>
 fn check_keys(sharers: &[ZohoCredential], wanted: &Wanted) -> anyhow::Result<()> {
     let own = &wanted.reference;
     for other in sharers.iter().filter(|other| other.spec.endpoint_central_server.is_none()) {
-        let (name, theirs) = (other.metadata.name.as_deref().unwrap_or_default(), &other.spec.secret_ref);
+        let (name, theirs) = (name_of(other), &other.spec.secret_ref);
         let share_token = shares_token(other, wanted);
         let of_other_client = theirs.client_id_key() != own.client_id_key();
         let secret = (theirs.client_secret_key() == own.client_secret_key()).then(|| own.client_secret_key());
         let token = share_token.then(|| own.refresh_token_key());
         if let Some(key) = secret.or(token).filter(|_| of_other_client) {
             anyhow::bail!(
-                "key {key} of Secret {} also serves ZohoCredential {name}, which has the client of key {}: give this credential keys of its own (clientIdKey, clientSecretKey and refreshTokenKey), or a Secret of its own",
+                "key {key} of Secret {} also serves ZohoCredential {name}, which has the client of key {}: give this credential keys of its own (clientIdKey, clientSecretKey, refreshTokenKey and, with --browser, redirectUriKey), or a Secret of its own",
                 own.name,
                 theirs.client_id_key()
             );
@@ -361,6 +402,19 @@ fn check_keys(sharers: &[ZohoCredential], wanted: &Wanted) -> anyhow::Result<()>
         }
     }
     Ok(())
+}
+
+/// The scopes that a credential needs, and would not have with a refresh token of those that were granted. What it does not
+/// have now either is not lost.
+fn lost_by(other: &ZohoCredential, granted: &str) -> Vec<String> {
+    let needed = scopes::wanted(&other.spec.scopes, other.spec.product).unwrap_or_default();
+    let has = other.status.as_ref().map(|status| status.granted_scopes.as_slice()).unwrap_or_default();
+    let has = |scope: &str| has.is_empty() || has.iter().any(|one| one.eq_ignore_ascii_case(scope));
+    needed.into_iter().filter(|scope| has(scope) && !scopes::is_granted(scope, granted)).collect()
+}
+
+fn name_of(credential: &ZohoCredential) -> &str {
+    credential.metadata.name.as_deref().unwrap_or_default()
 }
 
 /// Is the other one served from the refresh token that this login replaces?
@@ -391,7 +445,7 @@ fn check_scopes(sharers: &[ZohoCredential], wanted: &Wanted) -> anyhow::Result<(
         let needed = scopes::wanted(&other.spec.scopes, other.spec.product).unwrap_or_default();
         let lacks: Vec<&String> = needed.iter().filter(|scope| !wanted.scopes.contains(scope)).collect();
         if !lacks.is_empty() {
-            let name = other.metadata.name.as_deref().unwrap_or_default();
+            let name = name_of(other);
             let lacks = lacks.into_iter().map(String::as_str).collect::<Vec<_>>().join(",");
             anyhow::bail!(
                 "key {key} of Secret {} also serves ZohoCredential {name}, which needs {lacks} too: log in for all of them with --scope, or give this one a Secret, or a refreshTokenKey, of its own",
@@ -448,6 +502,20 @@ mod tests {
         };
         assert!(check(&[]).unwrap_err().to_string().contains("needs A.b.READ too"));
         assert!(check(&["--client-credentials"]).is_ok());
+    }
+
+    #[test]
+    fn scope_that_another_one_needs_is_lost_if_it_has_it_now() {
+        let other = |status: &Value| {
+            let spec =
+                json!({ "dataCenter": "EU", "secretRef": { "name": "zoho" }, "scopes": ["A.b.READ", "A.c.READ"] });
+            serde_json::from_value(json!({ "metadata": { "name": "desk" }, "spec": spec, "status": status })).unwrap()
+        };
+        let with = |scopes: &[&str]| json!({ "grantedScopes": scopes });
+        assert!(lost_by(&other(&json!({})), "a.b.read A.c.READ").is_empty());
+        assert_eq!(lost_by(&other(&json!({})), "A.b.READ"), ["A.c.READ"]);
+        assert_eq!(lost_by(&other(&with(&["A.b.READ", "A.c.READ"])), "A.b.READ"), ["A.c.READ"]);
+        assert!(lost_by(&other(&with(&["A.b.READ"])), "A.b.READ").is_empty(), "it does not have the other one now");
     }
 
     #[test]

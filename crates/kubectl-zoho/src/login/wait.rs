@@ -50,7 +50,9 @@ pub(crate) fn state(credential: &ZohoCredential, source: &ObjectVersion, since: 
         return waiting("no operator has looked at it yet");
     }
     let is_true = |type_| status.condition(type_).is_some_and(|condition| condition.status == ConditionStatus::True);
-    let is_minted_from_it = status.observed.as_ref().and_then(|observed| observed.source.as_ref()) == Some(source);
+    // What others have since done to its labels, or to other keys, is in a later version.
+    let is_it = |seen: &ObjectVersion| seen.uid == source.uid && (seen == source || source.is_older_than(seen));
+    let is_minted_from_it = status.observed.as_ref().and_then(|observed| observed.source.as_ref()).is_some_and(is_it);
     if is_minted_from_it && is_true(ConditionType::Ready) && is_true(ConditionType::Renewable) {
         return State::Ready;
     }
@@ -177,7 +179,9 @@ mod tests {
         let table = [
             (status(2, "u/7", &good), State::Ready),
             (status(1, "u/7", &good), State::Waiting("no operator has looked at it yet".into())),
+            (status(2, "u/10", &good), State::Ready),
             (status(2, "u/6", &good), not_looked()),
+            (status(2, "v/8", &good), not_looked()),
             (status(2, "u/7", &json!([])), State::Waiting("a token is being minted".into())),
             (refused("2026-11-21T10:00:59Z", "2026-11-21T16:00:00Z"), not_looked()),
             (refused("2026-11-21T10:01:01Z", "2026-11-21T10:02:00Z"), State::Waiting("ClientRejected: m.".into())),
