@@ -84,14 +84,14 @@ async fn interrupt_while_it_stores_ends_the_wait_and_loses_nothing() {
     let proxy = FaultProxy::start(&world.cluster.kubeconfig_path()).expect("a fault proxy");
     let kubeconfig = proxy.kubeconfig().display().to_string();
     let mut point = proxy.breakpoint(Match::new(Verb::Create, "secrets").dry_run(false), Window::ONCE, Point::Arrived);
-    let args = ["login", "patch", "--data-center", "US", "--timeout", "10m", "--kubeconfig", &kubeconfig];
+    let args = ["login", "patch", "--data-center", "US", "--timeout", "150s", "--kubeconfig", &kubeconfig];
     let child = person.start(&args, &[CLIENT_ID, CLIENT_SECRET, &person.code()]);
     let stopped = point.reached().await.expect("it comes to that write");
     let pid = child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
     signal_is_taken_in(&child).await;
     stopped.go_on();
-    // There is no operator: it would wait for ten minutes.
+    // There is no operator: it would wait for longer than this test does.
     let ended = tokio::time::timeout(crate::support::DEADLINE, person.end_of(child)).await;
     let ran = ended.unwrap_or_else(|_| panic!("it waits\n{}", proxy.transcript())).failed();
     assert!(ran.stderr.contains("Everything is stored; the operator continues on its own."), "{}", ran.stderr);
