@@ -95,7 +95,7 @@ pub(crate) enum Command {
     Revoke(RevokeArgs),
     /// Print a completion script for a shell.
     #[command(
-        after_help = "Examples, for kubectl-zoho called without kubectl:\n  source <(kubectl zoho completion bash)\n  kubectl zoho completion zsh > \"${fpath[1]}/_kubectl-zoho\"\n\nFor `kubectl zoho <TAB>`, load kubectl's own completion (kubectl completion --help), and put an\nexecutable file kubectl_complete-zoho with this content into PATH; it also completes the names of\nZohoCredentials:\n  #!/bin/sh\n  exec kubectl-zoho completion words \"$@\""
+        after_help = "Examples, for kubectl-zoho called without kubectl:\n  source <(kubectl zoho completion bash)\n  kubectl zoho completion zsh > \"${fpath[1]}/_kubectl-zoho\"\n\nFor `kubectl zoho <TAB>`, load kubectl's own completion (kubectl completion\n--help), and put an executable file kubectl_complete-zoho with this content into\nPATH; it also completes the names of ZohoCredentials:\n  #!/bin/sh\n  exec kubectl-zoho completion words \"$@\""
     )]
     Completion(CompletionArgs),
 }
@@ -167,27 +167,27 @@ pub(crate) struct LoginArgs {
 
 const LOGIN_HELP: &str = "Before the first login, create a client in the API console of your data center
 (https://api-console.zoho.com, .eu, …):
-  Self Client: choose Add client, Self Client, Create. For a code, enter under Generate Code
-    the scopes that login shows, choose 10 minutes and any description, and copy the code.
-    With --client-credentials, no code is needed.
+  Self Client: choose Add client, Self Client, Create. For a code, enter under
+    Generate Code the scopes that login shows, choose 10 minutes and any
+    description, and copy the code. --client-credentials needs no code.
   Server-based Applications (--browser): register the redirect URI
     http://localhost:8765/callback
   Non-browser Applications (--device): nothing else to register.
 
-You type secrets at a prompt that does not show them. If standard input is not a terminal,
-the plugin reads the values from there, one per line, in this order:
+You type secrets at a prompt that does not show them. If standard input is not
+a terminal, the plugin reads the values from there, one per line, in this order:
   client id      without --client-id
   client secret  without --client-secret-file
-  code           without --browser or --device, and never with --client-credentials;
-                 you can enter the whole address that the browser was redirected to
+  code           without --browser, --device or --client-credentials; you can
+                 enter the whole address that the browser was redirected to
 
-login changes only Secrets that it created. To hand over one that you created yourself:
+login changes only Secrets that it created. To hand over one of your own:
   kubectl label secret NAME app.kubernetes.io/managed-by=kubectl-zoho
 If another tool manages the Secret, use --print-secret instead.
 
 Examples:
   kubectl zoho login patch-manager --data-center EU --product PatchManagerPlus
-  kubectl zoho login patch-manager   # again, after its refresh token was revoked
+  kubectl zoho login patch-manager   # again, after the token was revoked
   kubectl zoho login desk --data-center US --product ServiceDeskPlus --browser
   kubectl zoho login desk --data-center US --product ServiceDeskPlus --device
   kubectl zoho login crm --data-center EU --client-credentials \\
@@ -275,7 +275,7 @@ pub(crate) struct RenewArgs {
 /// Arguments of `token`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  kubectl zoho token patch-manager\n  kubectl zoho token patch-manager --header |\n    curl -H @- https://patch.manageengine.eu/api/1.4/patch/summary\n  kubectl zoho token patch-manager -o json   # when it expires, without the token"
+    after_help = "Examples:\n  kubectl zoho token patch-manager\n  kubectl zoho token patch-manager --header |\n    curl -H @- https://patch.manageengine.eu/api/1.4/patch/summary\n  kubectl zoho token patch-manager -o json   # without the token itself"
 )]
 pub(crate) struct TokenArgs {
     /// Name of the ZohoCredential.

@@ -37,6 +37,17 @@ fn help_fits_eighty_columns() {
 }
 
 #[test]
+fn examples_and_lists_are_not_broken_in_a_second_way() {
+    let cli = Cli::command();
+    for command in cli.get_subcommands() {
+        let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for line in text.lines() {
+            assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
+        }
+    }
+}
+
+#[test]
 fn no_flag_takes_a_secret() {
     for command in Cli::command().get_subcommands() {
         for flag in command.get_arguments() {
