@@ -178,10 +178,9 @@ impl Health {
         if watches.is_empty() {
             return Err(format!("waiting for {START}\n"));
         }
+        let fails = |watched: &Watched| watched.state != State::Well && watched.well_at.elapsed() > MAY_FAIL_FOR;
         // One refusal says no more than one failure: most are over in a second.
-        let is_refused =
-            |watched: &Watched| watched.state == State::Refused && watched.well_at.elapsed() > MAY_FAIL_FOR;
-        let is_read = |watched: &Watched| watched.has_listed && !is_refused(watched);
+        let is_read = |watched: &Watched| watched.has_listed && !(watched.state == State::Refused && fails(watched));
         let scopes: BTreeSet<&Scope> = watches.values().filter_map(|watched| watched.serves.as_ref()).collect();
         let is_served = |scope: &&Scope| watches.values().filter(|of| of.serves.as_ref() == Some(*scope)).all(is_read);
         let is_any_served = scopes.iter().any(is_served);
@@ -194,7 +193,6 @@ impl Health {
         if !waits_for.is_empty() {
             return Err(format!("waiting for {}\n", waits_for.join(", ")));
         }
-        let fails = |watched: &Watched| watched.state != State::Well && watched.well_at.elapsed() > MAY_FAIL_FOR;
         let failing = named(&|watched| fails(watched) && !is_excused(watched));
         if !failing.is_empty() {
             return Err(format!("no news: {}\n", failing.join(", ")));

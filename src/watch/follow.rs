@@ -280,8 +280,6 @@ where
                     self.sink.take_in(News::Listed(object, number(at)));
                 }
             }
-            // A list of many pages takes as long as it takes.
-            self.witness.health.turns(&self.witness.name);
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
                 break;
@@ -299,7 +297,9 @@ where
         Ok(at)
     }
 
+    /// Objects that are listed. Each page is a step: a list of many takes as long as it takes.
     async fn page(&mut self, params: &ListParams) -> Result<ObjectList<K>, Failure> {
+        self.witness.health.turns(&self.witness.name);
         match timeout(LIST_WITHIN, self.source.list(params)).await {
             Ok(page) => page.map_err(Failure::List),
             Err(_elapsed) => Err(Failure::ListTimedOut),
@@ -394,15 +394,12 @@ where
 
     /// Not even a bookmark came for the whole time. A watch from a version that the cluster has not reached would be
     /// silent like that: one object of a list says which version it has reached. So would one that something on the way keeps
-    /// from telling: what it does not tell is listed. Each of the two is a step of its own: with the silence before them, they
-    /// take longer than a step may.
+    /// from telling: what it does not tell is listed.
     async fn look_after_silence(&mut self, from: &mut String) -> Result<(), Failure> {
         self.silences += 1;
-        self.witness.health.turns(&self.witness.name);
         let page = self.page(&ListParams::default().limit(1)).await?;
         let at = page.metadata.resource_version.as_deref().and_then(number);
         if self.sink.is_past(at) || self.silences >= MOST_SILENCES {
-            self.witness.health.turns(&self.witness.name);
             *from = self.list().await?;
         }
         Ok(())

@@ -154,8 +154,7 @@ impl Output {
 
     /// Something to know while it goes on.
     pub(crate) fn note(&self, text: &str) {
-        let terminal = terminal_size::terminal_size_of(io::stderr()).map(|(width, _)| usize::from(width.0));
-        let text = render::wrap(text, width_of_prose(terminal)).join("\n");
+        let text = render::wrap(text, width_of_prose(columns_of_stderr())).join("\n");
         let _ = writeln!(io::stderr().lock(), "{}", self.shown(&text));
     }
 
@@ -169,7 +168,7 @@ impl Output {
         if self.progress {
             let mut stderr = io::stderr().lock();
             // Only one row can be taken away again.
-            let width = terminal_size::terminal_size_of(io::stderr()).map_or(WIDEST, |(width, _)| width.0.into());
+            let width = columns_of_stderr().unwrap_or(WIDEST);
             let _ = write!(stderr, "\r\u{1b}[K{}", self.shown(&printable(text, width.saturating_sub(1))));
             let _ = stderr.flush();
         }
@@ -190,6 +189,11 @@ fn printed(text: &str) -> anyhow::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(anyhow::Error::new(error).context("print the result")),
     }
+}
+
+/// How wide the terminal behind standard error is, if it is one.
+fn columns_of_stderr() -> Option<usize> {
+    terminal_size::terminal_size_of(io::stderr()).map(|(width, _)| usize::from(width.0))
 }
 
 fn width_of_prose(terminal: Option<usize>) -> usize {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use zoho_simulator::script::{Page, Reply, Target};
 use zoho_testkit::control_plane::Identity;
-use zoho_testkit::fault_proxy::{Action, Answer, FaultProxy, Match, Verb, Window};
+use zoho_testkit::fault_proxy::{Action, Answer, Match, Verb, Window};
 
 use super::Person;
 use crate::support::untested;
@@ -115,9 +115,8 @@ kubectl zoho: standard input is not a terminal, so the command cannot ask: confi
     );
     assert_eq!(world.zoho.live_tokens(REFRESH_TOKEN).len(), 1);
     // A list of all namespaces that does not come does not stand in the way.
-    let proxy = FaultProxy::start(&world.cluster.kubeconfig_path()).expect("a fault proxy");
+    let (proxy, kubeconfig) = person.proxy();
     proxy.rule(Match::new(Verb::List, "zohocredentials"), Window::ONCE, Action::Answer(Answer::internal_error()));
-    let kubeconfig = proxy.kubeconfig().display().to_string();
     let ran = person.zoho(&["revoke", "one", "--kubeconfig", &kubeconfig]).await.misused();
     assert!(
         ran.stderr.contains("ZohoCredential two, and any that use it in other namespaces, which"),
@@ -181,26 +180,8 @@ async fn revocation_falls_back_to_the_newer_form_where_the_older_is_not_known() 
     assert_eq!((world.zoho.stats().revocations, world.zoho.violations()), (1, Vec::new()));
 }
 
-/// Flags of somebody who may get and list the credentials of the namespace, and nothing else.
-pub(super) async fn reader(world: &World) -> [String; 4] {
-    let role = format!(
-        r"
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {{ name: reader, namespace: {ns} }}
-rules: [{{ apiGroups: [zoho-operator.dev], resources: [zohocredentials], verbs: [get, list] }}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {{ name: reader, namespace: {ns} }}
-roleRef: {{ apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader }}
-subjects: [{{ kind: Group, name: readers-of-{ns}, apiGroup: rbac.authorization.k8s.io }}]
-",
-        ns = world.namespace
-    );
-    world.cluster.apply_yaml(&role).await.expect("applied");
-    ["--as", "someone", "--as-group", &format!("readers-of-{}", world.namespace)].map(str::to_owned)
-}
+/// What somebody may do who sees the credentials of the namespace, and nothing else.
+pub(super) const READS: &str = "verbs: [get, list]";
 
 #[tokio::test]
 async fn caller_with_few_rights_is_told_what_could_not_be_seen() {
@@ -209,7 +190,7 @@ async fn caller_with_few_rights_is_told_what_could_not_be_seen() {
     operator.synced().await;
     let person = Person::of(&world);
     world.serve_one().await;
-    let caller = reader(&world).await;
+    let caller = person.caller(READS).await;
     let caller: Vec<&str> = caller.iter().map(String::as_str).collect();
     let ran = person.zoho(&[&["describe", "one"], &caller[..]].concat()).await.ok();
     let said = person.masked(&ran.stdout);

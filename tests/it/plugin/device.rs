@@ -1,7 +1,7 @@
 //! Login by a code that is typed into a browser elsewhere: Zoho's device flow.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStderr, Command};
+use std::process::{Child, ChildStderr};
 use std::time::Duration;
 
 use zoho_api::DataCenter;
@@ -10,7 +10,7 @@ use zoho_simulator::grants::Client;
 use zoho_simulator::script::{Reply, Target};
 use zoho_simulator::{Simulator, SimulatorConfig};
 
-use super::{Person, Ran, signal_is_taken_in};
+use super::{Person, Ran, interrupt, signal_is_taken_in};
 use crate::support::DEADLINE;
 use crate::support::look::text;
 use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World};
@@ -56,8 +56,7 @@ impl<'p, 'w> Waiting<'p, 'w> {
     }
 
     fn interrupt(&self) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+        interrupt(&self.child);
     }
 
     async fn polled(&self, times: u64) {

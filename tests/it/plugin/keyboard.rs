@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use zoho_simulator::Credential;
-use zoho_testkit::fault_proxy::{Action, FaultProxy, FrameAction, Match, Verb, Window};
+use zoho_testkit::fault_proxy::{Action, FrameAction, Match, Verb, Window};
 
 use super::{Person, Ran};
 use crate::support::eventually;
@@ -64,7 +64,7 @@ async fn ledger_shows_to_a_caller_with_few_rights_what_he_may_see() {
     operator.synced().await;
     let person = Person::of(&world);
     world.serve_one().await;
-    let caller = super::commands::reader(&world).await;
+    let caller = person.caller(super::commands::READS).await;
     let caller: Vec<&str> = caller.iter().map(String::as_str).collect();
     let ran = person.zoho(&[&["ledger", "one"], &caller[..]].concat()).await.ok();
     let notes = person.masked(&ran.stderr);
@@ -127,25 +127,10 @@ async fn caller_who_may_see_one_credential_follows_it_over_a_watch_that_breaks()
     let _operator = world.operator();
     let person = Person::of(&world);
     world.serve_one().await;
-    let role = format!(
-        r"
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {{ name: one, namespace: {ns} }}
-rules: [{{ apiGroups: [zoho-operator.dev], resources: [zohocredentials], resourceNames: [one], verbs: [get, list, watch] }}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {{ name: one, namespace: {ns} }}
-roleRef: {{ apiGroup: rbac.authorization.k8s.io, kind: Role, name: one }}
-subjects: [{{ kind: Group, name: owners-of-{ns}, apiGroup: rbac.authorization.k8s.io }}]
-",
-        ns = world.namespace
-    );
-    world.cluster.apply_yaml(&role).await.expect("applied");
-    let proxy = FaultProxy::start(&world.cluster.kubeconfig_path()).expect("a fault proxy");
-    let (kubeconfig, group) = (proxy.kubeconfig().display().to_string(), format!("owners-of-{}", world.namespace));
-    let args = ["get", "one", "--watch", "--kubeconfig", &kubeconfig, "--as", "someone", "--as-group", &group];
+    let caller = person.caller("resourceNames: [one], verbs: [get, list, watch]").await;
+    let caller: Vec<&str> = caller.iter().map(String::as_str).collect();
+    let (proxy, kubeconfig) = person.proxy();
+    let args = [&["get", "one", "--watch", "--kubeconfig", &kubeconfig], &caller[..]].concat();
     let watch = Match::new(Verb::Watch, "zohocredentials").namespace(&world.namespace);
     let opened = proxy.rule(watch.clone(), Window::ALWAYS, Action::Pass);
     proxy.frames(watch, Window::ONCE, FrameAction::Gone);

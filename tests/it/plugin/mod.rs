@@ -21,6 +21,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use zoho_simulator::grants::Client;
 use zoho_testkit::control_plane::Identity;
+use zoho_testkit::fault_proxy::FaultProxy;
 
 use crate::support::eventually;
 use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World};
@@ -169,6 +170,35 @@ impl<'a> Person<'a> {
         ran
     }
 
+    /// A proxy before the person's API server, and the kubeconfig that leads to it.
+    pub(super) fn proxy(&self) -> (FaultProxy, String) {
+        let proxy = FaultProxy::start(&self.world.cluster.kubeconfig_path()).expect("a fault proxy");
+        let kubeconfig = proxy.kubeconfig().display().to_string();
+        (proxy, kubeconfig)
+    }
+
+    /// Flags of somebody who may do with `zohocredentials` of the namespace what a rule says (`verbs: […]` and what else it
+    /// has), and nothing else.
+    pub(super) async fn caller(&self, rule: &str) -> [String; 4] {
+        let manifest = format!(
+            r"
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{ name: caller, namespace: {ns} }}
+rules: [{{ apiGroups: [zoho-operator.dev], resources: [zohocredentials], {rule} }}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{ name: caller, namespace: {ns} }}
+roleRef: {{ apiGroup: rbac.authorization.k8s.io, kind: Role, name: caller }}
+subjects: [{{ kind: Group, name: callers-of-{ns}, apiGroup: rbac.authorization.k8s.io }}]
+",
+            ns = self.world.namespace
+        );
+        self.world.cluster.apply_yaml(&manifest).await.expect("applied");
+        ["--as", "someone", "--as-group", &format!("callers-of-{}", self.world.namespace)].map(str::to_owned)
+    }
+
     /// A self client that Zoho knows, and a code of it.
     pub(super) fn code(&self) -> String {
         self.world.zoho.register_client(CLIENT_ID, CLIENT_SECRET, Client::SelfClient);
@@ -235,6 +265,12 @@ fn masked_word(word: &str) -> String {
         () => return word.to_owned(),
     };
     word.replace(core, mask)
+}
+
+/// Sends a process SIGINT, as Ctrl-C does.
+fn interrupt(child: &Child) {
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
 }
 
 /// Waits until a process has taken in the signals that it was sent.

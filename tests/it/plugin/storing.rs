@@ -1,9 +1,9 @@
 //! Where a login is stored: beside what others have in the same Secret, over a connection that loses answers, or nowhere.
 
 use serde_json::json;
-use zoho_testkit::fault_proxy::{Action, Answer, FaultProxy, Match, Point, Verb, Window};
+use zoho_testkit::fault_proxy::{Action, Answer, Match, Point, Verb, Window};
 
-use super::{Person, SCOPE, signal_is_taken_in};
+use super::{Person, SCOPE, interrupt, signal_is_taken_in};
 use crate::support::look::text;
 use crate::support::world::{CLIENT_ID, CLIENT_SECRET, World};
 
@@ -81,14 +81,12 @@ async fn code_for_fewer_scopes_takes_none_from_another_credential_of_the_same_to
 async fn interrupt_while_it_stores_ends_the_wait_and_loses_nothing() {
     let world = World::new("login-stored").await;
     let person = Person::of(&world);
-    let proxy = FaultProxy::start(&world.cluster.kubeconfig_path()).expect("a fault proxy");
-    let kubeconfig = proxy.kubeconfig().display().to_string();
+    let (proxy, kubeconfig) = person.proxy();
     let mut point = proxy.breakpoint(Match::new(Verb::Create, "secrets").dry_run(false), Window::ONCE, Point::Arrived);
     let args = ["login", "patch", "--data-center", "US", "--timeout", "150s", "--kubeconfig", &kubeconfig];
     let child = person.start(&args, &[CLIENT_ID, CLIENT_SECRET, &person.code()]);
     let stopped = point.reached().await.expect("it comes to that write");
-    let pid = child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+    interrupt(&child);
     signal_is_taken_in(&child).await;
     stopped.go_on();
     // There is no operator: it would wait for longer than this test does.
@@ -103,8 +101,7 @@ async fn interrupt_while_it_stores_ends_the_wait_and_loses_nothing() {
 async fn credential_that_could_not_be_stored_is_printed_to_be_applied() {
     let world = World::new("login-half").await;
     let person = Person::of(&world);
-    let proxy = FaultProxy::start(&world.cluster.kubeconfig_path()).expect("a fault proxy");
-    let kubeconfig = proxy.kubeconfig().display().to_string();
+    let (proxy, kubeconfig) = person.proxy();
     let on = Match::new(Verb::Patch, "zohocredentials").dry_run(false);
     proxy.rule(on, Window::ALWAYS, Action::Answer(Answer::forbidden()));
     let args = ["login", "patch", "--data-center", "US", "--product", "PatchManagerPlus", "--kubeconfig", &kubeconfig];
@@ -123,8 +120,7 @@ async fn login_that_cannot_learn_who_else_uses_the_secret_spends_no_code() {
     for name in ["patch", "desk"] {
         world.credential(name, "zoho", json!({ "secretRef": { "name": "zoho" } })).await;
     }
-    let proxy = FaultProxy::start(&world.cluster.kubeconfig_path()).expect("a fault proxy");
-    let kubeconfig = proxy.kubeconfig().display().to_string();
+    let (proxy, kubeconfig) = person.proxy();
     let login = async |name: &str| {
         let code = person.code();
         let args = ["login", name, "--timeout", "0s", "--kubeconfig", &kubeconfig];
@@ -147,8 +143,7 @@ async fn login_that_cannot_learn_who_else_uses_the_secret_spends_no_code() {
 async fn write_whose_answer_is_lost_is_made_again_and_the_token_lives_on() {
     let world = World::new("login-lost").await;
     let person = Person::of(&world);
-    let proxy = FaultProxy::start(&world.cluster.kubeconfig_path()).expect("a fault proxy");
-    let kubeconfig = proxy.kubeconfig().display().to_string();
+    let (proxy, kubeconfig) = person.proxy();
     let login = ["login", "patch", "--data-center", "US", "--timeout", "0s", "--kubeconfig", &kubeconfig];
     let write = |verb| Match::new(verb, "secrets").dry_run(false);
     // Carried out, both.

@@ -43,9 +43,9 @@ pub(crate) async fn run(
     }
     let grant = proven((global, args, output), wanted, asked, Some(&place)).await?;
     let store = Box::pin(async {
-        let is_there_already = place.holds(&grant).await;
+        let is_there_already = wanted.is_there && place.holds(&grant).await;
         let source = place.store_source(&grant).await?;
-        if is_there_already && wanted.is_there {
+        if is_there_already {
             // The same values change nothing for the operator: a client that was refused before is tried again on request.
             let _ = renew::request(cluster, &wanted.name).await;
         }

@@ -20,7 +20,7 @@ pub(crate) mod wanted;
 
 use std::pin::pin;
 
-use futures::FutureExt as _;
+use futures::{FutureExt as _, TryFutureExt as _};
 use secrecy::SecretString;
 use tokio::signal;
 
@@ -96,17 +96,12 @@ pub(crate) async fn run(global: &Global, args: &LoginArgs, output: &Output) -> a
     }
     let transport = Transport::new(&global.ca_file, &[])?;
     let granted = login.ask(&transport, &mut wanted, Some(&place)).await?;
-    let store = Box::pin(async {
-        let stored = match place.check_granted(granted.scope.as_deref()) {
-            Ok(()) => place.store_source(&granted.grant).await,
-            Err(error) => Err(error),
-        };
-        match stored {
-            Ok(source) => Ok(source),
-            Err(error) => Err(undo(&transport, &granted, error).await),
-        }
-    });
-    finish(&cluster, &wanted, &place, store, args, output).await
+    let store = async {
+        place.check_granted(granted.scope.as_deref())?;
+        place.store_source(&granted.grant).await
+    };
+    let store = store.or_else(|error| undo(&transport, &granted, error).map(Err));
+    finish(&cluster, &wanted, &place, Box::pin(store), args, output).await
 }
 
 /// The source, the credential, and a token in its target. Ctrl-C ends the wait for the token, and nothing before: what was

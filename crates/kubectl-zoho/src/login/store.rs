@@ -93,8 +93,9 @@ impl<'a> Place<'a> {
     ///
     /// With a sentence: one of them would lose a scope.
     pub(crate) fn check_granted(&self, granted: Option<&str>) -> anyhow::Result<()> {
+        let Some(granted) = granted else { return Ok(()) };
         for other in &self.token_of {
-            let lost = granted.map(|granted| lost_by(other, granted)).unwrap_or_default();
+            let lost = lost_by(other, granted);
             if !lost.is_empty() {
                 anyhow::bail!(
                     "Zoho did not grant {}, which ZohoCredential {} needs, and key {} of Secret {} also serves that one: log in with all of these scopes, or give this credential a Secret, or a refreshTokenKey, of its own",
@@ -114,16 +115,9 @@ impl<'a> Place<'a> {
     ///
     /// get on Secrets.
     pub(crate) async fn holds(&self, grant: &impl SourceValues) -> bool {
-        if self.own.is_none() {
-            return false;
-        }
-        let Ok(found) = call(secrets(self.cluster).get(&self.reference.name)).await else { return false };
-        let there = found.data.unwrap_or_default();
         // A line break at the end is no part of a value.
-        let is_there = |(key, value): (&String, &ByteString)| {
-            there.get(key).is_some_and(|there| there.0.trim_ascii() == value.0.trim_ascii())
-        };
-        secret_io::source_data(grant, &self.reference).iter().all(is_there)
+        let is_same = |there: &[u8], value: &[u8]| there.trim_ascii() == value.trim_ascii();
+        self.version_with(&secret_io::source_data(grant, &self.reference), is_same).await.is_some()
     }
 
     /// Looks at what is there, and tries the writes.
@@ -223,7 +217,7 @@ impl<'a> Place<'a> {
                 // Whatever it says, the write before may have been carried out.
                 return match last.filter(is_unknown) {
                     None => Err(error),
-                    Some(unknown) => self.find_written(&data).await.ok_or(unknown),
+                    Some(unknown) => self.version_with(&data, |it, value| it == value).await.ok_or(unknown),
                 };
             }
             // What is not known outweighs what was not taken.
@@ -237,11 +231,16 @@ impl<'a> Place<'a> {
         Err(last.unwrap_or_else(|| anyhow::anyhow!("it was not tried")))
     }
 
-    /// The version of the source, if it has all of these values.
-    async fn find_written(&self, data: &BTreeMap<String, ByteString>) -> Option<ObjectVersion> {
+    /// The version of the source, if it has all of these values, as far as `is_same` says.
+    async fn version_with(
+        &self,
+        data: &BTreeMap<String, ByteString>,
+        is_same: impl Fn(&[u8], &[u8]) -> bool,
+    ) -> Option<ObjectVersion> {
         let found = call(secrets(self.cluster).get(&self.reference.name)).await.ok()?;
         let there = found.data.unwrap_or_default();
-        data.iter().all(|(key, value)| there.get(key) == Some(value)).then(|| ObjectVersion::of(&found.metadata))
+        let is_there = |(key, value): (&String, &ByteString)| there.get(key).is_some_and(|it| is_same(&it.0, &value.0));
+        data.iter().all(is_there).then(|| ObjectVersion::of(&found.metadata))
     }
 
     async fn write_source(&self, data: &BTreeMap<String, ByteString>, dry_run: bool) -> anyhow::Result<Secret> {
@@ -407,10 +406,14 @@ fn check_keys(sharers: &[ZohoCredential], wanted: &Wanted) -> anyhow::Result<()>
 /// The scopes that a credential needs, and would not have with a refresh token of those that were granted. What it does not
 /// have now either is not lost.
 fn lost_by(other: &ZohoCredential, granted: &str) -> Vec<String> {
-    let needed = scopes::wanted(&other.spec.scopes, other.spec.product).unwrap_or_default();
     let has = other.status.as_ref().map(|status| status.granted_scopes.as_slice()).unwrap_or_default();
     let has = |scope: &str| has.is_empty() || has.iter().any(|one| one.eq_ignore_ascii_case(scope));
-    needed.into_iter().filter(|scope| has(scope) && !scopes::is_granted(scope, granted)).collect()
+    needed_by(other).into_iter().filter(|scope| has(scope) && !scopes::is_granted(scope, granted)).collect()
+}
+
+/// The scopes that a credential asks for.
+fn needed_by(credential: &ZohoCredential) -> Vec<String> {
+    scopes::wanted(&credential.spec.scopes, credential.spec.product).unwrap_or_default()
 }
 
 fn name_of(credential: &ZohoCredential) -> &str {
@@ -442,11 +445,10 @@ fn place_of(data_center: DataCenter, host: Option<&str>) -> (DataCenter, Option<
 fn check_scopes(sharers: &[ZohoCredential], wanted: &Wanted) -> anyhow::Result<()> {
     let key = wanted.reference.refresh_token_key();
     for other in sharers.iter().filter(|other| shares_token(other, wanted)) {
-        let needed = scopes::wanted(&other.spec.scopes, other.spec.product).unwrap_or_default();
-        let lacks: Vec<&String> = needed.iter().filter(|scope| !wanted.scopes.contains(scope)).collect();
+        let mut lacks = needed_by(other);
+        lacks.retain(|scope| !wanted.scopes.contains(scope));
         if !lacks.is_empty() {
-            let name = name_of(other);
-            let lacks = lacks.into_iter().map(String::as_str).collect::<Vec<_>>().join(",");
+            let (name, lacks) = (name_of(other), lacks.join(","));
             anyhow::bail!(
                 "key {key} of Secret {} also serves ZohoCredential {name}, which needs {lacks} too: log in for all of them with --scope, or give this one a Secret, or a refreshTokenKey, of its own",
                 wanted.reference.name
