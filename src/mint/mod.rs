@@ -207,7 +207,7 @@ impl Mints {
             has_ledger: self.ledgers.is_stored(ledger) && guard::is_known(record, inputs),
             is_proven: guard::is_proven(record, inputs),
             server,
-            is_stranger: guard::is_stranger(record, &object.namespace, now),
+            account: guard::whose(record, &object.namespace, now),
             ledgers: ledgers.never_minted,
             minted: ledgers.minted,
             credentials: self.index.count_of(&object.namespace),

@@ -33,7 +33,8 @@ pub const PARKED: Duration = Duration::from_secs(6 * 3600);
 pub const LONGEST_THROTTLE: Duration = Duration::from_secs(3600);
 /// Mints that are merely wanted leave this many living tokens at most before them.
 const WANTED_MAX_LIVE: usize = 4;
-/// Attempts in ten minutes that inputs which never minted may use, where others have minted.
+/// Attempts in ten minutes that inputs which never minted may use, where others have minted: those of namespaces that have minted
+/// with the ledger, and those of all others. So many of the latter may count as living tokens, too.
 const UNPROVEN_ATTEMPTS: usize = 2;
 /// Living tokens presumed where the record is lost, and how many the limit leaves beside them: with a small limit, too, a
 /// renewal waits for the ten minutes of the presumed requests and not for the hour of the presumed tokens.
@@ -189,7 +190,8 @@ pub fn account(ledger: &ZohoMintLedgerSpec, request: &Request<'_>, limits: Limit
     }
     let holds = [
         (backoff::not_before(&ledger.attempts, request.inputs), Hold::BackOff),
-        (window_free_at(ledger, request.inputs, limits), Hold::WindowFull),
+        (window_free_at(ledger, request, limits), Hold::WindowFull),
+        (guesses_free_at(ledger, request), Hold::LiveFull),
         (live_free_at(ledger, request.need, limits, now), Hold::LiveFull),
         (spaced_at(ledger, request), Hold::Spaced),
     ];
@@ -296,15 +298,41 @@ fn fewer_than(room: usize, instants: &[Time]) -> Option<Time> {
     }
 }
 
-fn window_free_at(ledger: &ZohoMintLedgerSpec, inputs: &InputsDigest, limits: Limits) -> Option<Time> {
-    let has_minted = |inputs: &InputsDigest| guard::is_proven(ledger, inputs);
+fn window_free_at(ledger: &ZohoMintLedgerSpec, request: &Request<'_>, limits: Limits) -> Option<Time> {
     let all = fewer_than(limits.attempts, &departures(ledger, limits, |_| true));
-    if !guard::is_anything_proven(ledger) || has_minted(inputs) {
+    if !is_guess(ledger, request.inputs) {
         return all;
     }
-    // Somebody who holds the refresh token but guesses the rest must not use up the attempts of its owner.
+    // Somebody who holds the refresh token but guesses the rest must not use up the attempts of its owner, nor those that the
+    // owner's changed inputs need.
+    let is_owner = guard::is_owner(ledger, request.namespace);
+    let competes = |attempt: &Attempt| {
+        is_guess(ledger, &attempt.inputs) && guard::is_owner(ledger, &attempt.namespace) == is_owner
+    };
     let unproven = ZohoMintLedgerSpec { presumed_full_at: None, ..ledger.clone() };
-    all.max(fewer_than(UNPROVEN_ATTEMPTS, &departures(&unproven, limits, |attempt| !has_minted(&attempt.inputs))))
+    all.max(fewer_than(UNPROVEN_ATTEMPTS, &departures(&unproven, limits, competes)))
+}
+
+/// When fewer guesses of others than the owner count as living tokens, because nobody knows how they ended: they take places
+/// that the owner needs.
+fn guesses_free_at(ledger: &ZohoMintLedgerSpec, request: &Request<'_>) -> Option<Time> {
+    if !is_guess(ledger, request.inputs) || guard::is_owner(ledger, request.namespace) {
+        return None;
+    }
+    let counts = |attempt: &&Attempt| {
+        matches!(attempt.outcome, None | Some(Outcome::Unknown))
+            && is_guess(ledger, &attempt.inputs)
+            && !guard::is_owner(ledger, &attempt.namespace)
+    };
+    let unknown = ledger.attempts.iter().filter(counts);
+    let mut deaths: Vec<Time> = unknown.map(|attempt| attempt.at + FULL_LIFE + LIFE_SLACK).collect();
+    deaths.sort_unstable();
+    fewer_than(UNPROVEN_ATTEMPTS, &deaths)
+}
+
+/// Did these inputs never mint, where others have?
+fn is_guess(ledger: &ZohoMintLedgerSpec, inputs: &InputsDigest) -> bool {
+    guard::is_anything_proven(ledger) && !guard::is_proven(ledger, inputs)
 }
 
 fn spaced_at(ledger: &ZohoMintLedgerSpec, request: &Request<'_>) -> Option<Time> {

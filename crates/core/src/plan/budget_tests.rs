@@ -41,6 +41,7 @@ fn attempt_of(inputs: &str, seconds: i64, outcome: Option<Outcome>) -> Attempt {
         inputs: inputs.into(),
         life,
         outcome,
+        namespace: "ns".into(),
         ..Attempt::default()
     }
 }

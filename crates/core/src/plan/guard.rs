@@ -79,9 +79,35 @@ pub fn is_others(ledger: &ZohoMintLedgerSpec, inputs: &InputsDigest, namespace: 
     owners().map(|proven| proven.at + ACCOUNT_KEPT).max().filter(|_| !is_owner)
 }
 
-/// Is the account logged in to, and from this namespace never?
-pub fn is_stranger(ledger: &ZohoMintLedgerSpec, namespace: &str, now: Time) -> bool {
-    is_others(ledger, &InputsDigest::default(), namespace, now).is_some()
+/// Whose an account is, seen from one namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Account {
+    /// It was never logged in to, as far as is remembered.
+    Nobodys,
+    /// It was logged in to from this namespace.
+    Own,
+    /// It is logged in to, and not from this namespace.
+    Others,
+}
+
+/// Whose it is.
+pub fn whose(ledger: &ZohoMintLedgerSpec, namespace: &str, now: Time) -> Account {
+    if is_others(ledger, &InputsDigest::default(), namespace, now).is_some() {
+        Account::Others
+    } else if is_owner(ledger, namespace) {
+        Account::Own
+    } else {
+        Account::Nobodys
+    }
+}
+
+/// Did any inputs mint for this namespace, as far as is remembered? Then it may change them, whatever others try meanwhile.
+pub fn is_owner(ledger: &ZohoMintLedgerSpec, namespace: &str) -> bool {
+    ledger.proven.iter().any(|proven| proven.namespaces.iter().any(|of| of == namespace))
+        || ledger
+            .attempts
+            .iter()
+            .any(|attempt| attempt.namespace == namespace && attempt.outcome == Some(Outcome::Minted))
 }
 
 /// Does the record hold nothing that has to be remembered once no credential refers to it? What never minted goes soon: who
@@ -109,7 +135,7 @@ pub(super) fn held(ledger: &ZohoMintLedgerSpec, request: &Request<'_>, now: Time
     let holds = [
         (others, Guard::OtherNamespace),
         (failed, Guard::FailedLogins),
-        (refusals_over_at(ledger, request.inputs, now), Guard::Refusals),
+        (refusals_over_at(ledger, request, now), Guard::Refusals),
     ];
     let pending = holds.into_iter().filter_map(|(until, why)| Some((until.filter(|until| *until > now)?, why)));
     pending.map(|(until, why)| (until, Hold::Guarded(why))).next()
@@ -124,19 +150,31 @@ fn failed_logins_over_at(ledger: &ZohoMintLedgerSpec) -> Option<Time> {
 }
 
 /// Was it, as far as is known, a failed login? One that a process died over may have been. One without a usable answer was
-/// hardly refused where the password was right before; else it may have been.
+/// hardly refused where the password was right before; else it may have been. A server that asks for a one-time password has
+/// taken the password.
 fn may_have_failed(ledger: &ZohoMintLedgerSpec, attempt: &Attempt) -> bool {
     attempt.login
         && match attempt.outcome {
-            None | Some(Outcome::NotMinted) => true,
+            None => true,
+            Some(Outcome::NotMinted) => !asked_for_otp(ledger, attempt),
             Some(Outcome::Unknown) => !is_proven(ledger, &attempt.inputs),
             Some(Outcome::Minted | Outcome::NotSent) => false,
         }
 }
 
-/// When there is a place for one more verdict. Without one, inputs that were refused would be forgotten and sent again.
-fn refusals_over_at(ledger: &ZohoMintLedgerSpec, inputs: &InputsDigest, now: Time) -> Option<Time> {
-    let has_place = is_proven(ledger, inputs) || ledger.verdicts.iter().any(|verdict| verdict.inputs == *inputs);
+/// Was that the answer to this attempt? The verdict on inputs is that of the last attempt with them.
+fn asked_for_otp(ledger: &ZohoMintLedgerSpec, attempt: &Attempt) -> bool {
+    let is_last = !ledger.attempts.iter().any(|other| other.inputs == attempt.inputs && other.at > attempt.at);
+    let verdict = ledger.verdicts.iter().find(|verdict| verdict.inputs == attempt.inputs);
+    is_last && verdict.is_some_and(|verdict| verdict.reason == Reason::OtpRequired.as_str())
+}
+
+/// When there is a place for one more verdict. Without one, inputs that were refused would be forgotten and sent again. Who has
+/// minted before has the places beside: others' guesses must not keep the owner from changing his inputs.
+fn refusals_over_at(ledger: &ZohoMintLedgerSpec, request: &Request<'_>, now: Time) -> Option<Time> {
+    let Request { inputs, namespace, .. } = *request;
+    let is_judged = || ledger.verdicts.iter().any(|verdict| verdict.inputs == *inputs);
+    let has_place = is_proven(ledger, inputs) || is_owner(ledger, namespace) || is_judged();
     let mut standing: Vec<Time> = ledger
         .verdicts
         .iter()

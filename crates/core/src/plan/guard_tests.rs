@@ -8,7 +8,7 @@ use zoho_api::names::{AttemptId, Holder, InputsDigest, ObjectVersion};
 use zoho_api::{Outcome, Proven, Reason, Time, Verdict, ZohoMintLedgerSpec};
 
 use super::budget::{Hold, Limits, PARKED, Request, Ruling, account};
-use super::guard::{self, DAY, Guard, MOST_PROVEN, MOST_REFUSED};
+use super::guard::{self, Account, DAY, Guard, MOST_PROVEN, MOST_REFUSED};
 use super::mirror::LedgerMirror;
 use super::record::Lesson;
 use crate::fixtures::request;
@@ -49,7 +49,10 @@ impl Play {
     }
 
     fn refuses(&mut self, id: AttemptId, inputs: &str) {
-        let reason = if self.login { Reason::LoginRejected } else { Reason::ClientRejected };
+        self.refuses_for(if self.login { Reason::LoginRejected } else { Reason::ClientRejected }, id, inputs);
+    }
+
+    fn refuses_for(&mut self, reason: Reason, id: AttemptId, inputs: &str) {
         self.ends(id, Outcome::NotMinted);
         self.mirror.learn(Lesson::Refusal { inputs: inputs.into(), reason, code: None, at: self.now });
         if let Some(draft) = self.mirror.keep(false, Limits::default(), self.now) {
@@ -126,6 +129,51 @@ fn where_so_many_refusals_stand_that_one_would_be_forgotten_no_new_inputs_are_tr
 }
 
 #[test]
+fn owner_changes_his_inputs_whatever_others_have_tried() {
+    let mut play = Play::of(false);
+    play.works("right", "owner");
+    for number in 0..MOST_REFUSED {
+        assert!(play.fails(&format!("guess-{number}"), "other", false), "{number}");
+        play.after(601);
+    }
+    assert_eq!(held(&play.ask("one-more", "other", false)), Some(Guard::Refusals));
+    assert!(play.fails("mistyped", "owner", false));
+    play.after(1);
+    play.works("rotated", "owner");
+}
+
+#[test]
+fn owners_changed_inputs_do_not_queue_behind_guesses() {
+    let mut play = Play::of(false);
+    play.works("right", "owner");
+    assert!(play.fails("guess", "other", false) && play.fails("another guess", "third", false));
+    let why = |answer| match answer {
+        Err(Ruling::Wait { why, .. }) => Some(why),
+        Ok(_) | Err(_) => None,
+    };
+    assert_eq!(why(play.ask("one more", "other", false)), Some(Hold::WindowFull));
+    play.works("rotated", "owner");
+}
+
+#[test]
+fn guesses_that_are_not_answered_leave_the_owner_room_for_his_tokens() {
+    let mut play = Play::of(false);
+    play.works("right", "owner");
+    let mut sent = 0;
+    for number in 0..30 {
+        play.after(60);
+        if let Ok(id) = play.ask(&format!("guess-{number}"), "other", false) {
+            play.ends(id, Outcome::Unknown);
+            sent += 1;
+        }
+    }
+    assert_eq!(sent, 2);
+    play.works("right", "owner");
+    play.after(1801);
+    play.works("rotated", "owner");
+}
+
+#[test]
 fn account_is_its_owners_for_as_long_as_it_is_kept() {
     let mut play = Play::of(true);
     play.works("right", "owner");
@@ -151,6 +199,23 @@ fn third_login_of_a_day_is_not_tried_whoever_asks_and_however() {
     assert_eq!(held(&play.ask("right", "a", false)), Some(Guard::FailedLogins));
     play.after(1);
     play.works("right", "a");
+}
+
+#[test]
+fn login_that_only_lacks_a_one_time_password_is_no_failed_one() {
+    let mut play = Play::of(true);
+    assert!(play.fails("wrong", "a", false));
+    play.after(60);
+    let id = play.ask("right", "a", false).expect("the second of the day");
+    play.refuses_for(Reason::OtpRequired, id, "right");
+    play.after(60);
+    // One that was refused before it was asked for a one-time password did fail.
+    assert!(play.fails("right with a wrong seed", "a", false));
+    play.after(60);
+    let otp = play.ask("right with a wrong seed", "a", true);
+    assert_eq!(held(&otp), Some(Guard::FailedLogins));
+    play.after(24 * HOUR - 180);
+    play.works("right with its seed", "a");
 }
 
 #[test]
@@ -282,10 +347,11 @@ fn inputs_are_known_by_whatever_is_remembered_of_them() {
 #[test]
 fn nobody_is_a_stranger_to_an_account_that_is_nobodys() {
     let mut play = Play::of(true);
-    assert!(!guard::is_stranger(&play.record(), "ns", play.now));
+    assert_eq!(guard::whose(&play.record(), "ns", play.now), Account::Nobodys);
     play.works("right", "ns");
     let record = play.record();
-    assert!(guard::is_stranger(&record, "other", play.now) && !guard::is_stranger(&record, "ns", play.now));
+    assert_eq!(guard::whose(&record, "other", play.now), Account::Others);
+    assert_eq!(guard::whose(&record, "ns", play.now), Account::Own);
 }
 
 #[test]

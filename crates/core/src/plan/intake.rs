@@ -11,7 +11,7 @@ use zoho_api::Time;
 use zoho_api::names::{InputsDigest, LedgerName, ObjectName};
 
 use super::budget::WINDOW;
-use super::guard::{DAY, Guard};
+use super::guard::{Account, DAY, Guard};
 
 /// Ledgers that one object may bring in ten minutes.
 const MOST_OF_OBJECT: usize = 8;
@@ -24,7 +24,7 @@ const BESIDE_CREDENTIALS: usize = 100;
 const OF_EACH_CREDENTIAL: usize = 3;
 /// Logins that never worked, from one namespace to one server, in an hour.
 const GUESSES_OF_NAMESPACE: usize = 5;
-/// Such logins to one server, from everywhere.
+/// Such logins to one server, from everywhere. The owner of an account may change its password all the same.
 const GUESSES_AT_SERVER: usize = 20;
 /// For so long such a login counts.
 const GUESS_COUNTS: Duration = Duration::from_secs(3600);
@@ -50,8 +50,8 @@ pub struct Newcomer<'a> {
     pub is_proven: bool,
     /// The server, where it is a login.
     pub server: Option<&'a str>,
-    /// The account is logged in to, and not from this namespace.
-    pub is_stranger: bool,
+    /// Whose the account is, where it is a login.
+    pub account: Account,
     /// Ledgers that credentials of its namespace brought, and that never minted.
     pub ledgers: usize,
     /// Those that did.
@@ -86,7 +86,7 @@ impl Intake {
     /// Notes a password for an account that is others': who tries many would learn from success, without a login. Returns
     /// until when nothing of this namespace is taken for that account, also not what is right.
     pub fn held_as_stranger(&mut self, who: &Newcomer<'_>, now: Time) -> Option<Time> {
-        who.server.filter(|_| who.is_stranger)?;
+        who.server.filter(|_| who.account == Account::Others)?;
         let namespace = ObjectName::new(&who.object.namespace, "");
         let tried = self.passwords.entry((namespace, who.ledger.clone())).or_default();
         tried.retain(|(_, at)| counts(*at, DAY, now));
@@ -141,7 +141,7 @@ impl Intake {
         };
         let held = if own().count() >= GUESSES_OF_NAMESPACE {
             until(&mut own())
-        } else if all().count() >= GUESSES_AT_SERVER {
+        } else if all().count() >= GUESSES_AT_SERVER && who.account != Account::Own {
             until(&mut all())
         } else {
             None

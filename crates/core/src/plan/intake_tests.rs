@@ -5,7 +5,7 @@ use std::time::Duration;
 use zoho_api::Time;
 use zoho_api::names::{InputsDigest, LedgerName, ObjectName};
 
-use super::guard::Guard;
+use super::guard::{Account, Guard};
 use super::intake::{Intake, Newcomer};
 
 fn at(seconds: u64) -> Time {
@@ -32,7 +32,7 @@ impl Who {
             has_ledger: false,
             is_proven: false,
             server: None,
-            is_stranger: false,
+            account: Account::Nobodys,
             ledgers: 0,
             minted: 0,
             credentials: 1,
@@ -150,6 +150,12 @@ fn spraying_names_ends_after_five_failed_logins_and_twenty_from_everywhere() {
     assert_eq!(intake.held(&elsewhere, at(1)), None, "another server");
     let proven = Newcomer { is_proven: true, ..many[0][59].logs_in() };
     assert_eq!(intake.held(&proven, at(1)), None, "what worked before goes on");
+    let newcomer = Who::of("g", "one", "ledger");
+    assert!(intake.held(&newcomer.logs_in(), at(1)).is_some());
+    let owner = Newcomer { account: Account::Own, ..newcomer.logs_in() };
+    assert_eq!(intake.held(&owner, at(1)), None, "others' guesses do not hold up a changed password");
+    let owner = Newcomer { account: Account::Own, ..many[0][59].logs_in() };
+    assert!(intake.held(&owner, at(1)).is_some(), "its own do");
     intake.forget_old(at(1));
     assert_eq!(intake.held(&many[0][59].logs_in(), at(1)), Some((at(3600), Guard::FailedGuesses)));
     assert_eq!(intake.held(&many[0][59].logs_in(), at(3600)), None);
@@ -190,7 +196,7 @@ fn who_tries_passwords_for_an_account_of_others_is_cut_off_also_from_the_right_o
         who.inputs = number.to_string().into();
     }
     let stranger = |who: &Who, intake: &mut Intake, seconds| {
-        intake.held_as_stranger(&Newcomer { is_stranger: true, ..who.logs_in() }, at(seconds))
+        intake.held_as_stranger(&Newcomer { account: Account::Others, ..who.logs_in() }, at(seconds))
     };
     for who in &passwords[..5] {
         assert_eq!(stranger(who, &mut intake, 0), None);

@@ -403,6 +403,7 @@ impl World {
                 inputs: inputs(FIRST),
                 life: known.and_then(|life| i32::try_from(life.as_secs()).ok()),
                 outcome: *outcome,
+                namespace: "ns".into(),
                 ..Attempt::default()
             });
         }
@@ -418,6 +419,7 @@ impl World {
                 inputs: inputs(FIRST),
                 life: None,
                 outcome: None,
+                namespace: "ns".into(),
                 ..Attempt::default()
             });
         }
