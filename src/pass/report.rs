@@ -205,6 +205,7 @@ impl Pass<'_> {
             source_manager: seen.and_then(|seen| seen.controller),
             target: facts::target_of(self.credential),
             refresh_token_key: self.credential.spec.secret_ref.refresh_token_key().to_owned(),
+            refresh_token_is_unmarked: readings.source.is_unmarked,
             scopes: self.credential.spec.scopes.clone(),
             data_center: terms.and_then(|terms| terms.data_center),
             grant: self.credential.spec.grant(),

@@ -82,8 +82,8 @@ fn sources(world: &World) -> Vec<Source> {
     let placeholder = "replace-with-your-client-secret";
     world.zoho.register_client("1000.SELFCLIENT", "canary0self0client0secret", Client::SelfClient);
     let code = world.zoho.grant_code("1000.SELFCLIENT", "ZohoCRM.modules.READ", std::time::Duration::from_mins(10));
-    let stranger = "canary0of0another0client0";
-    for secret in [&code, "canary0self0client0secret", stranger] {
+    let (stranger, password) = ("canary0of0another0client0", "canary0password0of0the0account");
+    for secret in [&code, "canary0self0client0secret", stranger, password] {
         world.confide(secret);
     }
     let source = |what, typed, pairs| Source { what, typed, pairs };
@@ -136,6 +136,11 @@ fn sources(world: &World) -> Vec<Source> {
             with("client_id", &|_| "1000.OFANOTHERDATACENTER".into()),
         ),
         source("The secret of another client", "another client's secret", with("client_secret", &|_| stranger.into())),
+        source(
+            "Something else in place of the refresh token",
+            "the password of the account",
+            with("refresh_token", &|_| password.into()),
+        ),
         source("The refresh token of another client", "the refresh token of the client before", {
             let pairs = [("client_id", "1000.SELFCLIENT"), ("client_secret", "canary0self0client0secret")];
             let others = next().into_iter().filter(|(key, _)| *key == "refresh_token");

@@ -109,6 +109,8 @@ pub struct KnownSource {
     pub source: Source,
     /// How far apart requests with it must be.
     pub spacing: Duration,
+    /// Does its refresh token not begin as Zoho's do?
+    pub is_unmarked: bool,
 }
 
 /// A write of a token into a target.

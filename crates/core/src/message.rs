@@ -5,6 +5,7 @@ use crate::issuer::probe::Question;
 use crate::issuer::{Failure, data_centers, server_login};
 use crate::plan::guard::Guard;
 use crate::plan::verify::Answer;
+use crate::secret::values::WITHOUT_MARK;
 use zoho_api::names::ObjectName;
 use zoho_api::{DataCenter, Grant, Reason, Time, keys};
 
@@ -26,6 +27,8 @@ pub struct Names {
     pub source_manager: Option<String>,
     /// Key of the refresh token.
     pub refresh_token_key: String,
+    /// Does the refresh token not begin as Zoho's do?
+    pub refresh_token_is_unmarked: bool,
     /// What the token is for, as the spec says it.
     pub scopes: Vec<String>,
     /// How tokens are asked for, at a data center.
@@ -164,7 +167,8 @@ pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: boo
         Reason::RefreshTokenRejected => {
             let ended = if confirmed { "; tokens made from it no longer work" } else { "" };
             format!(
-                "Zoho refused the refresh token{code}: it was revoked, or belongs to another client{ended}. {}",
+                "Zoho refused the refresh token{code}: it was revoked, or belongs to another client{ended}. {}{}",
+                what_is_odd_about_it(names),
                 how_to_get_a_refresh_token(names)
             )
         }
@@ -194,24 +198,28 @@ pub fn refusal(names: &Names, reason: Reason, code: Option<&str>, confirmed: boo
     }
 }
 
-/// The console alone does not do: it gives codes.
+fn what_is_odd_about_it(names: &Names) -> String {
+    let key = &names.refresh_token_key;
+    if names.refresh_token_is_unmarked { format!("Key {key} {WITHOUT_MARK} ") } else { String::new() }
+}
+
+/// By hand, and with the plugin. The console alone does not do: it gives codes.
 fn how_to_get_a_refresh_token(names: &Names) -> String {
     let Names { credential, console, refresh_token_key: key, source, .. } = names;
     let scopes = match &*names.scopes {
         [] => String::new(),
         scopes => format!(" with the scopes {}", listed(scopes)),
     };
-    let get = match (&names.source_manager, names.data_center) {
-        (Some(_), Some(data_center)) => format!(
-            "kubectl zoho login {credential} --data-center {data_center} --print-secret=json gets a new one{scopes}, for key {key} of Secret {}.",
-            names.source_and_its_manager()
-        ),
-        _ => format!(
-            "kubectl zoho login {credential} -n {} gets a new one{scopes} and puts it into key {key} of Secret {source}.",
-            source.namespace
-        ),
+    let plugin = match (&names.source_manager, names.data_center) {
+        (Some(_), Some(data_center)) => {
+            format!("kubectl zoho login {credential} --data-center {data_center} --print-secret=json prints one")
+        }
+        _ => format!("kubectl zoho login {credential} -n {} does both", source.namespace),
     };
-    format!("{get} The code that {console} shows is not a refresh token: it must first be exchanged for one.")
+    format!(
+        "Make a new one{scopes} at {console} and put it into key {key} of Secret {}; {plugin}. The code that the console shows is not a refresh token: it must first be exchanged for one.",
+        names.source_and_its_manager()
+    )
 }
 
 /// A refusal of what a client asks for in its own name. `code`: in parentheses.

@@ -102,6 +102,7 @@ fn names_of_zoho() -> Names {
         target: ObjectName::new("patching", "patch-manager-token"),
         source_manager: None,
         refresh_token_key: "refresh_token".into(),
+        refresh_token_is_unmarked: false,
         scopes: Vec::new(),
         grant: Grant::RefreshToken,
         data_center: Some(DataCenter::EU),
@@ -256,11 +257,19 @@ fn clients(page: &mut String) {
         let (told, at) = told(&[reply.clone(), reply], &names_of_client());
         told.write(page, &input(Head::of(200), body.as_bytes()), at);
     }
-    let _ = writeln!(page, "## A refresh token whose scopes are recorded\n");
-    let names = Names { grant: Grant::RefreshToken, ..names_of_client() };
-    let reply = reply::classify(Head::of(200), br#"{"error":"invalid_code"}"#, now());
-    let (told, at) = told(&[reply.clone(), reply], &names);
-    told.write(page, "`HTTP 200` `{\"error\":\"invalid_code\"}`, twice", at);
+    let scopes_known = Names { grant: Grant::RefreshToken, ..names_of_client() };
+    let source_manager = Some("ExternalSecret zoho-oauth".into());
+    let odd = Names { refresh_token_is_unmarked: true, source_manager, ..names_of_zoho() };
+    let table = [
+        ("A refresh token whose scopes are recorded", scopes_known),
+        ("A refresh token that does not look like one, in a Secret that another controller makes", odd),
+    ];
+    for (heading, names) in table {
+        let _ = writeln!(page, "## {heading}\n");
+        let reply = reply::classify(Head::of(200), br#"{"error":"invalid_code"}"#, now());
+        let (told, at) = told(&[reply.clone(), reply], &names);
+        told.write(page, "`HTTP 200` `{\"error\":\"invalid_code\"}`, twice", at);
+    }
     let _ = writeln!(page, "## Scopes that were not granted (Event `VerificationRejected`)\n");
     for grant in [Grant::RefreshToken, Grant::ClientCredentials] {
         let _ = writeln!(page, "{grant:?}\n: {}\n", message::not_granted(grant, &["ZohoCRM.users.READ"]));

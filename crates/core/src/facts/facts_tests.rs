@@ -286,6 +286,16 @@ fn newest_token_is_the_one_that_is_stored() {
 }
 
 #[test]
+fn refresh_token_that_does_not_look_like_one_is_remembered_as_such() {
+    for (refresh_token, is_unmarked) in [("1000.a.a", false), (" 1000.a.a\n", false), ("a.a", true)] {
+        let seen = source_seen(refresh_token);
+        let memory = Memory { source: seen.to_remember(&credential()), ..Memory::default() };
+        let known = SourceSeen::known(&credential(), seen.version.as_ref().unwrap(), &memory).unwrap();
+        assert_eq!((seen.is_unmarked, known.is_unmarked), (is_unmarked, is_unmarked), "{refresh_token}");
+    }
+}
+
+#[test]
 fn what_is_remembered_is_for_one_version_and_one_spec() {
     let memory = Memory { source: source_seen("1000.a.a").to_remember(&credential()), ..Memory::default() };
     let known = |version: &str| SourceSeen::known(&credential(), &version.into(), &memory).is_some();

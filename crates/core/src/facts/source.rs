@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use zoho_api::names::ObjectVersion;
-use zoho_api::{ConditionStatus, ConditionType, Reason, Time, ZohoCredential, keys};
+use zoho_api::{ConditionStatus, ConditionType, Grant, Reason, Time, ZohoCredential, keys};
 
 use super::ownership::bounded;
 use super::target::TargetSeen;
@@ -14,6 +15,7 @@ use crate::issuer::TokenRequest;
 use crate::memory::{KnownSource, Memory, Seen};
 use crate::plan::{Defect, Source};
 use crate::policy::Policy;
+use crate::secret::values;
 use crate::spec::Served;
 
 /// What a source may say in place of names: every credential of the namespace.
@@ -28,6 +30,8 @@ pub struct SourceSeen {
     pub source: Source,
     /// How far apart requests with it must be.
     pub spacing: Duration,
+    /// Does its refresh token not begin as Zoho's do, as far as is known? It may be right all the same.
+    pub is_unmarked: bool,
     /// What a token would be asked for with, where the Secret itself was read.
     pub request: Option<TokenRequest>,
 }
@@ -58,8 +62,8 @@ impl SourceSeen {
     pub fn known(credential: &ZohoCredential, version: &ObjectVersion, memory: &Memory) -> Option<Self> {
         let seen = Seen { version: version.clone(), generation: generation(credential) };
         let known = memory.source.as_ref().filter(|known| known.seen == seen)?;
-        let (source, spacing) = (known.source.clone(), known.spacing);
-        Some(Self { version: Some(version.clone()), source, spacing, request: None })
+        let KnownSource { source, spacing, is_unmarked, .. } = known.clone();
+        Some(Self { version: Some(version.clone()), source, spacing, is_unmarked, request: None })
     }
 
     /// As the status says of it: its version is the one that the token in the target was minted from, for this very
@@ -85,7 +89,8 @@ impl SourceSeen {
             && status.observed_generation == credential.metadata.generation;
         let token = target.target.token().filter(|_| nothing_wrong && is_same)?;
         let source = Source::Usable { inputs: token.inputs.clone(), ledger: status.ledger.clone()? };
-        Some(Self { version: Some(version.clone()), source, spacing: served.terms.spacing, request: None })
+        let (version, spacing) = (Some(version.clone()), served.terms.spacing);
+        Some(Self { version, source, spacing, is_unmarked: false, request: None })
     }
 
     /// As it was read now.
@@ -96,6 +101,7 @@ impl SourceSeen {
                 version,
                 source: Source::Usable { inputs: request.inputs(key), ledger: request.ledger_name(key) },
                 spacing: request.spacing(),
+                is_unmarked: is_unmarked(credential, secret),
                 request: Some(request),
             },
             Err(defect) => Self::unusable(version, defect),
@@ -105,11 +111,11 @@ impl SourceSeen {
     /// What is worth remembering of it.
     pub fn to_remember(&self, credential: &ZohoCredential) -> Option<KnownSource> {
         let seen = Seen { version: self.version.clone()?, generation: generation(credential) };
-        Some(KnownSource { seen, source: self.source.clone(), spacing: self.spacing })
+        Some(KnownSource { seen, source: self.source.clone(), spacing: self.spacing, is_unmarked: self.is_unmarked })
     }
 
     fn unusable(version: Option<ObjectVersion>, defect: Defect) -> Self {
-        Self { version, source: Source::Unusable(defect), spacing: Duration::ZERO, request: None }
+        Self { version, source: Source::Unusable(defect), spacing: Duration::ZERO, is_unmarked: false, request: None }
     }
 }
 
@@ -174,6 +180,14 @@ fn request(
     }
     let namespace = credential.metadata.namespace.as_deref().unwrap_or_default();
     served.issuer.request(secret, &credential.spec.secret_ref, namespace)
+}
+
+/// Is there a refresh token that does not begin as Zoho's do?
+fn is_unmarked(credential: &ZohoCredential, secret: &Secret) -> bool {
+    let key = credential.spec.secret_ref.refresh_token_key();
+    let value = secret.data.as_ref().and_then(|data| data.get(key));
+    credential.spec.grant() == Grant::RefreshToken
+        && value.is_some_and(|ByteString(bytes)| values::lacks_mark(bytes, values::Kind::RefreshToken))
 }
 
 fn is_target(secret: &Secret) -> bool {

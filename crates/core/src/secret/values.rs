@@ -188,11 +188,19 @@ fn is_encoded(value: &[u8]) -> bool {
     false
 }
 
+/// What is odd about a value that [lacks the mark](lacks_mark), to be put after "key x".
+pub const WITHOUT_MARK: &str = "does not begin with 1000., as Zoho's do: is it the right value?";
+
+/// Does it lack what Zoho's client ids and refresh tokens begin with? It may be right all the same.
+pub fn lacks_mark(bytes: &[u8], kind: Kind) -> bool {
+    kind.begins_with_mark() && !bytes.trim_ascii().starts_with(MARK)
+}
+
 /// What is odd about a value that may be right all the same, to be put after "key x".
 pub fn oddity(bytes: &[u8], kind: Kind) -> Option<&'static str> {
     let value = bytes.trim_ascii();
-    if kind.begins_with_mark() && !value.starts_with(MARK) {
-        return Some("does not begin with 1000., as Zoho's do: is it the right value?");
+    if lacks_mark(value, kind) {
+        return Some(WITHOUT_MARK);
     }
     if kind == Kind::Password && is_quoted(&String::from_utf8_lossy(value)) {
         return Some("is in quotes, which are sent as part of the password: is that intended?");

@@ -105,7 +105,7 @@ pub(super) fn held(report: &Report<'_>, why: &Hold) -> (Reason, String) {
         Hold::WindowFull => (
             Reason::MintBudgetExhausted,
             format!(
-                "The operator's limit of requests for one {} in ten minutes is reached; kubectl zoho ledger shows them.",
+                "The operator's limit of requests for one {} in ten minutes is reached; kubectl get zledger -A shows them.",
                 message::counted_by(names)
             ),
         ),

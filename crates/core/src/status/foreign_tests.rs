@@ -22,6 +22,7 @@ fn names(manager: String, host: String) -> Names {
         target: ObjectName::new("ns", "target"),
         source_manager: Some(manager),
         refresh_token_key: "refresh_token".into(),
+        refresh_token_is_unmarked: false,
         scopes: Vec::new(),
         grant: Grant::RefreshToken,
         data_center: Some(DataCenter::EU),

@@ -50,6 +50,7 @@ pub(super) fn names() -> Names {
         target: ObjectName::new("ns", "target"),
         source_manager: None,
         refresh_token_key: "refresh_token".into(),
+        refresh_token_is_unmarked: false,
         scopes: Vec::new(),
         grant: Grant::RefreshToken,
         data_center: Some(DataCenter::EU),
@@ -413,7 +414,7 @@ fn wrong_data_center_is_suspected_by_name() {
 fn source_that_somebody_else_makes_is_changed_where_he_takes_it_from() {
     let names = Names { source_manager: Some("ExternalSecret zoho-oauth".into()), ..names() };
     let said = message::refusal(&names, Reason::RefreshTokenRejected, Some("invalid_code"), true);
-    let expected = "Zoho refused the refresh token (invalid_code): it was revoked, or belongs to another client; tokens made from it no longer work. kubectl zoho login one --data-center EU --print-secret=json gets a new one, for key refresh_token of Secret ns/source (managed by ExternalSecret zoho-oauth: change it there). The code that https://api-console.zoho.eu shows is not a refresh token: it must first be exchanged for one.";
+    let expected = "Zoho refused the refresh token (invalid_code): it was revoked, or belongs to another client; tokens made from it no longer work. Make a new one at https://api-console.zoho.eu and put it into key refresh_token of Secret ns/source (managed by ExternalSecret zoho-oauth: change it there); kubectl zoho login one --data-center EU --print-secret=json prints one. The code that the console shows is not a refresh token: it must first be exchanged for one.";
     assert_eq!(said, expected);
 }
 
