@@ -255,10 +255,14 @@ async fn issuers(flags: &Flags, client: &Client, transport: &Transport) -> Vec<F
     findings
 }
 
-/// The hosts that flags name: token services of `--data-centers`, and listed servers.
+/// The hosts that flags name: token services of `--data-centers` and `--accounts-url`, accounts hosts, and listed servers.
 fn named(policy: &Policy) -> BTreeSet<Url> {
-    let services = policy.data_centers.iter().filter_map(|data_center| usual_host(*data_center, policy));
-    services.chain(policy.servers.iter().map(|server| root(&server.url))).collect()
+    let elsewhere = policy.accounts_urls.iter().map(|(data_center, _)| *data_center);
+    let elsewhere = elsewhere.filter(|data_center| policy.allows_data_center(*data_center));
+    let services = policy.data_centers.iter().copied().chain(elsewhere);
+    let services = services.filter_map(|data_center| usual_host(data_center, policy));
+    let hosts = policy.accounts_hosts.iter().filter_map(|host| Url::parse(&format!("https://{host}/")).ok());
+    services.chain(hosts).chain(policy.servers.iter().map(|server| root(&server.url))).collect()
 }
 
 fn usual_host(data_center: DataCenter, policy: &Policy) -> Option<Url> {
@@ -282,12 +286,6 @@ fn not_tried(policy: &Policy, tried: &BTreeSet<Url>) -> Vec<Finding> {
     if !left.is_empty() {
         let hint = "name those that you use in --data-centers (chart: config.dataCenters) to have them tried";
         findings.push(Finding::skipped(&format!("data centers {}", left.join(", ")), hint));
-    }
-    let is_tried = |host: &str| tried.iter().any(|url| url.host_str() == Some(host));
-    let hosts: Vec<&str> = policy.accounts_hosts.iter().map(String::as_str).filter(|host| !is_tried(host)).collect();
-    if !hosts.is_empty() {
-        let hint = "they are tried once a ZohoCredential names them in spec.accountsHost";
-        findings.push(Finding::skipped(&format!("accounts hosts {}", hosts.join(", ")), hint));
     }
     let hint = "docs/products.md lists them; only spec.verify connects to them";
     findings.push(Finding::skipped("hosts of products", hint));

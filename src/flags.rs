@@ -326,6 +326,12 @@ impl Flags {
         self.log_format.unwrap_or_else(fitting)
     }
 
+    /// Does this process run in a pod? Kubernetes says so to every container.
+    #[expect(clippy::disallowed_methods, reason = "the environment is read here only")]
+    pub(crate) fn is_in_pod() -> bool {
+        std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
+    }
+
     /// Name of this process in leases and ledgers: the pod's name, and what makes a restart another holder.
     #[expect(clippy::disallowed_methods, reason = "the environment is read here only")]
     pub(crate) fn holder() -> String {

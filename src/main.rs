@@ -15,7 +15,7 @@ mod watch;
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::controller::Ended;
 use crate::flags::{Command, Flags};
@@ -47,6 +47,8 @@ use zoho_core::text::{causes, printable_lines};
 
 /// So often in a row a process that the API server does not know tries again at the start.
 const MOST_UNAUTHENTICATED: usize = 10;
+/// For so long a process that a person started waits for the API server.
+const LONGEST_START: Duration = Duration::from_secs(10);
 /// Longest pause before an API server that does not answer is asked again at the start.
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
@@ -86,7 +88,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let client = clients.client()?;
     let health = Health::new();
     serve::serve_health(&flags.health_probe_bind_address, health.clone()).await?;
-    let start = Start { health: &health, shutdown: &shutdown };
+    let start = Start { health: &health, shutdown: &shutdown, in_pod: Flags::is_in_pod() };
     let kinds = start.patiently(async || watch::feed::check_kinds(&client, &flags).await).await?;
     let hash_key = start.patiently(async || hash_key::load_or_create(&client, &flags).await).await?;
     let holder = Flags::holder();
@@ -205,27 +207,36 @@ fn keep_memory_private() {
     }
 }
 
-/// What comes before the first pass. An API server that does not answer is waited for, as it is later: a process that ended
-/// would be started again after ever longer pauses, and come minutes after the API server.
+/// What comes before the first pass. In a pod, an API server that does not answer is waited for, as it is later: a process that
+/// ended would be started again after ever longer pauses, and come minutes after the API server. Elsewhere a person started it,
+/// who most likely named a cluster that is not there.
 struct Start<'a> {
     health: &'a Health,
     shutdown: &'a CancellationToken,
+    in_pod: bool,
 }
 
 impl Start<'_> {
-    /// Tries again as long as the API server gives no usable answer. `None`: this process was asked to stop.
+    /// Tries again where the API server gives no usable answer. `None`: this process was asked to stop.
     async fn patiently<T>(&self, attempt: impl AsyncFn() -> anyhow::Result<T>) -> anyhow::Result<Option<T>> {
-        let (mut pause, mut patience) = (Duration::from_secs(1), Patience::default());
+        let (mut pause, mut patience) =
+            (Duration::from_secs(1), Patience { in_pod: self.in_pod, ..Patience::default() });
+        let began = Instant::now();
         loop {
             self.health.turn();
             let Some(outcome) = self.shutdown.run_until_cancelled(attempt()).await else { return Ok(None) };
             match outcome {
-                Err(error) if patience.waits_after(&error) => {
+                Err(error) if patience.waits_after(&error, began.elapsed()) => {
                     tracing::warn!(error = format!("{error:#}"), "the API server does not answer yet");
                     if self.shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                         return Ok(None);
                     }
                     pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                Err(error) if !self.in_pod && matches!(answer_in(&error), Some(ApiError::Unavailable(_))) => {
+                    return Err(
+                        error.context("no cluster answers (kubectl config current-context names the one asked)")
+                    );
                 }
                 outcome => return outcome.map(Some),
             }
@@ -271,20 +282,28 @@ impl Start<'_> {
     }
 }
 
-/// How long a start waits for the API server: for ever where it does not answer, and not for ever where it does not know this
-/// process. Who is not known today may be in a moment, also when the API server has just come back.
+/// What the API server answered.
+fn answer_in(error: &anyhow::Error) -> Option<&ApiError> {
+    error.chain().find_map(|cause| cause.downcast_ref())
+}
+
+/// How long a start waits for the API server: in a pod for ever where it does not answer, and not for ever where it does not know
+/// this process. Who is not known today may be in a moment, also when the API server has just come back.
 #[derive(Default)]
 struct Patience {
+    in_pod: bool,
     /// So often in a row it did not know this process.
     unauthenticated: usize,
 }
 
 impl Patience {
-    /// Is this to be tried again?
-    fn waits_after(&mut self, error: &anyhow::Error) -> bool {
-        let Some(answer) = error.chain().find_map(|cause| cause.downcast_ref::<ApiError>()) else { return false };
+    /// Is this to be tried again, so long after the first try?
+    fn waits_after(&mut self, error: &anyhow::Error, waited: Duration) -> bool {
+        let Some(answer) = answer_in(error) else { return false };
         self.unauthenticated = if answer.is_unauthenticated() { self.unauthenticated + 1 } else { 0 };
-        matches!(answer, ApiError::Unavailable(_)) && self.unauthenticated <= MOST_UNAUTHENTICATED
+        matches!(answer, ApiError::Unavailable(_))
+            && self.unauthenticated <= MOST_UNAUTHENTICATED
+            && (self.in_pod || waited < LONGEST_START)
     }
 }
 
@@ -321,13 +340,17 @@ mod tests {
             anyhow::Error::new(ApiError::Unavailable(Some(Box::new(kube::Error::Api(Box::new(status))))))
         };
         let away = || anyhow::Error::new(ApiError::Unavailable(None)).context("read Lease a/b");
-        let mut patience = Patience::default();
-        assert!((0..100).all(|_| patience.waits_after(&away())));
+        let (now, later) = (Duration::ZERO, LONGEST_START);
+        let mut patience = Patience { in_pod: true, ..Patience::default() };
+        assert!((0..100).all(|_| patience.waits_after(&away(), later)));
         // The first answer of an API server that has come back.
-        assert!((0..MOST_UNAUTHENTICATED).all(|_| patience.waits_after(&unauthenticated())));
-        assert!(!patience.waits_after(&unauthenticated()));
-        assert!(patience.waits_after(&away()));
-        assert!(patience.waits_after(&unauthenticated()), "in a row");
-        assert!(!patience.waits_after(&anyhow::Error::new(ApiError::NotFound)));
+        assert!((0..MOST_UNAUTHENTICATED).all(|_| patience.waits_after(&unauthenticated(), later)));
+        assert!(!patience.waits_after(&unauthenticated(), later));
+        assert!(patience.waits_after(&away(), later));
+        assert!(patience.waits_after(&unauthenticated(), later), "in a row");
+        assert!(!patience.waits_after(&anyhow::Error::new(ApiError::NotFound), now));
+        let mut patience = Patience::default();
+        assert!(patience.waits_after(&away(), now), "it may have just been started, too");
+        assert!(!patience.waits_after(&away(), later), "a person waits for an answer");
     }
 }

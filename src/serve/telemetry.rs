@@ -41,6 +41,8 @@ pub(crate) fn start(flags: &Flags) -> anyhow::Result<Telemetry> {
     let filter = EnvFilter::try_new(&wanted).with_context(|| format!("parse log filter {wanted}"))?;
     // kube-client logs whole response bodies, Secrets among them, when it cannot decode them.
     let filter = filter.add_directive("kube_client::client=error".parse().expect("a constant directive"));
+    // It says of each call without an answer that it failed. Who made the call says what it was about.
+    let filter = filter.add_directive("kube_client::client::builder=off".parse().expect("a constant directive"));
     let filter = filter.add_directive(format!("{SPANS}=off").parse().expect("a constant directive"));
     let colours = io::stderr().is_terminal();
     let log = tracing_subscriber::fmt::layer().with_writer(move || Lines { colours }).with_ansi(colours);

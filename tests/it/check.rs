@@ -130,7 +130,7 @@ async fn before_there_is_a_credential_what_the_flags_name_is_tried_and_the_rest_
         &format!("ok    issuer   {url}/ answers (404)"),
         "FAIL  issuer   http://127.0.0.1:1/ (Connection refused",
         "FAIL  issuer   http://127.0.0.1:2/ (Connection refused",
-        "skip  issuer   not tried: accounts hosts accounts.corp.example: they are tried once",
+        "FAIL  issuer   https://accounts.corp.example/ (",
         "skip  issuer   not tried: hosts of products: docs/products.md lists them",
     ] {
         assert_eq!(line(start), 1, "{start} is not in\n{text}");

@@ -1,7 +1,9 @@
 //! The first words to whoever starts the program: one clear line, and the exit code that says whose turn it is.
 
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
+use serde_json::json;
 use zoho_testkit::control_plane::{ControlPlane, Options};
 
 fn start(kubeconfig: &str, arguments: &[&str]) -> Output {
@@ -9,6 +11,7 @@ fn start(kubeconfig: &str, arguments: &[&str]) -> Output {
         .args(["--health-probe-bind-address", "127.0.0.1:0", "--metrics-bind-address", "0"])
         .args(arguments)
         .env("KUBECONFIG", kubeconfig)
+        .env_remove("KUBERNETES_SERVICE_HOST")
         .env("ZOHO_OPERATOR_LOG_LEVEL", "error")
         .output()
         .expect("the operator starts")
@@ -45,6 +48,28 @@ fn missing_cluster_and_bad_files_are_one_line() {
         assert!(last_words(&output).starts_with(expected), "{arguments:?}: {}", last_words(&output));
         assert_eq!(last_words(&output).trim_end().lines().count(), 1, "{}", last_words(&output));
     }
+}
+
+#[test]
+fn cluster_that_does_not_answer_is_one_line_within_seconds() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let kubeconfig = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "gone",
+        "contexts": [{ "name": "gone", "context": { "cluster": "gone", "user": "me" } }],
+        "clusters": [{ "name": "gone", "cluster": { "server": "http://127.0.0.1:1" } }],
+        "users": [{ "name": "me", "user": {} }],
+    });
+    std::fs::write(file.path(), kubeconfig.to_string()).expect("written");
+    let began = Instant::now();
+    let output = start(&file.path().display().to_string(), &[]);
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    let said = last_words(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("zoho-operator: no cluster answers (kubectl config current-context"), "{said}");
+    assert!(said.contains("Connection refused"), "{said}");
+    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
 }
 
 #[tokio::test]

@@ -178,6 +178,7 @@ impl World {
             .args(args.iter().all(|arg| !arg.starts_with("--leader-elect")).then_some("--leader-elect=false"))
             .args(args)
             .env("KUBECONFIG", kubeconfig)
+            .env("KUBERNETES_SERVICE_HOST", "as-in-a-pod.invalid")
             .env("ZOHO_OPERATOR_CLOCK_OFFSET_FILE", clock)
             .env("HOSTNAME", format!("operator-{number}"))
             .envs(variables.iter().copied())
