@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::stream::StreamExt as _;
 use tokio::sync::mpsc;
-use tokio::task::{Id, JoinSet};
+use tokio::task::{Id, JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -31,6 +31,8 @@ use crate::watch::feed::{Listing, start_watches};
 const HEARTBEAT: Duration = Duration::from_secs(3);
 /// While news waits behind a burst it is looked so often whether that is over.
 const BURST_LOOK: Duration = Duration::from_millis(250);
+/// So many wake-ups are taken in one turn.
+const MOST_WOKEN: usize = 1024;
 /// What is in flight at shutdown may take this long.
 const DRAIN_WITHIN: Duration = Duration::from_secs(20);
 /// Pause before a token that could not be stored at shutdown is tried again.
@@ -79,7 +81,9 @@ pub(crate) async fn run(
             Some(done) = controller.passes.join_next_with_id(), if !controller.passes.is_empty() => controller.finish(done),
             () = tokio::time::sleep(idle) => {}
         }
-        while let Ok(key) = woken.try_recv() {
+        // Not until there are none: they may come as fast as they are taken.
+        for _ in 0..MOST_WOKEN {
+            let Ok(key) = woken.try_recv() else { break };
             controller.wake(key, works);
         }
     };
@@ -103,6 +107,7 @@ struct Controller {
     passes: JoinSet<Result<Option<Time>, PassError>>,
     running: HashMap<Id, Running>,
     tidied: Time,
+    tidying: Option<JoinHandle<()>>,
     /// When the queue was last counted.
     measured: Instant,
 }
@@ -117,6 +122,7 @@ impl Controller {
             passes: JoinSet::new(),
             running: HashMap::new(),
             tidied: context.clock.now(),
+            tidying: None,
             measured: Instant::now(),
             context,
         }
@@ -145,10 +151,11 @@ impl Controller {
         while let Some(key) = works.then(|| self.queue.take(now)).flatten() {
             self.begin(key);
         }
-        if !(self.tidied..self.tidied + TIDY_EVERY).contains(&now) {
+        let is_tidying = self.tidying.as_ref().is_some_and(|task| !task.is_finished());
+        if !is_tidying && !(self.tidied..self.tidied + TIDY_EVERY).contains(&now) {
             self.tidied = now;
             let deletes_of = works.then(|| self.served.scopes.clone());
-            tokio::spawn(tidy(self.context.clone(), deletes_of, self.listing.is_empty()));
+            self.tidying = Some(tokio::spawn(tidy(self.context.clone(), deletes_of, self.listing.is_empty())));
         }
         let due = self.queue.next_due().filter(|_| works);
         let longest = if self.context.news.is_owed() { BURST_LOOK } else { HEARTBEAT };

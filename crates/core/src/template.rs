@@ -28,6 +28,8 @@ const LONGEST_KEY: usize = 253;
 const LARGEST_SECRET: usize = 1 << 20;
 /// Most operators, parentheses and tags in one template: the engine parses and compiles by recursion.
 const MOST_OPERATORS: usize = 256;
+/// Bytes that `~` may copy in one rendering of a target: each copies all that its expression has joined so far.
+const MOST_COPIED: usize = 4 << 20;
 /// Steps of one rendering. There are no loops, so a template of 4 KiB cannot come near it.
 const FUEL: u64 = 100_000;
 
@@ -74,9 +76,15 @@ pub fn check(target: &Target, api_url: Option<&str>) -> Result<(), Defect> {
         "api_domain" => LONGEST_API_DOMAIN,
         _ => api_url.len(),
     };
-    let mut size = 0;
+    let (mut size, mut copied) = (0, 0);
     for (key, source) in &target.data {
-        size += inspect(key, source, longest)?;
+        let bound = inspect(key, source, longest)?;
+        (size, copied) = (size + bound.size, copied + bound.copied);
+    }
+    if copied > MOST_COPIED {
+        return Err(defect(
+            "The templates of spec.target.data join too many long values with ~. Write them one after the other instead: {{ api_url }}{{ access_token }}.".into(),
+        ));
     }
     let includes_defaults = target.include_default_keys != Some(false);
     if includes_defaults {
@@ -128,10 +136,17 @@ pub fn render(data: &BTreeMap<String, String>, values: &Values) -> Result<BTreeM
 /// Stands for a token while templates are checked.
 const DUMMY: &str = "1000.00000000000000000000000000000000.00000000000000000000000000000000";
 
-/// The longest text that a template can come to, if it says nothing but what templates may say.
-///
-/// That is the length of its source and of each value as often as it is named: nothing multiplies.
-fn inspect(key: &str, source: &str, longest: impl Fn(&str) -> usize) -> Result<usize, Defect> {
+/// What a template can come to at most, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    /// The text: the length of its source and of each value as often as it is named. Nothing multiplies.
+    size: usize,
+    /// What is copied on the way, because each operator makes a new text of all that its expression has joined.
+    copied: usize,
+}
+
+/// What it comes to, if it says nothing but what templates may say.
+fn inspect(key: &str, source: &str, longest: impl Fn(&str) -> usize) -> Result<Bound, Defect> {
     let is_key = |key: &str| {
         key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
             && (1..=LONGEST_KEY).contains(&key.len())
@@ -148,8 +163,10 @@ fn inspect(key: &str, source: &str, longest: impl Fn(&str) -> usize) -> Result<u
     if source.len() > LONGEST_TEMPLATE {
         return Err(failed(key, None, "it is longer than 4 KiB"));
     }
-    let mut size = source.len();
+    let mut bound = Bound { size: source.len(), copied: 0 };
     let mut operators = 0;
+    // Of the expression that is being read: the length of its values, and its operators.
+    let (mut joined, mut joins) = (0, 0);
     let mut previous = Before::Text;
     let mut tokens = tokenize(source, false, syntax());
     while let Some(token) = tokens.next() {
@@ -160,7 +177,8 @@ fn inspect(key: &str, source: &str, longest: impl Fn(&str) -> usize) -> Result<u
             && previous != Before::Tag
             && keys::VALUES.contains(&name)
         {
-            size += longest(name);
+            bound.size += longest(name);
+            joined += longest(name);
         } else if let Token::Dot = token {
             let next = tokens.next().and_then(Result::ok).map(|(token, _)| token);
             let meant = match next {
@@ -171,13 +189,19 @@ fn inspect(key: &str, source: &str, longest: impl Fn(&str) -> usize) -> Result<u
         } else if let Err(what) = is_allowed(&token, previous) {
             return refuse(&what);
         }
+        joined += length_of_string(&token);
+        joins += usize::from(is_operator(&token));
         operators += usize::from(is_operator(&token));
         if operators > MOST_OPERATORS {
             return refuse(&format!("it has more than {MOST_OPERATORS} operators, parentheses and tags"));
         }
+        if matches!(token, Token::VariableEnd | Token::BlockEnd) {
+            bound.copied += joins * joined;
+            (joined, joins) = (0, 0);
+        }
         previous = Before::of(&token);
     }
-    Ok(size)
+    Ok(bound)
 }
 
 /// What stands before a token, as far as it matters to it.
@@ -197,6 +221,15 @@ impl Before {
         }
         let is_value = matches!(token, Token::Str(_) | Token::String(_) | Token::ParenClose) || is_name(token);
         if is_value { Self::Value } else { Self::Text }
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "only strings have one")]
+fn length_of_string(token: &Token) -> usize {
+    match token {
+        Token::Str(text) => text.len(),
+        Token::String(text) => text.len(),
+        _ => 0,
     }
 }
 

@@ -155,6 +155,19 @@ fn what_would_not_fit_with_the_longest_token_is_too_large() {
 }
 
 #[test]
+fn joining_is_bounded_as_each_join_copies_what_was_joined_before() {
+    let url = format!("https://{}.example", "u".repeat(2000));
+    let joined = format!("{{{{ {} }}}}", ["api_url"; 200].join(" ~ "));
+    let apart = "{{ api_url ~ '/' }}".repeat(200);
+    let check = |source: &str| check(&target(&[("key", source), ("other", source)]), Some(&url));
+    let defect = check(&joined).unwrap_err();
+    assert_eq!(defect.reason, Reason::TemplateFailed);
+    assert!(defect.message.contains("one after the other"), "{}", defect.message);
+    check(&apart).unwrap();
+    checked(&format!("{{{{ {} }}}}", ["access_token"; 20].join(" ~ "))).unwrap();
+}
+
+#[test]
 fn longest_values_fit_into_what_was_foreseen() {
     let token = "t".repeat(LONGEST_TOKEN);
     let authorization = format!("Zoho-oauthtoken {token}");
@@ -308,7 +321,7 @@ proptest! {
                 prop_assert!(text.is_ok(), "passed the check and failed: {text:?}");
                 prop_assert_eq!(&text, &render(&target.data, &values));
                 let bound = inspect("key", &source, |name| lengths[name]).unwrap();
-                prop_assert!(text.unwrap()["key"].len() <= bound);
+                prop_assert!(text.unwrap()["key"].len() <= bound.size);
             }
             Err(defect) => prop_assert!(defect.message.contains("Template key"), "{}", defect.message),
         }
