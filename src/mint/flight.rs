@@ -61,16 +61,22 @@ impl Mints {
             TokenRequest::Refresh(..) | TokenRequest::Client(..) => Issuer::OAuth,
             TokenRequest::Login(..) => Issuer::Login,
         };
-        // A process that was paused since it reserved may have lost the lease, or let the reservation grow old. One that ends
-        // may not have the time that an answer needs.
-        if !reservation.is_fresh() || !self.leadership.is_leader() || self.closing.is_cancelled() {
+        let sent_at = tokio::time::Instant::now();
+        // A process that was paused since it reserved may have lost the lease. One that ends may not have the time that an
+        // answer needs.
+        let reply = if !self.leadership.is_leader() || self.closing.is_cancelled() {
+            None
+        } else {
+            let request = tracing::info_span!(target: SPANS, "token request", host = order.request.host());
+            let sent = self.transport.send_before(reservation.spend_before, &order.request, self.clock.as_ref());
+            pass.carry(sent.instrument(request)).await
+        };
+        // Or the reservation grew old before there was a connection.
+        let Some(reply) = reply else {
             self.learn(order, &reservation, Outcome::NotSent, None);
             self.metrics.minted(issuer, MintOutcome::NotSent, None);
             return Err(None);
-        }
-        let sent_at = tokio::time::Instant::now();
-        let request = tracing::info_span!(target: SPANS, "token request", host = order.request.host());
-        let reply = pass.carry(self.transport.send(&order.request, self.clock.as_ref()).instrument(request)).await;
+        };
         let is_silence = matches!(&reply, Reply::Failed(failed) if failed.reason == Reason::UpstreamTimeout);
         pass.ended(if is_silence { End::TimedOut } else { End::Answered });
         let mint = tracing::Span::current();

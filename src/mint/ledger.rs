@@ -48,15 +48,8 @@ pub(crate) struct Reservation {
     pub at: Time,
     /// Tokens that may be alive with this one.
     pub live_tokens: usize,
-    /// By a clock that goes on while the machine sleeps.
-    spend_before: Duration,
-}
-
-impl Reservation {
-    /// May it still be spent? Asked directly before the request is sent: a paused process must not spend an old one.
-    pub(crate) fn is_fresh(&self) -> bool {
-        clock::steady() < self.spend_before
-    }
+    /// By [`clock::steady`]: from then on it may not be spent. A process that was paused must not spend an old one.
+    pub spend_before: Duration,
 }
 
 /// Why nothing was reserved.

@@ -6,6 +6,7 @@ pub mod calls;
 pub mod clock;
 pub mod cluster;
 mod failure;
+mod in_time;
 pub mod server;
 mod tls;
 pub mod told;

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::{self, Clock};
 use crate::failure;
+use crate::in_time::SendBefore;
 use crate::tls::{self, Trust};
 use zoho_api::Reason;
 use zoho_core::issuer::TokenRequest;
@@ -155,11 +156,23 @@ impl Transport {
 
     /// Asks for an access token. Nothing is repeated here.
     pub async fn send(&self, request: &TokenRequest, clock: &dyn Clock) -> Reply {
+        self.ask(request, clock, &SendBefore::new(Duration::MAX)).await
+    }
+
+    /// The same as long as [`clock::steady`] is before `end`, however long it takes until a connection stands. `None`:
+    /// nothing was sent.
+    pub async fn send_before(&self, end: Duration, request: &TokenRequest, clock: &dyn Clock) -> Option<Reply> {
+        let limit = SendBefore::new(end);
+        let reply = self.ask(request, clock, &limit).await;
+        (!limit.was_late()).then_some(reply)
+    }
+
+    async fn ask(&self, request: &TokenRequest, clock: &dyn Clock, limit: &SendBefore) -> Reply {
         match request {
-            TokenRequest::Refresh(service, grant) => self.refresh(&service.token_url, grant, clock).await,
-            TokenRequest::Client(service, grant) => self.ask_as_client(&service.token_url, grant, clock).await,
+            TokenRequest::Refresh(service, grant) => self.refresh(&service.token_url, grant, clock, limit).await,
+            TokenRequest::Client(service, grant) => self.ask_as_client(&service.token_url, grant, clock, limit).await,
             TokenRequest::Login(server, grant) => {
-                match timeout(LOGIN_WITHIN, self.log_in(server, grant, clock)).await {
+                match timeout(LOGIN_WITHIN, self.log_in(server, grant, clock, limit)).await {
                     Ok(Ok(access_token)) => Reply::Minted(Minted::bare(access_token, server.life())),
                     Ok(Err(failed)) => Reply::Failed(failed),
                     Err(_elapsed) => Reply::Failed(failure::timed_out()),
@@ -191,7 +204,7 @@ impl Transport {
     }
 
     /// RFC 6749 section 6: one request.
-    async fn refresh(&self, token_url: &Url, grant: &RefreshGrant, clock: &dyn Clock) -> Reply {
+    async fn refresh(&self, token_url: &Url, grant: &RefreshGrant, clock: &dyn Clock, limit: &SendBefore) -> Reply {
         let mut form = vec![
             ("grant_type", "refresh_token"),
             ("client_id", grant.client_id.expose_secret()),
@@ -201,14 +214,20 @@ impl Transport {
         if let Some(redirect_uri) = &grant.redirect_uri {
             form.push(("redirect_uri", redirect_uri.expose_secret()));
         }
-        match self.read(token_url, self.post(token_url).form(&form)).await {
+        match self.read_before(token_url, self.post(token_url).form(&form), Some(limit)).await {
             Ok(received) => reply::classify(received.head(), &received.body, clock.now()),
             Err(failed) => Reply::Failed(failed),
         }
     }
 
     /// RFC 6749 section 4.4, with the client's credentials in the body: one request.
-    async fn ask_as_client(&self, token_url: &Url, grant: &ClientGrant, clock: &dyn Clock) -> Reply {
+    async fn ask_as_client(
+        &self,
+        token_url: &Url,
+        grant: &ClientGrant,
+        clock: &dyn Clock,
+        limit: &SendBefore,
+    ) -> Reply {
         let scope = grant.asked.scope();
         let mut form = vec![
             ("grant_type", "client_credentials"),
@@ -219,7 +238,7 @@ impl Transport {
         if let Some(soid) = &grant.asked.soid {
             form.push(("soid", soid));
         }
-        match self.read(token_url, self.post(token_url).form(&form)).await {
+        match self.read_before(token_url, self.post(token_url).form(&form), Some(limit)).await {
             Ok(received) => client_credentials::classify(received.head(), &received.body, clock.now()),
             Err(failed) => Reply::Failed(failed),
         }
@@ -321,17 +340,19 @@ impl Transport {
         Ok((date, body.to_vec()))
     }
 
-    /// The password, and where the server asks for one a one-time password: at most three requests.
+    /// The password, and where the server asks for one a one-time password: at most three requests. The limit is for the
+    /// first one: the others belong to it.
     async fn log_in(
         &self,
         server: &LoginServer,
         grant: &LoginGrant,
         clock: &dyn Clock,
+        limit: &SendBefore,
     ) -> Result<SecretString, Failed> {
         let mut fields = server.login_fields();
         fields["username"] = grant.username.expose_secret().into();
         fields["password"] = STANDARD.encode(grant.password.expose_secret()).into();
-        let uid = match self.ask_server(server.login_url(), fields).await? {
+        let uid = match self.ask_server(server.login_url(), fields, Some(limit)).await? {
             LoginAnswer::Token(token) => return Ok(token),
             LoginAnswer::OneTimePassword { uid } => uid,
             LoginAnswer::Failed(failed) => return Err(failed),
@@ -345,7 +366,8 @@ impl Transport {
                 "rememberme_enabled": "true",
             });
             // The password was sent, whatever becomes of this request.
-            let answer = self.ask_server(server.otp_url(), fields).await.map_err(failure::after_something_was_sent)?;
+            let answer = self.ask_server(server.otp_url(), fields, None).await;
+            let answer = answer.map_err(failure::after_something_was_sent)?;
             match answer {
                 LoginAnswer::Token(token) => return Ok(token),
                 // The neighbouring step is worth a try only where the server has certainly refused this one.
@@ -356,17 +378,27 @@ impl Transport {
         Err(server_login::otp_refused())
     }
 
-    async fn ask_server(&self, url: Url, fields: Value) -> Result<LoginAnswer, Failed> {
+    async fn ask_server(&self, url: Url, fields: Value, limit: Option<&SendBefore>) -> Result<LoginAnswer, Failed> {
         let request = self.post(&url).header(header::CONTENT_TYPE, "application/json").body(fields.to_string());
-        let received = self.read(&url, request).await?;
+        let received = self.read_before(&url, request, limit).await?;
         Ok(server_login::classify(received.head(), &received.body))
     }
 
     /// Sends a request and reads what comes back, as far as it is not too large. An answer whose end did not come counts
     /// where the rest says all the same what it is: a refusal by its status, a success by the whole object in it.
     async fn read(&self, url: &Url, request: RequestBuilder) -> Result<Received, Failed> {
+        self.read_before(url, request, None).await
+    }
+
+    /// The same for a request that is sent by the limit or not at all.
+    async fn read_before(
+        &self,
+        url: &Url,
+        request: RequestBuilder,
+        limit: Option<&SendBefore>,
+    ) -> Result<Received, Failed> {
         let proxy = self.proxy_for(url);
-        let error = match read(request).await {
+        let error = match read(request, limit).await {
             Ok(Received { status: 407, .. }) if proxy.is_some() => {
                 return Err(failure::of_proxy_that_wants_login(proxy.unwrap_or_default()));
             }
@@ -409,8 +441,13 @@ impl Received {
     }
 }
 
-async fn read(request: RequestBuilder) -> Result<Received, reqwest::Error> {
-    let mut response = request.send().await?;
+async fn read(request: RequestBuilder, limit: Option<&SendBefore>) -> Result<Received, reqwest::Error> {
+    let (client, request) = request.build_split();
+    let mut request = request?;
+    if let Some(limit) = limit {
+        limit.hold_back(&mut request);
+    }
+    let mut response = client.execute(request).await?;
     let status = response.status().as_u16();
     let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (retry_after, date, location) = (text(header::RETRY_AFTER), text(header::DATE), text(header::LOCATION));

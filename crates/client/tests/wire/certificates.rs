@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd,
@@ -14,6 +15,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tempfile::TempDir;
 use url::Url;
 use zoho_api::Reason;
+use zoho_client::clock;
 use zoho_core::issuer::cause::Cause;
 use zoho_core::issuer::reply::{Failed, Reply};
 
@@ -318,4 +320,28 @@ async fn check_reaches_a_listed_server_by_its_own_certificate() {
     let (failed, innermost) = transport(&[ca_file], &[]).reach(&url).await.expect_err("it is not listed");
     assert_eq!(failed.reason, Reason::UpstreamTLS);
     assert!(innermost.contains("CaUsedAsEndEntity"), "{innermost}");
+}
+
+#[tokio::test]
+async fn request_whose_time_is_over_when_the_connection_stands_is_not_sent() {
+    const HANDSHAKE: Duration = Duration::from_millis(300);
+    let kind = Kind::own(&["127.0.0.1"], as_it_comes);
+    let server = kind.serve(Script::AnswerAfter(
+        HANDSHAKE,
+        answer("200 OK", "", br#"{"access_token":"1000.a.b","expires_in":3600}"#),
+    ));
+    let (_folder, ca_file) = ca_file(&kind.chain);
+    let transport = transport(&[ca_file], &[server.url("https")]);
+    for request in [refresh(&server.url("https")), login(&server.url("https"))] {
+        let end = clock::steady() + HANDSHAKE / 3;
+        let reply = transport.send_before(end, &request, &Standing).await;
+        assert!(reply.is_none(), "{reply:?}");
+        assert!(clock::steady() > end + HANDSHAKE / 3, "a connection was waited for");
+    }
+    assert_eq!(server.requests().len(), 0, "no secret leaves too late");
+    // In time, the same way leads there.
+    let end = clock::steady() + Duration::from_secs(60);
+    let reply = transport.send_before(end, &refresh(&server.url("https")), &Standing).await.expect("it was sent");
+    assert_eq!(word(&reply), "token 1000.a.b");
+    assert_eq!(server.requests().len(), 1);
 }

@@ -1,11 +1,12 @@
 //! Replies of the token service.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use zoho_client::clock;
 use zoho_core::issuer::cause::Cause;
 use zoho_core::issuer::reply::Reply;
 
@@ -157,4 +158,18 @@ async fn host_that_is_not_found_is_told_from_one_that_does_not_answer() {
         let Reply::Failed(failed) = transport(&[], &[]).send(&request, &Standing).await else { panic!("a failure") };
         assert_eq!(failed.cause, Some(expected), "{base}");
     }
+}
+
+#[tokio::test]
+async fn request_that_is_late_sends_not_even_its_head() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address")).parse().expect("a URL");
+    let received = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        listener.accept().expect("a connection").0.read_to_end(&mut bytes).expect("it is ended");
+        bytes
+    });
+    let reply = transport(&[], &[]).send_before(clock::steady(), &refresh(&url), &Standing).await;
+    assert!(reply.is_none(), "{reply:?}");
+    assert_eq!(String::from_utf8_lossy(&received.join().expect("it ends")), "");
 }

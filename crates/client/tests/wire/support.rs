@@ -36,6 +36,8 @@ pub(crate) enum Script {
     Say(Vec<u8>),
     /// Ends the connection.
     Close,
+    /// Lets a connection wait for so long, then answers one request with these bytes.
+    AnswerAfter(Duration, Vec<u8>),
 }
 
 /// A running server. Its thread ends with the process.
@@ -121,6 +123,14 @@ fn play(mut stream: impl Read + Write, raw: &TcpStream, script: &Script, seen: &
                     seen.len() - 1
                 };
                 stream.write_all(answers.get(number).or(answers.last()).expect("an answer"))?;
+                stream.flush()?;
+            }
+        }
+        Script::AnswerAfter(pause, bytes) => {
+            thread::sleep(*pause);
+            if let Some(request) = read_request(&mut stream)? {
+                seen.lock().expect("no thread panicked with it").push(request);
+                stream.write_all(bytes)?;
                 stream.flush()?;
             }
         }
