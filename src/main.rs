@@ -219,27 +219,28 @@ struct Start<'a> {
 impl Start<'_> {
     /// Tries again where the API server gives no usable answer. `None`: this process was asked to stop.
     async fn patiently<T>(&self, attempt: impl AsyncFn() -> anyhow::Result<T>) -> anyhow::Result<Option<T>> {
-        let (mut pause, mut patience) =
-            (Duration::from_secs(1), Patience { in_pod: self.in_pod, ..Patience::default() });
+        let (mut pause, mut patience) = (Duration::from_secs(1), Patience::new(self.in_pod));
         let began = Instant::now();
         loop {
             self.health.turn();
             let Some(outcome) = self.shutdown.run_until_cancelled(attempt()).await else { return Ok(None) };
-            match outcome {
-                Err(error) if patience.waits_after(&error, began.elapsed()) => {
-                    tracing::warn!(error = format!("{error:#}"), "the API server does not answer yet");
-                    if self.shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-                        return Ok(None);
-                    }
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-                Err(error) if !self.in_pod && matches!(answer_in(&error), Some(ApiError::Unavailable(_))) => {
+            let error = match outcome {
+                Ok(value) => return Ok(Some(value)),
+                Err(error) => error,
+            };
+            match patience.after(&error, began.elapsed()) {
+                Next::TryAgain => tracing::warn!(error = format!("{error:#}"), "the API server does not answer yet"),
+                Next::SayThatNobodyAnswers => {
                     return Err(
                         error.context("no cluster answers (kubectl config current-context names the one asked)")
                     );
                 }
-                outcome => return outcome.map(Some),
+                Next::GiveUp => return Err(error),
             }
+            if self.shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return Ok(None);
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -289,21 +290,41 @@ fn answer_in(error: &anyhow::Error) -> Option<&ApiError> {
 
 /// How long a start waits for the API server: in a pod for ever where it does not answer, and not for ever where it does not know
 /// this process. Who is not known today may be in a moment, also when the API server has just come back.
-#[derive(Default)]
 struct Patience {
     in_pod: bool,
     /// So often in a row it did not know this process.
     unauthenticated: usize,
 }
 
+/// What a start does after an attempt that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    TryAgain,
+    /// A person waits, who has to hear more than what the network said.
+    SayThatNobodyAnswers,
+    GiveUp,
+}
+
 impl Patience {
-    /// Is this to be tried again, so long after the first try?
-    fn waits_after(&mut self, error: &anyhow::Error, waited: Duration) -> bool {
-        let Some(answer) = answer_in(error) else { return false };
-        self.unauthenticated = if answer.is_unauthenticated() { self.unauthenticated + 1 } else { 0 };
-        matches!(answer, ApiError::Unavailable(_))
-            && self.unauthenticated <= MOST_UNAUTHENTICATED
-            && (self.in_pod || waited < LONGEST_START)
+    fn new(in_pod: bool) -> Self {
+        Self { in_pod, unauthenticated: 0 }
+    }
+
+    /// After this error, so long after the first attempt.
+    fn after(&mut self, error: &anyhow::Error, waited: Duration) -> Next {
+        let answer = answer_in(error);
+        let is_unknown = answer.is_some_and(ApiError::is_unauthenticated);
+        self.unauthenticated = if is_unknown { self.unauthenticated + 1 } else { 0 };
+        let is_away = matches!(answer, Some(ApiError::Unavailable(_)));
+        if !is_away || self.unauthenticated > MOST_UNAUTHENTICATED {
+            Next::GiveUp
+        } else if self.in_pod || waited < LONGEST_START {
+            Next::TryAgain
+        } else if is_unknown {
+            Next::GiveUp
+        } else {
+            Next::SayThatNobodyAnswers
+        }
     }
 }
 
@@ -341,16 +362,20 @@ mod tests {
         };
         let away = || anyhow::Error::new(ApiError::Unavailable(None)).context("read Lease a/b");
         let (now, later) = (Duration::ZERO, LONGEST_START);
-        let mut patience = Patience { in_pod: true, ..Patience::default() };
-        assert!((0..100).all(|_| patience.waits_after(&away(), later)));
+        let mut patience = Patience::new(true);
+        let mut after = |error: anyhow::Error, waited| patience.after(&error, waited);
+        assert!((0..100).all(|_| after(away(), later) == Next::TryAgain));
         // The first answer of an API server that has come back.
-        assert!((0..MOST_UNAUTHENTICATED).all(|_| patience.waits_after(&unauthenticated(), later)));
-        assert!(!patience.waits_after(&unauthenticated(), later));
-        assert!(patience.waits_after(&away(), later));
-        assert!(patience.waits_after(&unauthenticated(), later), "in a row");
-        assert!(!patience.waits_after(&anyhow::Error::new(ApiError::NotFound), now));
-        let mut patience = Patience::default();
-        assert!(patience.waits_after(&away(), now), "it may have just been started, too");
-        assert!(!patience.waits_after(&away(), later), "a person waits for an answer");
+        assert!((0..MOST_UNAUTHENTICATED).all(|_| after(unauthenticated(), later) == Next::TryAgain));
+        assert_eq!(after(unauthenticated(), later), Next::GiveUp);
+        assert_eq!(after(away(), later), Next::TryAgain);
+        assert_eq!(after(unauthenticated(), later), Next::TryAgain, "in a row");
+        assert_eq!(after(anyhow::Error::new(ApiError::NotFound), now), Next::GiveUp);
+        let mut patience = Patience::new(false);
+        let mut after = |error: anyhow::Error, waited| patience.after(&error, waited);
+        assert_eq!(after(away(), now), Next::TryAgain, "it may have just been started, too");
+        assert_eq!(after(away(), later), Next::SayThatNobodyAnswers, "a person waits for an answer");
+        assert_eq!(after(unauthenticated(), now), Next::TryAgain);
+        assert_eq!(after(unauthenticated(), later), Next::GiveUp, "a cluster did answer");
     }
 }
