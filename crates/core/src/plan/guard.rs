@@ -74,9 +74,12 @@ pub fn is_anything_proven(ledger: &ZohoMintLedgerSpec) -> bool {
 /// Does the account belong to others than this namespace, until when? Not where the inputs are known to be right.
 pub fn is_others(ledger: &ZohoMintLedgerSpec, inputs: &InputsDigest, namespace: &str, now: Time) -> Option<Time> {
     let owners = || ledger.proven.iter().filter(|proven| proven.at + ACCOUNT_KEPT > now);
-    let is_owner =
-        owners().any(|proven| proven.inputs == *inputs || proven.namespaces.iter().any(|of| of == namespace));
+    let is_owner = owners().any(|proven| proven.inputs == *inputs || minted_for(proven, namespace));
     owners().map(|proven| proven.at + ACCOUNT_KEPT).max().filter(|_| !is_owner)
+}
+
+fn minted_for(proven: &Proven, namespace: &str) -> bool {
+    proven.namespaces.iter().any(|of| of == namespace)
 }
 
 /// Whose an account is, seen from one namespace.
@@ -103,7 +106,7 @@ pub fn whose(ledger: &ZohoMintLedgerSpec, namespace: &str, now: Time) -> Account
 
 /// Did any inputs mint for this namespace, as far as is remembered? Then it may change them, whatever others try meanwhile.
 pub fn is_owner(ledger: &ZohoMintLedgerSpec, namespace: &str) -> bool {
-    ledger.proven.iter().any(|proven| proven.namespaces.iter().any(|of| of == namespace))
+    ledger.proven.iter().any(|proven| minted_for(proven, namespace))
         || ledger
             .attempts
             .iter()
