@@ -49,11 +49,27 @@ impl Operator {
         let _ = self.child.wait();
     }
 
-    /// Sends a signal by name, such as `STOP`.
+    /// Sends a signal by name, such as `STOP`. When this one returns, the process stands still: the kernel has to run a
+    /// thread before it is stopped, and on a busy machine the others go on until then.
     pub(crate) fn signal(&self, name: &str) {
         let arguments = [format!("-{name}"), self.child.id().to_string()];
         let status = Command::new("kill").args(arguments).status().expect("kill runs");
         assert!(status.success());
+        let sent = Instant::now();
+        while name == "STOP" && self.threads().any(|state| state != 'T') {
+            assert!(sent.elapsed() < DEADLINE, "not stopped: {:?}", self.threads().collect::<Vec<_>>());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The state of each thread, such as `S` for asleep and `T` for stopped.
+    fn threads(&self) -> impl Iterator<Item = char> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it is there");
+        // After the name, which is in brackets; a thread may have ended since it was listed.
+        let state = |stat: String| stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+        threads
+            .flatten()
+            .filter_map(move |thread| std::fs::read_to_string(thread.path().join("stat")).ok().and_then(state))
     }
 
     /// Has it become the leader?
