@@ -42,7 +42,7 @@ async fn credential_goes_at_once_whatever_is_wrong_with_it() {
         let data_center = if *name == "untrusted" { "EU" } else { "US" };
         world.credential(name, &format!("{name}-source"), json!({ "dataCenter": data_center })).await;
     }
-    world.zoho.wait_for_posts_of(&credentials[0].refresh_token, 1, Duration::from_secs(20)).await.expect("it hangs");
+    world.zoho.wait_for_posts_of(&credentials[0].refresh_token, 1, Duration::from_secs(60)).await.expect("it hangs");
     world.wait_for_reason("fails", "UpstreamUnavailable").await;
     world.wait_for_reason("untrusted", "UpstreamTLS").await;
     world.wait_ready("no-source").await;

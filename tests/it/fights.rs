@@ -38,7 +38,7 @@ async fn due_renewal_goes_before_a_conflict_about_the_target() {
     });
     world.wait_for_reason("one", "TargetConflict").await;
     world.advance(2200);
-    world.zoho.wait_for_posts(2, Duration::from_secs(30)).await.expect("the renewal that is due");
+    world.zoho.wait_for_posts(2, Duration::from_secs(60)).await.expect("the renewal that is due");
     let started = Instant::now();
     eventually("the new token is stored", async || {
         let token = world.token("one-token").await?;
@@ -76,7 +76,7 @@ async fn writer_at_fifty_hertz_keeps_no_minted_token_out() {
     let on = Match::new(Verb::Patch, "secrets").name("one-token").dry_run(false);
     let mut first = proxy.breakpoint(on, Window::ONCE, Point::Arrived);
     world.advance(2200);
-    world.zoho.wait_for_posts(2, Duration::from_secs(30)).await.expect("the renewal");
+    world.zoho.wait_for_posts(2, Duration::from_secs(60)).await.expect("the renewal");
     let minted = Instant::now();
     let stopped = first.reached().await.expect("it is written");
     let before = writes.load(Ordering::Relaxed);
@@ -111,7 +111,7 @@ async fn complete_old_copy_that_is_put_back_again_and_again_is_a_conflict_after_
     let (world, _operator) = World::served("old_copy").await;
     let old = world.secret("one-token").await.expect("the target");
     world.advance(2200);
-    world.zoho.wait_for_posts(2, Duration::from_secs(30)).await.expect("the renewal");
+    world.zoho.wait_for_posts(2, Duration::from_secs(60)).await.expect("the renewal");
     let newest = eventually("renewed", async || {
         let token = world.token("one-token").await?;
         (token != text(&old, "access_token")).then_some(token)

@@ -41,7 +41,7 @@ async fn killed_during_the_first_request_of_a_changed_source_it_does_not_take_th
     world.zoho.register("1000.OTHER", "other0secret0aaaaaa", OTHER);
     world.zoho.script_for(OTHER, Script::once(Reply::MintThenHold));
     other_source(&world, "source").await;
-    world.zoho.wait_for_posts(2, Duration::from_secs(30)).await.expect("the first request with the new source");
+    world.zoho.wait_for_posts(2, Duration::from_secs(60)).await.expect("the first request with the new source");
     // Whatever the status says by now, it was written before an answer.
     world.patch("one", json!({ "metadata": { "labels": { "touched": "yes" } } })).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -68,13 +68,13 @@ async fn killed_during_the_first_request_in_another_data_center_it_asks_there_ag
     world.serve_one().await;
     world.zoho.script_for(REFRESH_TOKEN, Script::once(Reply::MintThenHold));
     world.patch("one", json!({ "spec": { "dataCenter": "EU" } })).await;
-    world.zoho.wait_for_posts(2, Duration::from_secs(30)).await.expect("a request there");
+    world.zoho.wait_for_posts(2, Duration::from_secs(60)).await.expect("a request there");
     tokio::time::sleep(Duration::from_secs(3)).await;
     operator.kill();
     world.zoho.clear_scripts();
     let _second = world.operator_with(&["--accounts-url", &elsewhere]);
     world.advance(62);
-    world.zoho.wait_for_posts(3, Duration::from_secs(30)).await.expect("a request with the present inputs");
+    world.zoho.wait_for_posts(3, Duration::from_secs(60)).await.expect("a request with the present inputs");
     world.wait_ready("one").await;
     assert_eq!(world.zoho.stats().token.posts, 3);
 }
@@ -318,7 +318,7 @@ async fn status_that_nobody_can_read_ends_no_service() {
     };
     plant().await;
     world.advance(2200);
-    world.zoho.wait_for_posts(2, Duration::from_secs(30)).await.expect("the renewal");
+    world.zoho.wait_for_posts(2, Duration::from_secs(60)).await.expect("the renewal");
     world.wait_ready("one").await;
     plant().await;
     operator.kill();

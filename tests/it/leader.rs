@@ -179,7 +179,7 @@ async fn leader_that_sleeps_past_its_lease_costs_one_mint_at_most_and_ends() {
         world.zoho.set_latency(Duration::from_millis(300));
         world.advance(2000);
         if pause > 0 {
-            world.zoho.wait_for_posts(posts + 1, Duration::from_secs(20)).await.expect("a request");
+            world.zoho.wait_for_posts(posts + 1, Duration::from_secs(60)).await.expect("a request");
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
         leader.signal("STOP");
@@ -350,7 +350,7 @@ async fn kill_leaders(test: &str, kills: u32) {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         // Every other one between the request and the write of the Secret, or just after it.
         if kill % 2 == 0 {
-            world.zoho.wait_for_posts(posts + 1, Duration::from_secs(20)).await.expect("a request");
+            world.zoho.wait_for_posts(posts + 1, Duration::from_secs(60)).await.expect("a request");
         }
         tokio::time::sleep(Duration::from_millis((random >> 33) % 120)).await;
         leader.kill();
@@ -394,7 +394,7 @@ async fn leader_stores_what_was_minted_when_it_is_told_to_stop_and_then_gives_th
     standby.synced().await;
     world.zoho.script_for(REFRESH_TOKEN, Script::once(Reply::HoldThenMint));
     world.credential("one", "source", json!({})).await;
-    world.zoho.wait_for_posts(1, Duration::from_secs(20)).await.expect("a request");
+    world.zoho.wait_for_posts(1, Duration::from_secs(60)).await.expect("a request");
     leader.signal("TERM");
     // Longer than the lease: it is renewed while something is in flight.
     tokio::time::sleep(QUICK_LEASE + Duration::from_secs(1)).await;

@@ -48,9 +48,12 @@ async fn wait_for_calls(world: &World, since: usize, count: usize) -> Vec<String
 #[tokio::test]
 async fn new_credential_costs_six_calls_the_next_like_it_five_renewal_four_and_quiet_none() {
     let world = World::new("calls").await;
+    // Before the operator starts, so that it knows them when they are used.
+    world.good_source("source").await;
+    let other = world.zoho.register_many("calls", 1).remove(0);
+    world.source_of("other", &other).await;
     let operator = world.operator();
     operator.synced().await;
-    world.good_source("source").await;
     // A first mint that takes two seconds is told of by a status of its own; while the clock stands still none does.
     world.stop_clock();
     world.credential("first", "source", json!({})).await;
@@ -70,9 +73,6 @@ async fn new_credential_costs_six_calls_the_next_like_it_five_renewal_four_and_q
         ]
     );
 
-    let other = world.zoho.register_many("calls", 1).remove(0);
-    world.source_of("other", &other).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
     world.credential("one", "other", json!({})).await;
     let seen = world.wait_ready("one").await;
     // No dry run: a Secret of the same shape was created in the namespace a moment ago.

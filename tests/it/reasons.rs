@@ -112,7 +112,7 @@ async fn throttled_credential_is_left_in_silence_while_others_renew() {
     let seen = world.wait_for_reason("one", "Throttled").await;
     let until = seen.status.and_then(|status| status.throttled_until).expect("its end is named");
     for other in &others {
-        world.zoho.wait_for_posts_of(&other.refresh_token, 2, Duration::from_secs(20)).await.expect("others renew");
+        world.zoho.wait_for_posts_of(&other.refresh_token, 2, Duration::from_secs(60)).await.expect("others renew");
     }
     let ask = |word: &str| json!({ "metadata": { "annotations": { "zoho-operator.dev/renew-requested": word } } });
     world.patch("one", ask("impatient")).await;

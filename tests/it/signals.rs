@@ -68,7 +68,7 @@ async fn token_whose_write_fails_while_the_process_ends_is_written_again() {
         Action::Answer(Answer::internal_error()),
     );
     world.credential("one", "source", json!({})).await;
-    world.zoho.wait_for_posts(1, Duration::from_secs(30)).await.expect("a request");
+    world.zoho.wait_for_posts(1, Duration::from_secs(60)).await.expect("a request");
     operator.signal("TERM");
     let (code, took) = operator.ended().await;
     assert_eq!(code, Some(0));
@@ -84,7 +84,7 @@ async fn second_sigterm_ends_at_once_and_costs_one_mint_at_most() {
     world.zoho.script_for(REFRESH_TOKEN, Script::once(Reply::MintThenHold));
     world.good_source("source").await;
     world.credential("one", "source", json!({})).await;
-    world.zoho.wait_for_posts(1, Duration::from_secs(30)).await.expect("a request");
+    world.zoho.wait_for_posts(1, Duration::from_secs(60)).await.expect("a request");
     operator.signal("TERM");
     eventually("it has heard", async || operator.log().contains("finishing what is in flight").then_some(())).await;
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -226,11 +226,11 @@ async fn bad_templates_are_named_mint_nothing_and_heal_with_the_spec() {
     assert_eq!(world.zoho.stats().token.posts, 0);
     assert_eq!(world.ledgers().list(&kube::api::ListParams::default()).await.expect("ledgers").items.len(), 0);
 
-    let started = Instant::now();
     for (name, ..) in &rows {
         world.patch(name, json!({ "spec": { "target": { "includeDefaultKeys": null, "data": null } } })).await;
         world.patch(name, json!({ "spec": { "target": { "data": { "fixed": "{{ access_token }}" } } } })).await;
     }
+    let started = Instant::now();
     for (name, ..) in &rows {
         world.wait_ready(name).await;
     }

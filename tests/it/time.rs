@@ -26,7 +26,7 @@ async fn set_back_by(back: i64) {
     let observer = world.observer();
     set_back(&world, back);
     let started = Instant::now();
-    world.zoho.wait_for_posts(2, Duration::from_secs(30)).await.expect("it is renewed, since its expiry says little");
+    world.zoho.wait_for_posts(2, Duration::from_secs(60)).await.expect("it is renewed, since its expiry says little");
     world
         .wait("one", "the new token is stored", |seen| {
             seen.status
@@ -62,7 +62,7 @@ async fn refusal_of_the_future_is_tried_again_when_the_clock_is_set_back() {
     world.good_source("source").await;
     world.zoho.script_for(REFRESH_TOKEN, zoho_simulator::script::Script::once(Reply::Reset));
     world.credential("one", "source", json!({})).await;
-    world.zoho.wait_for_posts(1, Duration::from_secs(30)).await.expect("a POST");
+    world.zoho.wait_for_posts(1, Duration::from_secs(60)).await.expect("a POST");
     world.wait("one", "reported", |seen| is(seen, ConditionType::Renewable, "UpstreamUnavailable")).await;
     world.advance(-3600);
     // The attempt counts as made now, so its back-off of a minute begins anew, and is not an hour longer.

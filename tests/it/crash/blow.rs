@@ -121,7 +121,7 @@ fn shut(stage: &Stage) -> RuleId {
 
 async fn open(stage: &Stage, shut: RuleId) {
     // What the killed process has sent is read, and hung, before the next one comes.
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
     stage.proxy.remove(shut);
     stage.world.zoho.clear_scripts();
 }

@@ -68,7 +68,7 @@ async fn target_whose_write_is_repeated_on_its_way_is_known_for_our_own() {
     was_at_once(started);
     proxy.rule(targets(&world, Verb::Patch), Window::ONCE, Action::AnswerApplied(Answer::conflict()));
     world.advance(2200);
-    world.zoho.wait_for_posts(2, Duration::from_secs(30)).await.expect("the renewal");
+    world.zoho.wait_for_posts(2, Duration::from_secs(60)).await.expect("the renewal");
     let minted = Instant::now();
     newest_is_stored(&world).await;
     was_at_once(minted);
@@ -89,7 +89,7 @@ async fn conflicts_at_two_writes_in_three_cost_no_mint_and_keep_no_token_out() {
     }
     for renewal in 2..=3 {
         world.advance(2200);
-        world.zoho.wait_for_posts(renewal, Duration::from_secs(30)).await.expect("a renewal");
+        world.zoho.wait_for_posts(renewal, Duration::from_secs(60)).await.expect("a renewal");
         let minted = Instant::now();
         newest_is_stored(&world).await;
         was_at_once(minted);

@@ -112,10 +112,10 @@ impl Bystander {
         Self { namespace, secrets, credentials }
     }
 
-    /// Creates credentials one after another; returns how long one waited for its target at most. None waits until the
-    /// operator gives up an answer that does not come.
-    async fn longest_wait(&self, registered: &[Credential]) -> Duration {
-        let mut longest = Duration::ZERO;
+    /// Creates credentials one after another; returns how long each waited for its target, the shortest wait first. None waits
+    /// until the operator gives up an answer that does not come, and a slow moment of the machine is not one of most.
+    async fn waits(&self, registered: &[Credential]) -> Vec<Duration> {
+        let mut waits = Vec::new();
         for (number, Credential { client_id, client_secret, refresh_token }) in registered.iter().enumerate() {
             let name = format!("new-{number}");
             let data =
@@ -133,11 +133,12 @@ impl Bystander {
                 self.secrets.get_metadata_opt(&format!("{name}-token")).await.expect("it can be read").map(drop)
             })
             .await;
-            let waited = started.elapsed();
-            assert!(waited < ANSWER_WITHIN / 2, "{name} waited {waited:?}, those before it {longest:?} at most");
-            longest = longest.max(waited);
+            waits.push(started.elapsed());
         }
-        longest
+        waits.sort_unstable();
+        let (most, longest) = (waits[waits.len() * 3 / 4], waits[waits.len() - 1]);
+        assert!(most < ANSWER_WITHIN / 2 && longest < ANSWER_WITHIN, "{waits:?}");
+        waits
     }
 }
 
@@ -170,15 +171,15 @@ async fn tenant_with_hundreds_of_credentials_on_one_restless_source_delays_no_ot
     let hung = proxy.rule(Match::new(Verb::Get, "secrets").name("source"), Window::ALWAYS, Action::Hang);
     let touches = AtomicUsize::new(0);
     let started = Instant::now();
-    let longest = tokio::select! {
+    let waits = tokio::select! {
         () = touch(&world, &touches) => unreachable!("it goes on"),
-        longest = async {
+        waits = async {
             eventually("the tenant waits", async || (proxy.seen(hung) > 0).then_some(())).await;
-            bystander.longest_wait(&world.zoho.register_many("bystander", NEW)).await
-        } => longest,
+            bystander.waits(&world.zoho.register_many("bystander", NEW)).await
+        } => waits,
     };
     let (reads, took) = (proxy.seen(hung), started.elapsed());
-    tell(&format!("{} touches and {reads} reads in {took:?}: waited {longest:?} at most", touches.into_inner()));
+    tell(&format!("{} touches and {reads} reads in {took:?}: waited {waits:?}", touches.into_inner()));
     let one_after_another = 2 + took.as_secs() / ANSWER_WITHIN.as_secs();
     assert!(reads as u64 <= one_after_another, "{reads} reads of one Secret in {took:?}");
 }
