@@ -156,18 +156,18 @@ impl Transport {
 
     /// Asks for an access token. Nothing is repeated here.
     pub async fn send(&self, request: &TokenRequest, clock: &dyn Clock) -> Reply {
-        self.ask(request, clock, &SendBefore::new(Duration::MAX)).await
+        self.ask(request, clock, None).await
     }
 
     /// The same as long as [`clock::steady`] is before `end`, however long it takes until a connection stands. `None`:
     /// nothing was sent.
     pub async fn send_before(&self, end: Duration, request: &TokenRequest, clock: &dyn Clock) -> Option<Reply> {
         let limit = SendBefore::new(end);
-        let reply = self.ask(request, clock, &limit).await;
+        let reply = self.ask(request, clock, Some(&limit)).await;
         (!limit.was_late()).then_some(reply)
     }
 
-    async fn ask(&self, request: &TokenRequest, clock: &dyn Clock, limit: &SendBefore) -> Reply {
+    async fn ask(&self, request: &TokenRequest, clock: &dyn Clock, limit: Option<&SendBefore>) -> Reply {
         match request {
             TokenRequest::Refresh(service, grant) => self.refresh(&service.token_url, grant, clock, limit).await,
             TokenRequest::Client(service, grant) => self.ask_as_client(&service.token_url, grant, clock, limit).await,
@@ -204,7 +204,13 @@ impl Transport {
     }
 
     /// RFC 6749 section 6: one request.
-    async fn refresh(&self, token_url: &Url, grant: &RefreshGrant, clock: &dyn Clock, limit: &SendBefore) -> Reply {
+    async fn refresh(
+        &self,
+        token_url: &Url,
+        grant: &RefreshGrant,
+        clock: &dyn Clock,
+        limit: Option<&SendBefore>,
+    ) -> Reply {
         let mut form = vec![
             ("grant_type", "refresh_token"),
             ("client_id", grant.client_id.expose_secret()),
@@ -214,7 +220,7 @@ impl Transport {
         if let Some(redirect_uri) = &grant.redirect_uri {
             form.push(("redirect_uri", redirect_uri.expose_secret()));
         }
-        match self.read_before(token_url, self.post(token_url).form(&form), Some(limit)).await {
+        match self.read_before(token_url, self.post(token_url).form(&form), limit).await {
             Ok(received) => reply::classify(received.head(), &received.body, clock.now()),
             Err(failed) => Reply::Failed(failed),
         }
@@ -226,7 +232,7 @@ impl Transport {
         token_url: &Url,
         grant: &ClientGrant,
         clock: &dyn Clock,
-        limit: &SendBefore,
+        limit: Option<&SendBefore>,
     ) -> Reply {
         let scope = grant.asked.scope();
         let mut form = vec![
@@ -238,7 +244,7 @@ impl Transport {
         if let Some(soid) = &grant.asked.soid {
             form.push(("soid", soid));
         }
-        match self.read_before(token_url, self.post(token_url).form(&form), Some(limit)).await {
+        match self.read_before(token_url, self.post(token_url).form(&form), limit).await {
             Ok(received) => client_credentials::classify(received.head(), &received.body, clock.now()),
             Err(failed) => Reply::Failed(failed),
         }
@@ -347,12 +353,12 @@ impl Transport {
         server: &LoginServer,
         grant: &LoginGrant,
         clock: &dyn Clock,
-        limit: &SendBefore,
+        limit: Option<&SendBefore>,
     ) -> Result<SecretString, Failed> {
         let mut fields = server.login_fields();
         fields["username"] = grant.username.expose_secret().into();
         fields["password"] = STANDARD.encode(grant.password.expose_secret()).into();
-        let uid = match self.ask_server(server.login_url(), fields, Some(limit)).await? {
+        let uid = match self.ask_server(server.login_url(), fields, limit).await? {
             LoginAnswer::Token(token) => return Ok(token),
             LoginAnswer::OneTimePassword { uid } => uid,
             LoginAnswer::Failed(failed) => return Err(failed),

@@ -110,11 +110,8 @@ async fn sigterm_stores_every_token_that_comes_though_one_request_hangs() {
     world.zoho.wait_for_posts(1, Duration::from_secs(60)).await.expect("a POST");
     world.zoho.set_latency(Duration::from_secs(2));
     // While it hangs, which is for fifteen seconds.
-    futures::future::join_all((0..many.len()).map(|number| {
-        let world = &world;
-        async move { world.credential(&format!("c-{number}"), &format!("source-{number}"), json!({})).await }
-    }))
-    .await;
+    let create = async |number| world.credential(&format!("c-{number}"), &format!("source-{number}"), json!({})).await;
+    futures::future::join_all((0..many.len()).map(create)).await;
     world.zoho.wait_for_posts(11, Duration::from_secs(60)).await.expect("POSTs");
     let (code, took) = operator.terminate().await;
     assert_eq!(code, Some(0));

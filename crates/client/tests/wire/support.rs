@@ -128,31 +128,25 @@ fn play(mut stream: impl Read + Write, raw: &TcpStream, script: &Script, seen: &
         }
         Script::AnswerAfter(pause, bytes) => {
             thread::sleep(*pause);
-            if let Some(request) = read_request(&mut stream)? {
-                seen.lock().expect("no thread panicked with it").push(request);
-                stream.write_all(bytes)?;
-                stream.flush()?;
-            }
+            answer_one(&mut stream, bytes, seen)?;
         }
-        Script::AnswerAndEnd(bytes) => {
-            if let Some(request) = read_request(&mut stream)? {
-                seen.lock().expect("no thread panicked with it").push(request);
-                stream.write_all(bytes)?;
-                stream.flush()?;
-            }
-        }
+        Script::AnswerAndEnd(bytes) => answer_one(&mut stream, bytes, seen)?,
         Script::AnswerOnceThenReset(bytes) => {
-            if let Some(request) = read_request(&mut stream)? {
-                seen.lock().expect("no thread panicked with it").push(request);
-                stream.write_all(bytes)?;
-                stream.flush()?;
-            }
+            answer_one(&mut stream, bytes, seen)?;
             if let Some(request) = read_request(&mut stream)? {
                 seen.lock().expect("no thread panicked with it").push(request);
             }
         }
     }
     raw.shutdown(Shutdown::Both)
+}
+
+/// Answers the next request, if there is one.
+fn answer_one(stream: &mut (impl Read + Write), bytes: &[u8], seen: &Mutex<Vec<String>>) -> io::Result<()> {
+    let Some(request) = read_request(stream)? else { return Ok(()) };
+    seen.lock().expect("no thread panicked with it").push(request);
+    stream.write_all(bytes)?;
+    stream.flush()
 }
 
 /// Reads one request; `None` where the client sends no more.
